@@ -1,0 +1,1 @@
+"""Hyperparameter search for PyTorch classifiers on Fashion-MNIST."""

@@ -1,0 +1,174 @@
+"""The three ways to search a value: float, int, choice."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from fmnist_tune.errors import did_you_mean
+
+KINDS = ("float", "int", "choice")
+
+
+@dataclass(frozen=True)
+class FloatDomain:
+    """Numbers in [low, high], both ends included; in steps of `step` from `low` where it is given."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, self.log, self.step)
+
+    def ends(self) -> list[Any]:
+        """Return the extreme values."""
+        return [self.low, self.high]
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return False
+        if self.step is None:
+            return True
+        steps = (value - self.low) / self.step
+        return abs(steps - round(steps)) < 1e-8
+
+    def __str__(self) -> str:
+        return f"{self.low:g} .. {self.high:g}{_how(self.log, self.step)}"
+
+
+@dataclass(frozen=True)
+class IntDomain:
+    """Whole numbers in [low, high], both ends included."""
+
+    low: int
+    high: int
+    log: bool = False
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value in (("low", self.low), ("high", self.high), ("step", self.step)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ValueError(f"{name} {value!r} is not a whole number; use float for numbers with a fraction")
+        _check_range(self.low, self.high, self.log, None if self.step == 1 else self.step)
+
+    def ends(self) -> list[Any]:
+        """Return the extreme values."""
+        return [self.low, self.low + (self.high - self.low) // self.step * self.step]
+
+    def __contains__(self, value: object) -> bool:
+        return (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and self.low <= value <= self.high
+            and (value - self.low) % self.step == 0
+        )
+
+    def __str__(self) -> str:
+        return f"{self.low} .. {self.high}{_how(self.log, None if self.step == 1 else self.step)}"
+
+
+@dataclass(frozen=True)
+class ChoiceDomain:
+    """One of the values, which may be of any kind, lists too."""
+
+    values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("choice is empty; list at least one value")
+        labels = self.labels
+        for i, label in enumerate(labels):
+            if label in labels[:i]:  # by ==, as Optuna compares: 1 and true are the same
+                raise ValueError(f"choice lists {self.values[i]!r} twice")
+
+    @property
+    def labels(self) -> tuple[str | int | float | bool | None, ...]:
+        """Each value as Optuna can store it: scalars as they are, lists and mappings as JSON text."""
+        return tuple(json.dumps(v) if isinstance(v, list | dict) else v for v in self.values)
+
+    def ends(self) -> list[Any]:
+        """Return all values."""
+        return list(self.values)
+
+    def __contains__(self, value: object) -> bool:
+        return json.dumps(value) in {json.dumps(v) for v in self.values}
+
+    def __str__(self) -> str:
+        return ", ".join(str(v) for v in self.values)
+
+
+Domain = FloatDomain | IntDomain | ChoiceDomain
+
+
+def is_searched(node: object) -> bool:
+    """Tell whether a value of the file is searched: a mapping with the key float, int or choice."""
+    return isinstance(node, dict) and any(kind in node for kind in KINDS)
+
+
+def parse_domain(node: dict[Any, Any]) -> Domain:
+    """Read `{float: [low, high], log: bool, step: x}`, `{int: ...}` or `{choice: [...]}`; `when` is not read here.
+
+    Raises:
+        ValueError: says what is wrong and what is allowed.
+    """
+    kinds = [kind for kind in KINDS if kind in node]
+    if len(kinds) > 1:
+        raise ValueError(f"both {kinds[0]} and {kinds[1]}; give one of {', '.join(KINDS)}")
+    kind = kinds[0]
+    allowed = ("choice", "when") if kind == "choice" else (kind, "log", "step", "when")
+    for key in node:
+        if key not in allowed:
+            raise ValueError(f"unknown key {key!r} beside {kind}; allowed are {', '.join(allowed[1:])}{did_you_mean(key, allowed)}")
+    value = node[kind]
+    if kind == "choice":
+        if not isinstance(value, list):
+            raise ValueError(f"choice must be a list of values, but is {value!r}")
+        for item in value:
+            if _holds_search(item):
+                raise ValueError(f"{item!r} inside a choice would never be searched; list plain values, and use when: for the rest")
+            if isinstance(item, float) and not math.isfinite(item):
+                raise ValueError(f"choice lists {item}; numbers must be finite")
+        return ChoiceDomain(tuple(value))
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"{kind} must be [low, high], but is {value!r}")
+    for name, end in zip(("low", "high"), value, strict=True):
+        if isinstance(end, bool) or not isinstance(end, int | float):
+            raise ValueError(f"{name} {end!r} is not a number")
+    log, step = node.get("log", False), node.get("step")
+    if not isinstance(log, bool):
+        raise ValueError(f"log must be true or false, but is {log!r}")
+    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float)):
+        raise ValueError(f"step {step!r} is not a number")
+    if kind == "int":
+        return IntDomain(value[0], value[1], log, 1 if step is None else step)
+    return FloatDomain(float(value[0]), float(value[1]), log, None if step is None else float(step))
+
+
+def _holds_search(node: object) -> bool:
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return is_searched(node) or any(_holds_search(child) for child in children)
+
+
+def _check_range(low: float, high: float, log: bool, step: float | None) -> None:
+    for name, value in (("low", low), ("high", high), ("step", step)):
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"{name} {value} must be finite")
+    if low > high:
+        raise ValueError(f"low {low:g} > high {high:g}; write the smaller number first")
+    if log and low <= 0:
+        raise ValueError(f"log needs low > 0, but low is {low:g}")
+    if step is not None:
+        if log:
+            raise ValueError("log and step exclude each other; leave one out")
+        if step <= 0:
+            raise ValueError(f"step {step:g} must be greater than 0")
+        if low < high and step > high - low:
+            raise ValueError(f"step {step:g} is larger than the range {low:g} .. {high:g}")
+
+
+def _how(log: bool, step: float | None) -> str:
+    return " (log)" if log else f" (step {step:g})" if step is not None else ""

@@ -1,0 +1,121 @@
+"""YAML text to plain data, with the line of every value and none of YAML 1.1's surprises."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from fmnist_tune.errors import FileError, Problem
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's core scalars: 1e-4 is a number; yes, no, on, off, 1:30 and dates are strings."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"),
+    list("-+0123456789."),
+)
+
+
+def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    value = int(node.value)  # SafeLoader reads 010 as octal 8
+    if abs(value) >= 2**63:
+        raise ValueError(f"{node.value[:24]} is too large for a whole number")
+    return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+
+
+@dataclass
+class Document:
+    """What a YAML file says.
+
+    Attributes:
+        tree: dicts, lists and scalars.
+        lines: the line (from 1) of each value, by its dotted path.
+    """
+
+    tree: Any = None
+    lines: dict[str, int] = field(default_factory=dict)
+
+
+def read_yaml(text: str, source: str) -> Document:
+    """Parse one YAML document.
+
+    Raises:
+        FileError: not YAML, more than one document, tabs, duplicate or non-scalar keys, tags, aliases that contain themselves.
+    """
+    if len(text) > MAX_BYTES:
+        raise FileError(source, [Problem("", f"{len(text)} characters; a search space has at most {MAX_BYTES}")])
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+    except yaml.YAMLError as error:
+        raise FileError(source, [_syntax_problem(error, text)]) from None
+    except RecursionError:
+        raise FileError(source, [Problem("", f"nested deeper than {MAX_DEPTH} levels")]) from None
+    finally:
+        loader.dispose()
+    document = Document()
+    problems: list[Problem] = []
+    if root is not None:
+        document.tree = _construct(loader, root, (), document.lines, problems)
+    if problems:
+        raise FileError(source, problems)
+    return document
+
+
+def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    line = mark.line + 1 if mark is not None else None
+    lines = text.splitlines()
+    if line is not None and line <= len(lines) and "\t" in re.match(r"\s*", lines[line - 1]).group():  # type: ignore[union-attr]  # \s* always matches
+        return Problem("", "a tab in the indentation; YAML allows spaces only", line)
+    what = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return Problem("", f"not YAML: {what}", line)
+
+
+def _construct(loader: _Loader, node: yaml.Node, path: tuple[str, ...], lines: dict[str, int], problems: list[Problem]) -> Any:
+    line = node.start_mark.line + 1
+    name = ".".join(path)
+    lines.setdefault(name, line)
+    if len(path) > MAX_DEPTH:
+        problems.append(Problem(name[:60], f"nested deeper than {MAX_DEPTH} levels, or an alias inside itself", line))
+        return None
+    if len(lines) > 100_000:
+        raise FileError("YAML", [Problem("", "more than 100,000 values once aliases are expanded")])
+    if isinstance(node, yaml.MappingNode):
+        result: dict[Hashable, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                problems.append(Problem(name, "a key must be a word or a number", key_node.start_mark.line + 1))
+                continue
+            key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it out
+            child = (*path, str(key))
+            if key in result:
+                problems.append(Problem(".".join(child), "given twice", key_node.start_mark.line + 1))
+            result[key] = _construct(loader, value_node, child, lines, problems)
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(loader, item, (*path, str(i)), lines, problems) for i, item in enumerate(node.value)]
+    try:
+        return loader.construct_object(node)  # type: ignore[no-untyped-call]  # as above
+    except (yaml.YAMLError, ValueError) as error:
+        what = getattr(error, "problem", None) or str(error)
+        problems.append(Problem(name, what, line))
+        return None

@@ -1,0 +1,51 @@
+"""The one family of exceptions for mistakes that a user can repair."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class UserError(Exception):
+    """Something the user can repair: printed without a traceback, exit code 2."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a file.
+
+    Attributes:
+        path: dotted path inside the file, empty for the file as a whole.
+        message: what is wrong, with the value and what is allowed.
+        line: line in the file, counted from 1; None where there is none to name.
+    """
+
+    path: str
+    message: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.path}: " if self.path else ""
+        line = f" (line {self.line})" if self.line else ""
+        return f"{where}{self.message}{line}"
+
+
+class FileError(UserError):
+    """All problems of one file at once."""
+
+    def __init__(self, source: str, problems: Iterable[Problem]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        if len(self.problems) == 1:
+            text = f"{source}: {self.problems[0]}"
+        else:
+            lines = "".join(f"\n  {problem}" for problem in self.problems)
+            text = f"{source}: {len(self.problems)} problems{lines}"
+        super().__init__(text)
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the nearest known word, or an empty string."""
+    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
