@@ -1,0 +1,1 @@
+"""The data set: found or fetched, verified, split."""

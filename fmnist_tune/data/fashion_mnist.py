@@ -1,0 +1,148 @@
+"""Fashion-MNIST's four IDX files: where they are, whether they are the right ones, and what they hold."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_tune.errors import UserError
+
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+# MD5 of the uncompressed files as published since 2017-08-31; earlier ones had test images among the training images.
+MD5 = {
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+DEBIAN_DIR = Path("/usr/share/datasets/fashion-mnist")
+
+Part = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled pictures.
+
+    Attributes:
+        images_NHW: uint8, 0 is black; light clothes on a dark ground.
+        labels_N: int64 in [0, 10).
+        md5: of the uncompressed images and labels files, in this order.
+    """
+
+    images_NHW: NDArray[np.uint8]
+    labels_N: NDArray[np.int64]
+    md5: tuple[str, str]
+
+
+def cache_dir() -> Path:
+    """Return where fetched files are kept: `$XDG_CACHE_HOME/fmnist-tune/fashion-mnist`, `~/.cache` by default."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fmnist-tune" / "fashion-mnist"
+
+
+def checksums() -> dict[str, str]:
+    """Return the MD5 that each uncompressed file must have.
+
+    `FMNIST_TUNE_MD5SUMS` names a file in md5sum's format that replaces them: for tests, and for data sets in
+    Fashion-MNIST's format. A study records the checksums it was trained on.
+
+    Raises:
+        UserError: that file cannot be read or names other files.
+    """
+    path = os.environ.get("FMNIST_TUNE_MD5SUMS")
+    if not path:
+        return MD5
+    try:
+        rows = [line.split(maxsplit=1) for line in Path(path).read_text().splitlines() if line.strip()]
+        sums = {name.strip().lstrip("*"): digest for digest, name in rows}
+    except (OSError, ValueError) as error:
+        raise UserError(f"FMNIST_TUNE_MD5SUMS={path}: not readable as md5sum's output: {error}") from None
+    if set(sums) != set(MD5):
+        raise UserError(f"FMNIST_TUNE_MD5SUMS={path}: must name exactly {', '.join(MD5)}")
+    return sums
+
+
+def find_file(folder: Path, name: str) -> Path | None:
+    """Return `name` or `name.gz` in a folder, also where torchvision puts it below its root; None if absent."""
+    for place in (folder, folder / "FashionMNIST" / "raw", folder / "raw"):
+        for candidate in (place / f"{name}.gz", place / name):
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+def has_part(folder: Path, part: Part) -> bool:
+    """Tell whether a folder has both files of a part; says nothing about what is in them."""
+    return all(find_file(folder, name) is not None for name in FILES[part])
+
+
+def load_part(folder: Path, part: Part) -> Images:
+    """Read and verify the training or the test files; the other part is not touched.
+
+    Raises:
+        UserError: a file is missing, unreadable, damaged, or not the published one.
+    """
+    image_name, label_name = FILES[part]
+    sums = checksums()
+    image_path, image_bytes = _read_verified(folder, image_name, sums[image_name])
+    label_path, label_bytes = _read_verified(folder, label_name, sums[label_name])
+    images = _parse_idx(image_bytes, 3, image_path)
+    labels = _parse_idx(label_bytes, 1, label_path)
+    if len(images) != len(labels):
+        raise UserError(f"{image_path}: {len(images)} images, but {label_path} has {len(labels)} labels")
+    if labels.size and labels.max() >= len(CLASSES):
+        raise UserError(f"{label_path}: label {labels.max()}; labels are 0 to {len(CLASSES) - 1}")
+    return Images(images, labels.astype(np.int64), (sums[image_name], sums[label_name]))
+
+
+def _read_verified(folder: Path, name: str, md5: str) -> tuple[Path, bytes]:
+    path = find_file(folder, name)
+    if path is None:
+        raise UserError(f"{folder}: no {name}.gz (nor {name}); `fmnist-tune data --data-dir {folder}` fetches it")
+    try:
+        raw = path.read_bytes()
+        content = gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (OSError, EOFError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
+        raise UserError(f"{path}: damaged or unreadable ({error}); delete it, and `fmnist-tune data` fetches it again") from None
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != md5:
+        raise UserError(
+            f"{path}: not the published file (MD5 of its content is {found}, must be {md5}); "
+            "delete it, and `fmnist-tune data` fetches it again"
+        )
+    return path, content
+
+
+def _parse_idx(content: bytes, n_dims: int, path: Path) -> NDArray[np.uint8]:
+    """Read an IDX file of unsigned bytes (yann.lecun.com/exdb/mnist): magic 0x0000 08 n_dims, big-endian sizes, data."""
+    header = 4 + 4 * n_dims
+    if len(content) < header or content[:4] != bytes((0, 0, 8, n_dims)):
+        raise UserError(f"{path}: not an IDX file of unsigned bytes with {n_dims} dimensions")
+    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", n_dims, offset=4))
+    if len(content) - header != int(np.prod(shape)):
+        raise UserError(f"{path}: {len(content) - header} bytes of data, but its header says {shape}")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

@@ -1,0 +1,139 @@
+"""Where the data set comes from when it is not there yet."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from fmnist_tune.data.fashion_mnist import DEBIAN_DIR, FILES, Part, cache_dir, find_file, has_part, load_part
+from fmnist_tune.errors import UserError
+
+DEBIAN_PACKAGE = "dataset-fashion-mnist"
+CONNECT_TIMEOUT_S = 20.0
+APT_TIMEOUT_S = 300.0
+
+Log = Callable[[str], None]
+
+
+def locate_data(data_dir: Path | None, log: Log) -> Path:
+    """Return a folder with the training files, fetching them into the cache if there is none yet.
+
+    Looked at in this order: `data_dir` alone if given; otherwise the cache, the folder of Debian's package,
+    torchvision's download, Debian's archive.
+
+    Args:
+        data_dir: the user's own copy; nothing is fetched into it.
+        log: gets a line for people about what is being done.
+
+    Raises:
+        UserError: `data_dir` lacks the files, or nothing could be fetched.
+    """
+    if data_dir is not None:
+        if not data_dir.is_dir():
+            raise UserError(f"--data-dir {data_dir}: no such directory")
+        return data_dir  # what is missing or wrong is named when it is read
+    for folder in (cache_dir(), DEBIAN_DIR):
+        if has_part(folder, "train"):
+            return folder
+    return fetch_data(cache_dir(), log)
+
+
+def fetch_data(folder: Path, log: Log) -> Path:
+    """Fetch and verify all four files, and only then put them into a folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: no source gave the published files; says what each one answered.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be created: {error.strerror}") from None
+    refusals = []
+    for name, source in (("torchvision", _from_torchvision), ("Debian's archive", _from_debian)):
+        log(f"fetching Fashion-MNIST (30 MB) through {name} ...")
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as work:
+            try:
+                _install(source(Path(work)), folder)
+            except (OSError, RuntimeError, ImportError, subprocess.SubprocessError, UserError) as error:
+                refusals.append(f"{name}: {_one_line(error)}")
+                log(f"  {refusals[-1]}")
+                continue
+        log(f"  verified, kept in {folder}")
+        return folder
+    raise UserError(
+        "Fashion-MNIST could not be fetched; put its four .gz files into a folder and name it with --data-dir\n  "
+        + "\n  ".join(refusals)
+    )
+
+
+def _install(found: Path, folder: Path) -> None:
+    parts: tuple[Part, Part] = ("train", "test")
+    for part in parts:
+        load_part(found, part)
+    for part in parts:
+        for name in FILES[part]:
+            path = find_file(found, name)
+            assert path is not None  # load_part has just read it
+            for stale in (folder / name, folder / f"{name}.gz"):
+                stale.unlink(missing_ok=True)
+            os.replace(path, folder / path.name)
+
+
+def _from_torchvision(work: Path) -> Path:
+    from torchvision.datasets import FashionMNIST
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECT_TIMEOUT_S)
+    try:
+        FashionMNIST(str(work), download=True)
+    finally:
+        socket.setdefaulttimeout(before)
+    return work
+
+
+def _from_debian(work: Path) -> Path:
+    """Download and unpack Debian's package; neither step needs root."""
+    for tool in ("apt-get", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            raise UserError(f"{tool} is not on this machine")
+    try:
+        _run(["apt-get", "download", DEBIAN_PACKAGE], work)
+    except subprocess.CalledProcessError:
+        # No package lists, or old ones: fetch lists of our own, since the system's are root's.
+        private = work / "apt"
+        for sub in ("lists/partial", "cache/archives/partial"):
+            (private / sub).mkdir(parents=True)
+        options = ["-o", f"Dir::State::Lists={private / 'lists'}", "-o", f"Dir::Cache={private / 'cache'}"]
+        if os.geteuid() == 0:
+            options += ["-o", "APT::Sandbox::User=root"]
+        update = subprocess.run(
+            ["apt-get", *options, "update"], cwd=work, capture_output=True, text=True, timeout=APT_TIMEOUT_S, check=False
+        )
+        try:  # one unreachable source makes update fail although Debian's own answered
+            _run(["apt-get", *options, "download", DEBIAN_PACKAGE], work)
+        except subprocess.CalledProcessError as error:
+            raise UserError(f"apt-get download {DEBIAN_PACKAGE}: {_last_line(error.stderr or update.stderr)}") from None
+    (package,) = work.glob(f"{DEBIAN_PACKAGE}_*.deb")
+    _run(["dpkg-deb", "-x", str(package), "tree"], work)
+    return work / "tree" / DEBIAN_DIR.relative_to("/")
+
+
+def _run(command: list[str], work: Path) -> None:
+    subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=APT_TIMEOUT_S, check=True)
+
+
+def _one_line(error: BaseException) -> str:
+    return _last_line(str(error)) or type(error).__name__
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""

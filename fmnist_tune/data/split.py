@@ -1,0 +1,56 @@
+"""The validation split, and the training set that is left after it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_tune.errors import UserError
+
+SPLIT_SEED = 20170825  # fixed for every study, so that their validation accuracies compare
+
+
+def stratified_split(labels_N: NDArray[np.int64], val_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split indices into a training and a validation part with every class in its share.
+
+    Args:
+        labels_N: class of every picture.
+        val_size: pictures for validation; each class gives its share, rounded so that they add up.
+
+    Returns:
+        Sorted indices of the training and of the validation part; the same for the same labels and size.
+
+    Raises:
+        UserError: `val_size` leaves no training picture.
+    """
+    n = len(labels_N)
+    if val_size >= n:
+        raise UserError(f"data.val_size: {val_size} leaves nothing to train on; there are {n} training pictures")
+    rng = np.random.Generator(np.random.PCG64(SPLIT_SEED))
+    order = rng.permutation(n)
+    by_class = [order[labels_N[order] == k] for k in range(int(labels_N.max()) + 1)]
+    exact = np.array([len(c) for c in by_class]) * val_size / n
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: val_size - counts.sum()]] += 1
+    val = np.concatenate([c[:k] for c, k in zip(by_class, counts, strict=True)])
+    mask = np.zeros(n, dtype=bool)
+    mask[val] = True
+    return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def keep_shares(labels_N: NDArray[np.int64], indices: NDArray[np.int64], keep: dict[int, float]) -> NDArray[np.int64]:
+    """Return the indices that stay when only a share of some classes is kept (at least one picture of each)."""
+    rng = np.random.Generator(np.random.PCG64(SPLIT_SEED + 1))
+    dropped: list[NDArray[np.int64]] = []
+    for label in sorted(keep):
+        of_class = indices[labels_N[indices] == label]
+        n_kept = max(1, round(len(of_class) * keep[label]))
+        dropped.append(rng.permutation(of_class)[n_kept:])
+    return np.setdiff1d(indices, np.concatenate(dropped)) if dropped else indices
+
+
+def fingerprint(indices: NDArray[np.int64]) -> str:
+    """Return a short hash of a split, to be recorded with what was trained on it."""
+    return hashlib.blake2b(np.sort(indices).astype("<i8").tobytes(), digest_size=8).hexdigest()

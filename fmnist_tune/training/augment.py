@@ -1,0 +1,76 @@
+"""Random changes of training pictures, drawn for each picture of a batch, on the device that trains."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fmnist_tune.config.schema import Augment
+
+# Random erasing (Zhong et al. 2017, arXiv 1708.04896), torchvision's defaults.
+ERASE_AREA = (0.02, 0.33)
+ERASE_LOG_RATIO = (math.log(0.3), math.log(3.3))
+
+
+def augment_batch(x_N1HW: Tensor, augment: Augment, blank: float) -> Tensor:
+    """Return changed pictures; draws from the global generator, and nothing if nothing is asked for.
+
+    Args:
+        x_N1HW: normalised pictures; left as they are.
+        augment: what to do.
+        blank: value of pixels that come in from outside, and of erased ones.
+    """
+    if augment.flip:
+        mirrored = torch.rand(len(x_N1HW), 1, 1, 1, device=x_N1HW.device) < 0.5
+        x_N1HW = torch.where(mirrored, x_N1HW.flip(3), x_N1HW)
+    if augment.rotate or augment.scale:
+        x_N1HW = _affine(x_N1HW, augment, blank)
+    elif augment.shift:
+        x_N1HW = _shift(x_N1HW, augment.shift, blank)
+    if augment.erase:
+        x_N1HW = _erase(x_N1HW, augment.erase, blank)
+    return x_N1HW
+
+
+def _shift(x_N1HW: Tensor, limit: int, blank: float) -> Tensor:
+    n, _, height, width = x_N1HW.shape
+    padded = F.pad(x_N1HW, [limit] * 4, value=blank)[:, 0]
+    offset = torch.randint(0, 2 * limit + 1, (2, n, 1), device=x_N1HW.device)
+    rows = offset[0] + torch.arange(height, device=x_N1HW.device)
+    columns = offset[1] + torch.arange(width, device=x_N1HW.device)
+    picture = torch.arange(n, device=x_N1HW.device)[:, None, None]
+    return padded[picture, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
+
+
+def _affine(x_N1HW: Tensor, augment: Augment, blank: float) -> Tensor:
+    """Rotate, scale and shift in one bilinear resampling."""
+    n, _, height, width = x_N1HW.shape
+    draw = torch.rand(4, n, device=x_N1HW.device) * 2 - 1
+    angle = draw[0] * math.radians(augment.rotate)
+    zoom = 1 / (1 + draw[1] * augment.scale)
+    theta = torch.zeros(n, 2, 3, device=x_N1HW.device)
+    theta[:, 0, 0] = theta[:, 1, 1] = torch.cos(angle) * zoom
+    theta[:, 0, 1] = -torch.sin(angle) * zoom
+    theta[:, 1, 0] = torch.sin(angle) * zoom
+    theta[:, 0, 2] = draw[2] * 2 * augment.shift / width
+    theta[:, 1, 2] = draw[3] * 2 * augment.shift / height
+    grid = F.affine_grid(theta, [n, 1, height, width], align_corners=False)
+    return F.grid_sample(x_N1HW - blank, grid, align_corners=False) + blank
+
+
+def _erase(x_N1HW: Tensor, probability: float, blank: float) -> Tensor:
+    n, _, height, width = x_N1HW.shape
+    device = x_N1HW.device
+    chosen, area, ratio, top, left = torch.rand(5, n, 1, 1, device=device)
+    area = (ERASE_AREA[0] + area * (ERASE_AREA[1] - ERASE_AREA[0])) * height * width
+    ratio = torch.exp(ERASE_LOG_RATIO[0] + ratio * (ERASE_LOG_RATIO[1] - ERASE_LOG_RATIO[0]))
+    box_height = torch.sqrt(area * ratio).clamp(max=height)
+    box_width = torch.sqrt(area / ratio).clamp(max=width)
+    first_row, first_column = top * (height - box_height), left * (width - box_width)
+    row = torch.arange(height, device=device)[None, :, None] + 0.5
+    column = torch.arange(width, device=device)[None, None, :] + 0.5
+    inside = (row > first_row) & (row < first_row + box_height) & (column > first_column) & (column < first_column + box_width)
+    return torch.where((inside & (chosen < probability)).unsqueeze(1), blank, x_N1HW)

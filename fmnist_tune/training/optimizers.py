@@ -1,0 +1,54 @@
+"""Optimizers and learning-rate schedules by their names in a search space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from fmnist_tune.config.schema import Optimizer
+
+WARM_UP = 0.3  # share of the steps; OneCycleLR's default
+START_DIV, END_DIV = 25.0, 1e4  # OneCycleLR's defaults: starts at lr / 25, ends at lr / 25 / 1e4
+
+
+def build_optimizer(parameters: Iterable[nn.Parameter], optimizer: Optimizer) -> torch.optim.Optimizer:
+    """Build torch.optim's optimizer, in its fused form where there is one (the same update in one pass over memory)."""
+    kwargs = {"lr": optimizer.lr, "weight_decay": optimizer.weight_decay}
+    match optimizer.name:
+        case "sgd":
+            return torch.optim.SGD(
+                parameters, momentum=optimizer.momentum, nesterov=optimizer.nesterov, fused=True, **kwargs
+            )
+        case "adam":
+            return torch.optim.Adam(parameters, fused=True, **kwargs)
+        case "adamw":
+            return torch.optim.AdamW(parameters, fused=True, **kwargs)
+        case "rmsprop":
+            return torch.optim.RMSprop(parameters, momentum=optimizer.momentum, **kwargs)
+
+
+def lr_factor(schedule: str, progress: float) -> float:
+    """Return what the learning rate is multiplied by.
+
+    Args:
+        schedule: constant, cosine, one_cycle or step.
+        progress: steps done as a fraction of all steps, in [0, 1).
+    """
+    match schedule:
+        case "cosine":  # SGDR without restarts, Loshchilov and Hutter 2017
+            return 0.5 * (1 + math.cos(math.pi * progress))
+        case "one_cycle":  # Smith and Topin 2018, as torch.optim.lr_scheduler.OneCycleLR anneals it
+            if progress < WARM_UP:
+                return _cosine_between(1 / START_DIV, 1.0, progress / WARM_UP)
+            return _cosine_between(1.0, 1 / START_DIV / END_DIV, (progress - WARM_UP) / (1 - WARM_UP))
+        case "step":
+            return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
+        case _:
+            return 1.0
+
+
+def _cosine_between(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))

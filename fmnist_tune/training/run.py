@@ -1,0 +1,234 @@
+"""One training run: a generator of epoch results, whose state can be saved after every epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fmnist_tune.config import TrialConfig
+from fmnist_tune.config.schema import N_CLASSES
+from fmnist_tune.models import build_model, n_params
+from fmnist_tune.seeds import derive_seed
+from fmnist_tune.training.augment import augment_batch
+from fmnist_tune.training.numerics import Numerics, choose_numerics
+from fmnist_tune.training.optimizers import build_optimizer, lr_factor
+from fmnist_tune.training.tensors import TrainingData
+
+EVAL_BATCH_SIZE = 500
+STEPS_BETWEEN_CHECKS = 64
+
+StopReason = Literal["epochs", "early_stopping"]
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The training loss became infinite or not a number."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch gave.
+
+    Attributes:
+        epoch: counted from 1.
+        train_loss, train_accuracy: mean over the epoch's batches as they were trained on, augmented and with dropout.
+        val_loss, val_accuracy: on the validation split after the epoch; accuracy in [0, 1].
+        lr: learning rate of the last step.
+        train_s, val_s: seconds spent in training and in validation.
+        n_images: pictures trained on.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    lr: float
+    train_s: float
+    val_s: float
+    n_images: int
+
+
+class TrainingRun:
+    """Trains one configuration with one seed.
+
+    What it computes follows from the configuration, the data and the seed alone: every epoch seeds PyTorch's global
+    generator anew, so that a run that goes on from a saved state gives what an undisturbed one would have given.
+    """
+
+    def __init__(self, config: TrialConfig, data: TrainingData, *, seed: int, device: str = "cpu") -> None:
+        """Build the model and its optimizer.
+
+        Args:
+            config: what to train.
+            data: on `device`.
+            seed: of initialisation, batch order, dropout and augmentation.
+            device: "cpu" or a CUDA device.
+        """
+        self.config = config
+        self.data = data
+        self.seed = seed
+        self.device = device
+        image_size = data.x_train.shape[-1]
+        self.numerics: Numerics = choose_numerics(config, device, image_size)
+        torch.manual_seed(derive_seed(seed, "init"))
+        self.model = build_model(config.model, image_size).to(device)
+        if self.numerics.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs miss it
+        self.optimizer = build_optimizer(self.model.parameters(), config.training.optimizer)
+        self.n_params = n_params(self.model)
+        self.history: list[EpochResult] = []
+        self._criterion = _criterion(config, data)
+        self._sample_weights = _sample_weights(config, data)
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why there is nothing left to train; None while there is."""
+        if len(self.history) >= self.config.training.epochs:
+            return "epochs"
+        patience = self.config.training.early_stopping
+        if patience is not None and self.history and len(self.history) - self.best_epoch >= patience:
+            return "early_stopping"
+        return None
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the highest validation accuracy so far, the first of equals; 0 before the first."""
+        return 1 + max(range(len(self.history)), key=lambda i: self.history[i].val_accuracy) if self.history else 0
+
+    def epochs(self) -> Iterator[EpochResult]:
+        """Train epoch by epoch until the configured number is reached or early stopping ends it.
+
+        Raises:
+            NonFiniteLossError: the loss is no longer a finite number.
+        """
+        while self.stop_reason is None:
+            epoch = len(self.history) + 1
+            torch.manual_seed(derive_seed(self.seed, "epoch", epoch))
+            start = time.perf_counter()
+            train_loss, train_accuracy, lr, n_images = self._train_epoch(epoch)
+            trained = time.perf_counter()
+            val_loss, val_accuracy = self.evaluate(self.data.x_val, self.data.y_val)
+            ended = time.perf_counter()
+            self.history.append(
+                EpochResult(
+                    epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr, trained - start, ended - trained, n_images
+                )
+            )
+            yield self.history[-1]
+
+    def evaluate(self, x_N1HW: Tensor, y_N: Tensor) -> tuple[float, float]:
+        """Return mean loss (without label smoothing or weights) and accuracy."""
+        logits_NK = self.predict(x_N1HW)
+        loss = F.cross_entropy(logits_NK, y_N) if self.config.training.loss == "cross_entropy" else _mse(logits_NK, y_N).mean()
+        return loss.item(), (logits_NK.argmax(1) == y_N).float().mean().item()
+
+    def predict(self, x_N1HW: Tensor) -> Tensor:
+        """Return float32 scores (N, 10)."""
+        self.model.eval()
+        with torch.inference_mode(), self._autocast():
+            return torch.cat([self.model(x).float() for x in x_N1HW.split(EVAL_BATCH_SIZE)])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the next epoch depends on, as tensors, numbers, strings, lists and dicts."""
+        return {
+            "seed": self.seed,
+            "numerics": str(self.numerics),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": [asdict(result) for result in self.history],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned.
+
+        Raises:
+            KeyError, TypeError, RuntimeError, ValueError: it belongs to another configuration, or is damaged.
+        """
+        if state["seed"] != self.seed:
+            raise ValueError(f"saved with seed {state['seed']}, not {self.seed}")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = [EpochResult(**result) for result in state["history"]]
+
+    def _train_epoch(self, epoch: int) -> tuple[float, float, float, int]:
+        """Return loss, accuracy, the last learning rate and the number of pictures."""
+        training, data, model, optimizer = self.config.training, self.data, self.model, self.optimizer
+        order = self._draw_order()
+        batches = [b for b in order.split(training.batch_size) if len(b) > 1 or len(order) == 1]  # batch norm needs 2
+        total_steps = training.epochs * len(batches)
+        loss_sum = torch.zeros((), device=self.device)
+        n_correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        lr = training.optimizer.lr
+        model.train()
+        for i, batch in enumerate(batches):
+            lr = training.optimizer.lr * lr_factor(training.schedule, ((epoch - 1) * len(batches) + i) / total_steps)
+            optimizer.param_groups[0]["lr"] = lr
+            x, y = augment_batch(data.x_train[batch], training.augment, data.blank), data.y_train[batch]
+            with self._autocast():
+                logits = model(x)
+            loss = self._criterion(logits.float(), y)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            loss_sum += loss.detach() * len(batch)
+            n_correct += (logits.argmax(1) == y).sum()
+            if i % STEPS_BETWEEN_CHECKS == STEPS_BETWEEN_CHECKS - 1 or i == len(batches) - 1:
+                if not math.isfinite(loss_sum.item()):
+                    raise NonFiniteLossError(f"loss is {loss.item()} in epoch {epoch}, step {i + 1} (lr {lr:.3g})")
+        n_images = sum(len(b) for b in batches)
+        return loss_sum.item() / n_images, n_correct.item() / n_images, lr, n_images
+
+    def _draw_order(self) -> Tensor:
+        """Return the indices of the epoch's training pictures, in order."""
+        y = self.data.y_train
+        if self._sample_weights is not None:
+            return torch.multinomial(self._sample_weights, len(y), replacement=True)
+        if self.config.data.mitigation == "oversample":
+            return _oversampled(y)
+        return torch.randperm(len(y), device=self.device)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.numerics.bf16)
+
+
+def _criterion(config: TrialConfig, data: TrainingData) -> Callable[[Tensor, Tensor], Tensor]:
+    smoothing = config.training.label_smoothing
+    weight = None
+    if config.data.mitigation == "class_weights":
+        counts = torch.bincount(data.y_train, minlength=N_CLASSES).clamp(min=1)
+        weight = len(data.y_train) / (N_CLASSES * counts.float())
+    if config.training.loss == "mse":
+        return lambda logits, y: (_mse(logits, y, smoothing) * (1 if weight is None else weight[y])).mean()
+    return lambda logits, y: F.cross_entropy(logits, y, weight, label_smoothing=smoothing)
+
+
+def _mse(logits_NK: Tensor, y_N: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return each picture's mean squared distance between softmax output and (smoothed) one-hot label, (N,)."""
+    target = F.one_hot(y_N, N_CLASSES) * (1 - smoothing) + smoothing / N_CLASSES
+    return (logits_NK.softmax(1) - target).square().mean(1)
+
+
+def _sample_weights(config: TrialConfig, data: TrainingData) -> Tensor | None:
+    if config.data.mitigation != "weighted_sampler":
+        return None
+    counts = torch.bincount(data.y_train, minlength=N_CLASSES)
+    return (1 / counts.float())[data.y_train]
+
+
+def _oversampled(y_N: Tensor) -> Tensor:
+    """Return a shuffled order in which every class is as frequent as the most frequent one, by drawing again from it."""
+    largest = int(torch.bincount(y_N).max())
+    parts = []
+    for label in torch.unique(y_N):
+        own = torch.nonzero(y_N == label)[:, 0]
+        again = own[torch.randint(len(own), (largest - len(own),), device=y_N.device)]
+        parts.append(torch.cat([own, again]))
+    order = torch.cat(parts)
+    return order[torch.randperm(len(order), device=y_N.device)]

@@ -1,0 +1,52 @@
+"""The data set as tensors on the device that trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from fmnist_tune.config.schema import Data
+from fmnist_tune.data.split import keep_shares, stratified_split
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Training and validation pictures, normalised and on the device; read-only.
+
+    Attributes:
+        x_train, x_val: float32 (N, 1, H, W).
+        y_train, y_val: int64 (N,).
+        blank: value of a black pixel after normalisation.
+    """
+
+    x_train: Tensor
+    y_train: Tensor
+    x_val: Tensor
+    y_val: Tensor
+    blank: float
+
+    @classmethod
+    def from_images(
+        cls, images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64], data: Data, device: str
+    ) -> TrainingData:
+        """Split, thin out, normalise and pad the training files' pictures.
+
+        Raises:
+            UserError: `data.val_size` leaves no training picture.
+        """
+        train, val = stratified_split(labels_N, data.val_size)
+        train = keep_shares(labels_N, train, data.keep)
+
+        def pictures(indices: NDArray[np.int64]) -> Tensor:
+            x = torch.from_numpy(images_NHW[indices]).to(device).unsqueeze(1)
+            return F.pad(x, [data.pad] * 4).to(torch.float32).div_(255).sub_(data.mean).div_(data.std)
+
+        def labels(indices: NDArray[np.int64]) -> Tensor:
+            return torch.from_numpy(labels_N[indices]).to(device)
+
+        return cls(pictures(train), labels(train), pictures(val), labels(val), -data.mean / data.std)
