@@ -1,6 +1,6 @@
 """Search spaces: from YAML text to the frozen configuration of one trial."""
 
 from fmnist_tune.config.schema import TrialConfig
-from fmnist_tune.config.space import Parameter, SearchSpace, load_space, read_space
+from fmnist_tune.config.space import Parameter, SearchSpace, dump_yaml, flatten, load_space, read_space
 
-__all__ = ["Parameter", "SearchSpace", "TrialConfig", "load_space", "read_space"]
+__all__ = ["Parameter", "SearchSpace", "TrialConfig", "dump_yaml", "flatten", "load_space", "read_space"]

@@ -19,6 +19,7 @@ from fmnist_tune.config.yaml_reader import read_yaml
 from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean
 
 MAX_CORNERS = 256
+MAX_GRID = 10_000
 
 Path_ = tuple[str | int, ...]
 
@@ -85,11 +86,11 @@ class SearchSpace:
         return {**head, **_substitute(self.tree, values), **tail}
 
     def size(self) -> int | None:
-        """Return how many different configurations there are, or None where a float without a step makes them endless."""
+        """Return how many different configurations there are, or None where a float without a step makes them endless; counts to 10,001."""
         grids = [_grid_values(p.domain) for p in self.parameters]
         if any(grid is None for grid in grids):
             return None
-        return sum(1 for _ in self.grid())
+        return sum(1 for _ in itertools.islice(self.grid(), MAX_GRID + 1))
 
     def grid(self) -> Iterator[dict[str, Any]]:
         """Yield the values of every configuration, in the file's order; conditions make no duplicates.
@@ -165,6 +166,8 @@ def read_space(text: str, source: str, overrides: Mapping[str, Any] | None = Non
             for p in parameters
             if _grid_values(p.domain) is None
         ]
+        if not problems and sum(1 for _ in itertools.islice(_expand(tuple(parameters), {}, tree), MAX_GRID + 1)) > MAX_GRID:
+            problems.append(Problem("search.sampler.name", f"the grid has more than {MAX_GRID:,} configurations; use tpe or random"))
     if problems or settings is None:
         raise FileError(source, [Problem(p.path, p.message, _line(document.lines, p.path)) for p in problems])
     return SearchSpace(source, settings, tuple(parameters), tree, warnings)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,40 +19,15 @@ from fmnist_tune.seeds import derive_seed
 from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.numerics import Numerics, choose_numerics
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
+from fmnist_tune.training.results import EpochResult, StopReason, best_epoch
 from fmnist_tune.training.tensors import TrainingData
 
 EVAL_BATCH_SIZE = 500
 STEPS_BETWEEN_CHECKS = 64
 
-StopReason = Literal["epochs", "early_stopping"]
-
 
 class NonFiniteLossError(ArithmeticError):
     """The training loss became infinite or not a number."""
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What one epoch gave.
-
-    Attributes:
-        epoch: counted from 1.
-        train_loss, train_accuracy: mean over the epoch's batches as they were trained on, augmented and with dropout.
-        val_loss, val_accuracy: on the validation split after the epoch; accuracy in [0, 1].
-        lr: learning rate of the last step.
-        train_s, val_s: seconds spent in training and in validation.
-        n_images: pictures trained on.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    lr: float
-    train_s: float
-    val_s: float
-    n_images: int
 
 
 class TrainingRun:
@@ -93,14 +68,9 @@ class TrainingRun:
         if len(self.history) >= self.config.training.epochs:
             return "epochs"
         patience = self.config.training.early_stopping
-        if patience is not None and self.history and len(self.history) - self.best_epoch >= patience:
+        if patience is not None and self.history and len(self.history) - best_epoch(self.history) >= patience:
             return "early_stopping"
         return None
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch with the highest validation accuracy so far, the first of equals; 0 before the first."""
-        return 1 + max(range(len(self.history)), key=lambda i: self.history[i].val_accuracy) if self.history else 0
 
     def epochs(self) -> Iterator[EpochResult]:
         """Train epoch by epoch until the configured number is reached or early stopping ends it.

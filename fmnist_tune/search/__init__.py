@@ -1,0 +1,1 @@
+"""Running a search: the driver decides, Ray Tune's actors train."""

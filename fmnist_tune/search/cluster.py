@@ -1,0 +1,91 @@
+"""Ray: started here or joined, quietly; and how many workers fit."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+from fmnist_tune.config.schema import Resources
+from fmnist_tune.errors import UserError
+
+# Set before Ray is imported; what each one does is in docs/structure.md.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_preload_python_modules": "torch,ray.tune",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",
+}
+OBJECT_STORE_BYTES = 300 * 2**20  # the data set is 47 MB
+
+
+@dataclass(frozen=True)
+class WorkerPlan:
+    """How a search uses the cluster.
+
+    Attributes:
+        n_workers: trials at a time.
+        cpus, gpus: of each.
+    """
+
+    n_workers: int
+    cpus: int
+    gpus: float
+
+
+def prepare_environment() -> None:
+    """Set what Ray reads when it is imported; what the user has set stays."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def start_ray(address: str | None) -> None:
+    """Start Ray on this machine, or join a cluster.
+
+    Raises:
+        UserError: there is no cluster at that address.
+    """
+    import ray
+
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+        return
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        raise UserError(f"--address {address}: no Ray cluster answers there: {str(error).splitlines()[0]}") from None
+
+
+def plan_workers(resources: Resources, cluster: dict[str, float], wanted: int | None) -> WorkerPlan:
+    """Divide a cluster among workers.
+
+    Args:
+        resources: of one trial; gpus None for one where there is one, or the share that `wanted` workers leave.
+        cluster: Ray's totals, "CPU" and "GPU".
+        wanted: number of workers; None for as many as fit.
+
+    Raises:
+        UserError: not even one trial fits, or not as many as wanted.
+    """
+    n_cpus, n_gpus = int(cluster.get("CPU", 0)), cluster.get("GPU", 0.0)
+    gpus = resources.gpus
+    if gpus is None:
+        per_gpu = -(-wanted // int(n_gpus)) if wanted is not None and n_gpus else 1
+        gpus = int(10_000 / per_gpu) / 10_000 if n_gpus else 0.0  # Ray counts GPUs in ten-thousandths
+    fit = n_cpus // resources.cpus
+    if gpus:
+        fit = min(fit, int(n_gpus) * int(1 / gpus) if gpus <= 1 else int(n_gpus // gpus))
+    have = f"this {'machine' if wanted is None else 'cluster'} has {n_cpus} CPUs and {n_gpus:g} GPUs"
+    if fit < 1:
+        raise UserError(f"resources: one trial wants {resources.cpus} CPUs and {gpus:g} GPUs, but {have}")
+    if wanted is not None and wanted > fit:
+        raise UserError(
+            f"--workers {wanted}: {have}, enough for {fit} trials of {resources.cpus} CPUs and {gpus:g} GPUs at a time"
+        )
+    return WorkerPlan(wanted or fit, resources.cpus, gpus)

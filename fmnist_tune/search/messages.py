@@ -1,0 +1,50 @@
+"""What passes between the driver and the workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fmnist_tune.training.results import EpochResult, StopReason
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial for a worker.
+
+    Attributes:
+        number: the trial's.
+        config: a TrialConfig as plain data.
+        seed: of the training.
+        n_epochs_known: epochs that the study knows already.
+        checkpoint: file that keeps the trial's state between epochs.
+        n_threads: that PyTorch may use.
+    """
+
+    number: int
+    config: dict[str, Any]
+    seed: int
+    n_epochs_known: int
+    checkpoint: str
+    n_threads: int
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """News of a trial.
+
+    Attributes:
+        number: the trial's.
+        epochs: results that have not been reported yet, oldest first.
+        history: all results so far.
+        stop_reason: why there is nothing left to train; None while there is.
+        failure: why the trial cannot go on; None while it can.
+        facts: what it runs on, for the trial's attributes.
+    """
+
+    number: int
+    epochs: tuple[EpochResult, ...]
+    history: tuple[EpochResult, ...]
+    stop_reason: StopReason | None
+    failure: str | None
+    facts: dict[str, Any]

@@ -1,0 +1,105 @@
+"""Ray Tune's two questions, what to run next and whether to go on, passed to the driver."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import RunConfig, TuneConfig, Tuner
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.search.cluster import WorkerPlan
+from fmnist_tune.search.driver import Driver
+from fmnist_tune.search.messages import TrialReport
+from fmnist_tune.search.trial_actor import TrialActor
+
+
+class _DriverSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyped here
+    """What to run next."""
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__(metric=None, mode=None)
+        self._driver = driver
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        assignment = self._driver.next_assignment()
+        if assignment is not None:
+            return {"assignment": assignment}
+        # A running trial's worker may die and put the trial back in the queue: only an idle search is finished.
+        return None if self._driver.running else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing to do: the driver has been told by the scheduler."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study is the only state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class _DriverScheduler(FIFOScheduler):  # type: ignore[misc]  # as above
+    """Whether to go on. Ray shows a stopping result to the scheduler alone, never to the searcher."""
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__()
+        self._driver = driver
+
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
+        report: TrialReport = result["report"]
+        goes_on = self._driver.on_report(report)
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
+        error = trial.get_error()
+        reason = str(error).strip().splitlines()[0] if error is not None and str(error).strip() else "no reason given"
+        self._driver.on_crash(trial.config["assignment"].number, reason)
+
+    def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
+        number = trial.config["assignment"].number
+        if number in self._driver.running:
+            self._driver.release(number)
+
+
+def run_trials(driver: Driver, images: Images, plan: WorkerPlan) -> None:
+    """Let Ray Tune run trials until the driver has no more; Ray must be up.
+
+    Raises:
+        KeyboardInterrupt: passed on from a signal handler.
+    """
+    trainable = tune.with_resources(
+        tune.with_parameters(TrialActor, images_NHW=images.images_NHW, labels_N=images.labels_N),
+        {"CPU": plan.cpus, "GPU": plan.gpus},
+    )
+    scratch = tempfile.mkdtemp(prefix="fmnist-tune-")  # Ray wants a place for files that nobody reads
+    try:
+        Tuner(
+            trainable,
+            tune_config=TuneConfig(
+                search_alg=_DriverSearcher(driver),
+                scheduler=_DriverScheduler(driver),
+                num_samples=-1,
+                max_concurrent_trials=plan.n_workers,
+                reuse_actors=True,
+            ),
+            run_config=RunConfig(storage_path=scratch, name="run", verbose=0),
+        ).fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def cluster_resources() -> dict[str, float]:
+    """Return the cluster's totals."""
+    resources: dict[str, float] = ray.cluster_resources()
+    return resources
+
+
+def stop_ray() -> None:
+    """Leave the cluster, and end it if it was started here."""
+    ray.shutdown()

@@ -1,0 +1,1 @@
+"""Studies: what has been tried and what came of it, in SQLite; the only truth there is."""

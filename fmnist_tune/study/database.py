@@ -1,0 +1,101 @@
+"""The database that holds every study: one SQLite file in write-ahead mode, or any URL that Optuna takes."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.storages import RDBStorage
+
+from fmnist_tune.errors import UserError
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+BUSY_TIMEOUT_S = 60.0
+
+
+def database_url(studies_dir: Path) -> str:
+    """Return the URL of the database in a studies folder."""
+    return f"sqlite:///{studies_dir / 'studies.db'}"
+
+
+def open_database(url: str, *, create: bool) -> RDBStorage:
+    """Connect to a database.
+
+    Args:
+        url: SQLAlchemy's; a SQLite file is checked before anything touches it.
+        create: make the file and its tables if they are not there.
+
+    Raises:
+        UserError: there is no such database, it is something else, or it is from a newer Optuna.
+    """
+    if url.startswith("sqlite:///"):
+        path = Path(url.removeprefix("sqlite:///"))
+        if not _is_ours(path):
+            if not create:
+                raise UserError(f"{path}: no studies yet; start one with `fmnist-tune search search_spaces/cnn.yaml`")
+            if not path.parent.is_dir():
+                raise UserError(f"{path.parent}: no such directory")
+        with _database_errors(url):
+            return _open_sqlite(url)
+    with _database_errors(url):
+        return RDBStorage(url)
+
+
+def _open_sqlite(url: str) -> RDBStorage:
+    path = url.removeprefix("sqlite:///")
+    with contextlib.closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
+        connection.execute("PRAGMA journal_mode=wal")  # stays with the file
+    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_S}})
+    sqlalchemy.event.listen(storage.engine, "connect", _on_connect)
+    storage.engine.dispose()  # connections made before the listener
+    return storage
+
+
+def _on_connect(connection: sqlite3.Connection, _: Any) -> None:
+    # In write-ahead mode NORMAL keeps every commit when a process dies, and the file whole when the power does;
+    # the last commits that a power cut may take are in the trials' checkpoints too.
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether an Optuna database is there; False where nothing is.
+
+    Raises:
+        UserError: something else is there; it is left as it is.
+    """
+    try:
+        if not path.exists():
+            return False
+        if path.is_dir():
+            raise UserError(f"{path}: a directory, not a study database")
+        if path.stat().st_size == 0:
+            return False
+        with path.open("rb") as file:
+            if file.read(16) != b"SQLite format 3\0":
+                raise UserError(f"{path}: not a study database (not an SQLite file); move it away or give another --studies-dir")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    with _database_errors(str(path)), contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)) as connection:
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and "studies" in tables and "trials" in tables:
+            return True
+        if tables:
+            raise UserError(f"{path}: an SQLite file, but not a study database; move it away or give another --studies-dir")
+    return False
+
+
+@contextlib.contextmanager
+def _database_errors(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{where}: cannot be used as a study database: {first}") from None
+    except (ImportError, RuntimeError) as error:
+        raise UserError(f"{where}: cannot be used as a study database: {error}") from None

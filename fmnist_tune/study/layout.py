@@ -1,0 +1,80 @@
+"""Where a study's files are."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from fmnist_tune.config.schema import study_name
+from fmnist_tune.errors import UserError
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """Paths of one study; none of them need exist."""
+
+    studies_dir: Path
+    name: str
+
+    def __post_init__(self) -> None:
+        try:
+            study_name(self.name)
+        except ValueError as error:
+            raise UserError(f"study: {error}") from None
+
+    @property
+    def folder(self) -> Path:
+        """The study's own folder."""
+        return self.studies_dir / self.name
+
+    @property
+    def best_recipe(self) -> Path:
+        """The best trial as a recipe."""
+        return self.folder / "best.yaml"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that drives the study."""
+        return self.folder / "driver.lock"
+
+    def trial_folder(self, number: int) -> Path:
+        """Checkpoints of a trial that may still go on."""
+        return self.folder / "trials" / str(number)
+
+    def disk_bytes(self) -> int:
+        """Return what the study's folder holds on disk."""
+        return sum(p.stat().st_size for p in self.folder.rglob("*") if p.is_file() and not p.is_symlink())
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder that can be written to.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written to: {error.strerror}") from None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's content so that a crash leaves the old or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> object:
+    """Return a JSON file's content, or None where there is none to read."""
+    try:
+        content: object = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content

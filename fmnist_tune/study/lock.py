@@ -1,0 +1,67 @@
+"""One driver per study."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from types import TracebackType
+
+from fmnist_tune.errors import UserError
+from fmnist_tune.study.layout import StudyPaths, read_json
+
+
+class DriverLock:
+    """Held while a process drives a study; the operating system lets go of it when the process dies, however it dies."""
+
+    def __init__(self, paths: StudyPaths) -> None:
+        self._paths = paths
+
+    def __enter__(self) -> DriverLock:
+        """Take the lock.
+
+        Raises:
+            UserError: a living process has it; says which.
+        """
+        self._paths.folder.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self._paths.lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._file)
+            raise UserError(
+                f"study {self._paths.name} is being searched already{_holder(self._paths)}; "
+                "wait for it, stop it, or give another name with --study"
+            ) from None
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": since})
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, text.encode(), 0)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._file)
+
+
+def is_driven(paths: StudyPaths) -> bool:
+    """Tell whether a living process drives the study."""
+    try:
+        file = os.open(paths.lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def _holder(paths: StudyPaths) -> str:
+    holder = read_json(paths.lock)
+    if not isinstance(holder, dict):
+        return ""
+    return f" by process {holder.get('pid')} on {holder.get('host')} since {holder.get('since')}"

@@ -1,0 +1,233 @@
+"""One study in its database: every state that a trial passes through is written here, by the driver alone.
+
+A trial is WAITING while it is interrupted and may go on, RUNNING while a worker trains it, and ends as COMPLETE (trained
+to its end), PRUNED (stopped by ASHA) or FAIL (with its reason).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from fmnist_tune.config import SearchSpace, TrialConfig, dump_yaml, flatten, read_space
+from fmnist_tune.errors import UserError, did_you_mean
+from fmnist_tune.seeds import derive_seed
+from fmnist_tune.study.layout import StudyPaths, write_atomically
+from fmnist_tune.study.sampling import sampler_for, suggest, values_of
+
+METRIC = "val_accuracy"
+SPACE_KEY = "space"
+FORMAT_KEY = "fmnist_tune_format"
+FORMAT = 1
+# Raising these changes how long a study goes on, not what it is.
+BUDGET = ("search.trials", "search.timeout")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A trial that has been given to a worker.
+
+    Attributes:
+        number: the trial's, in its study.
+        config: what to train.
+        seed: of the training.
+        values: the searched values, by dotted path.
+        curve: validation accuracy by epoch, as far as the study knows it from before an interruption.
+    """
+
+    number: int
+    config: TrialConfig
+    seed: int
+    values: Mapping[str, Any]
+    curve: Mapping[int, float]
+
+
+class StudyRecord:
+    """A study: asked for trials, told what came of them."""
+
+    def __init__(self, study: optuna.Study, space: SearchSpace, paths: StudyPaths) -> None:
+        self.optuna = study
+        self.space = space
+        self.paths = paths
+        self._running: dict[int, optuna.Trial] = {}
+
+    @classmethod
+    def load(cls, storage: RDBStorage, paths: StudyPaths) -> StudyRecord:
+        """Open an existing study.
+
+        Raises:
+            UserError: there is none of this name, it is not one of ours, or it is from a newer version.
+        """
+        names = optuna.get_all_study_names(storage)
+        if paths.name not in names:
+            known = f"; there are {', '.join(sorted(names))}" if names else "; there are none yet"
+            raise UserError(f"study {paths.name!r}: no such study{did_you_mean(paths.name, names) or known}")
+        study = optuna.load_study(study_name=paths.name, storage=storage)
+        text, version = study.user_attrs.get(SPACE_KEY), study.user_attrs.get(FORMAT_KEY)
+        if not isinstance(text, str) or not isinstance(version, int):
+            raise UserError(f"study {paths.name!r}: not made by fmnist-tune (it has no search space)")
+        if version > FORMAT:
+            raise UserError(f"study {paths.name!r}: made by a newer fmnist-tune (format {version}, this one reads {FORMAT}); upgrade")
+        return cls(study, read_space(text, f"study {paths.name}"), paths)
+
+    @classmethod
+    def open(cls, storage: RDBStorage, space: SearchSpace, paths: StudyPaths) -> StudyRecord:
+        """Open the study of a search space, or create it.
+
+        Raises:
+            UserError: the study exists with another search space; names every difference.
+        """
+        if paths.name not in optuna.get_all_study_names(storage):
+            study = optuna.create_study(study_name=paths.name, storage=storage, direction="maximize")
+            study.set_user_attr(SPACE_KEY, space.to_yaml())
+            study.set_user_attr(FORMAT_KEY, FORMAT)
+            study.set_metric_names([METRIC])
+            return cls(study, space, paths)
+        record = cls.load(storage, paths)
+        changes = space_differences(record.space.tree, space.tree)
+        if changes:
+            raise UserError(
+                f"{space.source}: study {paths.name!r} was begun with another search space:\n  "
+                + "\n  ".join(changes)
+                + f"\ngive the new one a name of its own (--study {paths.name}-2), or change it back"
+            )
+        record.space = space
+        if record.optuna.user_attrs[SPACE_KEY] != space.to_yaml():
+            record.optuna.set_user_attr(SPACE_KEY, space.to_yaml())  # the budget has changed
+        return record
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial, by number; not to be changed."""
+        return self.optuna.get_trials(deepcopy=False)
+
+    @property
+    def n_target(self) -> int:
+        """How many trials the study holds in the end."""
+        n = self.space.settings.search.trials
+        if self.space.settings.search.sampler.name == "grid":
+            return min(n, self.space.size() or n)
+        return n
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """The COMPLETE trial with the highest value, the first of equals; None before there is one."""
+        complete = [t for t in self.trials if t.state == TrialState.COMPLETE]
+        return max(complete, key=lambda t: (t.value, -t.number), default=None)
+
+    def config_of(self, trial: FrozenTrial) -> TrialConfig:
+        """Return what a trial trains or has trained."""
+        return self.space.config(values_of(trial.params, self.space))
+
+    def recipe_of(self, trial: FrozenTrial) -> str:
+        """Return a trial as a recipe in YAML."""
+        recipe = self.space.recipe(values_of(trial.params, self.space))
+        value = f", {METRIC} {trial.value:.4f}" if trial.value is not None else ""
+        return f"# Trial {trial.number} of study {self.paths.name}{value}.\n{dump_yaml(recipe)}"
+
+    def recover(self) -> list[int]:
+        """Put trials that no living process trains back in the queue; to be called by the holder of the driver's lock.
+
+        Returns:
+            Their numbers.
+        """
+        orphans = [t for t in self.trials if t.state == TrialState.RUNNING]
+        for trial in orphans:
+            self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        return [t.number for t in orphans]
+
+    def begin(self) -> Attempt | None:
+        """Return the next trial to run, an interrupted one if there is one, else a new one; None if there is none left.
+
+        A trial that cannot be built is told as FAIL with its reason, and the next one is taken.
+        """
+        while True:
+            trials = self.trials
+            waiting = next((t for t in trials if t.state == TrialState.WAITING), None)
+            if waiting is None and len(trials) >= self.n_target:
+                return None
+            self.optuna.sampler = sampler_for(self.space, len(trials) if waiting is None else waiting.number)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                trial = self.optuna.ask()
+                values = suggest(trial, self.space)
+            self._running[trial.number] = trial
+            try:
+                config = self.space.config(values)
+            except UserError as error:
+                self.fail(trial.number, str(error))
+                continue
+            seed = derive_seed(self.space.settings.search.sampler.seed, trial.number, "training")
+            known = dict(waiting.intermediate_values) if waiting is not None else {}
+            return Attempt(trial.number, config, seed, values, known)
+
+    def report(self, number: int, epoch: int, val_accuracy: float) -> None:
+        """Record an epoch's validation accuracy."""
+        self._running[number].report(val_accuracy, epoch)
+
+    def note(self, number: int, attributes: Mapping[str, Any]) -> None:
+        """Record attributes of a running trial; finished trials cannot change."""
+        for key, value in attributes.items():
+            self._running[number].set_user_attr(key, value)
+
+    def attributes(self, number: int) -> dict[str, Any]:
+        """Return a running trial's attributes."""
+        return self._running[number].user_attrs
+
+    def complete(self, number: int, value: float) -> None:
+        """End a trial that was trained to its end, and keep best.yaml current."""
+        before = self.best
+        trial = self.optuna.tell(self._running.pop(number), value)
+        if before is None or before.value is None or value > before.value:
+            write_atomically(self.paths.best_recipe, self.recipe_of(trial))
+
+    def prune(self, number: int) -> None:
+        """End a trial that ASHA stopped; its value is its last epoch's."""
+        self.optuna.tell(self._running.pop(number), state=TrialState.PRUNED)
+
+    def fail(self, number: int, reason: str) -> None:
+        """End a trial that cannot go on."""
+        self.note(number, {"reason": reason})
+        self.optuna.tell(self._running.pop(number), state=TrialState.FAIL)
+
+    def release(self, number: int) -> None:
+        """Put a running trial back in the queue."""
+        trial = self._running.pop(number)
+        self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+
+def space_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return a readable line for each value in which two search spaces differ, the budget aside."""
+    before, after = ({k: v for k, v in _leaves(tree).items() if k not in BUDGET} for tree in (old, new))
+    lines = []
+    for path in [*before, *(p for p in after if p not in before)]:
+        if before.get(path) != after.get(path) or (path in before) != (path in after):
+            was = before[path] if path in before else "absent"
+            now = after[path] if path in after else "absent"
+            lines.append(f"{path}: {was} -> {now}")
+    return lines
+
+
+def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Flatten a search space so that a range reads `lr: low`, `lr: high`."""
+    leaves: dict[str, Any] = {}
+    for path, value in flatten(dict(tree)).items():
+        head, _, kind = path.rpartition(".")
+        if kind in ("float", "int") and isinstance(value, list) and len(value) == 2:
+            leaves[f"{head}: kind"] = kind
+            leaves[f"{head}: low"], leaves[f"{head}: high"] = value
+        elif kind in ("choice", "log", "step"):
+            leaves[f"{head}: {kind}"] = value
+        else:
+            leaves[path] = value
+    return leaves
+
+
+__all__ = ["METRIC", "Attempt", "StudyRecord", "space_differences"]

@@ -1,0 +1,122 @@
+"""From a search space to one trial's values, by Optuna's samplers."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
+
+from fmnist_tune.config import Parameter, SearchSpace
+from fmnist_tune.config.domain import ChoiceDomain, FloatDomain
+from fmnist_tune.seeds import derive_seed
+
+
+def distribution(parameter: Parameter) -> BaseDistribution:
+    """Return a parameter's domain in Optuna's terms."""
+    domain = parameter.domain
+    if isinstance(domain, ChoiceDomain):
+        return CategoricalDistribution(domain.labels)
+    low, high = domain.low, domain.ends()[1]
+    if isinstance(domain, FloatDomain):
+        if domain.step is not None:
+            high = domain.low + int((domain.high - domain.low) / domain.step + 1e-8) * domain.step
+        return FloatDistribution(low, high, log=domain.log, step=domain.step)
+    return IntDistribution(int(low), high, log=domain.log, step=domain.step)
+
+
+def suggest(trial: optuna.Trial, space: SearchSpace) -> dict[str, Any]:
+    """Draw the values of a trial's active parameters; those it already has stay."""
+    values: dict[str, Any] = {}
+    for parameter in space.parameters:
+        if space.is_active(parameter, values):
+            values[parameter.path] = value_of(parameter, _draw(trial, parameter.path, distribution(parameter)))
+    return values
+
+
+def _draw(trial: optuna.Trial, name: str, domain: BaseDistribution) -> Any:
+    if isinstance(domain, CategoricalDistribution):
+        return trial.suggest_categorical(name, domain.choices)
+    if isinstance(domain, FloatDistribution):
+        return trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+    assert isinstance(domain, IntDistribution)
+    return trial.suggest_int(name, domain.low, domain.high, step=domain.step, log=domain.log)
+
+
+def values_of(params: Mapping[str, Any], space: SearchSpace) -> dict[str, Any]:
+    """Return a trial's values as they stand in the file, from its parameters as Optuna stores them."""
+    return {p.path: value_of(p, params[p.path]) for p in space.parameters if p.path in params}
+
+
+def value_of(parameter: Parameter, stored: Any) -> Any:
+    """Return the value that a stored one stands for: choices that are lists are stored as text."""
+    domain = parameter.domain
+    if isinstance(domain, ChoiceDomain):
+        return domain.values[domain.labels.index(stored)]
+    return stored
+
+
+def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
+    """Return the sampler for one trial; what it draws follows from the study's seed, the number and the trials before."""
+    settings = space.settings.search.sampler
+    seed = derive_seed(settings.seed, number, "sampler")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        match settings.name:
+            case "tpe":
+                return TPESampler(seed=seed, multivariate=True, group=True)
+            case "random":
+                return RandomSampler(seed=seed)
+            case "grid":
+                return _GridSampler(space, settings.seed)
+            case "qmc":
+                # One seed for the whole sequence; Optuna keeps the place in it with the study.
+                return QMCSampler(seed=settings.seed, scramble=True, independent_sampler=RandomSampler(seed), warn_independent_sampling=False)
+            case "gp":
+                return GPSampler(seed=seed, independent_sampler=RandomSampler(seed))
+            case "cmaes":
+                return CmaEsSampler(seed=seed, independent_sampler=RandomSampler(seed), warn_independent_sampling=False)
+
+
+class _GridSampler(BaseSampler):
+    """Trial n gets the n-th configuration of the grid in an order shuffled by the seed.
+
+    Unlike Optuna's it knows conditions, so that configurations which differ in unused values alone do not repeat.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int) -> None:
+        self._space = space
+        self._seed = seed
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {p.path: distribution(p) for p in self._space.parameters}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        order = list(range(sum(1 for _ in self._space.grid())))
+        random.Random(self._seed).shuffle(order)
+        values = next(itertools.islice(self._space.grid(), order[trial.number % len(order)], None))
+        labels: dict[str, Any] = {}
+        for parameter in self._space.parameters:
+            if parameter.path in values:
+                value = values[parameter.path]
+                domain = parameter.domain
+                labels[parameter.path] = domain.labels[domain.values.index(value)] if isinstance(domain, ChoiceDomain) else value
+        return labels
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        raise RuntimeError(f"{param_name} is not in the grid")
+
+
+
+__all__ = ["distribution", "sampler_for", "suggest", "value_of", "values_of"]

@@ -1,0 +1,38 @@
+"""What a training run yields; imports nothing heavy, for those who only read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+StopReason = Literal["epochs", "early_stopping"]
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch gave.
+
+    Attributes:
+        epoch: counted from 1.
+        train_loss, train_accuracy: mean over the epoch's batches as they were trained on, augmented and with dropout.
+        val_loss, val_accuracy: on the validation split after the epoch; accuracy in [0, 1].
+        lr: learning rate of the last step.
+        train_s, val_s: seconds spent in training and in validation.
+        n_images: pictures trained on.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    lr: float
+    train_s: float
+    val_s: float
+    n_images: int
+
+
+def best_epoch(history: Sequence[EpochResult]) -> int:
+    """Return the epoch with the highest validation accuracy, the first of equals; 0 if there is none."""
+    return max(history, key=lambda result: (result.val_accuracy, -result.epoch)).epoch if history else 0
