@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from typing import Any
 
+import numpy as np
 import ray
+from numpy.typing import NDArray
 from ray import tune
-from ray.tune import RunConfig, TuneConfig, Tuner
+from ray.tune import CheckpointConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -17,10 +20,42 @@ from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.search.cluster import WorkerPlan
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.messages import TrialReport
-from fmnist_tune.search.trial_actor import TrialActor
 
 
-class _DriverSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyped here
+class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray's classes are untyped here
+    """A worker as Ray's actor; it lives through many trials."""
+
+    def setup(self, config: dict[str, Any], images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64]) -> None:
+        """Start with the first assignment."""
+        import torch  # here, since the driver imports this module and has no use for torch
+
+        from fmnist_tune.search.worker import Worker
+
+        device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
+        self._worker = Worker(images_NHW, labels_N, device)
+        self._worker.assign(config["assignment"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next assignment."""
+        self._worker.assign(new_config["assignment"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train an epoch."""
+        return {"report": self._worker.step()}
+
+
+class _Shared:
+    """Ray copies and pickles what it is given, for a restore that we do not use: copies are the same object, pickles empty."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _DriverSearcher(_Shared, Searcher):  # type: ignore[misc]  # as above
     """What to run next."""
 
     def __init__(self, driver: Driver) -> None:
@@ -44,7 +79,7 @@ class _DriverSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are unty
         """Nothing to restore."""
 
 
-class _DriverScheduler(FIFOScheduler):  # type: ignore[misc]  # as above
+class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as above
     """Whether to go on. Ray shows a stopping result to the scheduler alone, never to the searcher."""
 
     def __init__(self, driver: Driver) -> None:
@@ -77,6 +112,8 @@ def run_trials(driver: Driver, images: Images, plan: WorkerPlan) -> None:
         tune.with_parameters(TrialActor, images_NHW=images.images_NHW, labels_N=images.labels_N),
         {"CPU": plan.cpus, "GPU": plan.gpus},
     )
+    for name in ("ray", "ray.tune"):  # a worker's death is the driver's to tell, in one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     scratch = tempfile.mkdtemp(prefix="fmnist-tune-")  # Ray wants a place for files that nobody reads
     try:
         Tuner(
@@ -88,7 +125,12 @@ def run_trials(driver: Driver, images: Images, plan: WorkerPlan) -> None:
                 max_concurrent_trials=plan.n_workers,
                 reuse_actors=True,
             ),
-            run_config=RunConfig(storage_path=scratch, name="run", verbose=0),
+            run_config=RunConfig(
+                storage_path=scratch,
+                name="run",
+                verbose=0,
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # workers keep their own
+            ),
         ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -88,7 +88,9 @@ class StudyRecord:
             study = optuna.create_study(study_name=paths.name, storage=storage, direction="maximize")
             study.set_user_attr(SPACE_KEY, space.to_yaml())
             study.set_user_attr(FORMAT_KEY, FORMAT)
-            study.set_metric_names([METRIC])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                study.set_metric_names([METRIC])
             return cls(study, space, paths)
         record = cls.load(storage, paths)
         changes = space_differences(record.space.tree, space.tree)

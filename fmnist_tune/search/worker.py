@@ -1,4 +1,4 @@
-"""A worker: one Ray actor that trains one trial after another."""
+"""A worker: trains one assignment after another, epoch by epoch, and reports; knows nothing of Ray."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 from numpy.typing import NDArray
-from ray import tune
 
 from fmnist_tune.config.schema import Data, TrialConfig
 from fmnist_tune.errors import UserError
@@ -24,37 +22,23 @@ from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 
 
-class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray's classes are untyped here
-    """Trains an assignment epoch by epoch; whatever goes wrong in a trial is reported, and the worker lives on."""
+class Worker:
+    """Whatever goes wrong in a trial is reported as its failure, and the worker lives on."""
 
-    def setup(self, config: dict[str, Any], images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64]) -> None:
-        """Start as a worker with its first assignment; Ray calls it once."""
+    def __init__(self, images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64], device: str) -> None:
+        """Make a worker without an assignment.
+
+        Args:
+            images_NHW, labels_N: the training files' content; not changed.
+            device: "cpu" or a CUDA device.
+        """
         self._images_NHW = images_NHW
         self._labels_N = labels_N
-        self._device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
+        self._device = device
         self._tensors: tuple[Data, TrainingData] | None = None
-        self._begin(config["assignment"])
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next assignment; Ray calls it between trials."""
-        self._begin(new_config["assignment"])
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """Train one epoch, and report it together with epochs that the study missed."""
-        if self._failure is None and self._run is not None and len(self._run.history) == self._n_reported:
-            try:
-                if next(self._epochs, None) is not None:
-                    save_checkpoint(self._run, Path(self._assignment.checkpoint))
-            except Exception as error:  # any error of a trial ends that trial alone
-                self._failure = _describe(error)
-        history = tuple(self._run.history) if self._run is not None else ()
-        news = history[self._n_reported :]
-        self._n_reported = len(history)
-        stop_reason = self._run.stop_reason if self._run is not None else None
-        return {"report": TrialReport(self._assignment.number, news, history, stop_reason, self._failure, self._facts())}
-
-    def _begin(self, assignment: Assignment) -> None:
+    def assign(self, assignment: Assignment) -> None:
+        """Take a trial, from its checkpoint if there is one; errors are reported by the first `step`."""
         self._assignment = assignment
         self._run: TrainingRun | None = None
         self._epochs: Iterator[EpochResult] = iter(())
@@ -73,8 +57,22 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray's classes are unt
                 self._run = TrainingRun(config, data, seed=assignment.seed, device=self._device)
             self._n_reported = min(self._n_reported, len(self._run.history))
             self._epochs = self._run.epochs()
-        except Exception as error:  # as above
+        except Exception as error:  # any error of a trial ends that trial alone
             self._failure = _describe(error)
+
+    def step(self) -> TrialReport:
+        """Train one epoch and save its state, or else report epochs that the study has missed."""
+        if self._failure is None and self._run is not None and len(self._run.history) == self._n_reported:
+            try:
+                if next(self._epochs, None) is not None:
+                    save_checkpoint(self._run, Path(self._assignment.checkpoint))
+            except Exception as error:  # as above
+                self._failure = _describe(error)
+        history = tuple(self._run.history) if self._run is not None else ()
+        news = history[self._n_reported :]
+        self._n_reported = len(history)
+        stop_reason = self._run.stop_reason if self._run is not None else None
+        return TrialReport(self._assignment.number, news, history, stop_reason, self._failure, self._facts())
 
     def _data(self, data: Data) -> TrainingData:
         """Return the tensors for a trial's data section; the last ones are kept, since most trials share them."""
@@ -84,7 +82,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray's classes are unt
         return self._tensors[1]
 
     def _facts(self) -> dict[str, Any]:
-        facts: dict[str, Any] = {"ran_on": f"{_device_name(self._device)}, {socket.gethostname()}, process {os.getpid()}"}
+        where = f"{_device_name(self._device)}, {socket.gethostname()}, process {os.getpid()}"
+        facts: dict[str, Any] = {"ran_on": where}
         if self._run is not None:
             facts |= {"params": self._run.n_params, "numerics": str(self._run.numerics)}
         if self._restart_reason is not None:

@@ -1,0 +1,203 @@
+"""A search from its first check to its last report."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from optuna.trial import TrialState
+from rich.console import Console
+
+from fmnist_tune.config import SearchSpace
+from fmnist_tune.data.fashion_mnist import Images, load_part
+from fmnist_tune.data.fetch import locate_data
+from fmnist_tune.data.split import fingerprint, stratified_split
+from fmnist_tune.errors import UserError
+from fmnist_tune.search.cluster import plan_workers, prepare_environment, start_ray
+from fmnist_tune.search.display import Display
+from fmnist_tune.search.driver import Driver
+from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.layout import StudyPaths, make_folder
+from fmnist_tune.study.lock import DriverLock
+from fmnist_tune.study.record import StudyRecord
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a search finds and leaves things; None for the default.
+
+    Attributes:
+        studies_dir: folder of all studies.
+        storage: database URL; SQLite in `studies_dir` by default.
+        data_dir: the user's copy of the data set.
+        address: a Ray cluster to join.
+        n_workers: trials at a time.
+    """
+
+    studies_dir: Path
+    storage: str | None = None
+    data_dir: Path | None = None
+    address: str | None = None
+    n_workers: int | None = None
+
+    @property
+    def url(self) -> str:
+        """The database's URL."""
+        return self.storage or database_url(self.studies_dir)
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What one run of a search did.
+
+    Attributes:
+        wall_s: seconds from the command to the end.
+        startup_s: of these, until Ray was up.
+        n_workers: trials at a time; 0 if there was nothing left to do.
+        epochs, train_s: epochs of this run; seconds in training and validation, summed over trials.
+        interrupted: stopped by Ctrl-C or SIGTERM.
+    """
+
+    record: StudyRecord
+    wall_s: float
+    startup_s: float
+    n_workers: int
+    epochs: int
+    train_s: float
+    interrupted: bool
+
+
+def run_search(space: SearchSpace, place: Place, console: Console, started: float) -> RunOutcome:
+    """Run a study until it has its trials, its time is over, or it is interrupted.
+
+    Args:
+        space: what to search.
+        place: where.
+        console: for progress, on stderr.
+        started: time.monotonic() of the command.
+
+    Raises:
+        UserError: something is missing or wrong; found before Ray starts, and before anything is created, where it can be.
+    """
+    prepare_environment()
+    imports = threading.Thread(target=importlib.import_module, args=("fmnist_tune.search.tune_adapters",), daemon=True)
+    imports.start()
+    paths = StudyPaths(place.studies_dir, space.settings.study)
+    with Display(console, paths.name, started) as display:
+        images = load_part(locate_data(place.data_dir, display.line), "train")
+        split = _describe_split(space, images)
+        for warning in space.warnings:
+            display.line(f"warning: {warning}", "yellow")
+        if place.storage is None:
+            make_folder(place.studies_dir)
+        storage = open_database(place.url, create=True)
+        with DriverLock(paths):
+            record = StudyRecord.open(storage, space, paths)
+            _record_data(record, images, split)
+            if _is_finished(record):
+                display.line(f"study {paths.name} has its {record.n_target} trials; --trials {2 * record.n_target} would extend it")
+                return RunOutcome(record, time.monotonic() - started, time.monotonic() - started, 0, 0, 0.0, False)
+            imports.join()
+            return _run(record, images, place, display, started)
+
+
+def _run(record: StudyRecord, images: Images, place: Place, display: Display, started: float) -> RunOutcome:
+    from fmnist_tune.search.tune_adapters import cluster_resources, run_trials, stop_ray
+
+    settings = record.space.settings
+    display.phase("starting Ray")
+    try:
+        start_ray(place.address)
+        plan = plan_workers(settings.resources, cluster_resources(), place.n_workers)
+        startup_s = time.monotonic() - started
+        gpus = f" and {plan.gpus:g} GPU" if plan.gpus else ""
+        display.phase(f"{plan.n_workers} worker{'s' if plan.n_workers > 1 else ''}, each with {plan.cpus} CPU{gpus}")
+        timeout = settings.search.timeout
+        driver = Driver(
+            record,
+            deadline=None if timeout is None else started + timeout,
+            n_threads=plan.cpus,
+            on_event=display.event,
+        )
+        display.attach(driver)
+        try:
+            with _stopping_on_signals(driver, display.line):
+                run_trials(driver, images, plan)
+        except KeyboardInterrupt:
+            driver.stop_requested = True
+        finally:
+            for number in list(driver.running):
+                driver.release(number)
+    finally:
+        stop_ray()
+    return RunOutcome(
+        record,
+        time.monotonic() - started,
+        startup_s,
+        plan.n_workers,
+        driver.totals.epochs,
+        driver.totals.train_s,
+        driver.stop_requested,
+    )
+
+
+@contextmanager
+def _stopping_on_signals(driver: Driver, say: Callable[[str], None]) -> Iterator[None]:
+    """The first SIGINT or SIGTERM lets running epochs end; the second raises KeyboardInterrupt."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if driver.stop_requested:
+            raise KeyboardInterrupt
+        driver.stop_requested = True
+        say("stopping after the running epochs; once more stops at once, and nothing that was reported is lost either way")
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, handle) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _describe_split(space: SearchSpace, images: Images) -> dict[str, object]:
+    """Describe the validation split, of the smallest trial configuration of the space where its size is searched."""
+    sizes = {size for size in _values_at(space, "data.val_size")}
+    split: dict[str, object] = {"kind": "stratified, fixed seed", "n_pictures": len(images.labels_N)}
+    for size in sorted(sizes):
+        _, val = stratified_split(images.labels_N, size)  # refuses a size that leaves nothing to train on
+        split[f"val_size {size}"] = fingerprint(val)
+    return split
+
+
+def _values_at(space: SearchSpace, path: str) -> list[int]:
+    searched = [p for p in space.parameters if p.path == path]
+    if searched:
+        return [int(v) for v in searched[0].domain.ends()]
+    data = space.tree.get("data") or {}
+    return [int(data.get(path.rpartition(".")[2], 10_000))]
+
+
+def _record_data(record: StudyRecord, images: Images, split: dict[str, object]) -> None:
+    data = {"train_images_md5": images.md5[0], "train_labels_md5": images.md5[1], "split": split}
+    known = record.optuna.user_attrs.get("data")
+    if known is None:
+        record.optuna.set_user_attr("data", data)
+    elif known != data:
+        raise UserError(
+            f"study {record.paths.name!r} was begun on other data: its training files and split are {known}, these are {data}; "
+            "give the study on this data a name of its own with --study"
+        )
+
+
+def _is_finished(record: StudyRecord) -> bool:
+    trials = record.trials
+    open_trials = [t for t in trials if t.state in (TrialState.WAITING, TrialState.RUNNING)]
+    return not open_trials and len(trials) >= record.n_target

@@ -1,0 +1,157 @@
+"""Studies as tables for people and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fmnist_tune.config import SearchSpace
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study.summary import STATE_NAMES, Summary, count_states
+
+STATE_STYLES = {"complete": "green", "pruned": "dim", "failed": "red", "running": "cyan", "waiting": "yellow"}
+
+
+def space_table(space: SearchSpace) -> RenderableType:
+    """Return a search space as a table."""
+    settings = space.settings
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("parameter", "kind", "values", "used when"):
+        table.add_column(name)
+    for p in space.parameters:
+        kind = type(p.domain).__name__.removesuffix("Domain").lower()
+        when = ", ".join(f"{other} is {' or '.join(map(str, values))}" for other, values in p.when.items())
+        table.add_row(p.path, kind, str(p.domain), when or "always")
+    size = space.size()
+    search = settings.search
+    limit = f", at most {search.timeout:g} s a run" if search.timeout is not None else ""
+    head = (
+        f"study {settings.study}: {len(space.parameters)} parameters"
+        f"{f', {size:,} configurations' if size is not None and size <= 10_000 else ''}; "
+        f"{search.trials} trials{limit}; sampler {search.sampler.name}, pruner {search.pruner.name}"
+        if space.parameters
+        else f"recipe {settings.study}: nothing is searched"
+    )
+    notes = [Text(f"warning: {w}", style="yellow") for w in space.warnings]
+    return Group(Text(head, style="bold"), *([table] if space.parameters else []), *notes)
+
+
+def summary_view(summary: Summary, next_commands: Sequence[str]) -> RenderableType:
+    """Return what a person wants to know after a search."""
+    parts: list[RenderableType] = [Text("")]
+    counts = summary.counts
+    states = ", ".join(f"{counts[name]} {name}" for name in STATE_NAMES.values() if counts[name])
+    parts.append(Text(f"study {summary.study}: {counts['total']} of {summary.n_target} trials ({states or 'none yet'})", style="bold"))
+    for reason, n in list(summary.failures.items())[:3]:
+        parts.append(Text(f"  failed {n} times: {reason}" if n > 1 else f"  failed: {reason}", style="red"))
+    if summary.best is None:
+        parts.append(Text("no trial has been trained to its end yet, so there is no best trial", style="yellow"))
+    else:
+        best = summary.best
+        seconds = best.user_attrs.get("duration_s", 0.0)
+        parts.append(
+            Text(
+                f"best trial {best.number}: validation accuracy {best.value:.2%} "
+                f"({len(best.intermediate_values)} epochs, {best.user_attrs.get('params', 0):,} parameters, {seconds:.0f} s)",
+                style="bold green",
+            )
+        )
+        table = Table(box=None, padding=(0, 2, 0, 2), show_header=bool(summary.importances), header_style="dim")
+        table.add_column("parameter")
+        table.add_column("value", overflow="fold")
+        if summary.importances:
+            table.add_column("importance", justify="right")
+        for path, value in summary.best_values.items():
+            row = [path, f"{value:.4g}" if isinstance(value, float) else str(value)]
+            if summary.importances:
+                share = summary.importances.shares.get(path)
+                row.append(f"{share:.0%}" if share is not None else "conditional")
+            table.add_row(*row)
+        parts.append(table)
+        if summary.importances:
+            i = summary.importances
+            parts.append(Text(f"  importance: share of the variation in accuracy after epoch {i.epoch}, over {i.n_trials} trials", style="dim"))
+        parts += [Text(f"  edge: {line}", style="yellow") for line in summary.edges]
+    if next_commands:
+        parts.append(Text("next:", style="bold"))
+        parts += [Text(f"  {command}") for command in next_commands]
+    return Group(*parts)
+
+
+def trials_table(record: StudyRecord, *, is_driven: bool) -> RenderableType:
+    """Return every trial of a study as a table, the best first, unfinished ones last."""
+    paths = [p.path for p in record.space.parameters]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("trial", "state", "value", "epochs", "params", "seconds"):
+        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
+    for path in paths:
+        table.add_column(path.replace("training.", "").replace("model.", "").replace("optimizer.", ""), overflow="fold")
+    table.add_column("stopped by", overflow="fold")
+    for trial in sorted(record.trials, key=lambda t: (t.value is None, -(t.value or 0.0), t.number)):
+        state = state_name(trial, is_driven=is_driven)
+        values = values_of(trial.params, record.space)
+        attrs = trial.user_attrs
+        table.add_row(
+            str(trial.number),
+            Text(state, style=STATE_STYLES[state]),
+            f"{trial.value:.2%}" if trial.value is not None else "-",
+            str(len(trial.intermediate_values)),
+            f"{attrs['params']:,}" if "params" in attrs else "-",
+            f"{attrs['duration_s']:.0f}" if "duration_s" in attrs else "-",
+            *(_cell(values[path]) if path in values else "" for path in paths),
+            str(attrs.get("reason") or attrs.get("stop_reason") or ""),
+        )
+    return table
+
+
+def state_name(trial: FrozenTrial, *, is_driven: bool) -> str:
+    """Return a trial's state; one that the database has as running while no process drives the study is waiting."""
+    if trial.state == TrialState.RUNNING and not is_driven:
+        return "waiting"
+    return STATE_NAMES[trial.state]
+
+
+def study_json(record: StudyRecord, *, is_driven: bool) -> dict[str, Any]:
+    """Return the parts of the JSON object that search and show share."""
+    trials = record.trials
+    counts = count_states(trials)
+    if not is_driven:
+        counts["waiting"] += counts["running"]
+        counts["running"] = 0
+    best = record.best
+    return {
+        "trials": counts,
+        "best": None
+        if best is None
+        else {
+            "number": best.number,
+            "value": best.value,
+            "config": record.space.recipe(values_of(best.params, record.space)),
+        },
+    }
+
+
+def trials_json(record: StudyRecord, *, is_driven: bool) -> list[dict[str, Any]]:
+    """Return every trial for JSON."""
+    return [
+        {
+            "number": t.number,
+            "state": state_name(t, is_driven=is_driven),
+            "value": t.value,
+            "epochs": len(t.intermediate_values),
+            "params": values_of(t.params, record.space),
+            "intermediate": {str(epoch): value for epoch, value in sorted(t.intermediate_values.items())},
+            "attributes": {key: value for key, value in t.user_attrs.items() if key != "history"},
+        }
+        for t in record.trials
+    ]
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

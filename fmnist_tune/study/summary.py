@@ -1,0 +1,143 @@
+"""What a study says: counts, best trial, which parameters mattered, what to look at next. Numbers only; no printing."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from fmnist_tune.config.domain import ChoiceDomain, Domain
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.sampling import values_of
+
+EDGE_SHARE = 0.05  # of a range, in the scale that it is searched on
+MIN_TRIALS_FOR_IMPORTANCE = 10
+
+STATE_NAMES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+@dataclass(frozen=True)
+class Importances:
+    """How much of the variation in validation accuracy each parameter explains.
+
+    Attributes:
+        shares: by dotted path, largest first; they add up to 1.
+        epoch: the accuracy after this epoch was explained, since most trials do not get further.
+        n_trials: that reached it.
+    """
+
+    shares: dict[str, float]
+    epoch: int
+    n_trials: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A study at one moment.
+
+    Attributes:
+        counts: trials by state: complete, pruned, failed, running, waiting (interrupted, can go on) and total.
+        best: the best COMPLETE trial.
+        best_values: its searched values, by dotted path.
+        edges: what to say about values of the best trial that lie at the edge of their range.
+        importances: None while there are too few trials.
+        failures: reasons, with how often.
+    """
+
+    study: str
+    counts: dict[str, int]
+    n_target: int
+    best: FrozenTrial | None
+    best_values: dict[str, Any]
+    edges: tuple[str, ...]
+    importances: Importances | None
+    failures: dict[str, int]
+
+
+def summarize(record: StudyRecord) -> Summary:
+    """Sum up a study."""
+    trials = record.trials
+    best = record.best
+    values = values_of(best.params, record.space) if best is not None else {}
+    return Summary(
+        record.paths.name,
+        count_states(trials),
+        record.n_target,
+        best,
+        values,
+        tuple(_edges(record, values)),
+        parameter_importances(trials),
+        dict(Counter(str(t.user_attrs.get("reason", "unknown")) for t in trials if t.state == TrialState.FAIL).most_common()),
+    )
+
+
+def count_states(trials: list[FrozenTrial]) -> dict[str, int]:
+    """Count trials by state, and in total."""
+    counts = Counter(STATE_NAMES[t.state] for t in trials)
+    return {name: counts[name] for name in STATE_NAMES.values()} | {"total": len(trials)}
+
+
+def parameter_importances(trials: list[FrozenTrial]) -> Importances | None:
+    """Explain the accuracy after the latest epoch that enough trials reached, by PED-ANOVA (Watanabe et al. 2023).
+
+    Conditional parameters are left out: not every trial has them.
+    """
+    curves = [t for t in trials if t.intermediate_values]
+    epochs = sorted({epoch for t in curves for epoch in t.intermediate_values}, reverse=True)
+    for epoch in epochs:
+        reached = [t for t in curves if epoch in t.intermediate_values]
+        if len(reached) >= MIN_TRIALS_FOR_IMPORTANCE:
+            break
+    else:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study = optuna.create_study(direction="maximize")
+        study.add_trials(
+            [
+                optuna.create_trial(params=t.params, distributions=t.distributions, value=t.intermediate_values[epoch])
+                for t in reached
+            ]
+        )
+        try:
+            shares = optuna.importance.get_param_importances(study)
+        except (RuntimeError, ValueError):  # all trials alike
+            return None
+    total = sum(shares.values())
+    if not shares or not math.isfinite(total) or total <= 0:
+        return None
+    return Importances({path: share / total for path, share in shares.items()}, epoch, len(reached))
+
+
+def edge_of(domain: Domain, value: Any) -> str | None:
+    """Return "lower" or "upper" if a value lies within 5 % of an end of its range; choices have no ends."""
+    if isinstance(domain, ChoiceDomain) or domain.low == domain.high:
+        return None
+    low, high, at = (math.log(x) if domain.log else float(x) for x in (domain.low, domain.high, value))
+    share = (at - low) / (high - low)
+    return "lower" if share <= EDGE_SHARE else "upper" if share >= 1 - EDGE_SHARE else None
+
+
+def _edges(record: StudyRecord, values: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for parameter in record.space.parameters:
+        if parameter.path not in values:
+            continue
+        edge = edge_of(parameter.domain, values[parameter.path])
+        if edge is not None:
+            value = values[parameter.path]
+            shown = f"{value:.3g}" if isinstance(value, float) else value
+            lines.append(f"{parameter.path} = {shown} is at the {edge} end of {parameter.domain}: a wider range may hold better values")
+    return lines
