@@ -16,7 +16,7 @@ ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one ignores verbose=0
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_preload_python_modules": "torch,ray.tune,fmnist_tune.search.worker",
+    "RAY_prestart_worker_first_driver": "0",  # Tune's actors cannot use workers started ahead; they only take its place
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
@@ -48,6 +48,8 @@ def prepare_environment() -> None:
 def start_ray(address: str | None) -> None:
     """Start Ray on this machine, or join a cluster.
 
+    To be called from the main thread: Linux ends Ray's processes together with the thread that started them.
+
     Raises:
         UserError: there is no cluster at that address.
     """
@@ -61,6 +63,13 @@ def start_ray(address: str | None) -> None:
         ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise UserError(f"--address {address}: no Ray cluster answers there: {str(error).splitlines()[0]}") from None
+
+
+def stop_ray() -> None:
+    """Leave the cluster, and end it if it was started here."""
+    import ray
+
+    ray.shutdown()
 
 
 def plan_workers(resources: Resources, cluster: dict[str, float], wanted: int | None) -> WorkerPlan:

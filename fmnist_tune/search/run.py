@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from fmnist_tune.data.fashion_mnist import Images, load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.data.split import fingerprint, stratified_split
 from fmnist_tune.errors import UserError
-from fmnist_tune.search.cluster import plan_workers, prepare_environment, start_ray
+from fmnist_tune.search.cluster import plan_workers, prepare_environment, start_ray, stop_ray
 from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.study.database import database_url, open_database
@@ -86,66 +86,70 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
     Raises:
         UserError: something is missing or wrong; found before Ray starts, and before anything is created, where it can be.
     """
-    prepare_environment()
-    imports = threading.Thread(target=importlib.import_module, args=("fmnist_tune.search.tune_adapters",), daemon=True)
-    imports.start()
     paths = StudyPaths(place.studies_dir, space.settings.study)
-    with Display(console, paths.name, started) as display:
-        images = load_part(locate_data(place.data_dir, display.line), "train")
-        split = _describe_split(space, images)
-        for warning in space.warnings:
-            display.line(f"warning: {warning}", "yellow")
-        if place.storage is None:
-            make_folder(place.studies_dir)
-        storage = open_database(place.url, create=True)
-        with DriverLock(paths):
-            record = StudyRecord.open(storage, space, paths)
-            _record_data(record, images, split)
-            if _is_finished(record):
-                display.line(f"study {paths.name} has its {record.n_target} trials; --trials {2 * record.n_target} would extend it")
-                return RunOutcome(record, time.monotonic() - started, time.monotonic() - started, 0, 0, 0.0, False)
-            imports.join()
-            return _run(record, images, place, display, started)
+    prepare_environment()
+    with ThreadPoolExecutor(2) as background:
+        imports = background.submit(_import_ray)
+        with Display(console, paths.name, started) as display:
+            folder = locate_data(place.data_dir, display.line)
+            for warning in space.warnings:
+                display.line(f"warning: {warning}", "yellow")
+            if place.storage is None:
+                make_folder(place.studies_dir)
+            storage = open_database(place.url, create=True)
+            with DriverLock(paths):
+                record = StudyRecord.open(storage, space, paths)
+                if _is_finished(record):
+                    extend = f"--trials {2 * record.n_target} would extend it"
+                    display.line(f"study {paths.name} has all of its {record.n_target} trials; {extend}")
+                    wall_s = time.monotonic() - started
+                    return RunOutcome(record, wall_s, wall_s, 0, 0, 0.0, False)
+                display.phase("starting Ray, verifying the data set")
+                loading = background.submit(_load, space, folder)
+                try:
+                    start_ray(place.address)
+                    images, split = loading.result()
+                    imports.result()
+                    _record_data(record, images, split)
+                    return _run(record, images, place, display, started)
+                finally:
+                    stop_ray()
+
+
+def _import_ray() -> None:
+    for module in ("ray", "fmnist_tune.search.tune_adapters"):
+        importlib.import_module(module)
+
+
+def _load(space: SearchSpace, folder: Path) -> tuple[Images, dict[str, object]]:
+    images = load_part(folder, "train")
+    return images, _describe_split(space, images)
 
 
 def _run(record: StudyRecord, images: Images, place: Place, display: Display, started: float) -> RunOutcome:
-    from fmnist_tune.search.tune_adapters import cluster_resources, run_trials, stop_ray
+    from fmnist_tune.search.tune_adapters import cluster_resources, run_trials
 
     settings = record.space.settings
-    display.phase("starting Ray")
-    try:
-        start_ray(place.address)
-        plan = plan_workers(settings.resources, cluster_resources(), place.n_workers)
-        startup_s = time.monotonic() - started
-        gpus = f" and {plan.gpus:g} GPU" if plan.gpus else ""
-        display.phase(f"{plan.n_workers} worker{'s' if plan.n_workers > 1 else ''}, each with {plan.cpus} CPU{gpus}")
-        timeout = settings.search.timeout
-        driver = Driver(
-            record,
-            deadline=None if timeout is None else started + timeout,
-            n_threads=plan.cpus,
-            on_event=display.event,
-        )
-        display.attach(driver)
-        try:
-            with _stopping_on_signals(driver, display.line):
-                run_trials(driver, images, plan)
-        except KeyboardInterrupt:
-            driver.stop_requested = True
-        finally:
-            for number in list(driver.running):
-                driver.release(number)
-    finally:
-        stop_ray()
-    return RunOutcome(
-        record,
-        time.monotonic() - started,
-        startup_s,
-        plan.n_workers,
-        driver.totals.epochs,
-        driver.totals.train_s,
-        driver.stop_requested,
+    plan = plan_workers(settings.resources, cluster_resources(), place.n_workers)
+    startup_s = time.monotonic() - started
+    gpus = f" and {plan.gpus:g} GPU" if plan.gpus else ""
+    display.phase(f"{plan.n_workers} worker{'s' if plan.n_workers > 1 else ''}, each with {plan.cpus} CPU{gpus}")
+    timeout = settings.search.timeout
+    driver = Driver(
+        record, deadline=None if timeout is None else started + timeout, n_threads=plan.cpus, on_event=display.event
     )
+    display.attach(driver)
+    try:
+        with _stopping_on_signals(driver, display.line):
+            run_trials(driver, images, plan)
+    except KeyboardInterrupt:
+        driver.stop_requested = True
+    finally:
+        for number in list(driver.running):
+            driver.release(number)
+    totals = driver.totals
+    wall_s = time.monotonic() - started
+    return RunOutcome(record, wall_s, startup_s, plan.n_workers, totals.epochs, totals.train_s, driver.stop_requested)
 
 
 @contextmanager

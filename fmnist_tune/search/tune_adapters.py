@@ -30,7 +30,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray's classes are unt
         import torch  # here, since the driver imports this module and has no use for torch
 
         from fmnist_tune.search.worker import Worker
+        from fmnist_tune.training.quick_start import skip_dynamo
 
+        skip_dynamo()
         device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
         self._worker = Worker(images_NHW, labels_N, device)
         self._worker.assign(config["assignment"])
@@ -140,8 +142,3 @@ def cluster_resources() -> dict[str, float]:
     """Return the cluster's totals."""
     resources: dict[str, float] = ray.cluster_resources()
     return resources
-
-
-def stop_ray() -> None:
-    """Leave the cluster, and end it if it was started here."""
-    ray.shutdown()
