@@ -137,6 +137,7 @@ def _run(arguments: argparse.Namespace, space: Any, started: float) -> int:
             "storage": place.url,
             "wall_s": round(outcome.wall_s, 3),
             "startup_s": round(outcome.startup_s, 3),
+            "first_step_s": None if outcome.first_step_s is None else round(outcome.first_step_s, 3),
             "workers": outcome.n_workers,
             "epochs": outcome.epochs,
             "train_s": round(outcome.train_s, 3),

@@ -43,8 +43,16 @@ class Event:
 
 @dataclass
 class Totals:
-    """Work of this run alone: epochs trained, and seconds in training and validation summed over trials."""
+    """Work of this run alone.
 
+    Attributes:
+        epochs: trained.
+        train_s: in training and validation, summed over trials.
+        epoch_s: of each epoch, in order.
+        first_step_at: time.monotonic() when the first epoch began, as far as its report tells; None before.
+    """
+
+    first_step_at: float | None = None
     epochs: int = 0
     train_s: float = 0.0
     epoch_s: list[float] = field(default_factory=list)
@@ -122,6 +130,8 @@ class Driver:
         for result in report.epochs:
             if result.epoch not in trial.attempt.curve:
                 self.record.report(report.number, result.epoch, result.val_accuracy)
+            if self.totals.first_step_at is None:
+                self.totals.first_step_at = time.monotonic() - result.train_s - result.val_s
             self.totals.epochs += 1
             self.totals.train_s += result.train_s + result.val_s
             self.totals.epoch_s.append(result.train_s + result.val_s)

@@ -60,6 +60,7 @@ class RunOutcome:
     Attributes:
         wall_s: seconds from the command to the end.
         startup_s: of these, until Ray was up.
+        first_step_s: of these, until the first training step; None if there was none.
         n_workers: trials at a time; 0 if there was nothing left to do.
         epochs, train_s: epochs of this run; seconds in training and validation, summed over trials.
         interrupted: stopped by Ctrl-C or SIGTERM.
@@ -68,6 +69,7 @@ class RunOutcome:
     record: StudyRecord
     wall_s: float
     startup_s: float
+    first_step_s: float | None
     n_workers: int
     epochs: int
     train_s: float
@@ -103,7 +105,7 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
                     extend = f"--trials {2 * record.n_target} would extend it"
                     display.line(f"study {paths.name} has all of its {record.n_target} trials; {extend}")
                     wall_s = time.monotonic() - started
-                    return RunOutcome(record, wall_s, wall_s, 0, 0, 0.0, False)
+                    return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, False)
                 display.phase("starting Ray, verifying the data set")
                 loading = background.submit(_load, space, folder)
                 try:
@@ -149,7 +151,10 @@ def _run(record: StudyRecord, images: Images, place: Place, display: Display, st
             driver.release(number)
     totals = driver.totals
     wall_s = time.monotonic() - started
-    return RunOutcome(record, wall_s, startup_s, plan.n_workers, totals.epochs, totals.train_s, driver.stop_requested)
+    first_step_s = None if totals.first_step_at is None else totals.first_step_at - started
+    return RunOutcome(
+        record, wall_s, startup_s, first_step_s, plan.n_workers, totals.epochs, totals.train_s, driver.stop_requested
+    )
 
 
 @contextmanager

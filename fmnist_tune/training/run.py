@@ -37,7 +37,15 @@ class TrainingRun:
     generator anew, so that a run that goes on from a saved state gives what an undisturbed one would have given.
     """
 
-    def __init__(self, config: TrialConfig, data: TrainingData, *, seed: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        config: TrialConfig,
+        data: TrainingData,
+        *,
+        seed: int,
+        device: str = "cpu",
+        numerics: Numerics | None = None,
+    ) -> None:
         """Build the model and its optimizer.
 
         Args:
@@ -45,13 +53,14 @@ class TrainingRun:
             data: on `device`.
             seed: of initialisation, batch order, dropout and augmentation.
             device: "cpu" or a CUDA device.
+            numerics: number format and memory layout; None for the fastest on this machine.
         """
         self.config = config
         self.data = data
         self.seed = seed
         self.device = device
         image_size = data.x_train.shape[-1]
-        self.numerics: Numerics = choose_numerics(config, device, image_size)
+        self.numerics = numerics or choose_numerics(config, device, image_size)
         torch.manual_seed(derive_seed(seed, "init"))
         self.model = build_model(config.model, image_size).to(device)
         if self.numerics.channels_last:
@@ -133,27 +142,32 @@ class TrainingRun:
         order = self._draw_order()
         batches = [b for b in order.split(training.batch_size) if len(b) > 1 or len(order) == 1]  # batch norm needs 2
         total_steps = training.epochs * len(batches)
-        loss_sum = torch.zeros((), device=self.device)
-        n_correct = torch.zeros((), dtype=torch.int64, device=self.device)
         lr = training.optimizer.lr
+        # Kept as they are until the epoch's end, so that a step does nothing but train.
+        losses: list[Tensor] = []
+        logits: list[Tensor] = []
         model.train()
         for i, batch in enumerate(batches):
             lr = training.optimizer.lr * lr_factor(training.schedule, ((epoch - 1) * len(batches) + i) / total_steps)
             optimizer.param_groups[0]["lr"] = lr
             x, y = augment_batch(data.x_train[batch], training.augment, data.blank), data.y_train[batch]
             with self._autocast():
-                logits = model(x)
-            loss = self._criterion(logits.float(), y)
+                scores = model(x)
+            loss = self._criterion(scores.float(), y)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            loss_sum += loss.detach() * len(batch)
-            n_correct += (logits.argmax(1) == y).sum()
-            if i % STEPS_BETWEEN_CHECKS == STEPS_BETWEEN_CHECKS - 1 or i == len(batches) - 1:
-                if not math.isfinite(loss_sum.item()):
-                    raise NonFiniteLossError(f"loss is {loss.item()} in epoch {epoch}, step {i + 1} (lr {lr:.3g})")
-        n_images = sum(len(b) for b in batches)
-        return loss_sum.item() / n_images, n_correct.item() / n_images, lr, n_images
+            losses.append(loss.detach())
+            logits.append(scores.detach())
+            if i % STEPS_BETWEEN_CHECKS == STEPS_BETWEEN_CHECKS - 1 and not math.isfinite(losses[-1].item()):
+                break
+        if not math.isfinite(losses[-1].item()):
+            raise NonFiniteLossError(f"loss is {losses[-1].item()} in epoch {epoch}, step {len(losses)} (lr {lr:.3g})")
+        sizes = torch.tensor([len(b) for b in batches], device=self.device)
+        n_images = int(sizes.sum())
+        mean_loss = (torch.stack(losses) * sizes).sum().item() / n_images
+        accuracy = (torch.cat(logits).argmax(1) == data.y_train[torch.cat(batches)]).float().mean().item()
+        return mean_loss, accuracy, lr, n_images
 
     def _draw_order(self) -> Tensor:
         """Return the indices of the epoch's training pictures, in order."""
