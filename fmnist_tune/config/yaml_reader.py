@@ -62,15 +62,13 @@ def read_yaml(text: str, source: str) -> Document:
     """
     if len(text) > MAX_BYTES:
         raise FileError(source, [Problem("", f"{len(text)} characters; a search space has at most {MAX_BYTES}")])
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
     except yaml.YAMLError as error:
         raise FileError(source, [_syntax_problem(error, text)]) from None
     except RecursionError:
         raise FileError(source, [Problem("", f"nested deeper than {MAX_DEPTH} levels")]) from None
-    finally:
-        loader.dispose()
     document = Document()
     problems: list[Problem] = []
     if root is not None:

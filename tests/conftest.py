@@ -1,0 +1,146 @@
+"""Small real things for the tests: an IDX data set, a search space, a command line in a process of its own."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fmnist_tune.data.fashion_mnist import FILES
+
+TINY_SPACE = """\
+study: tiny
+search:
+  trials: 4
+  sampler: {name: tpe, seed: 0}
+  pruner: {name: asha, min_epochs: 1, reduction_factor: 2}
+model:
+  name: mlp
+  hidden: [8]
+  dropout: {float: [0.0, 0.5]}
+training:
+  epochs: 4
+  batch_size: {choice: [32, 64]}
+  optimizer: {name: adam, lr: {float: [1e-3, 1e-1], log: true}}
+data: {val_size: 100}
+"""
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write unsigned bytes as a gzipped IDX file."""
+    header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes(), mtime=0))
+
+
+def make_pictures(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return pictures in which class k is a bright bar at a height of its own, and their labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 10
+    images = rng.integers(0, 60, (n, 28, 28))
+    for i, label in enumerate(labels):
+        images[i, 2 * label + 3 : 2 * label + 6, 4:24] += rng.integers(100, 190)
+    return images, labels
+
+
+@dataclass(frozen=True)
+class TinyData:
+    """A tiny data set in Fashion-MNIST's format.
+
+    Attributes:
+        folder: with the IDX files.
+        md5sums: the file for FMNIST_TUNE_MD5SUMS.
+    """
+
+    folder: Path
+    md5sums: Path
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> TinyData:
+    """A data set of 600 training and 100 test pictures."""
+    folder = tmp_path_factory.mktemp("data")
+    sums = []
+    for seed, (part, n) in enumerate((("train", 600), ("test", 100))):
+        for name, array in zip(FILES[part], make_pictures(n, seed), strict=True):
+            path = folder / f"{name}.gz"
+            write_idx(path, array)
+            digest = hashlib.md5(gzip.decompress(path.read_bytes()), usedforsecurity=False).hexdigest()
+            sums.append(f"{digest}  {name}\n")
+    md5sums = folder / "MD5SUMS"
+    md5sums.write_text("".join(sums))
+    return TinyData(folder, md5sums)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its standard output as JSON."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """fmnist-tune in a process of its own, in a folder of its own, on the tiny data set."""
+
+    folder: Path
+    environment: dict[str, str]
+    data_dir: Path
+
+    def arguments(self, *words: str | Path) -> list[str]:
+        """Return the command that runs these words."""
+        return [sys.executable, "-m", "fmnist_tune.cli", *map(str, words)]
+
+    def start(self, *words: str | Path) -> subprocess.Popen[str]:
+        """Start a command as the leader of a process group."""
+        return subprocess.Popen(
+            self.arguments(*words),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def __call__(self, *words: str | Path) -> Result:
+        process = self.start(*words)
+        out, err = process.communicate(timeout=300)
+        return Result(process.returncode, out, err)
+
+    def search(self, space: str, *words: str | Path) -> Result:
+        """Run `search` on a search space given as text."""
+        path = self.folder / "space.yaml"
+        path.write_text(space)
+        return self("search", path, "--data-dir", self.data_dir, *words)
+
+
+@pytest.fixture
+def command(tmp_path: Path, tiny_data: TinyData) -> CommandLine:
+    """The command line, with the tiny data set's checksums."""
+    environment = {**os.environ, "FMNIST_TUNE_MD5SUMS": str(tiny_data.md5sums), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    return CommandLine(tmp_path, environment, tiny_data.folder)
+
+
+@pytest.fixture
+def check_md5(tiny_data: TinyData, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Make this process accept the tiny data set."""
+    monkeypatch.setenv("FMNIST_TUNE_MD5SUMS", str(tiny_data.md5sums))
+    return lambda: None

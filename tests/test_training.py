@@ -1,0 +1,289 @@
+"""Models and training: shapes, numbers that are known, and runs that repeat to the bit."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from fmnist_tune.config import TrialConfig
+from fmnist_tune.config.schema import Augment, Cnn, Data, Mlp, Optimizer
+from fmnist_tune.models import build_model, n_params
+from fmnist_tune.training.augment import augment_batch
+from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from fmnist_tune.training.numerics import Numerics
+from fmnist_tune.training.optimizers import build_optimizer, lr_factor
+from fmnist_tune.training.results import EpochResult, best_epoch
+from fmnist_tune.training.run import NonFiniteLossError, TrainingRun
+from fmnist_tune.training.tensors import TrainingData
+from tests.conftest import make_pictures
+
+FLOAT32 = Numerics(bf16=False, channels_last=False)
+
+
+def config(**sections: Any) -> TrialConfig:
+    sections.setdefault("model", {"name": "mlp", "hidden": [16]})
+    sections.setdefault("data", {"val_size": 100})
+    return TrialConfig.model_validate(sections)
+
+
+def data_for(trial: TrialConfig) -> TrainingData:
+    images, labels = make_pictures(600, 0)
+    return TrainingData.from_images(images.astype("uint8"), labels.astype("int64"), trial.data, "cpu")
+
+
+def make_run(trial: TrialConfig, seed: int = 0, **kwargs: Any) -> TrainingRun:
+    torch.set_num_threads(1)
+    return TrainingRun(trial, data_for(trial), seed=seed, **kwargs)
+
+
+def numbers(results: list[EpochResult]) -> list[tuple[float, ...]]:
+    return [(r.train_loss, r.train_accuracy, r.val_loss, r.val_accuracy, r.lr) for r in results]
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({"name": "mlp", "hidden": [128, 64]}, 784 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10),
+        ({"name": "mlp", "depth": 0}, 784 * 10 + 10),
+        ({"name": "mlp", "depth": 2, "width": 32, "norm": "batch"}, 784 * 32 + 32 + 64 + 32 * 32 + 32 + 64 + 330),
+    ],
+)
+def test_an_mlp_has_the_layers_its_section_says(section: dict[str, Any], expected: int) -> None:
+    model = build_model(Mlp.model_validate(section), 28)
+    assert n_params(model) == expected
+    assert model(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
+
+
+def test_lenet_can_be_written_down() -> None:
+    section = {"name": "cnn", "channels": [6, 16], "kernel_size": 5, "padding": "valid", "norm": "none", "pool": "avg", "head": [120, 84]}
+    cnn = Cnn.model_validate(section)
+    assert cnn.feature_sizes(32) == [32, 14, 5]
+    assert n_params(build_model(cnn, 32)) == 61_706  # the original's, without its sparse connections, at one channel
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu", "silu", "tanh"])
+@pytest.mark.parametrize("pool", ["max", "avg"])
+def test_pooling_before_the_activation_changes_no_output(activation: str, pool: str) -> None:
+    section = {"name": "cnn", "channels": [4], "activation": activation, "pool": pool, "norm": "none"}
+    model = build_model(Cnn.model_validate(section), 28)
+    conv = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+    acts = {"relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(0.01), "gelu": nn.GELU(), "silu": nn.SiLU(), "tanh": nn.Tanh()}
+    textbook = nn.Sequential(conv, acts[activation], nn.MaxPool2d(2) if pool == "max" else nn.AvgPool2d(2), nn.Flatten(), model[-1])
+    x = torch.randn(5, 1, 28, 28)
+    torch.testing.assert_close(model(x), textbook(x))
+
+
+def test_a_residual_block_adds_its_input() -> None:
+    cnn = Cnn.model_validate({"name": "cnn", "channels": [4], "residual": True, "convs_per_block": 2, "norm": "none"})
+    model = build_model(cnn, 28)
+    body, shortcut = model[0][0].body, model[0][0].shortcut
+    with torch.no_grad():
+        body[-2].weight.zero_()
+        body[-2].bias.zero_()
+        x = torch.randn(2, 1, 28, 28)
+        torch.testing.assert_close(model[0][0](x), shortcut(x))
+
+
+def test_lr_schedules_are_torchs_own() -> None:
+    steps = 100
+    for name, make in {
+        "cosine": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, steps),
+        "constant": lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0),
+        "step": lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [steps // 2, steps * 3 // 4]),
+    }.items():
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        scheduler = make(optimizer)
+        for step in range(steps):
+            assert lr_factor(name, step / steps) == pytest.approx(optimizer.param_groups[0]["lr"]), (name, step)
+            optimizer.step()
+            scheduler.step()
+
+
+def test_one_cycle_starts_peaks_and_ends_where_torchs_does() -> None:
+    assert lr_factor("one_cycle", 0.0) == pytest.approx(1 / 25)
+    assert lr_factor("one_cycle", 0.3) == pytest.approx(1.0)
+    assert lr_factor("one_cycle", 0.999999) == pytest.approx(1 / 25e4, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
+def test_optimizers_update_as_torchs_plain_ones_do(name: str) -> None:
+    momentum = {"momentum": 0.9} if name in ("sgd", "rmsprop") else {}
+    section = Optimizer.model_validate({"name": name, "lr": 0.05, "weight_decay": 0.01, **momentum})
+    plain = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}[name]
+    start = torch.randn(5)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    optimizers = build_optimizer([ours], section), plain([theirs], lr=0.05, weight_decay=0.01, **momentum)
+    for _ in range(5):
+        for parameter, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.zero_grad()
+            (parameter**3).sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_training_learns_the_bars() -> None:
+    trial = config(training={"epochs": 5, "batch_size": 32, "optimizer": {"name": "adam", "lr": 0.01}})
+    results = list(make_run(trial).epochs())
+    assert [r.epoch for r in results] == [1, 2, 3, 4, 5]
+    assert results[-1].val_accuracy > 0.95
+    assert results[-1].n_images == 500
+    assert results[-1].lr == 0.01
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"model": {"name": "mlp", "hidden": [16], "dropout": 0.3, "norm": "batch"}},
+        {"model": {"name": "cnn", "channels": [4, 8], "dropout": 0.2, "dropout2d": 0.1, "head": [8]}},
+        {"training": {"augment": {"flip": True, "shift": 2, "rotate": 10, "scale": 0.1, "erase": 0.5}}},
+        {"training": {"optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True}, "schedule": "one_cycle"}},
+        {"training": {"optimizer": {"name": "rmsprop"}, "loss": "mse"}, "data": {"val_size": 100, "mitigation": "weighted_sampler"}},
+        {"data": {"val_size": 100, "keep": {3: 0.2}, "mitigation": "oversample"}},
+    ],
+)
+def test_a_run_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(sections: dict[str, Any], tmp_path: Path) -> None:
+    sections = {**sections, "training": {"epochs": 4, "batch_size": 64, **sections.get("training", {})}}
+    undisturbed = make_run(config(**sections))
+    expected = numbers(list(undisturbed.epochs()))
+
+    first = make_run(config(**sections))
+    list(itertools.islice(first.epochs(), 2))
+    save_checkpoint(first, tmp_path / "checkpoint.pt")
+    torch.manual_seed(12345)  # whatever ran in between
+    second = make_run(config(**sections))
+    assert load_checkpoint(second, tmp_path / "checkpoint.pt")
+    assert numbers(list(second.epochs())) == expected[2:]
+    assert numbers(second.history) == expected
+    for ours, theirs in zip(undisturbed.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_seed_decides() -> None:
+    trial = config(training={"epochs": 1})
+    assert numbers(list(make_run(trial, 1).epochs())) == numbers(list(make_run(trial, 1).epochs()))
+    assert numbers(list(make_run(trial, 1).epochs())) != numbers(list(make_run(trial, 2).epochs()))
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 truncated"])
+def test_a_damaged_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="checkpoint.pt"):
+        load_checkpoint(make_run(config()), path)
+
+
+def test_a_checkpoint_executes_no_code(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "executed",))
+
+    torch.save({"seed": Trap()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(make_run(config()), tmp_path / "checkpoint.pt")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(make_run(config()), tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(make_run(config(model={"name": "mlp", "hidden": [3]})), tmp_path / "checkpoint.pt")
+
+
+def test_a_loss_that_explodes_is_named() -> None:
+    trial = config(training={"epochs": 3, "loss": "cross_entropy", "optimizer": {"name": "sgd", "lr": 1e30}})
+    with pytest.raises(NonFiniteLossError, match=r"loss is (nan|inf) in epoch 1, step \d+ \(lr 1e\+30\)"):
+        list(make_run(trial).epochs())
+
+
+def test_early_stopping_ends_after_so_many_epochs_without_improvement() -> None:
+    trial = config(training={"epochs": 50, "early_stopping": 2, "optimizer": {"name": "sgd", "lr": 1e-12}})
+    run = make_run(trial)
+    results = list(run.epochs())
+    assert len(results) == 3
+    assert run.stop_reason == "early_stopping"
+    assert best_epoch(results) == 1
+
+
+def test_oversampling_and_weights_balance_the_classes() -> None:
+    rare = {"val_size": 100, "keep": {5: 0.1}}
+    run = make_run(config(data={**rare, "mitigation": "oversample"}))
+    order = run._draw_order()
+    assert torch.bincount(run.data.y_train[order]).tolist() == [50] * 10
+    run = make_run(config(data={**rare, "mitigation": "weighted_sampler"}))
+    torch.manual_seed(0)
+    drawn = torch.bincount(torch.cat([run.data.y_train[run._draw_order()] for _ in range(40)]))
+    assert (drawn / drawn.sum()).tolist() == pytest.approx([0.1] * 10, abs=0.01)
+    run = make_run(config(data={**rare, "mitigation": "class_weights"}))
+    x = torch.zeros(2, 10)
+    common, few = run._criterion(x, torch.tensor([0, 0])), run._criterion(x, torch.tensor([5, 5]))
+    assert common == pytest.approx(few)  # a weighted mean: weights matter within a batch alone
+    mixed = torch.zeros(2, 10)
+    mixed[1, 5] = 10.0
+    assert run._criterion(mixed, torch.tensor([0, 5])) == pytest.approx((2.3026 * 1 + 0.00041 * 10) / 11, abs=1e-3)
+
+
+def test_mse_is_taken_between_softmax_and_one_hot() -> None:
+    run = make_run(config(training={"loss": "mse"}))
+    loss = run._criterion(torch.zeros(4, 10), torch.tensor([0, 1, 2, 3]))
+    assert loss.item() == pytest.approx((0.9**2 + 9 * 0.1**2) / 10)
+
+
+def test_pictures_are_normalised_and_padded() -> None:
+    images, labels = make_pictures(600, 0)
+    section = Data.model_validate({"val_size": 100, "mean": 0.5, "std": 0.5, "pad": 2})
+    data = TrainingData.from_images(images.astype("uint8"), labels.astype("int64"), section, "cpu")
+    assert data.x_train.shape == (500, 1, 32, 32)
+    assert data.x_val.shape == (100, 1, 32, 32)
+    assert data.x_train[:, :, 0].unique().tolist() == [-1.0]
+    assert data.blank == -1.0
+
+
+def test_flip_mirrors_about_half_of_the_pictures() -> None:
+    torch.manual_seed(0)
+    x = torch.zeros(1000, 1, 4, 4)
+    x[..., 0] = 1
+    flipped = augment_batch(x, Augment(flip=True), 0.0)[:, 0, 0, 3].mean().item()
+    assert flipped == pytest.approx(0.5, abs=0.06)
+
+
+def test_shift_moves_by_at_most_the_limit_and_fills_with_blank() -> None:
+    torch.manual_seed(0)
+    x = torch.full((500, 1, 9, 9), -1.0)
+    x[:, 0, 4, 4] = 1
+    moved = augment_batch(x, Augment(shift=2), -1.0)
+    assert set(moved.unique().tolist()) == {-1.0, 1.0}
+    rows, columns = (moved[:, 0] == 1).nonzero()[:, 1:].unbind(1)
+    assert len(rows) == 500
+    assert sorted(rows.unique().tolist()) == sorted(columns.unique().tolist()) == [2, 3, 4, 5, 6]
+
+
+def test_rotation_and_scaling_keep_the_middle_and_the_blank() -> None:
+    torch.manual_seed(0)
+    x = torch.full((50, 1, 29, 29), -1.0)
+    x[:, 0, 10:19, 10:19] = 1
+    changed = augment_batch(x, Augment(rotate=45, scale=0.3), -1.0)
+    assert changed[:, 0, 14, 14].tolist() == pytest.approx([1.0] * 50, abs=1e-5)
+    assert changed[:, 0, 0, 0].tolist() == pytest.approx([-1.0] * 50, abs=1e-5)
+    assert changed.std(0).max() > 0.3
+
+
+def test_erasing_blanks_rectangles_of_the_published_sizes() -> None:
+    torch.manual_seed(0)
+    x = torch.ones(400, 1, 28, 28)
+    erased = (augment_batch(x, Augment(erase=1.0), 0.0) == 0).float().mean((1, 2, 3))
+    assert erased.min() > 0.01
+    assert erased.max() < 0.36
+    untouched = augment_batch(x, Augment(erase=0.0), 0.0)
+    assert untouched is x
+
+
+def test_bf16_and_float32_agree_about_the_bars() -> None:
+    trial = config(model={"name": "cnn", "channels": [4, 8]}, training={"epochs": 6, "batch_size": 32, "optimizer": {"lr": 0.01}})
+    for numerics in (FLOAT32, Numerics(bf16=True, channels_last=True)):
+        results = list(make_run(trial, numerics=numerics).epochs())
+        assert results[-1].val_accuracy > 0.95, numerics
