@@ -1,0 +1,320 @@
+"""The study database: truthful states, and nothing else taken for one."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from fmnist_tune.config import read_space
+from fmnist_tune.errors import UserError
+from fmnist_tune.search.driver import Driver, Event
+from fmnist_tune.search.messages import TrialReport
+from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.lock import DriverLock, is_driven
+from fmnist_tune.study.record import StudyRecord, space_differences
+from fmnist_tune.study.summary import edge_of, parameter_importances, summarize
+from fmnist_tune.training.results import EpochResult
+
+SPACE = """
+study: s
+search: {trials: 6, sampler: {name: random, seed: 3}, pruner: {name: asha, reduction_factor: 2}}
+model: {name: mlp, hidden: {choice: [[8], [16, 8]]}, dropout: {float: [0.0, 0.5]}}
+training:
+  epochs: 4
+  optimizer:
+    name: {choice: [sgd, adamw]}
+    lr: {float: [1e-4, 1e-1], log: true}
+    momentum: {float: [0.8, 0.99], when: {training.optimizer.name: sgd}}
+"""
+
+
+def open_study(folder: Path, text: str = SPACE, **overrides: Any) -> StudyRecord:
+    storage = open_database(database_url(folder), create=True)
+    space = read_space(text, "s.yaml", {key.replace("__", "."): value for key, value in overrides.items()})
+    return StudyRecord.open(storage, space, StudyPaths(folder, space.settings.study))
+
+
+def drive(record: StudyRecord, events: list[Event] | None = None, **kwargs: Any) -> Driver:
+    sink = events if events is not None else []
+    return Driver(record, deadline=kwargs.get("deadline"), n_threads=1, on_event=sink.append)
+
+
+def result(epoch: int, accuracy: float) -> EpochResult:
+    return EpochResult(epoch, 0.5, accuracy, 0.5, accuracy, 0.01, 1.0, 0.1, 500)
+
+
+def report(number: int, curve: list[float], *, stop: Any = None, failure: str | None = None, n_new: int = 1) -> TrialReport:
+    history = tuple(result(i + 1, value) for i, value in enumerate(curve))
+    return TrialReport(number, history[len(history) - n_new :], history, stop, failure, {"params": 7, "ran_on": "here"})
+
+
+def test_the_driver_tells_every_state_truthfully(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    events: list[Event] = []
+    driver = drive(record, events)
+    numbers = [a.number for a in (driver.next_assignment() for _ in range(4)) if a is not None]
+    assert numbers == [0, 1, 2, 3]
+    assert driver.on_report(report(0, [0.8]))
+    assert not driver.on_report(report(1, [0.5]))
+    assert not driver.on_report(report(2, [], failure="OutOfMemoryError: too wide", n_new=0))
+    for epoch in (2, 3):
+        assert driver.on_report(report(0, [0.8] * epoch))
+    assert not driver.on_report(report(0, [0.8, 0.8, 0.8, 0.85], stop="epochs"))
+    driver.stop_requested = True
+    assert not driver.on_report(report(3, [0.9]))
+
+    trials = record.trials
+    assert [t.state for t in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING]
+    assert trials[0].value == 0.85
+    assert trials[0].intermediate_values == {1: 0.8, 2: 0.8, 3: 0.8, 4: 0.85}
+    assert trials[0].user_attrs["duration_s"] == pytest.approx(4.4)
+    assert trials[0].user_attrs["images_per_s"] == 500
+    assert trials[0].user_attrs["stop_reason"] == "epochs"
+    assert trials[0].user_attrs["params"] == 7
+    assert trials[1].value == 0.5
+    assert trials[1].user_attrs["stop_reason"].startswith("asha: 0.5000 after epoch 1")
+    assert trials[2].user_attrs["reason"] == "OutOfMemoryError: too wide"
+    assert trials[3].intermediate_values == {1: 0.9}
+    assert [e.kind for e in events if e.kind != "epoch"] == ["pruned", "failed", "complete", "interrupted"]
+    assert "Trial 0 of study s" in record.paths.best_recipe.read_text()
+
+
+def test_an_interrupted_trial_keeps_its_number_values_and_curve(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    driver = drive(record)
+    before = driver.next_assignment()
+    assert before is not None
+    driver.on_report(report(0, [0.8]))
+    del driver, record  # the process is gone; the trial is RUNNING in the database
+
+    record = open_study(tmp_path)
+    assert [t.state for t in record.trials] == [TrialState.RUNNING]
+    after = drive(record).next_assignment()
+    assert after is not None
+    assert (after.number, after.config, after.seed) == (before.number, before.config, before.seed)
+    assert after.n_epochs_known == 1
+    assert len(record.trials) == 1
+
+
+def test_a_trial_that_asha_would_have_stopped_is_stopped_on_resume(tmp_path: Path) -> None:
+    driver = drive(open_study(tmp_path))
+    for _ in range(2):
+        driver.next_assignment()
+    driver.on_report(report(0, [0.9]))
+    driver.record.report(1, 1, 0.1)  # reported, and the driver died before it could decide
+
+    record = open_study(tmp_path)
+    driver = drive(record)
+    assert [a.number for a in (driver.next_assignment(), driver.next_assignment()) if a] == [0, 2]
+    assert record.trials[1].state == TrialState.PRUNED
+
+
+def test_what_a_resumed_study_suggests_is_what_an_undisturbed_one_would_have(tmp_path: Path) -> None:
+    def search(folder: Path, *, restart: bool) -> list[dict[str, Any]]:
+        folder.mkdir()
+        text = SPACE.replace("name: random", "name: tpe").replace("trials: 6", "trials: 15")
+        driver = drive(open_study(folder, text))
+        while (assignment := driver.next_assignment()) is not None:
+            lr = assignment.config["training"]["optimizer"]["lr"]
+            driver.on_report(report(assignment.number, [1 - lr] * 4, stop="epochs", n_new=4))
+            if restart:
+                driver = drive(open_study(folder, text))
+        return [t.params for t in driver.record.trials]
+
+    undisturbed = search(tmp_path / "a", restart=False)
+    assert len(undisturbed) == 15
+    assert search(tmp_path / "b", restart=True) == undisturbed
+
+
+def test_conditional_parameters_are_sampled_only_when_used(tmp_path: Path) -> None:
+    record = open_study(tmp_path, search__trials=30)
+    while (attempt := record.begin()) is not None:
+        momentum = attempt.config.training.optimizer.momentum
+        assert ("training.optimizer.momentum" in attempt.values) == (attempt.values["training.optimizer.name"] == "sgd") == (momentum > 0)
+        assert attempt.config.model.widths in ([8], [16, 8])
+        record.complete(attempt.number, 0.5)
+    assert len(record.trials) == 30
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "cmaes"])
+def test_every_sampler_fills_a_study(tmp_path: Path, sampler: str) -> None:
+    record = open_study(tmp_path, search__sampler__name=sampler, search__trials=14)
+    values = []
+    while (attempt := record.begin()) is not None:
+        values.append(attempt.values["training.optimizer.lr"])
+        record.complete(attempt.number, values[-1])
+    assert len(set(values)) >= 12  # gp may propose the best end twice
+    assert all(1e-4 <= lr <= 1e-1 for lr in values)
+
+
+def test_a_grid_study_visits_every_configuration_once_and_ends(tmp_path: Path) -> None:
+    text = """
+study: s
+search: {trials: 100, sampler: {name: grid, seed: 1}}
+model: {name: {choice: [mlp, cnn]}, depth: {int: [1, 3], when: {model.name: mlp}}, blocks: {int: [1, 2], when: {model.name: cnn}}}
+training: {batch_size: {choice: [32, 64]}}
+"""
+    record = open_study(tmp_path, text)
+    seen = []
+    while (attempt := record.begin()) is not None:
+        seen.append(tuple(sorted(attempt.values.items())))
+        record.complete(attempt.number, 0.5)
+    assert len(seen) == len(set(seen)) == 10
+    assert record.n_target == 10
+
+
+def test_a_configuration_that_cannot_be_built_fails_alone(tmp_path: Path) -> None:
+    text = "study: s\nsearch: {trials: 8}\nmodel: {name: cnn, blocks: {choice: [1, 6]}}"
+    record = open_study(tmp_path, text)
+    while (attempt := record.begin()) is not None:
+        assert attempt.values == {"model.blocks": 1}
+        record.complete(attempt.number, 0.5)
+    states = {t.params["model.blocks"]: t.state for t in record.trials}
+    assert states == {1: TrialState.COMPLETE, 6: TrialState.FAIL}
+    assert "6 blocks do not fit" in next(t for t in record.trials if t.state == TrialState.FAIL).user_attrs["reason"]
+
+
+def test_a_worker_that_dies_again_and_again_fails_its_trial(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    driver = drive(record)
+    for _ in range(3):
+        assignment = driver.next_assignment()
+        assert assignment is not None
+        assert assignment.number == 0
+        driver.on_crash(0, "killed")
+    assert record.trials[0].state == TrialState.FAIL
+    assert record.trials[0].user_attrs["reason"] == "its worker died 3 times: killed"
+
+
+def test_after_the_deadline_nothing_begins_and_running_trials_are_put_back(tmp_path: Path) -> None:
+    driver = drive(open_study(tmp_path), deadline=float("inf"))
+    assert driver.next_assignment() is not None
+    driver.deadline = 0.0
+    assert not driver.on_report(report(0, [0.5]))
+    assert driver.next_assignment() is None
+    assert driver.record.trials[0].state == TrialState.WAITING
+
+
+def test_early_stopping_counts_the_best_epoch(tmp_path: Path) -> None:
+    record = open_study(tmp_path, training__early_stopping=1)
+    driver = drive(record)
+    driver.next_assignment()
+    driver.on_report(report(0, [0.7, 0.9, 0.8], stop="early_stopping", n_new=3))
+    assert record.trials[0].state == TrialState.COMPLETE
+    assert record.trials[0].value == 0.9
+    assert record.trials[0].user_attrs["best_epoch"] == 2
+
+
+def test_a_changed_space_is_refused_with_every_difference(tmp_path: Path) -> None:
+    open_study(tmp_path)
+    with pytest.raises(UserError) as caught:
+        open_study(tmp_path, SPACE.replace("1e-1]", "1.0]").replace("epochs: 4", "epochs: 5").replace("[8], ", ""))
+    message = str(caught.value)
+    assert "training.optimizer.lr: high: 0.1 -> 1.0" in message
+    assert "training.epochs: 4 -> 5" in message
+    assert "model.hidden: choice: [[8], [16, 8]] -> [[16, 8]]" in message
+    assert "--study s-2" in message
+
+
+def test_a_changed_budget_is_no_change(tmp_path: Path) -> None:
+    open_study(tmp_path)
+    record = open_study(tmp_path, search__trials=100, search__timeout="1h")
+    assert record.n_target == 100
+    assert StudyRecord.load(open_database(database_url(tmp_path), create=False), record.paths).n_target == 100
+
+
+def test_differences_name_what_is_absent() -> None:
+    assert space_differences({"a": {"b": 1}}, {"a": {"c": 2}}) == ["a.b: 1 -> absent", "a.c: absent -> 2"]
+
+
+def test_the_database_is_in_write_ahead_mode_and_whole(tmp_path: Path) -> None:
+    open_study(tmp_path)
+    with sqlite3.connect(tmp_path / "studies.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("content", [b"hello, this is no database at all", b"SQLite format 3\0 but then garbage" * 100])
+def test_a_file_that_is_no_database_is_refused_and_untouched(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "studies.db").write_bytes(content)
+    with pytest.raises(UserError, match=r"studies.db: "):
+        open_database(database_url(tmp_path), create=True)
+    assert (tmp_path / "studies.db").read_bytes() == content
+    assert [p.name for p in tmp_path.iterdir()] == ["studies.db"]
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "studies.db") as connection:
+        connection.execute("CREATE TABLE birds (name TEXT)")
+    with pytest.raises(UserError, match="not a study database"):
+        open_database(database_url(tmp_path), create=True)
+
+
+def test_a_study_that_optuna_made_alone_is_refused(tmp_path: Path) -> None:
+    storage = open_database(database_url(tmp_path), create=True)
+    optuna.create_study(study_name="plain", storage=storage)
+    with pytest.raises(UserError, match="'plain': not made by fmnist-tune"):
+        StudyRecord.load(storage, StudyPaths(tmp_path, "plain"))
+
+
+def test_a_study_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    record.optuna.set_user_attr("fmnist_tune_format", 99)
+    with pytest.raises(UserError, match="made by a newer fmnist-tune"):
+        open_study(tmp_path)
+
+
+def test_a_second_driver_is_refused_with_who_holds_the_study(tmp_path: Path) -> None:
+    paths = StudyPaths(tmp_path, "s")
+    with DriverLock(paths):
+        assert is_driven(paths)
+        code = f"from fmnist_tune.study.lock import *; from fmnist_tune.study.layout import *; from pathlib import Path\nDriverLock(StudyPaths(Path({str(tmp_path)!r}), 's')).__enter__()"
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "study s is being searched already by process" in run.stderr
+    assert not is_driven(paths)
+
+
+def test_the_lock_of_a_dead_driver_is_free(tmp_path: Path) -> None:
+    code = f"import os; from fmnist_tune.study.lock import *; from fmnist_tune.study.layout import *; from pathlib import Path\nDriverLock(StudyPaths(Path({str(tmp_path)!r}), 's')).__enter__(); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    with DriverLock(StudyPaths(tmp_path, "s")):
+        assert is_driven(StudyPaths(tmp_path, "s"))
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 81])
+def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="cannot name a study"):
+        StudyPaths(tmp_path, name)
+
+
+def test_a_summary_finds_what_mattered_and_what_lies_at_an_edge(tmp_path: Path) -> None:
+    record = open_study(tmp_path, search__trials=40)
+    while (attempt := record.begin()) is not None:
+        lr = attempt.values["training.optimizer.lr"]
+        record.report(attempt.number, 1, lr)
+        record.complete(attempt.number, lr)
+    summary = summarize(record)
+    assert summary.counts["complete"] == 40
+    assert summary.importances is not None
+    assert next(iter(summary.importances.shares)) == "training.optimizer.lr"
+    assert sum(summary.importances.shares.values()) == pytest.approx(1)
+    assert any(line.startswith("training.optimizer.lr = ") and "upper end" in line for line in summary.edges)
+
+
+def test_importances_need_ten_trials(tmp_path: Path) -> None:
+    assert parameter_importances(open_study(tmp_path).trials) is None
+
+
+def test_an_edge_is_measured_on_the_scale_that_is_searched(tmp_path: Path) -> None:
+    lr = next(p.domain for p in read_space(SPACE, "s").parameters if p.path.endswith(".lr"))
+    assert edge_of(lr, 1e-4) == edge_of(lr, 1.3e-4) == "lower"
+    assert edge_of(lr, 1e-2) is None
+    assert edge_of(lr, 9e-2) == "upper"
