@@ -90,10 +90,10 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
     """
     paths = StudyPaths(place.studies_dir, space.settings.study)
     prepare_environment()
-    with ThreadPoolExecutor(2) as background:
+    with ThreadPoolExecutor(1) as background:
         imports = background.submit(_import_ray)
         with Display(console, paths.name, started) as display:
-            folder = locate_data(place.data_dir, display.line)
+            images, split = _load(space, locate_data(place.data_dir, display.line))
             for warning in space.warnings:
                 display.line(f"warning: {warning}", "yellow")
             if place.storage is None:
@@ -106,13 +106,11 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
                     display.line(f"study {paths.name} has all of its {record.n_target} trials; {extend}")
                     wall_s = time.monotonic() - started
                     return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, False)
-                display.phase("starting Ray, verifying the data set")
-                loading = background.submit(_load, space, folder)
+                _record_data(record, images, split)
+                display.phase("starting Ray")
                 try:
                     start_ray(place.address)
-                    images, split = loading.result()
                     imports.result()
-                    _record_data(record, images, split)
                     return _run(record, images, place, display, started)
                 finally:
                     stop_ray()

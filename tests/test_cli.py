@@ -1,0 +1,131 @@
+"""The command line without Ray: results on stdout, one clear message for a mistake, nothing created by it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY_SPACE, CommandLine
+
+COMMANDS = ["search", "resume", "studies", "show", "export", "data", "check"]
+
+
+def refused(command: CommandLine, *words: str | Path) -> str:
+    """Run a command that must be refused; return its message, after checking that it left nothing behind."""
+    before = sorted(command.folder.rglob("*"))
+    run = command(*words)
+    assert run.code == 2, (run.out, run.err)
+    assert "Traceback" not in run.err
+    assert run.out == ""
+    assert sorted(command.folder.rglob("*")) == before
+    return run.err
+
+
+@pytest.fixture
+def space(command: CommandLine) -> Path:
+    path = command.folder / "space.yaml"
+    path.write_text(TINY_SPACE)
+    return path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(command: CommandLine, name: str) -> None:
+    run = command(name, "--help")
+    assert run.code == 0
+    assert f"usage: fmnist-tune {name}" in run.out
+
+
+def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine) -> None:
+    run = command("--help")
+    assert all(name in run.out for name in COMMANDS)
+    code = "import sys; from fmnist_tune import cli; print([m for m in ('torch', 'ray', 'optuna', 'pandas') if m in sys.modules])"
+    words = command.arguments()[:1] + ["-c", code]
+    import subprocess
+
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["search", "missing.yaml"], "missing.yaml: no such file"),
+        (["search", "spase.yaml"], "did you mean 'space.yaml'?"),
+        (["search", "."], ".: a directory"),
+        (["search", "space.yaml", "--timeout", "banana"], "'banana' is not a duration"),
+        (["search", "space.yaml", "--timeout", "0s"], "'0s' is not a duration"),
+        (["search", "space.yaml", "--trials", "0"], "'0' is not a whole number of at least 1"),
+        (["search", "space.yaml", "--trials", "-3"], "--trials"),
+        (["search", "space.yaml", "--workers", "two"], "'two' is not a whole number of at least 1"),
+        (["search", "space.yaml", "--seed", "1.5"], "'1.5' is not a whole number of at least 0"),
+        (["search", "space.yaml", "--study", "../../x"], "'../../x' cannot name a study"),
+        (["search", "space.yaml", "--study", ""], "'' cannot name a study"),
+        (["search", "space.yaml", "--data-dir", "nowhere"], "--data-dir nowhere: no such directory"),
+        (["search", "space.yaml", "--data-dir", "."], "no train-images-idx3-ubyte.gz"),
+        (["search", "space.yaml", "--storage", "banana"], "banana: cannot be used as a study database"),
+        (["search"], "the following arguments are required: SPACE.yaml"),
+        (["serach"], "invalid choice: 'serach'"),
+        (["resume", "tiny"], "studies/studies.db: no studies yet"),
+        (["studies"], "studies/studies.db: no studies yet"),
+        (["show", "tiny"], "no studies yet; start one with `fmnist-tune search"),
+        (["export", "tiny"], "no studies yet"),
+        (["check", "missing.yaml"], "missing.yaml: no such file"),
+        (["data", "--data-dir", "space.yaml"], "space.yaml: cannot be created"),
+    ],
+)
+def test_a_mistake_gets_one_message_and_exit_code_2(command: CommandLine, space: Path, words: list[str], message: str) -> None:
+    if words[-2:] == ["--data-dir", "."] or "--storage" in words:
+        words = [*words, "--studies-dir", "."] if "--storage" not in words else [*words, "--data-dir", str(command.data_dir)]
+    assert message in refused(command, *words)
+
+
+def test_an_invalid_space_is_refused_with_every_problem(command: CommandLine, space: Path) -> None:
+    space.write_text(TINY_SPACE.replace("name: mlp", "name: mpl").replace("epochs: 4", "epochs: x"))
+    message = refused(command, "search", space, "--data-dir", command.data_dir)
+    assert "space.yaml: 2 problems" in message
+    assert "did you mean 'mlp'?" in message
+
+
+@pytest.mark.parametrize("kind", ["file", "proc"])
+def test_an_unwritable_studies_dir_is_refused(command: CommandLine, space: Path, kind: str) -> None:
+    folder = space if kind == "file" else Path("/proc/fmnist-tune")
+    message = refused(command, "search", space, "--data-dir", command.data_dir, "--studies-dir", folder)
+    assert f"{folder}: cannot be written to" in message
+
+
+def test_a_database_that_is_none_is_refused_and_untouched(command: CommandLine, space: Path) -> None:
+    studies = command.folder / "studies"
+    studies.mkdir()
+    (studies / "studies.db").write_text("not a database")
+    assert "not a study database" in refused(command, "search", space, "--data-dir", command.data_dir)
+    assert "not a study database" in refused(command, "studies")
+    assert (studies / "studies.db").read_text() == "not a database"
+
+
+def test_a_damaged_data_file_is_named_and_refused(command: CommandLine, space: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(command.data_dir, tmp_path / "damaged"))
+    path = damaged / "train-labels-idx1-ubyte.gz"
+    path.chmod(path.stat().st_mode | stat.S_IWUSR)
+    os.truncate(path, path.stat().st_size // 2)
+    message = refused(command, "search", space, "--data-dir", damaged)
+    assert "train-labels-idx1-ubyte.gz: damaged or unreadable" in message
+
+
+def test_check_prints_the_space(command: CommandLine, space: Path) -> None:
+    run = command("check", space)
+    assert run.code == 0
+    assert "study tiny: 3 parameters; 4 trials; sampler tpe, pruner asha" in run.out
+    assert "training.optimizer.lr" in run.out
+    assert "0.001 .. 0.1 (log)" in run.out
+    parameters = {p["path"]: p for p in command("check", space, "--json").json["parameters"]}
+    assert parameters["training.batch_size"]["values"] == [32, 64]
+
+
+def test_data_verifies_and_counts(command: CommandLine) -> None:
+    run = command("data", "--data-dir", command.data_dir)
+    assert run.code == 0
+    assert "Ankle boot" in run.out
+    assert command("data", "--data-dir", command.data_dir, "--json").json["classes"]["train"]["Bag"] == 60

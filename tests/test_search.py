@@ -1,0 +1,248 @@
+"""Whole searches: real Ray, real SQLite, a tiny real data set."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fmnist_tune.data.fashion_mnist import DEBIAN_DIR, has_part
+from fmnist_tune.search.cluster import plan_workers
+from fmnist_tune.config.schema import Resources
+from fmnist_tune.errors import UserError
+from tests.conftest import TINY_SPACE, CommandLine
+
+pytestmark = pytest.mark.ray
+
+LONG_SPACE = TINY_SPACE.replace("trials: 4", "trials: 2").replace("epochs: 4", "epochs: 4000").replace("name: asha", "name: none")
+
+
+def states(command: CommandLine) -> dict[int, str]:
+    with sqlite3.connect(command.folder / "studies" / "studies.db") as connection:
+        return dict(connection.execute("SELECT number, state FROM trials").fetchall())
+
+
+def wait_for_epochs(command: CommandLine, n: int) -> None:
+    """Return once the study knows of so many epochs."""
+    path = command.folder / "studies" / "studies.db"
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if path.exists():
+            with sqlite3.connect(path, timeout=30) as connection:
+                try:
+                    (known,) = connection.execute("SELECT COUNT(*) FROM trial_intermediate_values").fetchone()
+                except sqlite3.OperationalError:  # no tables yet
+                    known = 0
+            if known >= n:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"fewer than {n} epochs after 120 s")
+
+
+def test_a_search_without_the_test_files_finds_a_best_trial_and_leaves_a_whole_study(command: CommandLine, tmp_path: Path) -> None:
+    blind = Path(shutil.copytree(command.data_dir, tmp_path / "blind"))
+    for path in blind.glob("t10k*"):
+        path.unlink()
+    (tmp_path / "space.yaml").write_text(TINY_SPACE)
+    run = command("search", "space.yaml", "--data-dir", blind, "--json", "--workers", 2)
+    assert run.code == 0, run.err
+    out = run.json
+    assert out["study"] == "tiny"
+    assert out["workers"] == 2
+    assert out["trials"]["total"] == 4
+    assert out["trials"]["running"] == out["trials"]["waiting"] == out["trials"]["failed"] == 0
+    assert out["trials"]["complete"] + out["trials"]["pruned"] == 4
+    assert out["best"]["value"] > 0.5
+    assert 0 < out["train_s"] < 2 * out["wall_s"]
+    assert out["startup_s"] < out["first_step_s"] < out["wall_s"]
+
+    shown = command("show", "tiny", "--json").json
+    assert out["epochs"] == sum(trial["epochs"] for trial in shown["all"])
+    for trial in shown["all"]:
+        assert list(trial["intermediate"]) == [str(epoch + 1) for epoch in range(trial["epochs"])]
+        assert trial["attributes"]["params"] == 784 * 8 + 8 + 8 * 10 + 10
+        assert {"seed", "duration_s", "images_per_s", "ran_on", "numerics", "stop_reason"} <= set(trial["attributes"])
+        if trial["state"] == "complete":
+            assert trial["epochs"] == 4
+            assert trial["value"] == trial["intermediate"]["4"]
+        else:
+            assert trial["attributes"]["stop_reason"].startswith("asha: ")
+
+    best = yaml.safe_load((command.folder / "studies" / "tiny" / "best.yaml").read_text())
+    assert best["training"] == out["best"]["config"]["training"]
+    assert not list((command.folder / "studies" / "tiny" / "trials").iterdir())
+    assert not re.search(r"ray|optuna|warning|traceback", run.err.replace("starting Ray", ""), re.IGNORECASE), run.err
+
+    again = command("search", "space.yaml", "--data-dir", blind)
+    assert again.code == 0
+    assert "study tiny has all of its 4 trials; --trials 8 would extend it" in again.err
+    assert "best trial" in again.out
+
+    more = command("resume", "tiny", "--data-dir", blind, "--trials", 6, "--json").json
+    assert more["trials"]["total"] == 6
+    assert 0 < more["epochs"] < out["epochs"] + 9
+
+
+def test_trials_that_fail_tell_why_and_the_study_goes_on(command: CommandLine) -> None:
+    space = TINY_SPACE.replace("{float: [1e-3, 1e-1], log: true}", "{choice: [0.01, 1.0e+30]}").replace("name: adam,", "name: sgd,").replace("trials: 4", "trials: 8")
+    run = command.search(space, "--json")
+    assert run.code == 0, run.err
+    failed = [t for t in command("show", "tiny", "--json").json["all"] if t["state"] == "failed"]
+    good = [t for t in command("show", "tiny", "--json").json["all"] if t["state"] != "failed"]
+    assert failed
+    assert good
+    assert all(t["params"]["training.optimizer.lr"] == 1e30 for t in failed)
+    assert all(t["attributes"]["reason"].startswith("NonFiniteLossError: loss is ") for t in failed)
+    assert "failed" in run.err
+
+
+def test_one_worker_and_one_seed_give_the_same_study_twice(command: CommandLine) -> None:
+    studies = []
+    for folder in ("a", "b"):
+        run = command.search(TINY_SPACE, "--workers", 1, "--studies-dir", folder, "--json")
+        assert run.code == 0, run.err
+        studies.append([(t["params"], t["intermediate"], t["state"]) for t in command("show", "tiny", "--studies-dir", folder, "--json").json["all"]])
+    assert studies[0] == studies[1]
+
+
+def test_ctrl_c_stops_after_the_epoch_and_the_search_goes_on_from_there(command: CommandLine) -> None:
+    (command.folder / "space.yaml").write_text(LONG_SPACE)
+    process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--json")
+    wait_for_epochs(command, 6)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everything in the foreground
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert '"waiting": 2' in out
+    assert "Traceback" not in err
+    assert set(states(command).values()) == {"WAITING"}
+    before = command("show", "tiny", "--json").json["all"]
+
+    process = command.start("resume", "tiny", "--data-dir", command.data_dir, "--json")
+    wait_for_epochs(command, sum(t["epochs"] for t in before) + 4)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    after = command("show", "tiny", "--json").json["all"]
+    assert len(after) == 2
+    for then, now in zip(before, after, strict=True):
+        assert now["epochs"] > then["epochs"]
+        assert {epoch: now["intermediate"][epoch] for epoch in then["intermediate"]} == then["intermediate"]
+        assert list(now["intermediate"]) == [str(epoch + 1) for epoch in range(now["epochs"])]
+
+
+def test_a_search_that_was_killed_goes_on(command: CommandLine) -> None:
+    space = LONG_SPACE.replace("epochs: 4000", "epochs: 60")
+    (command.folder / "space.yaml").write_text(space)
+    process = command.start("search", "space.yaml", "--data-dir", command.data_dir)
+    wait_for_epochs(command, 10)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert "RUNNING" in states(command).values()
+    assert command("show", "tiny", "--json").json["trials"]["running"] == 0  # nobody trains it, and show says so
+
+    run = command("search", "space.yaml", "--data-dir", command.data_dir, "--json")
+    assert run.code == 0, run.err
+    assert "was interrupted, goes on" in run.err
+    trials = command("show", "tiny", "--json").json["all"]
+    assert [(t["number"], t["state"], t["epochs"]) for t in trials] == [(0, "complete", 60), (1, "complete", 60)]
+    assert run.json["epochs"] <= 112  # of 120: what was finished before the kill was not trained again
+
+
+def test_a_second_driver_of_a_study_is_refused(command: CommandLine) -> None:
+    (command.folder / "space.yaml").write_text(LONG_SPACE)
+    process = command.start("search", "space.yaml", "--data-dir", command.data_dir)
+    wait_for_epochs(command, 1)
+    second = command("search", "space.yaml", "--data-dir", command.data_dir)
+    assert second.code == 2
+    assert f"study tiny is being searched already by process {process.pid} on " in second.err
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
+def test_the_timeout_is_kept(command: CommandLine) -> None:
+    run = command.search(LONG_SPACE, "--timeout", "15s", "--json")
+    assert run.code == 0
+    assert run.json["trials"]["waiting"] == 2
+    assert run.json["best"] is None
+    assert run.json["wall_s"] < 40
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(command: CommandLine) -> None:
+    (command.folder / "space.yaml").write_text(LONG_SPACE.replace("epochs: 4000", "epochs: 150"))
+    process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--json")
+    wait_for_epochs(command, 8)
+    workers = [int(pid) for pid in Path("/proc").iterdir() if pid.name.isdigit() for pid in [pid.name] if _is_worker_of(pid, process.pid)]
+    assert workers
+    os.kill(workers[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert "its worker died" in err
+    assert "Traceback" not in err
+    trials = command("show", "tiny", "--json").json["all"]
+    assert [(t["state"], t["epochs"]) for t in trials] == [("complete", 150)] * 2
+
+
+def _is_worker_of(pid: str, driver: int) -> bool:
+    """Tell whether a process is a training actor below a driver."""
+    try:
+        if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::TrialActor"):
+            return False
+        parent = pid
+        while parent not in ("0", "1"):
+            parent = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1]
+            if parent == str(driver):
+                return True
+    except OSError:
+        pass
+    return False
+
+
+@pytest.mark.parametrize(
+    ("resources", "cluster", "wanted", "expected"),
+    [
+        ({}, {"CPU": 2}, None, (2, 1, 0)),
+        ({"cpus": 2}, {"CPU": 8}, None, (4, 2, 0)),
+        ({}, {"CPU": 16, "GPU": 1}, None, (1, 1, 1)),
+        ({}, {"CPU": 16, "GPU": 1}, 4, (4, 1, 0.25)),
+        ({"gpus": 0.5}, {"CPU": 16, "GPU": 2}, None, (4, 1, 0.5)),
+        ({"gpus": 0}, {"CPU": 4, "GPU": 2}, None, (4, 1, 0)),
+        ({"gpus": 2}, {"CPU": 16, "GPU": 4}, None, (2, 1, 2)),
+    ],
+)
+def test_workers_fill_the_cluster(resources: dict[str, float], cluster: dict[str, float], wanted: int | None, expected: tuple[float, ...]) -> None:
+    plan = plan_workers(Resources.model_validate(resources), cluster, wanted)
+    assert (plan.n_workers, plan.cpus, plan.gpus) == expected
+
+
+@pytest.mark.parametrize(
+    ("resources", "wanted", "message"),
+    [
+        ({"cpus": 4}, None, "one trial wants 4 CPUs and 0 GPUs, but this machine has 2 CPUs and 0 GPUs"),
+        ({"gpus": 1}, None, "one trial wants 1 CPUs and 1 GPUs"),
+        ({}, 3, "--workers 3: this cluster has 2 CPUs and 0 GPUs, enough for 2 trials"),
+    ],
+)
+def test_more_than_there_is_is_refused(resources: dict[str, float], wanted: int | None, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        plan_workers(Resources.model_validate(resources), {"CPU": 2}, wanted)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not has_part(DEBIAN_DIR, "train"), reason="the real data set is not on this machine")
+def test_a_short_search_on_the_real_data_learns(command: CommandLine) -> None:
+    del command.environment["FMNIST_TUNE_MD5SUMS"]
+    (command.folder / "space.yaml").write_text(
+        "study: real\nsearch: {trials: 2}\nmodel: {name: mlp, width: {int: [64, 128]}}\n"
+        "training: {epochs: 2, batch_size: 256, optimizer: {lr: 2e-3}}"
+    )
+    run = command("search", "space.yaml", "--data-dir", DEBIAN_DIR, "--json")
+    assert run.code == 0, run.err
+    assert run.json["best"]["value"] > 0.84
