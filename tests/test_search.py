@@ -193,7 +193,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(command: Comm
 def _is_worker_of(pid: str, driver: int) -> bool:
     """Tell whether a process is a training actor below a driver."""
     try:
-        if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::TrialActor"):
+        if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::ResourceTrainable"):
             return False
         parent = pid
         while parent not in ("0", "1"):
