@@ -32,16 +32,25 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             space = Path(folder) / "space.yaml"
             space.write_text(SPACE)
-            command = ["fmnist-tune", "search", str(space), "--studies-dir", folder, "--json", "--workers", str(arguments.workers)]
+            command = [
+                "fmnist-tune",
+                "search",
+                str(space),
+                "--studies-dir",
+                folder,
+                "--json",
+                "--workers",
+                str(arguments.workers),
+            ]
             run = subprocess.run(command, capture_output=True, text=True, check=True)
         out = json.loads(run.stdout)
         efficiencies.append(out["train_s"] / (out["workers"] * (out["wall_s"] - out["startup_s"])))
         after_start.append(out["train_s"] / (out["workers"] * (out["wall_s"] - out["first_step_s"])))
         first_steps.append(out["first_step_s"])
         print(
-            f"run {i + 1}: {out['trials']['complete']} trials, {out['epochs']} epochs, wall {out['wall_s']:.1f} s, Ray up after "
-            f"{out['startup_s']:.1f} s, first step after {out['first_step_s']:.1f} s, train_s {out['train_s']:.1f}, "
-            f"efficiency {efficiencies[-1]:.3f}, from the first step on {after_start[-1]:.3f}",
+            f"run {i + 1}: {out['trials']['complete']} trials, {out['epochs']} epochs, wall {out['wall_s']:.1f} s, "
+            f"Ray up after {out['startup_s']:.1f} s, first step after {out['first_step_s']:.1f} s, "
+            f"train_s {out['train_s']:.1f}, efficiency {efficiencies[-1]:.3f}, from the first step on {after_start[-1]:.3f}",
             file=sys.stderr,
         )
     print(f"scheduling efficiency after Ray is up: median {statistics.median(efficiencies):.3f} of {arguments.repeats}")

@@ -67,7 +67,9 @@ def usual(run: TrainingRun, root: Path, indices: list[int]) -> Loop:
 
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.2860,), (0.3530,))])
     data = Subset(FashionMNIST(str(root), train=True, transform=transform), indices)
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(data, batch_size=run.config.training.batch_size, shuffle=True)
+    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+        data, batch_size=run.config.training.batch_size, shuffle=True
+    )
     model = build_model(run.config.model, 28)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     criterion = nn.CrossEntropyLoss()
@@ -99,13 +101,20 @@ def main() -> None:
         _unpack(folder, raw)
         for name, (model, batch_size, n) in CASES.items():
             config = TrialConfig.model_validate(
-                {"model": model, "training": {"batch_size": batch_size, "optimizer": {"name": "adam", "lr": 1e-3}}}
+                {
+                    "model": model,
+                    "training": {"batch_size": batch_size, "optimizer": {"name": "adam", "lr": 1e-3}},
+                }
             )
             train, _ = stratified_split(images.labels_N, 10_000)
             data = TrainingData.from_images(images.images_NHW, images.labels_N, config.data, "cpu")
             data = TrainingData(data.x_train[:n].clone(), data.y_train[:n].clone(), data.x_val, data.y_val, data.blank)
             run = TrainingRun(config, data, seed=0)
-            loops = {"ours": ours(run), "bare": bare(run), "usual": usual(run, Path(root), train[:n].tolist())}
+            loops = {
+                "ours": ours(run),
+                "bare": bare(run),
+                "usual": usual(run, Path(root), train[:n].tolist()),
+            }
             rates: dict[str, list[float]] = {key: [] for key in loops}
             for repeat in range(arguments.repeats + 1):
                 for key, loop in loops.items():
@@ -113,10 +122,14 @@ def main() -> None:
                     n_images = loop()
                     if repeat:  # the first round warms up
                         rates[key].append(n_images / (time.perf_counter() - start))
-            against = {key: statistics.median(a / b for a, b in zip(rates["ours"], rates[key], strict=True)) for key in ("bare", "usual")}
+            against = {
+                key: statistics.median(a / b for a, b in zip(rates["ours"], rates[key], strict=True))
+                for key in ("bare", "usual")
+            }
             medians = ", ".join(f"{key} {statistics.median(values):,.0f}/s" for key, values in rates.items())
             print(
-                f"{name} ({run.numerics}): {medians}; ours / bare {against['bare']:.2f}, ours / usual {against['usual']:.2f} "
+                f"{name} ({run.numerics}): {medians}; "
+                f"ours / bare {against['bare']:.2f}, ours / usual {against['usual']:.2f} "
                 f"(medians of {arguments.repeats})",
                 flush=True,
             )

@@ -40,8 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fmnist-tune",
         description="Hyperparameter search for PyTorch classifiers on Fashion-MNIST.",
-        epilog="Progress goes to stderr, results to stdout. Exit codes: 0 done, 1 a bug of ours, 2 a mistake to repair, "
-        "130 interrupted (run the same command again to go on).",
+        epilog="Progress goes to stderr, results to stdout. Exit codes: 0 done, 1 a bug of ours, "
+        "2 a mistake to repair, 130 interrupted (run the same command again to go on).",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -69,7 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_store_options(export)
 
     data = _command(commands, _data, "data", "fetch and verify the data set, show its class distribution")
-    data.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the data set; fetched into it if it is not there")
+    data.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of the data set; fetched into it if it is not there",
+    )
     data.add_argument("--json", action="store_true", help="print one JSON object")
 
     check = _command(commands, _check, "check", "check a search space and print it as a table")
@@ -87,7 +92,13 @@ def _command(
 
 
 def _add_store_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--studies-dir", type=Path, default=Path("studies"), metavar="DIR", help="folder of all studies (./studies)")
+    parser.add_argument(
+        "--studies-dir",
+        type=Path,
+        default=Path("studies"),
+        metavar="DIR",
+        help="folder of all studies (./studies)",
+    )
     parser.add_argument("--storage", metavar="URL", help="database of the studies (SQLite in the studies folder)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -188,7 +199,14 @@ def _studies(arguments: argparse.Namespace, started: float) -> int:
             skipped.append(str(error))
             continue
         driven = is_driven(paths)
-        rows.append({"study": name, "target": record.n_target, "active": driven, **study_json(record, is_driven=driven)})
+        rows.append(
+            {
+                "study": name,
+                "target": record.n_target,
+                "active": driven,
+                **study_json(record, is_driven=driven),
+            }
+        )
     if arguments.json:
         print(json.dumps({"storage": _url(arguments), "studies": rows}))
         return EXIT_OK
@@ -227,7 +245,11 @@ def _show(arguments: argparse.Namespace, started: float) -> int:
     console = _stdout()
     console.print(trials_table(record, is_driven=driven))
     console.print(summary_view(summarize(record), []))
-    console.print(f"files: {record.paths.disk_bytes() / 1e6:.1f} MB in {record.paths.folder}", style="dim", highlight=False)
+    console.print(
+        f"files: {record.paths.disk_bytes() / 1e6:.1f} MB in {record.paths.folder}",
+        style="dim",
+        highlight=False,
+    )
     return EXIT_OK
 
 
@@ -238,11 +260,17 @@ def _export(arguments: argparse.Namespace, started: float) -> int:
     if arguments.trial is None:
         trial = record.best
         if trial is None:
-            raise UserError(f"study {record.paths.name!r}: no trial has been trained to its end yet; --trial N exports any other")
+            raise UserError(
+                f"study {record.paths.name!r}: no trial has been trained to its end yet; --trial N exports any other"
+            )
     else:
         trials = record.trials
         if arguments.trial >= len(trials):
-            raise UserError(f"--trial {arguments.trial}: study {record.paths.name!r} has trials 0 to {len(trials) - 1}" if trials else f"study {record.paths.name!r} has no trials yet")
+            raise UserError(
+                f"--trial {arguments.trial}: study {record.paths.name!r} has trials 0 to {len(trials) - 1}"
+                if trials
+                else f"study {record.paths.name!r} has no trials yet"
+            )
         trial = trials[arguments.trial]
     recipe = record.recipe_of(trial)
     if arguments.json:
@@ -302,7 +330,12 @@ def _check(arguments: argparse.Namespace, started: float) -> int:
     space = load_space(arguments.space)
     if arguments.json:
         parameters = [
-            {"path": p.path, **vars(p.domain), "kind": type(p.domain).__name__.removesuffix("Domain").lower(), "when": dict(p.when)}
+            {
+                "path": p.path,
+                **vars(p.domain),
+                "kind": type(p.domain).__name__.removesuffix("Domain").lower(),
+                "when": dict(p.when),
+            }
             for p in space.parameters
         ]
         print(json.dumps({"study": space.settings.study, "parameters": parameters, "warnings": space.warnings}))
@@ -316,7 +349,9 @@ def _record(arguments: argparse.Namespace) -> Any:
     from fmnist_tune.study.layout import StudyPaths
     from fmnist_tune.study.record import StudyRecord
 
-    return StudyRecord.load(open_database(_url(arguments), create=False), StudyPaths(arguments.studies_dir, arguments.study))
+    return StudyRecord.load(
+        open_database(_url(arguments), create=False), StudyPaths(arguments.studies_dir, arguments.study)
+    )
 
 
 def _url(arguments: argparse.Namespace) -> str:

@@ -135,7 +135,11 @@ class CommandLine:
 @pytest.fixture
 def command(tmp_path: Path, tiny_data: TinyData) -> CommandLine:
     """The command line, with the tiny data set's checksums."""
-    environment = {**os.environ, "FMNIST_TUNE_MD5SUMS": str(tiny_data.md5sums), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment = {
+        **os.environ,
+        "FMNIST_TUNE_MD5SUMS": str(tiny_data.md5sums),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
     return CommandLine(tmp_path, environment, tiny_data.folder)
 
 

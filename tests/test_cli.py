@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,10 +45,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine
     run = command("--help")
     assert all(name in run.out for name in COMMANDS)
     code = "import sys; from fmnist_tune import cli; print([m for m in ('torch', 'ray', 'optuna', 'pandas') if m in sys.modules])"
-    words = command.arguments()[:1] + ["-c", code]
-    import subprocess
-
-    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 @pytest.mark.parametrize(
@@ -76,9 +75,15 @@ def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine
         (["data", "--data-dir", "space.yaml"], "space.yaml: cannot be created"),
     ],
 )
-def test_a_mistake_gets_one_message_and_exit_code_2(command: CommandLine, space: Path, words: list[str], message: str) -> None:
+def test_a_mistake_gets_one_message_and_exit_code_2(
+    command: CommandLine, space: Path, words: list[str], message: str
+) -> None:
     if words[-2:] == ["--data-dir", "."] or "--storage" in words:
-        words = [*words, "--studies-dir", "."] if "--storage" not in words else [*words, "--data-dir", str(command.data_dir)]
+        words = (
+            [*words, "--studies-dir", "."]
+            if "--storage" not in words
+            else [*words, "--data-dir", str(command.data_dir)]
+        )
     assert message in refused(command, *words)
 
 

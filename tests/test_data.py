@@ -81,7 +81,9 @@ def test_a_data_dir_that_is_not_there_is_an_error_and_nothing_is_fetched(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_cache_is_used_before_anything_is_fetched(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_used_before_anything_is_fetched(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     cached = tmp_path / "cache" / "fmnist-tune" / "fashion-mnist"
     shutil.copytree(copy, cached)

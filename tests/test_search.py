@@ -13,15 +13,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fmnist_tune.data.fashion_mnist import DEBIAN_DIR, has_part
-from fmnist_tune.search.cluster import plan_workers
 from fmnist_tune.config.schema import Resources
+from fmnist_tune.data.fashion_mnist import DEBIAN_DIR, has_part
 from fmnist_tune.errors import UserError
+from fmnist_tune.search.cluster import plan_workers
 from tests.conftest import TINY_SPACE, CommandLine
 
 pytestmark = pytest.mark.ray
 
-LONG_SPACE = TINY_SPACE.replace("trials: 4", "trials: 2").replace("epochs: 4", "epochs: 4000").replace("name: asha", "name: none")
+LONG_SPACE = (
+    TINY_SPACE.replace("trials: 4", "trials: 2")
+    .replace("epochs: 4", "epochs: 4000")
+    .replace("name: asha", "name: none")
+)
 
 
 def states(command: CommandLine) -> dict[int, str]:
@@ -46,7 +50,9 @@ def wait_for_epochs(command: CommandLine, n: int) -> None:
     raise AssertionError(f"fewer than {n} epochs after 120 s")
 
 
-def test_a_search_without_the_test_files_finds_a_best_trial_and_leaves_a_whole_study(command: CommandLine, tmp_path: Path) -> None:
+def test_a_search_without_the_test_files_finds_a_best_trial_and_leaves_a_whole_study(
+    command: CommandLine, tmp_path: Path
+) -> None:
     blind = Path(shutil.copytree(command.data_dir, tmp_path / "blind"))
     for path in blind.glob("t10k*"):
         path.unlink()
@@ -91,7 +97,11 @@ def test_a_search_without_the_test_files_finds_a_best_trial_and_leaves_a_whole_s
 
 
 def test_trials_that_fail_tell_why_and_the_study_goes_on(command: CommandLine) -> None:
-    space = TINY_SPACE.replace("{float: [1e-3, 1e-1], log: true}", "{choice: [0.01, 1.0e+30]}").replace("name: adam,", "name: sgd,").replace("trials: 4", "trials: 8")
+    space = (
+        TINY_SPACE.replace("{float: [1e-3, 1e-1], log: true}", "{choice: [0.01, 1.0e+30]}")
+        .replace("name: adam,", "name: sgd,")
+        .replace("trials: 4", "trials: 8")
+    )
     run = command.search(space, "--json")
     assert run.code == 0, run.err
     failed = [t for t in command("show", "tiny", "--json").json["all"] if t["state"] == "failed"]
@@ -108,7 +118,12 @@ def test_one_worker_and_one_seed_give_the_same_study_twice(command: CommandLine)
     for folder in ("a", "b"):
         run = command.search(TINY_SPACE, "--workers", 1, "--studies-dir", folder, "--json")
         assert run.code == 0, run.err
-        studies.append([(t["params"], t["intermediate"], t["state"]) for t in command("show", "tiny", "--studies-dir", folder, "--json").json["all"]])
+        studies.append(
+            [
+                (t["params"], t["intermediate"], t["state"])
+                for t in command("show", "tiny", "--studies-dir", folder, "--json").json["all"]
+            ]
+        )
     assert studies[0] == studies[1]
 
 
@@ -151,7 +166,10 @@ def test_a_search_that_was_killed_goes_on(command: CommandLine) -> None:
     assert run.code == 0, run.err
     assert "was interrupted, goes on" in run.err
     trials = command("show", "tiny", "--json").json["all"]
-    assert [(t["number"], t["state"], t["epochs"]) for t in trials] == [(0, "complete", 60), (1, "complete", 60)]
+    assert [(t["number"], t["state"], t["epochs"]) for t in trials] == [
+        (0, "complete", 60),
+        (1, "complete", 60),
+    ]
     assert run.json["epochs"] <= 112  # of 120: what was finished before the kill was not trained again
 
 
@@ -179,7 +197,13 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(command: Comm
     (command.folder / "space.yaml").write_text(LONG_SPACE.replace("epochs: 4000", "epochs: 150"))
     process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--json")
     wait_for_epochs(command, 8)
-    workers = [int(pid) for pid in Path("/proc").iterdir() if pid.name.isdigit() for pid in [pid.name] if _is_worker_of(pid, process.pid)]
+    workers = [
+        int(pid)
+        for pid in Path("/proc").iterdir()
+        if pid.name.isdigit()
+        for pid in [pid.name]
+        if _is_worker_of(pid, process.pid)
+    ]
     assert workers
     os.kill(workers[0], signal.SIGKILL)
     _, err = process.communicate(timeout=240)
@@ -217,7 +241,9 @@ def _is_worker_of(pid: str, driver: int) -> bool:
         ({"gpus": 2}, {"CPU": 16, "GPU": 4}, None, (2, 1, 2)),
     ],
 )
-def test_workers_fill_the_cluster(resources: dict[str, float], cluster: dict[str, float], wanted: int | None, expected: tuple[float, ...]) -> None:
+def test_workers_fill_the_cluster(
+    resources: dict[str, float], cluster: dict[str, float], wanted: int | None, expected: tuple[float, ...]
+) -> None:
     plan = plan_workers(Resources.model_validate(resources), cluster, wanted)
     assert (plan.n_workers, plan.cpus, plan.gpus) == expected
 

@@ -59,7 +59,13 @@ resources: {cpus: 1, gpus: auto}
     assert space.settings.resources.gpus is None
     assert by_path["training.optimizer.lr"].domain.ends() == [1e-4, 1e-1]
     assert by_path["training.optimizer.momentum"].when == {"training.optimizer.name": ("sgd",)}
-    values = {"model.blocks": 2, "model.base_channels": 16, "model.head": [128], "training.optimizer.name": "adamw", "training.optimizer.lr": 0.01}
+    values = {
+        "model.blocks": 2,
+        "model.base_channels": 16,
+        "model.head": [128],
+        "training.optimizer.name": "adamw",
+        "training.optimizer.lr": 0.01,
+    }
     config = space.config(values)
     assert config.model.name == "cnn"
     assert config.model.block_channels == [16, 32]
@@ -145,7 +151,12 @@ training: {schedule: {choice: []}, batch_size: 0}
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("missing.yaml", "no such file"), (".", "a directory; give a YAML file"), ("latin.yaml", "not UTF-8 text")]
+    ("name", "expected"),
+    [
+        ("missing.yaml", "no such file"),
+        (".", "a directory; give a YAML file"),
+        ("latin.yaml", "not UTF-8 text"),
+    ],
 )
 def test_an_unreadable_file_is_named(tmp_path: Path, name: str, expected: str) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"study: caf\xe9")
@@ -196,7 +207,9 @@ keys = st.sampled_from(
      "depth", "width", "hidden", "optimizer", "lr", "epochs", "trials", "keep", "mlp", "cnn", "sampler", "x", 3]
 )  # fmt: skip
 trees = st.recursive(
-    scalars, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=4)), max_leaves=25
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=4)),
+    max_leaves=25,
 )
 
 
@@ -220,7 +233,9 @@ def test_any_text_is_accepted_or_refused_with_a_message(text: str) -> None:
 
 
 @given(
-    low=st.floats(1e-6, 1e3), span=st.floats(0, 1e3), blocks=st.lists(st.integers(1, 6), min_size=1, max_size=4, unique=True)
+    low=st.floats(1e-6, 1e3),
+    span=st.floats(0, 1e3),
+    blocks=st.lists(st.integers(1, 6), min_size=1, max_size=4, unique=True),
 )
 @settings(max_examples=100, deadline=None)
 def test_what_is_written_is_what_is_read(low: float, span: float, blocks: list[int]) -> None:

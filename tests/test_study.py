@@ -51,7 +51,9 @@ def result(epoch: int, accuracy: float) -> EpochResult:
     return EpochResult(epoch, 0.5, accuracy, 0.5, accuracy, 0.01, 1.0, 0.1, 500)
 
 
-def report(number: int, curve: list[float], *, stop: Any = None, failure: str | None = None, n_new: int = 1) -> TrialReport:
+def report(
+    number: int, curve: list[float], *, stop: Any = None, failure: str | None = None, n_new: int = 1
+) -> TrialReport:
     history = tuple(result(i + 1, value) for i, value in enumerate(curve))
     return TrialReport(number, history[len(history) - n_new :], history, stop, failure, {"params": 7, "ran_on": "here"})
 
@@ -72,7 +74,12 @@ def test_the_driver_tells_every_state_truthfully(tmp_path: Path) -> None:
     assert not driver.on_report(report(3, [0.9]))
 
     trials = record.trials
-    assert [t.state for t in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING]
+    assert [t.state for t in trials] == [
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+        TrialState.FAIL,
+        TrialState.WAITING,
+    ]
     assert trials[0].value == 0.85
     assert trials[0].intermediate_values == {1: 0.8, 2: 0.8, 3: 0.8, 4: 0.85}
     assert trials[0].user_attrs["duration_s"] == pytest.approx(4.4)
@@ -138,7 +145,11 @@ def test_conditional_parameters_are_sampled_only_when_used(tmp_path: Path) -> No
     record = open_study(tmp_path, search__trials=30)
     while (attempt := record.begin()) is not None:
         momentum = attempt.config.training.optimizer.momentum
-        assert ("training.optimizer.momentum" in attempt.values) == (attempt.values["training.optimizer.name"] == "sgd") == (momentum > 0)
+        assert (
+            ("training.optimizer.momentum" in attempt.values)
+            == (attempt.values["training.optimizer.name"] == "sgd")
+            == (momentum > 0)
+        )
         assert attempt.config.model.widths in ([8], [16, 8])
         record.complete(attempt.number, 0.5)
     assert len(record.trials) == 30

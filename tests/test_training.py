@@ -50,7 +50,10 @@ def numbers(results: list[EpochResult]) -> list[tuple[float, ...]]:
     [
         ({"name": "mlp", "hidden": [128, 64]}, 784 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10),
         ({"name": "mlp", "depth": 0}, 784 * 10 + 10),
-        ({"name": "mlp", "depth": 2, "width": 32, "norm": "batch"}, 784 * 32 + 32 + 64 + 32 * 32 + 32 + 64 + 330),
+        (
+            {"name": "mlp", "depth": 2, "width": 32, "norm": "batch"},
+            784 * 32 + 32 + 64 + 32 * 32 + 32 + 64 + 330,
+        ),
     ],
 )
 def test_an_mlp_has_the_layers_its_section_says(section: dict[str, Any], expected: int) -> None:
@@ -60,7 +63,15 @@ def test_an_mlp_has_the_layers_its_section_says(section: dict[str, Any], expecte
 
 
 def test_lenet_can_be_written_down() -> None:
-    section = {"name": "cnn", "channels": [6, 16], "kernel_size": 5, "padding": "valid", "norm": "none", "pool": "avg", "head": [120, 84]}
+    section = {
+        "name": "cnn",
+        "channels": [6, 16],
+        "kernel_size": 5,
+        "padding": "valid",
+        "norm": "none",
+        "pool": "avg",
+        "head": [120, 84],
+    }
     cnn = Cnn.model_validate(section)
     assert cnn.feature_sizes(32) == [32, 14, 5]
     assert n_params(build_model(cnn, 32)) == 61_706  # the original's, without its sparse connections, at one channel
@@ -72,8 +83,16 @@ def test_pooling_before_the_activation_changes_no_output(activation: str, pool: 
     section = {"name": "cnn", "channels": [4], "activation": activation, "pool": pool, "norm": "none"}
     model = build_model(Cnn.model_validate(section), 28)
     conv = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
-    acts = {"relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(0.01), "gelu": nn.GELU(), "silu": nn.SiLU(), "tanh": nn.Tanh()}
-    textbook = nn.Sequential(conv, acts[activation], nn.MaxPool2d(2) if pool == "max" else nn.AvgPool2d(2), nn.Flatten(), model[-1])
+    acts = {
+        "relu": nn.ReLU(),
+        "leaky_relu": nn.LeakyReLU(0.01),
+        "gelu": nn.GELU(),
+        "silu": nn.SiLU(),
+        "tanh": nn.Tanh(),
+    }
+    textbook = nn.Sequential(
+        conv, acts[activation], nn.MaxPool2d(2) if pool == "max" else nn.AvgPool2d(2), nn.Flatten(), model[-1]
+    )
     x = torch.randn(5, 1, 28, 28)
     torch.testing.assert_close(model(x), textbook(x))
 
@@ -99,7 +118,10 @@ def test_lr_schedules_are_torchs_own() -> None:
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
         scheduler = make(optimizer)
         for step in range(steps):
-            assert lr_factor(name, step / steps) == pytest.approx(optimizer.param_groups[0]["lr"]), (name, step)
+            assert lr_factor(name, step / steps) == pytest.approx(optimizer.param_groups[0]["lr"]), (
+                name,
+                step,
+            )
             optimizer.step()
             scheduler.step()
 
@@ -114,7 +136,12 @@ def test_one_cycle_starts_peaks_and_ends_where_torchs_does() -> None:
 def test_optimizers_update_as_torchs_plain_ones_do(name: str) -> None:
     momentum = {"momentum": 0.9} if name in ("sgd", "rmsprop") else {}
     section = Optimizer.model_validate({"name": name, "lr": 0.05, "weight_decay": 0.01, **momentum})
-    plain = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}[name]
+    plain = {
+        "sgd": torch.optim.SGD,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "rmsprop": torch.optim.RMSprop,
+    }[name]
     start = torch.randn(5)
     ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
     optimizers = build_optimizer([ours], section), plain([theirs], lr=0.05, weight_decay=0.01, **momentum)
@@ -141,8 +168,16 @@ def test_training_learns_the_bars() -> None:
         {"model": {"name": "mlp", "hidden": [16], "dropout": 0.3, "norm": "batch"}},
         {"model": {"name": "cnn", "channels": [4, 8], "dropout": 0.2, "dropout2d": 0.1, "head": [8]}},
         {"training": {"augment": {"flip": True, "shift": 2, "rotate": 10, "scale": 0.1, "erase": 0.5}}},
-        {"training": {"optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True}, "schedule": "one_cycle"}},
-        {"training": {"optimizer": {"name": "rmsprop"}, "loss": "mse"}, "data": {"val_size": 100, "mitigation": "weighted_sampler"}},
+        {
+            "training": {
+                "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True},
+                "schedule": "one_cycle",
+            }
+        },
+        {
+            "training": {"optimizer": {"name": "rmsprop"}, "loss": "mse"},
+            "data": {"val_size": 100, "mitigation": "weighted_sampler"},
+        },
         {"data": {"val_size": 100, "keep": {3: 0.2}, "mitigation": "oversample"}},
     ],
 )
@@ -173,7 +208,7 @@ def test_the_seed_decides() -> None:
 def test_a_damaged_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="checkpoint.pt"):
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt"):
         load_checkpoint(make_run(config()), path)
 
 
@@ -283,7 +318,10 @@ def test_erasing_blanks_rectangles_of_the_published_sizes() -> None:
 
 
 def test_bf16_and_float32_agree_about_the_bars() -> None:
-    trial = config(model={"name": "cnn", "channels": [4, 8]}, training={"epochs": 6, "batch_size": 32, "optimizer": {"lr": 0.01}})
+    trial = config(
+        model={"name": "cnn", "channels": [4, 8]},
+        training={"epochs": 6, "batch_size": 32, "optimizer": {"lr": 0.01}},
+    )
     for numerics in (FLOAT32, Numerics(bf16=True, channels_last=True)):
         results = list(make_run(trial, numerics=numerics).epochs())
         assert results[-1].val_accuracy > 0.95, numerics

@@ -122,14 +122,18 @@ def parse_domain(node: dict[Any, Any]) -> Domain:
     allowed = ("choice", "when") if kind == "choice" else (kind, "log", "step", "when")
     for key in node:
         if key not in allowed:
-            raise ValueError(f"unknown key {key!r} beside {kind}; allowed are {', '.join(allowed[1:])}{did_you_mean(key, allowed)}")
+            raise ValueError(
+                f"unknown key {key!r} beside {kind}; allowed are {', '.join(allowed[1:])}{did_you_mean(key, allowed)}"
+            )
     value = node[kind]
     if kind == "choice":
         if not isinstance(value, list):
             raise ValueError(f"choice must be a list of values, but is {value!r}")
         for item in value:
             if _holds_search(item):
-                raise ValueError(f"{item!r} inside a choice would never be searched; list plain values, and use when: for the rest")
+                raise ValueError(
+                    f"{item!r} inside a choice would never be searched; list plain values, and use when: for the rest"
+                )
             if isinstance(item, float) and not math.isfinite(item):
                 raise ValueError(f"choice lists {item}; numbers must be finite")
         return ChoiceDomain(tuple(value))

@@ -36,7 +36,8 @@ def study_name(name: str) -> str:
     """
     if not STUDY_NAME.fullmatch(name):
         raise ValueError(
-            f"{name!r} cannot name a study: use 1 to 80 letters, digits, '.', '_' or '-', the first one a letter or digit"
+            f"{name!r} cannot name a study: use 1 to 80 letters, digits, '.', '_' or '-', "
+            "the first one a letter or digit"
         )
     return name
 
@@ -120,7 +121,9 @@ class Cnn(Section):
         if self.channels is not None and (self.blocks is not None or self.base_channels is not None):
             raise ValueError("give either channels, or blocks and base_channels, not both")
         if self.padding == "same" and self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size {self.kernel_size} with padding same: the kernel must be odd, or the padding valid")
+            raise ValueError(
+                f"kernel_size {self.kernel_size} with padding same: the kernel must be odd, or the padding valid"
+            )
         if self.residual and self.padding == "valid":
             raise ValueError("residual needs padding same: with valid a block's output is smaller than its input")
         return self
@@ -228,7 +231,9 @@ class Data(Section):
     mean: Finite = 0.2860
     std: Annotated[Finite, Field(gt=0)] = 0.3530
     pad: Annotated[int, Field(ge=0, le=16)] = 0
-    keep: dict[Annotated[int, Field(ge=0, lt=N_CLASSES)], Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
+    keep: dict[Annotated[int, Field(ge=0, lt=N_CLASSES)], Annotated[float, Field(gt=0, le=1)]] = Field(
+        default_factory=dict
+    )
     mitigation: Literal["none", "class_weights", "weighted_sampler", "oversample"] = "none"
 
 

@@ -86,7 +86,7 @@ class SearchSpace:
         return {**head, **_substitute(self.tree, values), **tail}
 
     def size(self) -> int | None:
-        """Return how many different configurations there are, or None where a float without a step makes them endless; counts to 10,001."""
+        """Count different configurations, to 10,001 at most; None where a float without a step makes them endless."""
         grids = [_grid_values(p.domain) for p in self.parameters]
         if any(grid is None for grid in grids):
             return None
@@ -135,7 +135,10 @@ def read_space(text: str, source: str, overrides: Mapping[str, Any] | None = Non
         raise FileError(source, [Problem("", "empty; a search space has at least study and model")])
     if not isinstance(tree, dict):
         kind = "a list" if isinstance(tree, list) else f"the single value {tree!r}"
-        raise FileError(source, [Problem("", f"{kind}; a search space is a mapping of {', '.join((*SETTINGS_KEYS, *TRIAL_KEYS))}")])
+        raise FileError(
+            source,
+            [Problem("", f"{kind}; a search space is a mapping of {', '.join((*SETTINGS_KEYS, *TRIAL_KEYS))}")],
+        )
     for path, value in (overrides or {}).items():
         _override(tree, path.split("."), value)
     problems: list[Problem] = []
@@ -166,8 +169,16 @@ def read_space(text: str, source: str, overrides: Mapping[str, Any] | None = Non
             for p in parameters
             if _grid_values(p.domain) is None
         ]
-        if not problems and sum(1 for _ in itertools.islice(_expand(tuple(parameters), {}, tree), MAX_GRID + 1)) > MAX_GRID:
-            problems.append(Problem("search.sampler.name", f"the grid has more than {MAX_GRID:,} configurations; use tpe or random"))
+        if (
+            not problems
+            and sum(1 for _ in itertools.islice(_expand(tuple(parameters), {}, tree), MAX_GRID + 1)) > MAX_GRID
+        ):
+            problems.append(
+                Problem(
+                    "search.sampler.name",
+                    f"the grid has more than {MAX_GRID:,} configurations; use tpe or random",
+                )
+            )
     if problems or settings is None:
         raise FileError(source, [Problem(p.path, p.message, _line(document.lines, p.path)) for p in problems])
     return SearchSpace(source, settings, tuple(parameters), tree, warnings)
@@ -276,7 +287,7 @@ def _when_problem(
         return f"when: {other} can never be {wrong[0]!r}; it is one of {domain}{hint}"
     if other in nodes or other in fixed:
         return None
-    known = [*nodes, *(path for path in fixed if not path.rsplit(".", 1)[-1] in ("when",))]
+    known = [*nodes, *(path for path in fixed if path.rsplit(".", 1)[-1] not in ("when",))]
     return f"when: unknown parameter {other!r}{did_you_mean(other, known)}"
 
 
@@ -396,7 +407,9 @@ def _corners(parameters: list[Parameter], tree: object) -> Iterator[dict[str, An
         total *= len(values)
     rng = random.Random(0)
     combos = (
-        itertools.product(*ends) if total <= MAX_CORNERS else ([rng.choice(v) for v in ends] for _ in range(MAX_CORNERS))
+        itertools.product(*ends)
+        if total <= MAX_CORNERS
+        else ([rng.choice(v) for v in ends] for _ in range(MAX_CORNERS))
     )
     for combo in combos:
         wanted = {p.path: value for p, value in zip(shaping, combo, strict=True)}
@@ -418,7 +431,10 @@ def _check_configs(
             TrialConfig.model_validate(filled)
         except pydantic.ValidationError as error:
             for problem in _problems(error, filled, ()):
-                hidden = any(problem.path == b or problem.path.startswith(f"{b}.") or b.startswith(f"{problem.path}.") for b in broken)
+                hidden = any(
+                    problem.path == b or problem.path.startswith(f"{b}.") or b.startswith(f"{problem.path}.")
+                    for b in broken
+                )
                 if not hidden and problem.path:  # without a path: the model's shape, which the corners below decide
                     found.setdefault((problem.path, problem.message), problem)
     if found or broken:
@@ -444,7 +460,9 @@ def _problems(error: pydantic.ValidationError, tree: object, prefix: Path_) -> l
     problems: list[Problem] = []
     for detail in error.errors(include_url=False):
         # Pydantic names the branch of the model union as if it were a key, and the key of a mapping as '[key]'.
-        loc = tuple(part for i, part in enumerate(detail["loc"]) if not (i == 1 and part in ("mlp", "cnn")) and part != "[key]")
+        loc = tuple(
+            part for i, part in enumerate(detail["loc"]) if not (i == 1 and part in ("mlp", "cnn")) and part != "[key]"
+        )
         value = detail["input"]
         kind = detail["type"]
         context: Mapping[str, Any] = detail.get("ctx", {})
@@ -463,10 +481,16 @@ def _problems(error: pydantic.ValidationError, tree: object, prefix: Path_) -> l
             allowed = ["mlp", "cnn"]
             name = value.get("name") if isinstance(value, dict) else None
             loc = (*loc, "name")
-            message = f"{name!r} is not a model; allowed are mlp, cnn{did_you_mean(name, allowed)}" if name is not None else "missing; allowed are mlp, cnn"
+            message = (
+                f"{name!r} is not a model; allowed are mlp, cnn{did_you_mean(name, allowed)}"
+                if name is not None
+                else "missing; allowed are mlp, cnn"
+            )
         else:
             message = f"{_shown(value)}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
-            message = message.replace("input should be", "should be").replace("a valid dictionary or instance of ", "the mapping ")
+            message = message.replace("input should be", "should be").replace(
+                "a valid dictionary or instance of ", "the mapping "
+            )
             if isinstance(value, dict) and value:
                 message += did_you_mean(next(iter(value)), ("float", "int", "choice"))
         path = ".".join(str(part) for part in (*prefix, *loc))

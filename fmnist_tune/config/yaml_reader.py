@@ -21,12 +21,16 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"),
+    re.compile(
+        r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+    ),
     list("-+0123456789."),
 )
 
@@ -58,7 +62,7 @@ def read_yaml(text: str, source: str) -> Document:
     """Parse one YAML document.
 
     Raises:
-        FileError: not YAML, more than one document, tabs, duplicate or non-scalar keys, tags, aliases that contain themselves.
+        FileError: not YAML, more than one document, tabs, duplicate or non-scalar keys, an alias inside itself.
     """
     if len(text) > MAX_BYTES:
         raise FileError(source, [Problem("", f"{len(text)} characters; a search space has at most {MAX_BYTES}")])
@@ -88,7 +92,9 @@ def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
     return Problem("", f"not YAML: {what}", line)
 
 
-def _construct(loader: _Loader, node: yaml.Node, path: tuple[str, ...], lines: dict[str, int], problems: list[Problem]) -> Any:
+def _construct(
+    loader: _Loader, node: yaml.Node, path: tuple[str, ...], lines: dict[str, int], problems: list[Problem]
+) -> Any:
     line = node.start_mark.line + 1
     name = ".".join(path)
     lines.setdefault(name, line)

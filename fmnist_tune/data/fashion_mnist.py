@@ -127,7 +127,9 @@ def _read_verified(folder: Path, name: str, md5: str) -> tuple[Path, bytes]:
         raw = path.read_bytes()
         content = gzip.decompress(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
-        raise UserError(f"{path}: damaged or unreadable ({error}); delete it, and `fmnist-tune data` fetches it again") from None
+        raise UserError(
+            f"{path}: damaged or unreadable ({error}); delete it, and `fmnist-tune data` fetches it again"
+        ) from None
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:
         raise UserError(
@@ -138,7 +140,7 @@ def _read_verified(folder: Path, name: str, md5: str) -> tuple[Path, bytes]:
 
 
 def _parse_idx(content: bytes, n_dims: int, path: Path) -> NDArray[np.uint8]:
-    """Read an IDX file of unsigned bytes (yann.lecun.com/exdb/mnist): magic 0x0000 08 n_dims, big-endian sizes, data."""
+    """Read an IDX file of unsigned bytes (yann.lecun.com/exdb/mnist): 0 0 8 n_dims, big-endian sizes, data."""
     header = 4 + 4 * n_dims
     if len(content) < header or content[:4] != bytes((0, 0, 8, n_dims)):
         raise UserError(f"{path}: not an IDX file of unsigned bytes with {n_dims} dimensions")

@@ -115,7 +115,12 @@ def _from_debian(work: Path) -> Path:
         if os.geteuid() == 0:
             options += ["-o", "APT::Sandbox::User=root"]
         update = subprocess.run(
-            ["apt-get", *options, "update"], cwd=work, capture_output=True, text=True, timeout=APT_TIMEOUT_S, check=False
+            ["apt-get", *options, "update"],
+            cwd=work,
+            capture_output=True,
+            text=True,
+            timeout=APT_TIMEOUT_S,
+            check=False,
         )
         try:  # one unreachable source makes update fail although Debian's own answered
             _run(["apt-get", *options, "download", DEBIAN_PACKAGE], work)

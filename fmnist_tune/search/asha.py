@@ -8,7 +8,7 @@ from fmnist_tune.config.schema import Pruner
 
 
 class Asha:
-    """Rungs at min_epochs * reduction_factor**k epochs; of the trials that reach one, the best 1 in reduction_factor go on.
+    """Rungs at min_epochs * reduction_factor**k epochs; of those that reach one, the best 1 in reduction_factor go on.
 
     It is rebuilt from the curves of a study's trials, and keeps no state that they do not have.
     """
@@ -44,4 +44,5 @@ class Asha:
         needed = at_rung[max(1, len(at_rung) // self._pruner.reduction_factor) - 1]
         if value >= needed:
             return None
-        return f"asha: {value:.4f} after epoch {epoch}, {needed:.4f} needed to be in the best 1/{self._pruner.reduction_factor} of {len(at_rung)}"
+        share = f"the best 1/{self._pruner.reduction_factor} of {len(at_rung)}"
+        return f"asha: {value:.4f} after epoch {epoch}, {needed:.4f} needed to be in {share}"

@@ -40,14 +40,18 @@ class Display:
         self._best: tuple[float, int] | None = None
         self._phase = ""
         self._last_status = started
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=REFRESH_PER_S, transient=True)
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=REFRESH_PER_S, transient=True
+        )
 
     def __enter__(self) -> Display:
         if self._console.is_terminal:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._console.is_terminal:
             self._live.stop()
 
@@ -102,15 +106,17 @@ class Display:
     def _status(self) -> str:
         assert self._driver is not None
         running = ", ".join(
-            f"trial {number} epoch {trial.last.epoch}/{trial.attempt.config.training.epochs} at {trial.last.val_accuracy:.2%}"
+            f"trial {number} epoch {last.epoch}/{trial.attempt.config.training.epochs} at {last.val_accuracy:.2%}"
             for number, trial in self._driver.running.items()
-            if trial.last is not None
+            if (last := trial.last) is not None
         )
         return f"{self._progress()}; running: {running or 'none yet'}; {self._highest()}"
 
     def _progress(self) -> str:
         done = sum(self._counts.values())
-        counts = ", ".join(f"{self._counts[kind]} {kind}" for kind in ("complete", "pruned", "failed") if self._counts[kind])
+        counts = ", ".join(
+            f"{self._counts[kind]} {kind}" for kind in ("complete", "pruned", "failed") if self._counts[kind]
+        )
         return f"{done}/{self._n_target} trials{f' ({counts})' if counts else ''}"
 
     def _highest(self) -> str:
@@ -130,7 +136,11 @@ class Display:
         if done >= 3:
             estimates.append((now - self._started) / done * max(0, self._n_target - done))
         if estimates:
-            parts.append(f"at most {_clock(min(estimates))} left" if self._driver.deadline else f"about {_clock(min(estimates))} left")
+            parts.append(
+                f"at most {_clock(min(estimates))} left"
+                if self._driver.deadline
+                else f"about {_clock(min(estimates))} left"
+            )
         return ", ".join(parts)
 
     def _render(self) -> RenderableType:
@@ -144,9 +154,10 @@ class Display:
             Text(self._progress()),
             Text(self._time_left(), style="dim"),
         )
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for name in ("trial", "epoch", "val accuracy", "parameters"):
-            table.add_column(name, no_wrap=True, overflow="ellipsis")
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
+        for name in ("trial", "epoch", "val accuracy"):
+            table.add_column(name, no_wrap=True, min_width=len(name))
+        table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
         for number, trial in sorted(self._driver.running.items()):
             last, config = trial.last, trial.attempt.config
             table.add_row(
@@ -158,14 +169,21 @@ class Display:
         highest = self._highest()
         if self._best is not None:
             highest = f"best complete trial {self._best[0]:.2%} (trial {self._best[1]}); {highest}"
-        note = Text("stopping after the running epochs; Ctrl-C again stops at once", style="yellow") if self._driver.stop_requested else Text("")
+        note = (
+            Text("stopping after the running epochs; Ctrl-C again stops at once", style="yellow")
+            if self._driver.stop_requested
+            else Text("")
+        )
         return Group(Text(""), head, Text(highest, style="green"), table, note)
 
 
 def short_values(values: object) -> str:
     """Return a trial's values on one line, each by the last part of its name."""
     assert isinstance(values, dict)
-    return " ".join(f"{_short_name(path)}={value:.3g}" if isinstance(value, float) else f"{_short_name(path)}={value}" for path, value in values.items())
+    return " ".join(
+        f"{_short_name(path)}={value:.3g}" if isinstance(value, float) else f"{_short_name(path)}={value}"
+        for path, value in values.items()
+    )
 
 
 def _short_name(path: str) -> str:

@@ -62,7 +62,12 @@ class Driver:
     """Between a study and the workers: hands out trials, takes in reports, writes every outcome into the study."""
 
     def __init__(
-        self, record: StudyRecord, *, deadline: float | None, n_threads: int, on_event: Callable[[Event], None]
+        self,
+        record: StudyRecord,
+        *,
+        deadline: float | None,
+        n_threads: int,
+        on_event: Callable[[Event], None],
     ) -> None:
         """Take over a study whose lock is held.
 
@@ -126,7 +131,13 @@ class Driver:
         trial = self.running[report.number]
         reason = None
         if "restarted" in report.facts and trial.last is None:
-            self._on_event(Event("restarted", report.number, f"starts again: checkpoint unusable: {report.facts['restarted']}"))
+            self._on_event(
+                Event(
+                    "restarted",
+                    report.number,
+                    f"starts again: checkpoint unusable: {report.facts['restarted']}",
+                )
+            )
         for result in report.epochs:
             if result.epoch not in trial.attempt.curve:
                 self.record.report(report.number, result.epoch, result.val_accuracy)

@@ -86,7 +86,7 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
         started: time.monotonic() of the command.
 
     Raises:
-        UserError: something is missing or wrong; found before Ray starts, and before anything is created, where it can be.
+        UserError: something is missing or wrong; found before Ray starts and anything is created.
     """
     paths = StudyPaths(place.studies_dir, space.settings.study)
     prepare_environment()
@@ -136,7 +136,10 @@ def _run(record: StudyRecord, images: Images, place: Place, display: Display, st
     display.phase(f"{plan.n_workers} worker{'s' if plan.n_workers > 1 else ''}, each with {plan.cpus} CPU{gpus}")
     timeout = settings.search.timeout
     driver = Driver(
-        record, deadline=None if timeout is None else started + timeout, n_threads=plan.cpus, on_event=display.event
+        record,
+        deadline=None if timeout is None else started + timeout,
+        n_threads=plan.cpus,
+        on_event=display.event,
     )
     display.attach(driver)
     try:
@@ -151,7 +154,14 @@ def _run(record: StudyRecord, images: Images, place: Place, display: Display, st
     wall_s = time.monotonic() - started
     first_step_s = None if totals.first_step_at is None else totals.first_step_at - started
     return RunOutcome(
-        record, wall_s, startup_s, first_step_s, plan.n_workers, totals.epochs, totals.train_s, driver.stop_requested
+        record,
+        wall_s,
+        startup_s,
+        first_step_s,
+        plan.n_workers,
+        totals.epochs,
+        totals.train_s,
+        driver.stop_requested,
     )
 
 
@@ -163,7 +173,7 @@ def _stopping_on_signals(driver: Driver, say: Callable[[str], None]) -> Iterator
         if driver.stop_requested:
             raise KeyboardInterrupt
         driver.stop_requested = True
-        say("stopping after the running epochs; once more stops at once, and nothing that was reported is lost either way")
+        say("stopping after the running epochs; once more stops at once, and loses no finished epoch either")
 
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, handle) for number in signals}
@@ -175,10 +185,9 @@ def _stopping_on_signals(driver: Driver, say: Callable[[str], None]) -> Iterator
 
 
 def _describe_split(space: SearchSpace, images: Images) -> dict[str, object]:
-    """Describe the validation split, of the smallest trial configuration of the space where its size is searched."""
-    sizes = {size for size in _values_at(space, "data.val_size")}
+    """Describe the validation split; where its size is searched, at both ends of its range."""
     split: dict[str, object] = {"kind": "stratified, fixed seed", "n_pictures": len(images.labels_N)}
-    for size in sorted(sizes):
+    for size in sorted(set(_values_at(space, "data.val_size"))):
         _, val = stratified_split(images.labels_N, size)  # refuses a size that leaves nothing to train on
         split[f"val_size {size}"] = fingerprint(val)
     return split
@@ -199,7 +208,7 @@ def _record_data(record: StudyRecord, images: Images, split: dict[str, object]) 
         record.optuna.set_user_attr("data", data)
     elif known != data:
         raise UserError(
-            f"study {record.paths.name!r} was begun on other data: its training files and split are {known}, these are {data}; "
+            f"study {record.paths.name!r} was begun on other data or another split ({known}, now {data}); "
             "give the study on this data a name of its own with --study"
         )
 

@@ -48,7 +48,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray's classes are unt
 
 
 class _Shared:
-    """Ray copies and pickles what it is given, for a restore that we do not use: copies are the same object, pickles empty."""
+    """Ray copies and pickles what it is given, for a restore that we do not use: copies are the same, pickles empty."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
         return self

@@ -78,7 +78,10 @@ class Worker:
         """Return the tensors for a trial's data section; the last ones are kept, since most trials share them."""
         if self._tensors is None or self._tensors[0] != data:
             self._tensors = None  # frees the old ones first
-            self._tensors = (data, TrainingData.from_images(self._images_NHW, self._labels_N, data, self._device))
+            self._tensors = (
+                data,
+                TrainingData.from_images(self._images_NHW, self._labels_N, data, self._device),
+            )
         return self._tensors[1]
 
     def _facts(self) -> dict[str, Any]:

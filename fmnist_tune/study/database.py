@@ -78,15 +78,22 @@ def _is_ours(path: Path) -> bool:
             return False
         with path.open("rb") as file:
             if file.read(16) != b"SQLite format 3\0":
-                raise UserError(f"{path}: not a study database (not an SQLite file); move it away or give another --studies-dir")
+                raise UserError(
+                    f"{path}: not a study database (not an SQLite file); move it away or give another --studies-dir"
+                )
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    with _database_errors(str(path)), contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)) as connection:
+    with (
+        _database_errors(str(path)),
+        contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)) as connection,
+    ):
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if tables and "studies" in tables and "trials" in tables:
             return True
         if tables:
-            raise UserError(f"{path}: an SQLite file, but not a study database; move it away or give another --studies-dir")
+            raise UserError(
+                f"{path}: an SQLite file, but not a study database; move it away or give another --studies-dir"
+            )
     return False
 
 

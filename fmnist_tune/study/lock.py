@@ -14,7 +14,7 @@ from fmnist_tune.study.layout import StudyPaths, read_json
 
 
 class DriverLock:
-    """Held while a process drives a study; the operating system lets go of it when the process dies, however it dies."""
+    """Held while a process drives a study; the kernel lets go of it when the process dies, however it dies."""
 
     def __init__(self, paths: StudyPaths) -> None:
         self._paths = paths
@@ -41,7 +41,9 @@ class DriverLock:
         os.pwrite(self._file, text.encode(), 0)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self._file)
 
 

@@ -1,7 +1,7 @@
 """One study in its database: every state that a trial passes through is written here, by the driver alone.
 
-A trial is WAITING while it is interrupted and may go on, RUNNING while a worker trains it, and ends as COMPLETE (trained
-to its end), PRUNED (stopped by ASHA) or FAIL (with its reason).
+A trial is WAITING while it is interrupted and may go on, RUNNING while a worker trains it, and ends as COMPLETE
+(trained to its end), PRUNED (stopped by ASHA) or FAIL (with its reason).
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class StudyRecord:
         if not isinstance(text, str) or not isinstance(version, int):
             raise UserError(f"study {paths.name!r}: not made by fmnist-tune (it has no search space)")
         if version > FORMAT:
-            raise UserError(f"study {paths.name!r}: made by a newer fmnist-tune (format {version}, this one reads {FORMAT}); upgrade")
+            raise UserError(
+                f"study {paths.name!r}: made by a newer fmnist-tune (format {version}, not {FORMAT}); upgrade"
+            )
         return cls(study, read_space(text, f"study {paths.name}"), paths)
 
     @classmethod
@@ -211,8 +213,8 @@ def space_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[st
     lines = []
     for path in [*before, *(p for p in after if p not in before)]:
         if before.get(path) != after.get(path) or (path in before) != (path in after):
-            was = before[path] if path in before else "absent"
-            now = after[path] if path in after else "absent"
+            was = before.get(path, "absent")
+            now = after.get(path, "absent")
             lines.append(f"{path}: {was} -> {now}")
     return lines
 

@@ -47,7 +47,12 @@ def summary_view(summary: Summary, next_commands: Sequence[str]) -> RenderableTy
     parts: list[RenderableType] = [Text("")]
     counts = summary.counts
     states = ", ".join(f"{counts[name]} {name}" for name in STATE_NAMES.values() if counts[name])
-    parts.append(Text(f"study {summary.study}: {counts['total']} of {summary.n_target} trials ({states or 'none yet'})", style="bold"))
+    parts.append(
+        Text(
+            f"study {summary.study}: {counts['total']} of {summary.n_target} trials ({states or 'none yet'})",
+            style="bold",
+        )
+    )
     for reason, n in list(summary.failures.items())[:3]:
         parts.append(Text(f"  failed {n} times: {reason}" if n > 1 else f"  failed: {reason}", style="red"))
     if summary.best is None:
@@ -58,7 +63,8 @@ def summary_view(summary: Summary, next_commands: Sequence[str]) -> RenderableTy
         parts.append(
             Text(
                 f"best trial {best.number}: validation accuracy {best.value:.2%} "
-                f"({len(best.intermediate_values)} epochs, {best.user_attrs.get('params', 0):,} parameters, {seconds:.0f} s)",
+                f"({len(best.intermediate_values)} epochs, {best.user_attrs.get('params', 0):,} parameters, "
+                f"{seconds:.0f} s)",
                 style="bold green",
             )
         )
@@ -76,7 +82,12 @@ def summary_view(summary: Summary, next_commands: Sequence[str]) -> RenderableTy
         parts.append(table)
         if summary.importances:
             i = summary.importances
-            parts.append(Text(f"  importance: share of the variation in accuracy after epoch {i.epoch}, over {i.n_trials} trials", style="dim"))
+            parts.append(
+                Text(
+                    f"  importance: share of the variation in accuracy after epoch {i.epoch}, over {i.n_trials} trials",
+                    style="dim",
+                )
+            )
         parts += [Text(f"  edge: {line}", style="yellow") for line in summary.edges]
     if next_commands:
         parts.append(Text("next:", style="bold"))

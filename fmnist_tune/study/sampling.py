@@ -64,7 +64,7 @@ def value_of(parameter: Parameter, stored: Any) -> Any:
 
 
 def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
-    """Return the sampler for one trial; what it draws follows from the study's seed, the number and the trials before."""
+    """Return the sampler for one trial; its draws follow from the study's seed, the number and the trials before."""
     settings = space.settings.search.sampler
     seed = derive_seed(settings.seed, number, "sampler")
     with warnings.catch_warnings():
@@ -78,7 +78,12 @@ def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
                 return _GridSampler(space, settings.seed)
             case "qmc":
                 # One seed for the whole sequence; Optuna keeps the place in it with the study.
-                return QMCSampler(seed=settings.seed, scramble=True, independent_sampler=RandomSampler(seed), warn_independent_sampling=False)
+                return QMCSampler(
+                    seed=settings.seed,
+                    scramble=True,
+                    independent_sampler=RandomSampler(seed),
+                    warn_independent_sampling=False,
+                )
             case "gp":
                 return GPSampler(seed=seed, independent_sampler=RandomSampler(seed))
             case "cmaes":
@@ -109,14 +114,15 @@ class _GridSampler(BaseSampler):
             if parameter.path in values:
                 value = values[parameter.path]
                 domain = parameter.domain
-                labels[parameter.path] = domain.labels[domain.values.index(value)] if isinstance(domain, ChoiceDomain) else value
+                labels[parameter.path] = (
+                    domain.labels[domain.values.index(value)] if isinstance(domain, ChoiceDomain) else value
+                )
         return labels
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         raise RuntimeError(f"{param_name} is not in the grid")
-
 
 
 __all__ = ["distribution", "sampler_for", "suggest", "value_of", "values_of"]

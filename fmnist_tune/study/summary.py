@@ -79,7 +79,11 @@ def summarize(record: StudyRecord) -> Summary:
         values,
         tuple(_edges(record, values)),
         parameter_importances(trials),
-        dict(Counter(str(t.user_attrs.get("reason", "unknown")) for t in trials if t.state == TrialState.FAIL).most_common()),
+        dict(
+            Counter(
+                str(t.user_attrs.get("reason", "unknown")) for t in trials if t.state == TrialState.FAIL
+            ).most_common()
+        ),
     )
 
 
@@ -139,5 +143,8 @@ def _edges(record: StudyRecord, values: Mapping[str, Any]) -> list[str]:
         if edge is not None:
             value = values[parameter.path]
             shown = f"{value:.3g}" if isinstance(value, float) else value
-            lines.append(f"{parameter.path} = {shown} is at the {edge} end of {parameter.domain}: a wider range may hold better values")
+            lines.append(
+                f"{parameter.path} = {shown} is at the {edge} end of {parameter.domain}; "
+                "a wider range may hold better values"
+            )
     return lines

@@ -72,5 +72,10 @@ def _erase(x_N1HW: Tensor, probability: float, blank: float) -> Tensor:
     first_row, first_column = top * (height - box_height), left * (width - box_width)
     row = torch.arange(height, device=device)[None, :, None] + 0.5
     column = torch.arange(width, device=device)[None, None, :] + 0.5
-    inside = (row > first_row) & (row < first_row + box_height) & (column > first_column) & (column < first_column + box_width)
+    inside = (
+        (row > first_row)
+        & (row < first_row + box_height)
+        & (column > first_column)
+        & (column < first_column + box_width)
+    )
     return torch.where((inside & (chosen < probability)).unsqueeze(1), blank, x_N1HW)

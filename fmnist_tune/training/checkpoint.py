@@ -37,6 +37,15 @@ def load_checkpoint(run: TrainingRun, path: Path) -> bool:
         return False
     try:
         run.load_state_dict(torch.load(path, map_location=run.device, weights_only=True))
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        EOFError,
+        OSError,
+    ) as error:
         raise CheckpointError(f"{path}: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -55,5 +56,5 @@ def choose_numerics(config: TrialConfig, device: str, image_size: int) -> Numeri
     if isinstance(config.model, Cnn):
         return Numerics(bf16=has_fast_bf16(device), channels_last=True)
     widths = [image_size**2, *config.model.widths]
-    work = config.training.batch_size * max((a * b for a, b in zip(widths, widths[1:], strict=False)), default=0)
+    work = config.training.batch_size * max((a * b for a, b in pairwise(widths)), default=0)
     return Numerics(bf16=has_fast_bf16(device) and work >= MLP_BF16_MIN_WORK, channels_last=False)

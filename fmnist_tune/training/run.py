@@ -97,7 +97,15 @@ class TrainingRun:
             ended = time.perf_counter()
             self.history.append(
                 EpochResult(
-                    epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr, trained - start, ended - trained, n_images
+                    epoch,
+                    train_loss,
+                    train_accuracy,
+                    val_loss,
+                    val_accuracy,
+                    lr,
+                    trained - start,
+                    ended - trained,
+                    n_images,
                 )
             )
             yield self.history[-1]
@@ -105,7 +113,11 @@ class TrainingRun:
     def evaluate(self, x_N1HW: Tensor, y_N: Tensor) -> tuple[float, float]:
         """Return mean loss (without label smoothing or weights) and accuracy."""
         logits_NK = self.predict(x_N1HW)
-        loss = F.cross_entropy(logits_NK, y_N) if self.config.training.loss == "cross_entropy" else _mse(logits_NK, y_N).mean()
+        loss = (
+            F.cross_entropy(logits_NK, y_N)
+            if self.config.training.loss == "cross_entropy"
+            else _mse(logits_NK, y_N).mean()
+        )
         return loss.item(), (logits_NK.argmax(1) == y_N).float().mean().item()
 
     def predict(self, x_N1HW: Tensor) -> Tensor:
@@ -207,7 +219,7 @@ def _sample_weights(config: TrialConfig, data: TrainingData) -> Tensor | None:
 
 
 def _oversampled(y_N: Tensor) -> Tensor:
-    """Return a shuffled order in which every class is as frequent as the most frequent one, by drawing again from it."""
+    """Return a shuffled order in which every class is as frequent as the most frequent, by drawing again from it."""
     largest = int(torch.bincount(y_N).max())
     parts = []
     for label in torch.unique(y_N):
