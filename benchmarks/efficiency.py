@@ -50,7 +50,8 @@ def main() -> None:
         print(
             f"run {i + 1}: {out['trials']['complete']} trials, {out['epochs']} epochs, wall {out['wall_s']:.1f} s, "
             f"Ray up after {out['startup_s']:.1f} s, first step after {out['first_step_s']:.1f} s, "
-            f"train_s {out['train_s']:.1f}, efficiency {efficiencies[-1]:.3f}, from the first step on {after_start[-1]:.3f}",
+            f"train_s {out['train_s']:.1f}, efficiency {efficiencies[-1]:.3f}, "
+            f"from the first step on {after_start[-1]:.3f}",
             file=sys.stderr,
         )
     print(f"scheduling efficiency after Ray is up: median {statistics.median(efficiencies):.3f} of {arguments.repeats}")

@@ -41,7 +41,7 @@ def bare(run: TrainingRun) -> Loop:
     """Return the loop that one would write by hand over the same tensors, model, optimizer class and numerics."""
     model = build_model(run.config.model, 28)
     if run.numerics.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs miss it
+        model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     x, y, batch_size = run.data.x_train, run.data.y_train, run.config.training.batch_size
 

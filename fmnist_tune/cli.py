@@ -357,7 +357,7 @@ def _record(arguments: argparse.Namespace) -> Any:
 def _url(arguments: argparse.Namespace) -> str:
     from fmnist_tune.study.database import database_url
 
-    return arguments.storage or database_url(arguments.studies_dir)
+    return str(arguments.storage or database_url(arguments.studies_dir))
 
 
 def _stdout() -> Console:

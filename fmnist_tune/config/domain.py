@@ -148,7 +148,7 @@ def parse_domain(node: dict[Any, Any]) -> Domain:
     if step is not None and (isinstance(step, bool) or not isinstance(step, int | float)):
         raise ValueError(f"step {step!r} is not a number")
     if kind == "int":
-        return IntDomain(value[0], value[1], log, 1 if step is None else step)
+        return IntDomain(value[0], value[1], log, 1 if step is None else step)  # type: ignore[arg-type]  # it checks
     return FloatDomain(float(value[0]), float(value[1]), log, None if step is None else float(step))
 
 

@@ -81,7 +81,7 @@ class SearchSpace:
 
     def recipe(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the file's data with every searched value replaced by the given one and inactive ones left out."""
-        head = {key: self.tree[key] for key in ("study", "task") if key in self.tree}
+        head: dict[str, Any] = {key: self.tree[key] for key in ("study", "task") if key in self.tree}
         tail = {"resources": self.tree["resources"]} if "resources" in self.tree else {}
         return {**head, **_substitute(self.tree, values), **tail}
 

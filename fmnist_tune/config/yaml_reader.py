@@ -109,7 +109,7 @@ def _construct(
             if not isinstance(key_node, yaml.ScalarNode):
                 problems.append(Problem(name, "a key must be a word or a number", key_node.start_mark.line + 1))
                 continue
-            key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it out
+            key = loader.construct_object(key_node)
             child = (*path, str(key))
             if key in result:
                 problems.append(Problem(".".join(child), "given twice", key_node.start_mark.line + 1))
@@ -118,7 +118,7 @@ def _construct(
     if isinstance(node, yaml.SequenceNode):
         return [_construct(loader, item, (*path, str(i)), lines, problems) for i, item in enumerate(node.value)]
     try:
-        return loader.construct_object(node)  # type: ignore[no-untyped-call]  # as above
+        return loader.construct_object(node)
     except (yaml.YAMLError, ValueError) as error:
         what = getattr(error, "problem", None) or str(error)
         problems.append(Problem(name, what, line))

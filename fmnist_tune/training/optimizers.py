@@ -16,18 +16,23 @@ START_DIV, END_DIV = 25.0, 1e4  # OneCycleLR's defaults: starts at lr / 25, ends
 
 def build_optimizer(parameters: Iterable[nn.Parameter], optimizer: Optimizer) -> torch.optim.Optimizer:
     """Build torch.optim's optimizer, in its fused form where there is one (the same update in one pass over memory)."""
-    kwargs = {"lr": optimizer.lr, "weight_decay": optimizer.weight_decay}
+    lr, weight_decay, momentum = optimizer.lr, optimizer.weight_decay, optimizer.momentum
     match optimizer.name:
         case "sgd":
             return torch.optim.SGD(
-                parameters, momentum=optimizer.momentum, nesterov=optimizer.nesterov, fused=True, **kwargs
+                parameters,
+                lr=lr,
+                momentum=momentum,
+                nesterov=optimizer.nesterov,
+                weight_decay=weight_decay,
+                fused=True,
             )
         case "adam":
-            return torch.optim.Adam(parameters, fused=True, **kwargs)
+            return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
         case "adamw":
-            return torch.optim.AdamW(parameters, fused=True, **kwargs)
+            return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
         case "rmsprop":
-            return torch.optim.RMSprop(parameters, momentum=optimizer.momentum, **kwargs)
+            return torch.optim.RMSprop(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
 
 
 def lr_factor(schedule: str, progress: float) -> float:

@@ -64,7 +64,7 @@ class TrainingRun:
         torch.manual_seed(derive_seed(seed, "init"))
         self.model = build_model(config.model, image_size).to(device)
         if self.numerics.channels_last:
-            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs miss it
+            self.model = self.model.to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(self.model.parameters(), config.training.optimizer)
         self.n_params = n_params(self.model)
         self.history: list[EpochResult] = []
