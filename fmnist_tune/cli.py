@@ -365,7 +365,7 @@ def _stdout() -> Console:
 
 
 def _study(text: str) -> str:
-    return _argument(study_name, text)
+    return str(_argument(study_name, text))
 
 
 def _duration(text: str) -> str:
