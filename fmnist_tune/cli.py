@@ -49,6 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("space", metavar="SPACE.yaml", help="the search space")
     search.add_argument("--study", type=_study, help="name of the study, instead of the file's")
     search.add_argument("--seed", type=_whole(0), help="seed of the sampler and the training, instead of the file's")
+    search.add_argument(
+        "--warm-start",
+        type=_study,
+        metavar="STUDY",
+        help="take over another study's finished trials that fit the space",
+    )
     _add_search_options(search)
 
     resume = _command(commands, _resume, "resume", "go on with a study; its search space is stored in it")
@@ -139,7 +145,14 @@ def _run(arguments: argparse.Namespace, space: Any, started: float) -> int:
     from fmnist_tune.study.render import study_json, summary_view
     from fmnist_tune.study.summary import summarize
 
-    place = Place(arguments.studies_dir, arguments.storage, arguments.data_dir, arguments.address, arguments.workers)
+    place = Place(
+        arguments.studies_dir,
+        arguments.storage,
+        arguments.data_dir,
+        arguments.address,
+        arguments.workers,
+        getattr(arguments, "warm_start", None),
+    )
     outcome = run_search(space, place, Console(stderr=True), started)
     name = space.settings.study
     if arguments.json:

@@ -275,10 +275,12 @@ class Search(Section):
     Attributes:
         trials: how many the study holds in the end.
         timeout: seconds of one run; None for no limit.
+        epoch_timeout: seconds after which an epoch counts as hanging; its trial fails, and its worker is replaced.
     """
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 32
     timeout: Duration | None = None
+    epoch_timeout: Duration = 3600.0
     sampler: Sampler = Sampler()
     pruner: Pruner = Pruner()
 

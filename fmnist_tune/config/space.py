@@ -75,6 +75,21 @@ class SearchSpace:
         except pydantic.ValidationError as error:
             raise UserError("; ".join(str(p) for p in _problems(error, {}, ()))) from None
 
+    def values_for(self, config: TrialConfig) -> dict[str, Any] | None:
+        """Return the values with which this space gives a configuration; None if it cannot give it."""
+        tree = config.model_dump()
+        values: dict[str, Any] = {}
+        for parameter in self.parameters:
+            if self.is_active(parameter, values):
+                value = _get(tree, parameter.path)
+                if value not in parameter.domain:
+                    return None
+                values[parameter.path] = value
+        try:
+            return values if self.config(values) == config else None
+        except UserError:
+            return None
+
     def to_yaml(self) -> str:
         """Return the space as YAML text that `read_space` accepts."""
         return dump_yaml(self.tree)
@@ -321,6 +336,8 @@ def _get(tree: object, path: str) -> Any:
     for key in path.split("."):
         if isinstance(tree, dict):
             tree = next((child for k, child in tree.items() if str(k) == key), None)
+        elif isinstance(tree, list) and key.isdecimal() and int(key) < len(tree):
+            tree = tree[int(key)]
         else:
             return None
     return tree

@@ -89,7 +89,7 @@ class Display:
             return
         if event.kind in ("complete", "pruned", "failed"):
             self._counts[event.kind] += 1
-        styles = {"complete": "green", "failed": "red", "interrupted": "yellow", "restarted": "yellow"}
+        styles = {"complete": "green", "failed": "red", "interrupted": "yellow", "trouble": "yellow"}
         result = event.result
         if event.kind == "complete" and result is not None:
             new_best = self._best is None or result.val_accuracy > self._best[0]

@@ -25,15 +25,19 @@ class RunningTrial:
     Attributes:
         attempt: what was asked for.
         last: its latest epoch; None before the first.
+        trouble: what its worker complained of; None if it did not.
+        heard_at: time.monotonic() of its assignment or latest report.
     """
 
     attempt: Attempt
     last: EpochResult | None = None
+    trouble: str | None = None
+    heard_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that people want to see: `kind` is epoch, complete, pruned, failed, interrupted or restarted."""
+    """Something that people want to see: `kind` is epoch, complete, pruned, failed, interrupted or trouble."""
 
     kind: str
     number: int
@@ -118,6 +122,7 @@ class Driver:
                 attempt.seed,
                 len(attempt.curve),
                 str(checkpoint),
+                str(self.record.paths.training_log.absolute()),
                 self._n_threads,
             )
         return None
@@ -129,15 +134,12 @@ class Driver:
             Whether the worker should train its next epoch.
         """
         trial = self.running[report.number]
+        trial.heard_at = time.monotonic()
         reason = None
-        if "restarted" in report.facts and trial.last is None:
-            self._on_event(
-                Event(
-                    "restarted",
-                    report.number,
-                    f"starts again: checkpoint unusable: {report.facts['restarted']}",
-                )
-            )
+        trouble = report.facts.get("trouble")
+        if trouble is not None and trouble != trial.trouble:
+            trial.trouble = trouble
+            self._on_event(Event("trouble", report.number, trouble))
         for result in report.epochs:
             if result.epoch not in trial.attempt.curve:
                 self.record.report(report.number, result.epoch, result.val_accuracy)
@@ -164,6 +166,17 @@ class Driver:
             return True
         return False
 
+    def overdue(self) -> list[int]:
+        """Return the trials whose epoch takes longer than the search allows."""
+        limit = self.record.space.settings.search.epoch_timeout
+        now = time.monotonic()
+        return [number for number, trial in self.running.items() if now - trial.heard_at > limit]
+
+    def on_hang(self, number: int) -> None:
+        """Fail a trial that is overdue; its worker is to be killed."""
+        limit = self.record.space.settings.search.epoch_timeout
+        self._fail(number, f"no epoch within {limit:g} s (search.epoch_timeout)")
+
     def on_crash(self, number: int, reason: str) -> None:
         """Take note that a trial's worker died; the trial is tried again, but not for ever."""
         if number not in self.running:
@@ -180,6 +193,11 @@ class Driver:
         del self.running[number]
         self.record.release(number)
         self._on_event(Event("interrupted", number, text))
+
+    def release_all(self) -> None:
+        """Put all running trials back, at the end of a run."""
+        for number in list(self.running):
+            self.release(number)
 
     def _complete(self, report: TrialReport) -> None:
         config = self.running.pop(report.number).attempt.config

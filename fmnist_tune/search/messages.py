@@ -18,6 +18,7 @@ class Assignment:
         seed: of the training.
         n_epochs_known: epochs that the study knows already.
         checkpoint: file that keeps the trial's state between epochs.
+        log: file to which each epoch's begin and end are appended.
         n_threads: that PyTorch may use.
     """
 
@@ -26,6 +27,7 @@ class Assignment:
     seed: int
     n_epochs_known: int
     checkpoint: str
+    log: str
     n_threads: int
 
 

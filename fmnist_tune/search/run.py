@@ -39,6 +39,7 @@ class Place:
         data_dir: the user's copy of the data set.
         address: a Ray cluster to join.
         n_workers: trials at a time.
+        warm_start: a study whose finished trials are taken over where they fit.
     """
 
     studies_dir: Path
@@ -46,6 +47,7 @@ class Place:
     data_dir: Path | None = None
     address: str | None = None
     n_workers: int | None = None
+    warm_start: str | None = None
 
     @property
     def url(self) -> str:
@@ -99,14 +101,26 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
             if place.storage is None:
                 make_folder(place.studies_dir)
             storage = open_database(place.url, create=True)
+            old = None
+            if place.warm_start is not None:
+                if place.warm_start == paths.name:
+                    raise UserError(
+                        f"--warm-start {place.warm_start}: a study cannot take over its own trials; see --study"
+                    )
+                old = StudyRecord.load(storage, StudyPaths(place.studies_dir, place.warm_start))
             with DriverLock(paths):
                 record = StudyRecord.open(storage, space, paths)
+                _record_data(record, images, split)
+                if old is not None:
+                    n_taken = record.take_over(old)
+                    display.line(
+                        f"{n_taken} of {len(old.trials)} trials of study {place.warm_start} fit and are taken over"
+                    )
                 if _is_finished(record):
                     extend = f"--trials {2 * record.n_target} would extend it"
                     display.line(f"study {paths.name} has all of its {record.n_target} trials; {extend}")
                     wall_s = time.monotonic() - started
                     return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, False)
-                _record_data(record, images, split)
                 display.phase("starting Ray")
                 try:
                     start_ray(place.address)
@@ -127,7 +141,7 @@ def _load(space: SearchSpace, folder: Path) -> tuple[Images, dict[str, object]]:
 
 
 def _run(record: StudyRecord, images: Images, place: Place, display: Display, started: float) -> RunOutcome:
-    from fmnist_tune.search.tune_adapters import cluster_resources, run_trials
+    from fmnist_tune.search.tune_adapters import StorageLostError, cluster_resources, run_trials
 
     settings = record.space.settings
     plan = plan_workers(settings.resources, cluster_resources(), place.n_workers)
@@ -147,9 +161,12 @@ def _run(record: StudyRecord, images: Images, place: Place, display: Display, st
             run_trials(driver, images, plan)
     except KeyboardInterrupt:
         driver.stop_requested = True
-    finally:
-        for number in list(driver.running):
-            driver.release(number)
+    except StorageLostError as error:
+        raise UserError(
+            f"{place.url}: the study cannot be written any more: {error}\n"
+            f"what was reported before is safe; repair it and go on with `fmnist-tune resume {record.paths.name}`"
+        ) from None
+    driver.release_all()
     totals = driver.totals
     wall_s = time.monotonic() - started
     first_step_s = None if totals.first_step_at is None else totals.first_step_at - started

@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import ray
 from numpy.typing import NDArray
+from optuna.exceptions import StorageInternalError
 from ray import tune
 from ray.tune import CheckpointConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from sqlalchemy.exc import SQLAlchemyError
 
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.search.cluster import WorkerPlan
@@ -47,6 +51,19 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray's classes are unt
         return {"report": self._worker.step()}
 
 
+class StorageLostError(BaseException):
+    """The study cannot be written any more; not an Exception, since Ray Tune would take it for a trial's."""
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        cause = error.__cause__ or error
+        raise StorageLostError(str(cause).splitlines()[0]) from error
+
+
 class _Shared:
     """Ray copies and pickles what it is given, for a restore that we do not use: copies are the same, pickles empty."""
 
@@ -65,7 +82,8 @@ class _DriverSearcher(_Shared, Searcher):  # type: ignore[misc]  # as above
         self._driver = driver
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        assignment = self._driver.next_assignment()
+        with _storage_errors():
+            assignment = self._driver.next_assignment()
         if assignment is not None:
             return {"assignment": assignment}
         # A running trial's worker may die and put the trial back in the queue: only an idle search is finished.
@@ -90,7 +108,8 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         report: TrialReport = result["report"]
-        goes_on = self._driver.on_report(report)
+        with _storage_errors():
+            goes_on = self._driver.on_report(report)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
@@ -104,11 +123,27 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
             self._driver.release(number)
 
 
+class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
+    """Kills workers that hang; Ray Tune calls it several times a second."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        for number in self._driver.overdue():
+            self._driver.on_hang(number)
+            for trial in trials:
+                actor = trial.temporary_state.ray_actor
+                if trial.config["assignment"].number == number and actor is not None:
+                    ray.kill(actor)
+
+
 def run_trials(driver: Driver, images: Images, plan: WorkerPlan) -> None:
     """Let Ray Tune run trials until the driver has no more; Ray must be up.
 
     Raises:
         KeyboardInterrupt: passed on from a signal handler.
+        StorageLostError: the study's database cannot be written.
     """
     trainable = tune.with_resources(
         tune.with_parameters(TrialActor, images_NHW=images.images_NHW, labels_N=images.labels_N),
@@ -131,6 +166,7 @@ def run_trials(driver: Driver, images: Images, plan: WorkerPlan) -> None:
                 storage_path=scratch,
                 name="run",
                 verbose=0,
+                callbacks=[_Watchdog(driver)],
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # workers keep their own
             ),
         ).fit()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import platform
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,7 +46,7 @@ class Worker:
         self._run: TrainingRun | None = None
         self._epochs: Iterator[EpochResult] = iter(())
         self._failure: str | None = None
-        self._restart_reason: str | None = None
+        self._trouble: str | None = None
         self._n_reported = assignment.n_epochs_known
         torch.set_num_threads(assignment.n_threads)
         try:
@@ -51,10 +54,13 @@ class Worker:
             data = self._data(config.data)
             self._run = TrainingRun(config, data, seed=assignment.seed, device=self._device)
             try:
-                load_checkpoint(self._run, Path(assignment.checkpoint))
+                complaint = load_checkpoint(self._run, Path(assignment.checkpoint))
             except CheckpointError as error:
-                self._restart_reason = str(error)
+                complaint = str(error)
                 self._run = TrainingRun(config, data, seed=assignment.seed, device=self._device)
+            if complaint is not None:
+                n_epochs = len(self._run.history)
+                self._trouble = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
             self._n_reported = min(self._n_reported, len(self._run.history))
             self._epochs = self._run.epochs()
         except Exception as error:  # any error of a trial ends that trial alone
@@ -64,8 +70,7 @@ class Worker:
         """Train one epoch and save its state, or else report epochs that the study has missed."""
         if self._failure is None and self._run is not None and len(self._run.history) == self._n_reported:
             try:
-                if next(self._epochs, None) is not None:
-                    save_checkpoint(self._run, Path(self._assignment.checkpoint))
+                self._train_epoch(self._run)
             except Exception as error:  # as above
                 self._failure = _describe(error)
         history = tuple(self._run.history) if self._run is not None else ()
@@ -73,6 +78,28 @@ class Worker:
         self._n_reported = len(history)
         stop_reason = self._run.stop_reason if self._run is not None else None
         return TrialReport(self._assignment.number, news, history, stop_reason, self._failure, self._facts())
+
+    def _train_epoch(self, run: TrainingRun) -> None:
+        if run.stop_reason is not None:
+            return
+        self._log("begin", len(run.history) + 1)
+        result = next(self._epochs)
+        try:
+            save_checkpoint(run, Path(self._assignment.checkpoint))
+        except OSError as error:  # the epoch counts all the same; after a crash it would be trained again
+            self._trouble = f"no checkpoint: {error}"
+        self._log("end", result.epoch, val_accuracy=result.val_accuracy)
+
+    def _log(self, event: str, epoch: int, **values: float) -> None:
+        """Append a line to the study's training log; one write, so that workers do not mix theirs."""
+        line = {"time": round(time.time(), 3), "process": os.getpid(), "trial": self._assignment.number, "epoch": epoch}
+        text = json.dumps({**line, "event": event, **values}) + "\n"
+        with contextlib.suppress(OSError):  # a full disk must not end a trial
+            file = os.open(self._assignment.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(file, text.encode())
+            finally:
+                os.close(file)
 
     def _data(self, data: Data) -> TrainingData:
         """Return the tensors for a trial's data section; the last ones are kept, since most trials share them."""
@@ -89,8 +116,8 @@ class Worker:
         facts: dict[str, Any] = {"ran_on": where}
         if self._run is not None:
             facts |= {"params": self._run.n_params, "numerics": str(self._run.numerics)}
-        if self._restart_reason is not None:
-            facts["restarted"] = self._restart_reason
+        if self._trouble is not None:
+            facts["trouble"] = self._trouble
         return facts
 
 

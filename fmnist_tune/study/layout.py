@@ -39,6 +39,11 @@ class StudyPaths:
         """Held by the process that drives the study."""
         return self.folder / "driver.lock"
 
+    @property
+    def training_log(self) -> Path:
+        """A line for each begin and end of an epoch, appended by the workers."""
+        return self.folder / "training.log"
+
     def trial_folder(self, number: int) -> Path:
         """Checkpoints of a trial that may still go on."""
         return self.folder / "trials" / str(number)

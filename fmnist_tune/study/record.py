@@ -20,14 +20,14 @@ from fmnist_tune.config import SearchSpace, TrialConfig, dump_yaml, flatten, rea
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.layout import StudyPaths, write_atomically
-from fmnist_tune.study.sampling import sampler_for, suggest, values_of
+from fmnist_tune.study.sampling import params_of, sampler_for, suggest, values_of
 
 METRIC = "val_accuracy"
 SPACE_KEY = "space"
 FORMAT_KEY = "fmnist_tune_format"
 FORMAT = 1
 # Raising these changes how long a study goes on, not what it is.
-BUDGET = ("search.trials", "search.timeout")
+BUDGET = ("search.trials", "search.timeout", "search.epoch_timeout")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ class StudyRecord:
             raise UserError(
                 f"{space.source}: study {paths.name!r} was begun with another search space:\n  "
                 + "\n  ".join(changes)
-                + f"\ngive the new one a name of its own (--study {paths.name}-2), or change it back"
+                + f"\neither give it a name of its own (--study {paths.name}-2, with --warm-start {paths.name} "
+                "to take over the trials that fit it), or change it back"
             )
         record.space = space
         if record.optuna.user_attrs[SPACE_KEY] != space.to_yaml():
@@ -135,6 +136,45 @@ class StudyRecord:
         recipe = self.space.recipe(values_of(trial.params, self.space))
         value = f", {METRIC} {trial.value:.4f}" if trial.value is not None else ""
         return f"# Trial {trial.number} of study {self.paths.name}{value}.\n{dump_yaml(recipe)}"
+
+    def take_over(self, old: StudyRecord) -> int:
+        """Copy another study's finished trials that this search space could have given, with their curves.
+
+        Those that are here already are left out, so that a copy which was interrupted can be repeated.
+
+        Returns:
+            How many are here now.
+
+        Raises:
+            UserError: the other study was trained on other data.
+        """
+        data, old_data = self.optuna.user_attrs.get("data"), old.optuna.user_attrs.get("data")
+        if data != old_data:
+            raise UserError(f"--warm-start {old.paths.name}: that study was trained on other data or another split")
+        source = old.paths.name
+        known = {t.user_attrs["taken_from"]["trial"] for t in self.trials if "taken_from" in t.user_attrs}
+        for trial in old.trials:
+            if trial.number in known or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+                continue
+            values = self.space.values_for(old.config_of(trial))
+            if values is None:
+                continue
+            params, distributions = params_of(values, self.space)
+            self.optuna.add_trial(
+                optuna.create_trial(
+                    state=trial.state,
+                    value=trial.value,
+                    params=params,
+                    distributions=distributions,
+                    intermediate_values=trial.intermediate_values,
+                    user_attrs={**trial.user_attrs, "taken_from": {"study": source, "trial": trial.number}},
+                )
+            )
+            known.add(trial.number)
+        best = self.best
+        if best is not None:
+            write_atomically(self.paths.best_recipe, self.recipe_of(best))
+        return len(known)
 
     def recover(self) -> list[int]:
         """Put trials that no living process trains back in the queue; to be called by the holder of the driver's lock.

@@ -55,6 +55,17 @@ def values_of(params: Mapping[str, Any], space: SearchSpace) -> dict[str, Any]:
     return {p.path: value_of(p, params[p.path]) for p in space.parameters if p.path in params}
 
 
+def params_of(values: Mapping[str, Any], space: SearchSpace) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """Return values as Optuna stores them, and their distributions; the inverse of `values_of`."""
+    used = [p for p in space.parameters if p.path in values]
+    return {p.path: _stored(p, values[p.path]) for p in used}, {p.path: distribution(p) for p in used}
+
+
+def _stored(parameter: Parameter, value: Any) -> Any:
+    domain = parameter.domain
+    return domain.labels[domain.values.index(value)] if isinstance(domain, ChoiceDomain) else value
+
+
 def value_of(parameter: Parameter, stored: Any) -> Any:
     """Return the value that a stored one stands for: choices that are lists are stored as text."""
     domain = parameter.domain
@@ -109,15 +120,7 @@ class _GridSampler(BaseSampler):
         order = list(range(sum(1 for _ in self._space.grid())))
         random.Random(self._seed).shuffle(order)
         values = next(itertools.islice(self._space.grid(), order[trial.number % len(order)], None))
-        labels: dict[str, Any] = {}
-        for parameter in self._space.parameters:
-            if parameter.path in values:
-                value = values[parameter.path]
-                domain = parameter.domain
-                labels[parameter.path] = (
-                    domain.labels[domain.values.index(value)] if isinstance(domain, ChoiceDomain) else value
-                )
-        return labels
+        return params_of(values, self._space)[0]
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -125,4 +128,4 @@ class _GridSampler(BaseSampler):
         raise RuntimeError(f"{param_name} is not in the grid")
 
 
-__all__ = ["distribution", "sampler_for", "suggest", "value_of", "values_of"]
+__all__ = ["distribution", "params_of", "sampler_for", "suggest", "value_of", "values_of"]

@@ -11,41 +11,66 @@ import torch
 
 from fmnist_tune.training.run import TrainingRun
 
+PREVIOUS = "previous.pt"  # beside the checkpoint: the one before, in case the newest is damaged
+
 
 class CheckpointError(ValueError):
-    """A checkpoint is there but cannot be used."""
+    """Checkpoints are there, but none of them can be used."""
 
 
 def save_checkpoint(run: TrainingRun, path: Path) -> None:
-    """Replace the checkpoint, so that a crash leaves the old or the new one."""
+    """Replace the checkpoint, and keep its predecessor; after a crash or a power cut one of them is whole.
+
+    Raises:
+        OSError: it could not be written, for instance because the disk is full; the old ones are as they were.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(run.state_dict(), temporary)
+    try:
+        with temporary.open("wb") as file:
+            torch.save(run.state_dict(), file)
+            file.flush()
+            os.fsync(file.fileno())
+    except RuntimeError as error:  # torch's zip writer says so when the disk is full
+        temporary.unlink(missing_ok=True)
+        raise OSError(str(error).splitlines()[0]) from error
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    if path.exists():
+        os.replace(path, path.with_name(PREVIOUS))
     os.replace(temporary, path)
 
 
-def load_checkpoint(run: TrainingRun, path: Path) -> bool:
-    """Take over a checkpoint if there is one; executes no code from it.
+def load_checkpoint(run: TrainingRun, path: Path) -> str | None:
+    """Take over the newest checkpoint that can be used, if there is one; executes no code from it.
 
     Returns:
-        Whether there was one.
+        What was wrong with newer ones; None if nothing was.
 
     Raises:
-        CheckpointError: it is damaged, or belongs to another run; `run` must not be used any more.
+        CheckpointError: there are some, all damaged or of another run; `run` must not be used any more.
     """
-    if not path.exists():
-        return False
-    try:
-        run.load_state_dict(torch.load(path, map_location=run.device, weights_only=True))
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        EOFError,
-        OSError,
-    ) as error:
-        raise CheckpointError(f"{path}: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
-    return True
+    complaints = []
+    for candidate in (path, path.with_name(PREVIOUS)):
+        if not candidate.exists():
+            continue
+        try:
+            run.load_state_dict(torch.load(candidate, map_location=run.device, weights_only=True))
+        except (
+            pickle.UnpicklingError,
+            zipfile.BadZipFile,
+            RuntimeError,
+            KeyError,
+            TypeError,
+            ValueError,
+            EOFError,
+            OSError,
+        ) as error:
+            text = str(error).strip().splitlines()
+            complaints.append(f"{candidate.name}: {text[0] if text else type(error).__name__}")
+            continue
+        return "; ".join(complaints) or None
+    if complaints:
+        raise CheckpointError("; ".join(complaints))
+    return None

@@ -1,0 +1,199 @@
+"""Kills real searches at random moments until their studies end: `python -m benchmarks.kills --kills 200`.
+
+Each kill is a SIGKILL of the driver, of a worker, or of Ray's node process (raylet). A study that ends is checked, and
+the next one begins. What is checked is written by the workers themselves (training.log) and compared with the database.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SPACE = """\
+study: kills
+search:
+  trials: 6
+  sampler: {name: tpe, seed: 0}
+  pruner: {name: asha, min_epochs: 20, reduction_factor: 2}
+model: {name: mlp, hidden: [8], dropout: {float: [0.0, 0.5]}}
+training:
+  epochs: 160
+  batch_size: {choice: [32, 64]}
+  optimizer: {name: adam, lr: {float: [1e-3, 1e-1], log: true}}
+data: {val_size: 100}
+"""
+STATES = {"COMPLETE", "PRUNED"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a study went through.
+
+    Attributes:
+        n_interrupted_epochs: begun, but ended by a kill before they were finished.
+    """
+
+    n_trials: int
+    n_complete: int
+    n_pruned: int
+    n_epochs: int
+    n_interrupted_epochs: int
+
+
+def check_invariants(folder: Path) -> Report:
+    """Compare an ended study with the workers' own log.
+
+    Args:
+        folder: the study's.
+
+    Raises:
+        AssertionError: an epoch was trained twice or lost, a state is not truthful, or a file is damaged.
+    """
+    log = [json.loads(line) for line in (folder / "training.log").read_text().splitlines()]
+    ended = Counter((line["trial"], line["epoch"]) for line in log if line["event"] == "end")
+    begun = Counter((line["trial"], line["epoch"]) for line in log if line["event"] == "begin")
+    twice = {key: n for key, n in ended.items() if n > 1}
+    assert not twice, f"finished epochs that were trained again: {twice}"
+    with sqlite3.connect(folder.parent / "studies.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        trials = connection.execute("SELECT trial_id, number, state FROM trials ORDER BY number").fetchall()
+        curves: dict[int, dict[int, float]] = {number: {} for _, number, _ in trials}
+        numbers = {trial_id: number for trial_id, number, _ in trials}
+        query = "SELECT trial_id, step, intermediate_value FROM trial_intermediate_values"
+        for trial_id, step, value in connection.execute(query):
+            curves[numbers[trial_id]][step] = value
+        values = dict(connection.execute("SELECT trial_id, value FROM trial_values").fetchall())
+    assert [number for _, number, _ in trials] == list(range(len(trials))), "a trial is lost or doubled"
+    assert {state for _, _, state in trials} <= STATES, trials
+    trained = {(line["trial"], line["epoch"]): line["val_accuracy"] for line in log if line["event"] == "end"}
+    stored = {(number, epoch): value for number, curve in curves.items() for epoch, value in curve.items()}
+    assert stored.keys() >= trained.keys(), f"trained but not in the study: {sorted(trained.keys() - stored.keys())}"
+    unlogged = stored.keys() - trained.keys()  # killed between the checkpoint and the log's line: begun, and not twice
+    assert all(begun[key] == 1 for key in unlogged), f"in the study but never trained: {sorted(unlogged)}"
+    assert all(stored[key] == value for key, value in trained.items())
+    n_epochs = yaml.safe_load((folder / "best.yaml").read_text())["training"]["epochs"]
+    complete = [(values[trial_id], -number) for trial_id, number, state in trials if state == "COMPLETE"]
+    for trial_id, number, state in trials:
+        assert list(curves[number]) == list(range(1, len(curves[number]) + 1)), f"trial {number} has gaps"
+        assert (len(curves[number]) == n_epochs) == (state == "COMPLETE"), (number, state, len(curves[number]))
+        assert state != "COMPLETE" or values[trial_id] == curves[number][n_epochs]
+    head = (folder / "best.yaml").read_text().splitlines()[0]
+    assert head.startswith(f"# Trial {-max(complete)[1]} of study "), head
+    assert not list((folder / "trials").iterdir()), "checkpoints of ended trials are left"
+    return Report(
+        len(trials),
+        len(complete),
+        len(trials) - len(complete),
+        sum(len(curve) for curve in curves.values()),
+        sum(begun.values()) - len(stored),
+    )
+
+
+def worker_pids(driver: int) -> list[int]:
+    """Return the processes that train for a driver."""
+    return [pid for pid, name in _descendants(driver).items() if name.startswith("ray::ResourceTrainable")]
+
+
+def _descendants(ancestor: int) -> dict[int, str]:
+    """Return the command lines of all processes below one."""
+    parents, names = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                names[int(entry.name)] = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            except OSError:
+                continue
+
+    def below(pid: int) -> bool:
+        while pid in parents:
+            pid = parents[pid]
+            if pid == ancestor:
+                return True
+        return False
+
+    return {pid: name for pid, name in names.items() if below(pid)}
+
+
+def _kill_something(driver: int, rng: random.Random) -> str:
+    processes = _descendants(driver)
+    victims = {
+        "driver": [driver],
+        "worker": [pid for pid, name in processes.items() if name.startswith("ray::ResourceTrainable")],
+        "raylet": [pid for pid, name in processes.items() if "/raylet/raylet " in name],
+    }
+    kind = rng.choice([kind for kind, pids in victims.items() if pids])
+    os.kill(rng.choice(victims[kind]), signal.SIGKILL)
+    return kind
+
+
+def run_study(space: Path, folder: Path, n_kills: int, rng: random.Random, data: list[str]) -> tuple[Counter[str], int]:
+    """Search until the study ends, killing on the way; returns what was killed, and the number of starts."""
+    kills: Counter[str] = Counter()
+    n_starts = 0
+    command = ["fmnist-tune", "search", str(space), "--studies-dir", str(folder / "studies"), *data]
+    while True:
+        n_starts += 1
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while kills.total() < n_kills:
+            try:
+                process.wait(timeout=rng.uniform(0.5, 9.0))
+                break
+            except subprocess.TimeoutExpired:
+                kills[_kill_something(process.pid, rng)] += 1
+        _, err = process.communicate(timeout=600)
+        if process.returncode == 0:
+            return kills, n_starts
+        if n_starts > 3 * n_kills + 3:
+            raise AssertionError(f"the study does not end:\n{err}")
+        time.sleep(0.5)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Kill until there were enough kills, and print what happened."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--kills-per-study", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--data-dir", type=Path)
+    arguments = parser.parse_args(argv)
+    rng = random.Random(arguments.seed)
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="kills-"))
+    folder.mkdir(exist_ok=True)
+    data = ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
+    kills: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
+    start = time.monotonic()
+    while kills.total() < arguments.kills:
+        tree: dict[str, Any] = yaml.safe_load(SPACE)
+        name = "kills" if not totals["studies"] else f"kills-{totals['studies']}"
+        space = folder / f"{name}.yaml"
+        space.write_text(yaml.safe_dump({**tree, "study": name}))
+        wanted = min(arguments.kills_per_study, arguments.kills - kills.total())
+        killed, n_starts = run_study(space, folder, wanted, rng, data)
+        kills += killed
+        report = check_invariants(folder / "studies" / name)
+        totals += Counter(studies=1, starts=n_starts, trials=report.n_trials, epochs=report.n_epochs)
+        totals["interrupted epochs"] += report.n_interrupted_epochs
+        print(f"{name}: {dict(killed)}, {report}", file=sys.stderr, flush=True)
+    took_s = time.monotonic() - start
+    print(f"{kills.total()} kills ({dict(kills)}) in {took_s:.0f} s: {dict(totals)}; every invariant held")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Studies that nothing can break: real searches, killed at random moments, and what must hold afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.kills import check_invariants, worker_pids
+from benchmarks.kills import main as kill_searches
+from tests.conftest import TINY_SPACE, CommandLine
+from tests.test_search import LONG_SPACE, wait_for_epochs
+
+pytestmark = pytest.mark.ray
+
+
+def test_a_study_survives_ten_kills(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in command.environment.items():
+        monkeypatch.setenv(name, value)
+    folder = command.folder / "killed"
+    kill_searches(["--kills", "10", "--seed", "1", "--folder", str(folder), "--data-dir", str(command.data_dir)])
+    report = check_invariants(folder / "studies" / "kills")
+    assert report.n_trials == report.n_complete + report.n_pruned > 0
+    assert report.n_interrupted_epochs <= 2 * 10  # at most the epoch that each worker was in
+
+
+def test_a_killed_study_ends_as_an_undisturbed_one(command: CommandLine) -> None:
+    space = TINY_SPACE.replace("epochs: 4", "epochs: 30").replace("trials: 4", "trials: 5")
+    undisturbed = command.search(space, "--workers", 1, "--studies-dir", "calm", "--json")
+    assert undisturbed.code == 0, undisturbed.err
+    n_epochs = undisturbed.json["epochs"]
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        process = command.start(
+            "search", "space.yaml", "--data-dir", command.data_dir, "--workers", 1, "--studies-dir", "studies"
+        )
+        wait_for_epochs(command, int(n_epochs * share))
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+    ended = command("search", "space.yaml", "--data-dir", command.data_dir, "--workers", 1, "--json")
+    assert ended.code == 0, ended.err
+    calm = command("show", "tiny", "--studies-dir", "calm", "--json").json
+    killed = command("show", "tiny", "--json").json
+    for key in ("number", "state", "value", "params", "intermediate"):
+        assert [t[key] for t in killed["all"]] == [t[key] for t in calm["all"]], key
+    assert killed["best"] == calm["best"]
+    assert (command.folder / "studies/tiny/best.yaml").read_text() == (
+        command.folder / "calm/tiny/best.yaml"
+    ).read_text()
+
+
+def test_a_worker_that_hangs_is_replaced_and_its_trial_fails(command: CommandLine) -> None:
+    space = LONG_SPACE.replace("epochs: 4000", "epochs: 300").replace("trials: 2", "trials: 2\n  epoch_timeout: 15s")
+    (command.folder / "space.yaml").write_text(space)
+    process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--json")
+    wait_for_epochs(command, 6)
+    os.kill(worker_pids(process.pid)[0], signal.SIGSTOP)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    trials = command("show", "tiny", "--json").json["all"]
+    assert sorted(t["state"] for t in trials) == ["complete", "failed"]
+    assert "no epoch within 15 s (search.epoch_timeout)" in err
+
+
+def test_a_damaged_checkpoint_costs_an_epoch_at_most(command: CommandLine) -> None:
+    (command.folder / "space.yaml").write_text(
+        LONG_SPACE.replace("epochs: 4000", "epochs: 80").replace("trials: 2", "trials: 1")
+    )
+    process = command.start("search", "space.yaml", "--data-dir", command.data_dir)
+    wait_for_epochs(command, 10)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    (command.folder / "studies/tiny/trials/0/checkpoint.pt").write_bytes(b"garbage")
+    run = command("search", "space.yaml", "--data-dir", command.data_dir, "--json")
+    assert run.code == 0, run.err
+    assert "checkpoint unusable (checkpoint.pt: " in run.err
+    (trial,) = command("show", "tiny", "--json").json["all"]
+    assert trial["state"] == "complete"
+    assert trial["epochs"] == 80
+    assert run.json["epochs"] <= 72
+
+
+def test_another_program_may_lock_the_database_for_a_while(command: CommandLine) -> None:
+    (command.folder / "space.yaml").write_text(LONG_SPACE.replace("epochs: 4000", "epochs: 100"))
+    process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--json")
+    wait_for_epochs(command, 4)
+    with sqlite3.connect(command.folder / "studies" / "studies.db", timeout=30) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        time.sleep(30)
+        connection.rollback()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert [t["epochs"] for t in command("show", "tiny", "--json").json["all"]] == [100, 100]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_stops_the_search_with_a_message_and_it_goes_on_later(
+    command: CommandLine, small_disk: Path
+) -> None:
+    (command.folder / "space.yaml").write_text(LONG_SPACE.replace("epochs: 4000", "epochs: 150"))
+    words = ("search", "space.yaml", "--data-dir", command.data_dir, "--studies-dir", small_disk, "--json")
+    process = command.start(*words)
+    end = time.monotonic() + 60
+    while not list(small_disk.glob("tiny/trials/*/checkpoint.pt")) and time.monotonic() < end:
+        time.sleep(0.2)
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # until no space is left
+        while True:
+            file.write(bytes(4096))
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 2, err
+    assert "the study cannot be written any more" in err
+    assert "Traceback" not in err
+    ballast.unlink()
+    again = command(*words)
+    assert again.code == 0, again.err
+    trials = command("show", "tiny", "--studies-dir", small_disk, "--json").json["all"]
+    assert [(t["state"], t["epochs"]) for t in trials] == [("complete", 150)] * 2
+    with sqlite3.connect(small_disk / "studies.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_warm_start_takes_over_what_fits(command: CommandLine) -> None:
+    first = command.search(TINY_SPACE.replace("name: asha", "name: none"), "--json")
+    assert first.code == 0, first.err
+    wider = (
+        TINY_SPACE.replace("study: tiny", "study: wide")
+        .replace("1e-1]", "1.0]")
+        .replace("[32, 64]", "[64]")
+        .replace("name: asha", "name: none")
+    )
+    run = command.search(wider, "--warm-start", "tiny", "--trials", 5, "--json")
+    assert run.code == 0, run.err
+    old = {t["number"]: t for t in command("show", "tiny", "--json").json["all"]}
+    new = command("show", "wide", "--json").json["all"]
+    taken = [t for t in new if "taken_from" in t["attributes"]]
+    assert [t["attributes"]["taken_from"]["trial"] for t in taken] == [
+        n for n, t in old.items() if t["params"]["training.batch_size"] == 64
+    ]
+    for trial in taken:
+        source = old[trial["attributes"]["taken_from"]["trial"]]
+        assert (trial["intermediate"], trial["value"], trial["state"]) == (
+            source["intermediate"],
+            source["value"],
+            source["state"],
+        )
+    assert len(new) == 5
+    assert f"{len(taken)} of 4 trials of study tiny fit" in run.err
+    again = command.search(wider, "--warm-start", "tiny", "--trials", 5)
+    assert again.code == 0
+    assert len(command("show", "wide", "--json").json["all"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("warm_start", "message"),
+    [
+        ("absent", "study 'absent': no such study"),
+        ("wide", "--warm-start wide: a study cannot take over its own trials"),
+    ],
+)
+def test_warm_start_from_nowhere_is_refused(command: CommandLine, warm_start: str, message: str) -> None:
+    run = command.search(TINY_SPACE.replace("study: tiny", "study: wide"), "--warm-start", warm_start)
+    assert run.code == 2
+    assert message in run.err
+    assert not (command.folder / "studies" / "wide").exists()
