@@ -164,7 +164,7 @@ def test_a_search_that_was_killed_goes_on(command: CommandLine) -> None:
 
     run = command("search", "space.yaml", "--data-dir", command.data_dir, "--json")
     assert run.code == 0, run.err
-    assert "was interrupted, goes on" in run.err
+    assert "interrupted earlier, goes on" in run.err
     trials = command("show", "tiny", "--json").json["all"]
     assert [(t["number"], t["state"], t["epochs"]) for t in trials] == [
         (0, "complete", 60),

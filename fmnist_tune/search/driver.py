@@ -16,6 +16,7 @@ from fmnist_tune.study.record import Attempt, StudyRecord
 from fmnist_tune.training.results import EpochResult, best_epoch
 
 MAX_CRASHES = 3
+WORKER_START_S = 60.0  # a worker may need this before its first epoch, on a busy machine
 
 
 @dataclass
@@ -90,7 +91,7 @@ class Driver:
         self._on_event = on_event
         self._asha = Asha(record.space.settings.search.pruner, {t.number: t.intermediate_values for t in record.trials})
         for number in record.recover():
-            on_event(Event("interrupted", number, "was interrupted, goes on"))
+            on_event(Event("interrupted", number, "earlier, goes on"))
         self._drop_stale_checkpoints()
 
     @property
@@ -170,7 +171,11 @@ class Driver:
         """Return the trials whose epoch takes longer than the search allows."""
         limit = self.record.space.settings.search.epoch_timeout
         now = time.monotonic()
-        return [number for number, trial in self.running.items() if now - trial.heard_at > limit]
+        return [
+            number
+            for number, trial in self.running.items()
+            if now - trial.heard_at > limit + (WORKER_START_S if trial.last is None else 0)
+        ]
 
     def on_hang(self, number: int) -> None:
         """Fail a trial that is overdue; its worker is to be killed."""
@@ -188,7 +193,7 @@ class Driver:
         else:
             self.release(number, f"its worker died ({reason}), it goes on")
 
-    def release(self, number: int, text: str = "interrupted, can go on") -> None:
+    def release(self, number: int, text: str = "can go on later") -> None:
         """Put a running trial back into the study's queue."""
         del self.running[number]
         self.record.release(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import platform
@@ -39,6 +40,7 @@ class Worker:
         self._labels_N = labels_N
         self._device = device
         self._tensors: tuple[Data, TrainingData] | None = None
+        self._lock_file: int | None = None
 
     def assign(self, assignment: Assignment) -> None:
         """Take a trial, from its checkpoint if there is one; errors are reported by the first `step`."""
@@ -50,6 +52,7 @@ class Worker:
         self._n_reported = assignment.n_epochs_known
         torch.set_num_threads(assignment.n_threads)
         try:
+            self._lock(Path(assignment.checkpoint).parent)
             config = TrialConfig.model_validate(assignment.config)
             data = self._data(config.data)
             self._run = TrainingRun(config, data, seed=assignment.seed, device=self._device)
@@ -78,6 +81,19 @@ class Worker:
         self._n_reported = len(history)
         stop_reason = self._run.stop_reason if self._run is not None else None
         return TrialReport(self._assignment.number, news, history, stop_reason, self._failure, self._facts())
+
+    def _lock(self, folder: Path) -> None:
+        """Hold a trial's folder, and let go of the one before.
+
+        A worker that outlives its driver finishes the epoch it is in; whoever goes on with the trial waits for it here,
+        so that no epoch is trained twice.
+        """
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock_file = os.open(folder / "worker.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
 
     def _train_epoch(self, run: TrainingRun) -> None:
         if run.stop_reason is not None:
