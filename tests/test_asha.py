@@ -24,7 +24,7 @@ def test_the_best_third_goes_on_and_the_rest_hears_why() -> None:
     stopped = [number for number in range(9) if a.report(number, 1, 1 - number / 10) is not None]
     assert stopped == [1, 2, 3, 4, 5, 6, 7, 8]
     assert a.report(9, 1, 0.95) is None
-    assert a.report(10, 1, 0.85) == "asha: 0.8500 after epoch 1, 0.9000 needed to be in the best 1/3 of 11"
+    assert a.report(10, 1, 0.85) == "asha: 0.8500 after epoch 1 is below 0.9000 (best 1/3 of 11)"
 
 
 def test_equals_go_on_together() -> None:

@@ -44,5 +44,5 @@ class Asha:
         needed = at_rung[max(1, len(at_rung) // self._pruner.reduction_factor) - 1]
         if value >= needed:
             return None
-        share = f"the best 1/{self._pruner.reduction_factor} of {len(at_rung)}"
-        return f"asha: {value:.4f} after epoch {epoch}, {needed:.4f} needed to be in {share}"
+        share = f"best 1/{self._pruner.reduction_factor} of {len(at_rung)}"
+        return f"asha: {value:.4f} after epoch {epoch} is below {needed:.4f} ({share})"
