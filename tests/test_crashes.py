@@ -183,3 +183,16 @@ def test_warm_start_from_nowhere_is_refused(command: CommandLine, warm_start: st
     assert run.code == 2
     assert message in run.err
     assert not (command.folder / "studies" / "wide").exists()
+
+
+def test_a_read_only_disk_is_refused_and_untouched(command: CommandLine, small_disk: Path) -> None:
+    words = ("--studies-dir", small_disk)
+    first = command.search(TINY_SPACE.replace("trials: 4", "trials: 1"), *words, "--json")
+    assert first.code == 0, first.err
+    before = (small_disk / "studies.db").read_bytes()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    more = command("resume", "tiny", "--trials", 2, "--data-dir", command.data_dir, *words)
+    assert more.code == 2
+    assert "Traceback" not in more.err
+    assert "ead-only" in more.err or "readonly" in more.err
+    assert (small_disk / "studies.db").read_bytes() == before

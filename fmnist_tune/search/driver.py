@@ -167,6 +167,11 @@ class Driver:
             return True
         return False
 
+    def on_wait(self, number: int) -> None:
+        """Take note that a trial still waits for a worker: its time has not begun."""
+        if number in self.running:
+            self.running[number].heard_at = time.monotonic()
+
     def overdue(self) -> list[int]:
         """Return the trials whose epoch takes longer than the search allows."""
         limit = self.record.space.settings.search.epoch_timeout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -124,18 +125,25 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
 
 
 class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
-    """Kills workers that hang; Ray Tune calls it several times a second."""
+    """Kills workers that hang."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self._looked_at = 0.0
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        if time.monotonic() - self._looked_at < 1.0:  # Ray Tune asks at every event
+            return
+        self._looked_at = time.monotonic()
+        live = {t.config["assignment"].number: t for t in trials if t.status in (Trial.PENDING, Trial.RUNNING)}
+        for number, trial in live.items():
+            if trial.status == Trial.PENDING:  # the cluster has no place for it yet
+                self._driver.on_wait(number)
         for number in self._driver.overdue():
             self._driver.on_hang(number)
-            for trial in trials:
-                actor = trial.temporary_state.ray_actor
-                if trial.config["assignment"].number == number and actor is not None:
-                    ray.kill(actor)
+            actor = live[number].temporary_state.ray_actor if number in live else None
+            if actor is not None:
+                ray.kill(actor)
 
 
 def run_trials(driver: Driver, images: Images, plan: WorkerPlan) -> None:
