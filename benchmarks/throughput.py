@@ -27,7 +27,7 @@ from fmnist_tune.training.tensors import TrainingData
 
 MLP = {"name": "mlp", "hidden": [128, 64]}
 CNN = {"name": "cnn", "channels": [32, 64, 128]}
-CASES = {"mlp 64": (MLP, 64, 50_000), "mlp 256": (MLP, 256, 50_000), "cnn 256": (CNN, 256, 10_240)}
+CASES = {"mlp 64": (MLP, 64, 50_000), "mlp 256": (MLP, 256, 50_000), "cnn 256": (CNN, 256, 5_120)}
 
 Loop = Callable[[], int]
 
@@ -89,7 +89,7 @@ def usual(run: TrainingRun, root: Path, indices: list[int]) -> Loop:
 def main() -> None:
     """Print each case's throughputs and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--data-dir", type=Path)
     arguments = parser.parse_args()

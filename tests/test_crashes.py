@@ -103,11 +103,11 @@ def test_another_program_may_lock_the_database_for_a_while(command: CommandLine)
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MB."""
+    """A file system of 16 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], capture_output=True, check=False
     ).returncode:
         pytest.skip("mounting a tmpfs needs root")
     yield folder
@@ -194,5 +194,5 @@ def test_a_read_only_disk_is_refused_and_untouched(command: CommandLine, small_d
     more = command("resume", "tiny", "--trials", 2, "--data-dir", command.data_dir, *words)
     assert more.code == 2
     assert "Traceback" not in more.err
-    assert "ead-only" in more.err or "readonly" in more.err
+    assert "studies.db: read-only" in more.err
     assert (small_disk / "studies.db").read_bytes() == before

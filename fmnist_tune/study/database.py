@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,8 @@ def _is_ours(path: Path) -> bool:
             raise UserError(f"{path}: a directory, not a study database")
         if path.stat().st_size == 0:
             return False
+        if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+            raise UserError(f"{path}: read-only, the file or its folder; also reading a study needs a place for locks")
         with path.open("rb") as file:
             if file.read(16) != b"SQLite format 3\0":
                 raise UserError(
