@@ -70,12 +70,17 @@ def check_invariants(folder: Path) -> Report:
     assert not twice, f"finished epochs that were trained again: {twice}"
     with sqlite3.connect(folder.parent / "studies.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        trials = connection.execute("SELECT trial_id, number, state FROM trials ORDER BY number").fetchall()
+        trials = connection.execute(
+            "SELECT trial_id, number, state FROM trials JOIN studies USING (study_id) "
+            "WHERE study_name = ? ORDER BY number",
+            (folder.name,),
+        ).fetchall()
         curves: dict[int, dict[int, float]] = {number: {} for _, number, _ in trials}
         numbers = {trial_id: number for trial_id, number, _ in trials}
         query = "SELECT trial_id, step, intermediate_value FROM trial_intermediate_values"
         for trial_id, step, value in connection.execute(query):
-            curves[numbers[trial_id]][step] = value
+            if trial_id in numbers:
+                curves[numbers[trial_id]][step] = value
         values = dict(connection.execute("SELECT trial_id, value FROM trial_values").fetchall())
     assert [number for _, number, _ in trials] == list(range(len(trials))), "a trial is lost or doubled"
     assert {state for _, _, state in trials} <= STATES, trials

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import signal
+import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -227,6 +231,55 @@ def _is_worker_of(pid: str, driver: int) -> bool:
     except OSError:
         pass
     return False
+
+
+def test_a_running_cluster_is_joined_and_gpus_are_shared(command: CommandLine) -> None:
+    """Ray is told of a GPU that is not there: what is shared out is Ray's count, and the training falls back to the CPU."""
+    ray = Path(sys.executable).with_name("ray")
+    port = "6411"
+    command.environment["RAY_AUTH_MODE"] = "token"  # on both sides, as Ray's documentation asks
+    words = [
+        "start",
+        "--head",
+        "--block",
+        "--port",
+        port,
+        "--num-cpus",
+        "2",
+        "--num-gpus",
+        "1",
+        "--include-dashboard",
+        "false",
+    ]
+    head = subprocess.Popen(
+        [ray, *words],
+        env=command.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", int(port)), timeout=5).close()
+                break
+            time.sleep(0.2)
+        run = command.search(TINY_SPACE, "--address", f"127.0.0.1:{port}", "--workers", 2, "--json")
+        assert run.code == 0, run.err
+        assert "2 workers, each with 1 CPU and 0.5 GPU" in run.err
+        assert run.json["trials"]["total"] == 4
+        assert head.poll() is None
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        head.wait(timeout=60)
+
+
+@pytest.mark.parametrize("address", ["banana", "127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_a_cluster_that_is_not_there_is_named_at_once(command: CommandLine, address: str) -> None:
+    run = command.search(TINY_SPACE, "--address", address)
+    assert run.code == 2
+    assert f"--address {address}: no Ray cluster answers there: " in run.err
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 from dataclasses import dataclass
 
 from fmnist_tune.config.schema import Resources
@@ -22,6 +24,7 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",
 }
+CONNECT_TIMEOUT_S = 10.0
 OBJECT_STORE_BYTES = 300 * 2**20  # the data set is 47 MB
 
 
@@ -60,9 +63,20 @@ def start_ray(address: str | None) -> None:
         ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
         return
     try:
+        _check_reachable(address)
         ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        raise UserError(f"--address {address}: no Ray cluster answers there: {str(error).splitlines()[0]}") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there: {str(error).splitlines()[0]} "
+            "(one with token authentication, Ray's default, needs RAY_AUTH_MODE=token here)"
+        ) from None
+
+
+def _check_reachable(address: str) -> None:
+    """Fail at once where Ray would try for minutes."""
+    match = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)
+    if match is not None:
+        socket.create_connection((match[1], int(match[2])), timeout=CONNECT_TIMEOUT_S).close()
 
 
 def stop_ray() -> None:
