@@ -128,6 +128,11 @@ def _search(arguments: argparse.Namespace, started: float) -> int:
         "search.timeout": arguments.timeout,
     }
     space = load_space(arguments.space, {path: value for path, value in overrides.items() if value is not None})
+    if not space.parameters:
+        raise UserError(
+            f"{arguments.space}: nothing is searched in it, every trial would be the same; "
+            "mark values with {float: [low, high]}, {int: [low, high]} or {choice: [...]}"
+        )
     return _run(arguments, space, started)
 
 

@@ -94,6 +94,11 @@ def test_an_invalid_space_is_refused_with_every_problem(command: CommandLine, sp
     assert "did you mean 'mlp'?" in message
 
 
+def test_a_recipe_is_not_searched(command: CommandLine, space: Path) -> None:
+    space.write_text("study: fixed\nmodel: {name: mlp}")
+    assert "nothing is searched in it" in refused(command, "search", space, "--data-dir", command.data_dir)
+
+
 @pytest.mark.parametrize("kind", ["file", "proc"])
 def test_an_unwritable_studies_dir_is_refused(command: CommandLine, space: Path, kind: str) -> None:
     folder = space if kind == "file" else Path("/proc/fmnist-tune")
