@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kills import check_invariants, worker_pids
+from benchmarks.kills import check_invariants
 from benchmarks.kills import main as kill_searches
 from tests.conftest import TINY_SPACE, CommandLine
-from tests.test_search import LONG_SPACE, wait_for_epochs
+from tests.test_search import LONG_SPACE, wait_for_epochs, wait_for_worker
 
 pytestmark = pytest.mark.ray
 
@@ -60,8 +60,7 @@ def test_a_worker_that_hangs_is_replaced_and_its_trial_fails(command: CommandLin
     (command.folder / "space.yaml").write_text(space)
     process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--workers", 1, "--json")
     wait_for_epochs(command, 6)
-    (worker,) = worker_pids(process.pid)
-    os.kill(worker, signal.SIGSTOP)
+    os.kill(wait_for_worker(process.pid), signal.SIGSTOP)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     trials = command("show", "tiny", "--json").json["all"]

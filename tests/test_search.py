@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.kills import worker_pids
 from fmnist_tune.config.schema import Resources
 from fmnist_tune.data.fashion_mnist import DEBIAN_DIR, has_part
 from fmnist_tune.errors import UserError
@@ -52,6 +53,15 @@ def wait_for_epochs(command: CommandLine, n: int) -> None:
                 return
         time.sleep(0.2)
     raise AssertionError(f"fewer than {n} epochs after 120 s")
+
+
+def wait_for_worker(driver: int) -> int:
+    """Return a process that trains for a driver, once there is one."""
+    end = time.monotonic() + 30
+    while not (workers := worker_pids(driver)):
+        assert time.monotonic() < end, "no worker after 30 s"
+        time.sleep(0.1)
+    return workers[0]
 
 
 def test_a_search_without_the_test_files_finds_a_best_trial_and_leaves_a_whole_study(
@@ -201,36 +211,13 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(command: Comm
     (command.folder / "space.yaml").write_text(LONG_SPACE.replace("epochs: 4000", "epochs: 150"))
     process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--json")
     wait_for_epochs(command, 8)
-    workers = [
-        int(pid)
-        for pid in Path("/proc").iterdir()
-        if pid.name.isdigit()
-        for pid in [pid.name]
-        if _is_worker_of(pid, process.pid)
-    ]
-    assert workers
-    os.kill(workers[0], signal.SIGKILL)
+    os.kill(wait_for_worker(process.pid), signal.SIGKILL)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert "its worker died" in err
     assert "Traceback" not in err
     trials = command("show", "tiny", "--json").json["all"]
     assert [(t["state"], t["epochs"]) for t in trials] == [("complete", 150)] * 2
-
-
-def _is_worker_of(pid: str, driver: int) -> bool:
-    """Tell whether a process is a training actor below a driver."""
-    try:
-        if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::ResourceTrainable"):
-            return False
-        parent = pid
-        while parent not in ("0", "1"):
-            parent = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1]
-            if parent == str(driver):
-                return True
-    except OSError:
-        pass
-    return False
 
 
 def test_a_running_cluster_is_joined_and_gpus_are_shared(command: CommandLine) -> None:

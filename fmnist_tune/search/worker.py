@@ -43,13 +43,19 @@ class Worker:
         self._lock_file: int | None = None
 
     def assign(self, assignment: Assignment) -> None:
-        """Take a trial, from its checkpoint if there is one; errors are reported by the first `step`."""
+        """Take a trial. Nothing is done yet: Ray Tune may give the trial to another worker before the first `step`."""
         self._assignment = assignment
+        self._has_begun = False
         self._run: TrainingRun | None = None
         self._epochs: Iterator[EpochResult] = iter(())
         self._failure: str | None = None
         self._trouble: str | None = None
         self._n_reported = assignment.n_epochs_known
+
+    def _begin(self) -> None:
+        """Build the model, and take over the trial's checkpoint if there is one."""
+        assignment = self._assignment
+        self._has_begun = True
         torch.set_num_threads(assignment.n_threads)
         try:
             self._lock(Path(assignment.checkpoint).parent)
@@ -71,6 +77,8 @@ class Worker:
 
     def step(self) -> TrialReport:
         """Train one epoch and save its state, or else report epochs that the study has missed."""
+        if not self._has_begun:
+            self._begin()
         if self._failure is None and self._run is not None and len(self._run.history) == self._n_reported:
             try:
                 self._train_epoch(self._run)
