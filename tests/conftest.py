@@ -9,7 +9,6 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,10 +140,3 @@ def command(tmp_path: Path, tiny_data: TinyData) -> CommandLine:
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
     return CommandLine(tmp_path, environment, tiny_data.folder)
-
-
-@pytest.fixture
-def check_md5(tiny_data: TinyData, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Make this process accept the tiny data set."""
-    monkeypatch.setenv("FMNIST_TUNE_MD5SUMS", str(tiny_data.md5sums))
-    return lambda: None
