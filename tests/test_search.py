@@ -267,6 +267,14 @@ def test_a_cluster_that_is_not_there_is_named_at_once(command: CommandLine, addr
     run = command.search(TINY_SPACE, "--address", address)
     assert run.code == 2
     assert f"--address {address}: no Ray cluster answers there: " in run.err
+    assert not (command.folder / "studies").exists()
+
+
+def test_more_workers_than_fit_are_refused_before_a_study_is_created(command: CommandLine) -> None:
+    run = command.search(TINY_SPACE, "--workers", 999)
+    assert run.code == 2
+    assert "--workers 999: this cluster has" in run.err
+    assert not (command.folder / "studies").exists()
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,14 @@ def stop_ray() -> None:
     ray.shutdown()
 
 
+def cluster_resources() -> dict[str, float]:
+    """Return the cluster's totals; Ray must be up."""
+    import ray
+
+    resources: dict[str, float] = ray.cluster_resources()
+    return resources
+
+
 def plan_workers(resources: Resources, cluster: dict[str, float], wanted: int | None) -> WorkerPlan:
     """Divide a cluster among workers.
 

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,11 +20,18 @@ from fmnist_tune.data.fashion_mnist import Images, load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.data.split import fingerprint, stratified_split
 from fmnist_tune.errors import UserError
-from fmnist_tune.search.cluster import plan_workers, prepare_environment, start_ray, stop_ray
+from fmnist_tune.search.cluster import (
+    WorkerPlan,
+    cluster_resources,
+    plan_workers,
+    prepare_environment,
+    start_ray,
+    stop_ray,
+)
 from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
-from fmnist_tune.study.database import database_url, open_database
-from fmnist_tune.study.layout import StudyPaths, make_folder
+from fmnist_tune.study.database import database_url, open_database, study_exists
+from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 
@@ -92,42 +99,49 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
     """
     paths = StudyPaths(place.studies_dir, space.settings.study)
     prepare_environment()
-    with ThreadPoolExecutor(1) as background:
+    with ThreadPoolExecutor(1) as background, Display(console, paths.name, started) as display, ExitStack() as held:
         imports = background.submit(_import_ray)
-        with Display(console, paths.name, started) as display:
-            images, split = _load(space, locate_data(place.data_dir, display.line))
-            for warning in space.warnings:
-                display.line(f"warning: {warning}", "yellow")
-            if place.storage is None:
-                make_folder(place.studies_dir)
+        images, split = _load(space, locate_data(place.data_dir, display.line))
+        for warning in space.warnings:
+            display.line(f"warning: {warning}", "yellow")
+        check_folder(place.studies_dir)
+        old = _warm_start(place, paths)
+
+        def open_record() -> StudyRecord:
+            make_folder(place.studies_dir)
             storage = open_database(place.url, create=True)
-            old = None
-            if place.warm_start is not None:
-                if place.warm_start == paths.name:
-                    raise UserError(
-                        f"--warm-start {place.warm_start}: a study cannot take over its own trials; see --study"
-                    )
-                old = StudyRecord.load(storage, StudyPaths(place.studies_dir, place.warm_start))
-            with DriverLock(paths):
-                record = StudyRecord.open(storage, space, paths)
-                _record_data(record, images, split)
-                if old is not None:
-                    n_taken = record.take_over(old)
-                    display.line(
-                        f"{n_taken} of {len(old.trials)} trials of study {place.warm_start} fit and are taken over"
-                    )
-                if _is_finished(record):
-                    extend = f"--trials {2 * record.n_target} would extend it"
-                    display.line(f"study {paths.name} has all of its {record.n_target} trials; {extend}")
-                    wall_s = time.monotonic() - started
-                    return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, False)
-                display.phase("starting Ray")
-                try:
-                    start_ray(place.address)
-                    imports.result()
-                    return _run(record, images, place, display, started)
-                finally:
-                    stop_ray()
+            held.enter_context(DriverLock(paths))
+            record = StudyRecord.open(storage, space, paths)
+            _record_data(record, images, split)
+            if old is not None:
+                n_taken = record.take_over(old)
+                display.line(f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over")
+            return record
+
+        # A study that is there is checked before Ray starts; a new one is not created before Ray is up and has room.
+        record = open_record() if study_exists(place.url, paths.name) else None
+        if record is not None and _is_finished(record):
+            extend = f"--trials {2 * record.n_target} would extend it"
+            display.line(f"study {paths.name} has all of its {record.n_target} trials; {extend}")
+            wall_s = time.monotonic() - started
+            return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, False)
+        display.phase("starting Ray")
+        try:
+            start_ray(place.address)
+            imports.result()
+            plan = plan_workers(space.settings.resources, cluster_resources(), place.n_workers)
+            record = record or open_record()
+            return _run(record, images, plan, place, display, started)
+        finally:
+            stop_ray()
+
+
+def _warm_start(place: Place, paths: StudyPaths) -> StudyRecord | None:
+    if place.warm_start is None:
+        return None
+    if place.warm_start == paths.name:
+        raise UserError(f"--warm-start {place.warm_start}: a study cannot take over its own trials; see --study")
+    return StudyRecord.load(open_database(place.url, create=False), StudyPaths(place.studies_dir, place.warm_start))
 
 
 def _import_ray() -> None:
@@ -140,15 +154,15 @@ def _load(space: SearchSpace, folder: Path) -> tuple[Images, dict[str, object]]:
     return images, _describe_split(space, images)
 
 
-def _run(record: StudyRecord, images: Images, place: Place, display: Display, started: float) -> RunOutcome:
-    from fmnist_tune.search.tune_adapters import StorageLostError, cluster_resources, run_trials
+def _run(
+    record: StudyRecord, images: Images, plan: WorkerPlan, place: Place, display: Display, started: float
+) -> RunOutcome:
+    from fmnist_tune.search.tune_adapters import StorageLostError, run_trials
 
-    settings = record.space.settings
-    plan = plan_workers(settings.resources, cluster_resources(), place.n_workers)
     startup_s = time.monotonic() - started
     gpus = f" and {plan.gpus:g} GPU" if plan.gpus else ""
     display.phase(f"{plan.n_workers} worker{'s' if plan.n_workers > 1 else ''}, each with {plan.cpus} CPU{gpus}")
-    timeout = settings.search.timeout
+    timeout = record.space.settings.search.timeout
     driver = Driver(
         record,
         deadline=None if timeout is None else started + timeout,

@@ -180,9 +180,3 @@ def run_trials(driver: Driver, images: Images, plan: WorkerPlan) -> None:
         ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def cluster_resources() -> dict[str, float]:
-    """Return the cluster's totals."""
-    resources: dict[str, float] = ray.cluster_resources()
-    return resources

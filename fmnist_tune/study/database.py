@@ -48,6 +48,17 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
         return RDBStorage(url)
 
 
+def study_exists(url: str, name: str) -> bool:
+    """Tell whether a database has a study; creates neither.
+
+    Raises:
+        UserError: something else than a study database is there.
+    """
+    if url.startswith("sqlite:///") and not _is_ours(Path(url.removeprefix("sqlite:///"))):
+        return False
+    return name in optuna.get_all_study_names(open_database(url, create=False))
+
+
 def _open_sqlite(url: str) -> RDBStorage:
     path = url.removeprefix("sqlite:///")
     with contextlib.closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:

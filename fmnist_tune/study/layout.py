@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -51,6 +52,21 @@ class StudyPaths:
     def disk_bytes(self) -> int:
         """Return what the study's folder holds on disk."""
         return sum(p.stat().st_size for p in self.folder.rglob("*") if p.is_file() and not p.is_symlink())
+
+
+def check_folder(path: Path) -> None:
+    """Check that a folder could be made and written to, as far as that shows without making it.
+
+    Raises:
+        UserError: it could not.
+    """
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise UserError(f"{path}: cannot be written to: {place} is not a directory")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{path}: cannot be written to: {os.strerror(errno.EACCES)}")
 
 
 def make_folder(path: Path) -> None:
