@@ -1,0 +1,30 @@
+"""The command line: arguments in, exit codes out."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+
+from fmnist_tune.cli.parser import build_parser
+from fmnist_tune.errors import UserError
+
+EXIT_OK, EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    started = time.monotonic()
+    arguments = build_parser().parse_args(argv)
+    try:
+        module = importlib.import_module(f"fmnist_tune.cli.{arguments.module}")
+        return int(getattr(module, arguments.command)(arguments, started))
+    except UserError as error:
+        print(f"fmnist-tune: {error}", file=sys.stderr)
+        return EXIT_USER
+    except BrokenPipeError:  # `fmnist-tune show cnn | head`
+        sys.stderr.close()
+        return EXIT_OK
+    except KeyboardInterrupt:
+        print("fmnist-tune: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED

@@ -1,0 +1,47 @@
+"""`data`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import numpy as np
+from rich.table import Table
+
+from fmnist_tune.cli import EXIT_OK
+from fmnist_tune.cli.store import stdout
+from fmnist_tune.data.fashion_mnist import CLASSES, has_part, load_part
+from fmnist_tune.data.fetch import fetch_data, locate_data
+
+
+def data(arguments: argparse.Namespace, started: float) -> int:
+    """Fetch, verify and count the data set."""
+
+    def log(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    folder = arguments.data_dir
+    if folder is None:
+        folder = locate_data(None, log)
+    elif not (has_part(folder, "train") and has_part(folder, "test")):
+        fetch_data(folder, log)
+    parts = {"train": load_part(folder, "train"), "test": load_part(folder, "test")}
+    counts = {part: np.bincount(images.labels_N, minlength=len(CLASSES)).tolist() for part, images in parts.items()}
+    if arguments.json:
+        classes = {part: dict(zip(CLASSES, numbers, strict=True)) for part, numbers in counts.items()}
+        print(json.dumps({"data_dir": str(folder), "md5": {p: i.md5 for p, i in parts.items()}, "classes": classes}))
+        return EXIT_OK
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("class", "name", "train", "test"):
+        table.add_column(column, justify="left" if column == "name" else "right")
+    table.add_column("")
+    largest = max(counts["train"])
+    for k, name in enumerate(CLASSES):
+        n = counts["train"][k]
+        table.add_row(str(k), name, f"{n:,}", f"{counts['test'][k]:,}", "█" * round(30 * n / largest))
+    table.add_row("", "all", f"{sum(counts['train']):,}", f"{sum(counts['test']):,}", "")
+    console = stdout()
+    console.print(table)
+    console.print(f"verified: {folder}", highlight=False)
+    return EXIT_OK

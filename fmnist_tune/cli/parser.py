@@ -1,0 +1,117 @@
+"""The commands and their options; imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fmnist_tune.config.schema import seconds, study_name
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; what it parses has the command's `module` and `command`."""
+    parser = argparse.ArgumentParser(
+        prog="fmnist-tune",
+        description="Hyperparameter search for PyTorch classifiers on Fashion-MNIST.",
+        epilog="Progress goes to stderr, results to stdout. Exit codes: 0 done, 1 a bug of ours, "
+        "2 a mistake to repair, 130 interrupted (run the same command again to go on).",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    search = _command(commands, "search", "search", "run a study to its trials or timeout; run again, it goes on")
+    search.add_argument("space", metavar="SPACE.yaml", help="the search space")
+    search.add_argument("--study", type=_study, help="name of the study, instead of the file's")
+    search.add_argument("--seed", type=_whole(0), help="seed of the sampler and the training, instead of the file's")
+    search.add_argument(
+        "--warm-start",
+        type=_study,
+        metavar="STUDY",
+        help="take over another study's finished trials that fit the space",
+    )
+    _add_search_options(search)
+
+    resume = _command(commands, "search", "resume", "go on with a study; its search space is stored in it")
+    resume.add_argument("study", type=_study, metavar="STUDY")
+    _add_search_options(resume)
+
+    studies = _command(commands, "studies", "studies", "list the studies")
+    _add_store_options(studies)
+
+    show = _command(commands, "studies", "show", "show a study's trials")
+    show.add_argument("study", type=_study, metavar="STUDY")
+    _add_store_options(show)
+
+    export = _command(commands, "studies", "export", "print a trial as a recipe in YAML")
+    export.add_argument("study", type=_study, metavar="STUDY")
+    export.add_argument("--trial", type=_whole(0), metavar="N", help="the trial; the best one by default")
+    export.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of stdout")
+    _add_store_options(export)
+
+    data = _command(commands, "data", "data", "fetch and verify the data set, show its class distribution")
+    data.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of the data set; fetched into it if it is not there",
+    )
+    data.add_argument("--json", action="store_true", help="print one JSON object")
+
+    check = _command(commands, "check", "check", "check a search space and print it as a table")
+    check.add_argument("space", metavar="SPACE.yaml")
+    check.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _command(commands: Any, module: str, name: str, text: str) -> argparse.ArgumentParser:
+    """Add a command: the function of its name in `fmnist_tune.cli.<module>`, imported only when it is called."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(module=module, command=name)
+    return parser
+
+
+def _add_store_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--studies-dir",
+        type=Path,
+        default=Path("studies"),
+        metavar="DIR",
+        help="folder of all studies (./studies)",
+    )
+    parser.add_argument("--storage", metavar="URL", help="database of the studies (SQLite in the studies folder)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_search_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trials", type=_whole(1), metavar="N", help="how many trials the study holds in the end")
+    parser.add_argument("--timeout", type=_duration, metavar="TIME", help="longest time of this run: 90s, 10m, 1.5h")
+    parser.add_argument("--workers", type=_whole(1), metavar="N", help="trials at a time (as many as fit)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="your own copy of the data set")
+    parser.add_argument("--address", metavar="RAY", help="a Ray cluster to join, such as auto or ray://host:10001")
+    _add_store_options(parser)
+
+
+def _study(text: str) -> str:
+    return str(_argument(study_name, text))
+
+
+def _duration(text: str) -> str:
+    _argument(seconds, text)
+    return text
+
+
+def _whole(low: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
+        return int(text)
+
+    return parse
+
+
+def _argument(parse: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,0 +1,90 @@
+"""`search` and `resume`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
+from fmnist_tune.cli.store import load_record, stdout, storage_url
+from fmnist_tune.config import SearchSpace, load_space, read_space
+from fmnist_tune.errors import UserError
+from fmnist_tune.search.run import Place, run_search
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.render import study_json, summary_view
+from fmnist_tune.study.summary import summarize
+
+
+def search(arguments: argparse.Namespace, started: float) -> int:
+    """Run a search space."""
+    overrides = {
+        "study": arguments.study,
+        "search.sampler.seed": arguments.seed,
+        "search.trials": arguments.trials,
+        "search.timeout": arguments.timeout,
+    }
+    space = load_space(arguments.space, {path: value for path, value in overrides.items() if value is not None})
+    if not space.parameters:
+        raise UserError(
+            f"{arguments.space}: nothing is searched in it, every trial would be the same; "
+            "mark values with {float: [low, high]}, {int: [low, high]} or {choice: [...]}"
+        )
+    return _run(arguments, space, started)
+
+
+def resume(arguments: argparse.Namespace, started: float) -> int:
+    """Go on with a study."""
+    stored = load_record(arguments).space
+    overrides = {"search.trials": arguments.trials, "search.timeout": arguments.timeout}
+    changed = {path: value for path, value in overrides.items() if value is not None}
+    return _run(arguments, read_space(stored.to_yaml(), stored.source, changed), started)
+
+
+def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> int:
+
+    place = Place(
+        arguments.studies_dir,
+        arguments.storage,
+        arguments.data_dir,
+        arguments.address,
+        arguments.workers,
+        getattr(arguments, "warm_start", None),
+    )
+    outcome = run_search(space, place, Console(stderr=True), started)
+    name = space.settings.study
+    if arguments.json:
+        result = {
+            "study": name,
+            "storage": place.url,
+            "wall_s": round(outcome.wall_s, 3),
+            "startup_s": round(outcome.startup_s, 3),
+            "first_step_s": None if outcome.first_step_s is None else round(outcome.first_step_s, 3),
+            "workers": outcome.n_workers,
+            "epochs": outcome.epochs,
+            "train_s": round(outcome.train_s, 3),
+            **study_json(outcome.record, is_driven=False),
+        }
+        print(json.dumps(result))
+    else:
+        stdout().print(summary_view(summarize(outcome.record), _next_commands(arguments, outcome.record)))
+    return EXIT_INTERRUPTED if outcome.interrupted else EXIT_OK
+
+
+def _next_commands(arguments: argparse.Namespace, record: StudyRecord) -> list[str]:
+
+    name = record.paths.name
+    where = "" if arguments.studies_dir == Path("studies") else f" --studies-dir {arguments.studies_dir}"
+    where += f" --storage {arguments.storage}" if arguments.storage else ""
+    commands = []
+    if len(record.trials) < record.n_target or any(not t.state.is_finished() for t in record.trials):
+        commands.append(f"fmnist-tune resume {name}{where}")
+    else:
+        commands.append(f"fmnist-tune resume {name} --trials {2 * record.n_target}{where}")
+    commands.append(f"fmnist-tune show {name}{where}")
+    if record.best is not None:
+        commands.append(f"fmnist-tune export {name}{where}")
+    commands.append(f"optuna-dashboard {storage_url(arguments)}")
+    return commands

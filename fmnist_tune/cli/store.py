@@ -1,0 +1,34 @@
+"""What the commands share: the studies that their options name, and standard output."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from rich.console import Console
+
+from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.record import StudyRecord
+
+PIPE_WIDTH = 200
+
+
+def load_record(arguments: argparse.Namespace) -> StudyRecord:
+    """Open the study that a command names.
+
+    Raises:
+        UserError: there is no such database or study.
+    """
+    storage = open_database(storage_url(arguments), create=False)
+    return StudyRecord.load(storage, StudyPaths(arguments.studies_dir, arguments.study))
+
+
+def storage_url(arguments: argparse.Namespace) -> str:
+    """Return the URL of the database that a command works on."""
+    return str(arguments.storage or database_url(arguments.studies_dir))
+
+
+def stdout() -> Console:
+    """Return a console for results; what is piped is wide enough not to be cut."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)

@@ -1,0 +1,117 @@
+"""`studies`, `show` and `export`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import optuna
+from rich.table import Table
+
+from fmnist_tune.cli import EXIT_OK
+from fmnist_tune.cli.store import load_record, stdout, storage_url
+from fmnist_tune.errors import UserError
+from fmnist_tune.study.database import open_database
+from fmnist_tune.study.layout import StudyPaths, write_atomically
+from fmnist_tune.study.lock import is_driven
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.render import study_json, summary_view, trials_json, trials_table
+from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study.summary import summarize
+
+
+def studies(arguments: argparse.Namespace, started: float) -> int:
+    """List the studies."""
+
+    storage = open_database(storage_url(arguments), create=False)
+    rows = []
+    skipped = []
+    for name in sorted(optuna.get_all_study_names(storage)):
+        try:
+            paths = StudyPaths(arguments.studies_dir, name)
+            record = StudyRecord.load(storage, paths)
+        except UserError as error:
+            skipped.append(str(error))
+            continue
+        driven = is_driven(paths)
+        rows.append(
+            {
+                "study": name,
+                "target": record.n_target,
+                "active": driven,
+                **study_json(record, is_driven=driven),
+            }
+        )
+    if arguments.json:
+        print(json.dumps({"storage": storage_url(arguments), "studies": rows}))
+        return EXIT_OK
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("study", "trials", "complete", "pruned", "failed", "running", "waiting", "best", "trial"):
+        table.add_column(column, justify="left" if column == "study" else "right")
+    for row in rows:
+        trials, best = row["trials"], row["best"]
+        counts = [str(trials[state]) for state in ("complete", "pruned", "failed", "running", "waiting")]
+        value = (f"{best['value']:.2%}", str(best["number"])) if best else ("-", "-")
+        table.add_row(row["study"], f"{trials['total']}/{row['target']}", *counts, *value)
+    stdout().print(table)
+    for text in skipped:
+        print(f"fmnist-tune: left out: {text}", file=sys.stderr)
+    return EXIT_OK
+
+
+def show(arguments: argparse.Namespace, started: float) -> int:
+    """Show a study."""
+    record = load_record(arguments)
+    driven = is_driven(record.paths)
+    if arguments.json:
+        result = {
+            "study": record.paths.name,
+            "storage": storage_url(arguments),
+            "active": driven,
+            "disk_bytes": record.paths.disk_bytes(),
+            **study_json(record, is_driven=driven),
+            "all": trials_json(record, is_driven=driven),
+        }
+        print(json.dumps(result))
+        return EXIT_OK
+    console = stdout()
+    console.print(trials_table(record, is_driven=driven))
+    console.print(summary_view(summarize(record), []))
+    console.print(
+        f"files: {record.paths.disk_bytes() / 1e6:.1f} MB in {record.paths.folder}",
+        style="dim",
+        highlight=False,
+    )
+    return EXIT_OK
+
+
+def export(arguments: argparse.Namespace, started: float) -> int:
+    """Print a trial as a recipe."""
+    record = load_record(arguments)
+    if arguments.trial is None:
+        trial = record.best
+        if trial is None:
+            raise UserError(
+                f"study {record.paths.name!r}: no trial has been trained to its end yet; --trial N exports any other"
+            )
+    else:
+        trials = record.trials
+        if arguments.trial >= len(trials):
+            raise UserError(
+                f"--trial {arguments.trial}: study {record.paths.name!r} has trials 0 to {len(trials) - 1}"
+                if trials
+                else f"study {record.paths.name!r} has no trials yet"
+            )
+        trial = trials[arguments.trial]
+    recipe = record.recipe_of(trial)
+    if arguments.json:
+        recipe = json.dumps(record.space.recipe(values_of(trial.params, record.space))) + "\n"
+    if arguments.output is None:
+        print(recipe, end="")
+        return EXIT_OK
+    try:
+        write_atomically(arguments.output, recipe)
+    except OSError as error:
+        raise UserError(f"--output {arguments.output}: cannot be written: {error.strerror}") from None
+    return EXIT_OK
