@@ -1,7 +1,8 @@
 """Kills real searches at random moments until their studies end: `python -m benchmarks.kills --kills 200`.
 
-Each kill is a SIGKILL of the driver, of a worker, or of Ray's node process (raylet). A study that ends is checked, and
-the next one begins. What is checked is written by the workers themselves (training.log) and compared with the database.
+Each kill is a SIGKILL of the driver, of a worker, or of Ray's node process (raylet): one in five at any moment of the
+start, the others while epochs are trained. A study that ends is checked, and the next one begins. What is checked is
+written by the workers themselves (training.log) and compared with the database.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ training:
 data: {val_size: 100}
 """
 STATES = {"COMPLETE", "PRUNED"}
+SHARE_AT_START = 0.2
 
 
 @dataclass(frozen=True)
@@ -146,20 +148,31 @@ def _kill_something(driver: int, rng: random.Random) -> str:
     return kind
 
 
+def _wait_for_epochs(search: subprocess.Popen[str], log: Path) -> None:
+    """Return once epochs have been trained from now on, or the search has ended."""
+    size = log.stat().st_size if log.exists() else 0
+    while search.poll() is None and not (log.exists() and log.stat().st_size > size):
+        time.sleep(0.05)
+
+
 def run_study(space: Path, folder: Path, n_kills: int, rng: random.Random, data: list[str]) -> tuple[Counter[str], int]:
     """Search until the study ends, killing on the way; returns what was killed, and the number of starts."""
     kills: Counter[str] = Counter()
     n_starts = 0
+    log = folder / "studies" / space.stem / "training.log"
     command = ["fmnist-tune", "search", str(space), "--studies-dir", str(folder / "studies"), *data]
     while True:
         n_starts += 1
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         while kills.total() < n_kills:
-            try:
-                process.wait(timeout=rng.uniform(0.5, 9.0))
+            if rng.random() < SHARE_AT_START:
+                time.sleep(rng.uniform(0.5, 9.0))
+            else:
+                _wait_for_epochs(process, log)
+                time.sleep(rng.uniform(0.0, 1.5))
+            if process.poll() is not None:
                 break
-            except subprocess.TimeoutExpired:
-                kills[_kill_something(process.pid, rng)] += 1
+            kills[_kill_something(process.pid, rng)] += 1
         _, err = process.communicate(timeout=600)
         if process.returncode == 0:
             return kills, n_starts

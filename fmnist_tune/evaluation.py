@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -87,6 +88,18 @@ def spread(values: Sequence[float]) -> Spread:
     std = float(x.std(ddof=1))
     half = float(stats.t.ppf(0.975, len(x) - 1)) * std / len(x) ** 0.5
     return Spread(tuple(map(float, x)), mean, std, (mean - half, mean + half))
+
+
+def share_spread(values: Sequence[float]) -> Spread:
+    """Sum up a share over seeds, such as an accuracy: its interval ends at 0 and 1.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    figure = spread(values)
+    if figure.ci95 is None:
+        return figure
+    return dataclasses.replace(figure, ci95=(max(0.0, figure.ci95[0]), min(1.0, figure.ci95[1])))
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> Paired:

@@ -173,7 +173,7 @@ def test_warm_start_takes_over_what_fits(command: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("warm_start", "message"),
     [
-        ("absent", "study 'absent': no such study"),
+        ("absent", "--warm-start absent: no such study"),
         ("wide", "--warm-start wide: a study cannot take over its own trials"),
     ],
 )
@@ -195,3 +195,25 @@ def test_a_read_only_disk_is_refused_and_untouched(command: CommandLine, small_d
     assert "Traceback" not in more.err
     assert "studies.db: read-only" in more.err
     assert (small_disk / "studies.db").read_bytes() == before
+
+
+def test_a_trial_that_needs_too_much_memory_fails_after_three_deaths_and_the_study_goes_on(
+    command: CommandLine,
+) -> None:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    kib = {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
+    used = 1 - kib["MemAvailable"] / kib["MemTotal"]
+    command.environment["RAY_memory_usage_threshold"] = f"{used + 2.5 * 2**20 / kib['MemTotal']:.3f}"
+    command.environment["RAY_memory_monitor_refresh_ms"] = "50"
+    space = (
+        TINY_SPACE.replace("name: tpe", "name: grid")
+        .replace("hidden: [8]", "hidden: {choice: [[16384, 16384], [8]]}")  # 1 GB, and three times that to train it
+        .replace("{float: [0.0, 0.5]}", "0.0")
+        .replace("{choice: [32, 64]}", "32")
+        .replace("{float: [1e-3, 1e-1], log: true}", "0.01")
+    )
+    run = command.search(space, "--workers", 1, "--json")
+    assert run.code == 0, run.err
+    assert run.json["trials"]["failed"] == 1
+    assert run.json["trials"]["complete"] == 1
+    assert "its worker died 3 times: out of memory" in run.err

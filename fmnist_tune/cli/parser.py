@@ -49,6 +49,47 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of stdout")
     _add_store_options(export)
 
+    retrain = _command(
+        commands, "retrain", "retrain", "train the best trial on train + val over several seeds, then test it once"
+    )
+    retrain.add_argument("study", type=_study, metavar="STUDY")
+    choice = retrain.add_mutually_exclusive_group()
+    choice.add_argument("--trial", type=_whole(0), metavar="N", help="the trial; the best one by default")
+    choice.add_argument(
+        "--top",
+        type=_whole(2),
+        metavar="K",
+        help="first train the K best trials over the seeds on the training split, and take the best on validation",
+    )
+    _add_training_options(retrain)
+
+    train = _command(
+        commands, "retrain", "train", "train a recipe on train + val over several seeds, then test it once"
+    )
+    train.add_argument("recipe", metavar="RECIPE.yaml", help="a search space in which nothing is searched")
+    train.add_argument("--study", type=_study, help="name of the study, instead of the file's")
+    _add_training_options(train)
+
+    report = _command(commands, "report", "report", "write a report with plots and per-class figures")
+    report.add_argument("study", type=_study, metavar="STUDY")
+    _add_data_option(report)
+    _add_store_options(report)
+
+    dashboard = _command(
+        commands, "dashboard", "dashboard", "browse the studies in optuna-dashboard, on this machine only"
+    )
+    dashboard.add_argument(
+        "--port", type=_port, default=8080, metavar="N", help="of the web page (8080; 0: any free one)"
+    )
+    _add_store_options(dashboard)
+
+    predict = _command(commands, "predict", "predict", "classify pictures with a study's retrained model")
+    predict.add_argument("study", type=_study, metavar="STUDY")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG files of any size")
+    predict.add_argument("--top", type=_whole(1), default=3, metavar="K", help="how many classes to print (3)")
+    predict.add_argument("--invert", action="store_true", help="for dark clothes on a light ground")
+    _add_store_options(predict)
+
     data = _command(commands, "data", "data", "fetch and verify the data set, show its class distribution")
     data.add_argument(
         "--data-dir",
@@ -86,10 +127,23 @@ def _add_store_options(parser: argparse.ArgumentParser) -> None:
 def _add_search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=_whole(1), metavar="N", help="how many trials the study holds in the end")
     parser.add_argument("--timeout", type=_duration, metavar="TIME", help="longest time of this run: 90s, 10m, 1.5h")
-    parser.add_argument("--workers", type=_whole(1), metavar="N", help="trials at a time (as many as fit)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="your own copy of the data set")
+    _add_place_options(parser)
+
+
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=_whole(1), default=5, metavar="K", help="trained with the seeds 0 to K - 1 (5)")
+    _add_place_options(parser)
+
+
+def _add_place_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=_whole(1), metavar="N", help="trainings at a time (as many as fit)")
+    _add_data_option(parser)
     parser.add_argument("--address", metavar="RAY", help="a Ray cluster to join, such as auto or ray://host:10001")
     _add_store_options(parser)
+
+
+def _add_data_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="your own copy of the data set")
 
 
 def _study(text: str) -> str:
@@ -108,6 +162,12 @@ def _whole(low: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; use 1 to 65535, or 0 for any free one")
+    return int(text)
 
 
 def _argument(parse: Callable[[str], Any], text: str) -> Any:

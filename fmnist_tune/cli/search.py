@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from rich.console import Console
 
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
-from fmnist_tune.cli.store import load_record, stdout, storage_url
+from fmnist_tune.cli.store import load_record, stdout, studies_options
 from fmnist_tune.config import SearchSpace, load_space, read_space
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.run import Place, run_search
@@ -38,6 +37,10 @@ def search(arguments: argparse.Namespace, started: float) -> int:
 def resume(arguments: argparse.Namespace, started: float) -> int:
     """Go on with a study."""
     stored = load_record(arguments).space
+    if not stored.parameters:
+        raise UserError(
+            f"study {arguments.study!r} is a recipe's: nothing is searched; `fmnist-tune retrain` trains it"
+        )
     overrides = {"search.trials": arguments.trials, "search.timeout": arguments.timeout}
     changed = {path: value for path, value in overrides.items() if value is not None}
     return _run(arguments, read_space(stored.to_yaml(), stored.source, changed), started)
@@ -76,8 +79,7 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
 def _next_commands(arguments: argparse.Namespace, record: StudyRecord) -> list[str]:
 
     name = record.paths.name
-    where = "" if arguments.studies_dir == Path("studies") else f" --studies-dir {arguments.studies_dir}"
-    where += f" --storage {arguments.storage}" if arguments.storage else ""
+    where = studies_options(arguments)
     commands = []
     if len(record.trials) < record.n_target or any(not t.state.is_finished() for t in record.trials):
         commands.append(f"fmnist-tune resume {name}{where}")
@@ -85,6 +87,6 @@ def _next_commands(arguments: argparse.Namespace, record: StudyRecord) -> list[s
         commands.append(f"fmnist-tune resume {name} --trials {2 * record.n_target}{where}")
     commands.append(f"fmnist-tune show {name}{where}")
     if record.best is not None:
-        commands.append(f"fmnist-tune export {name}{where}")
-    commands.append(f"optuna-dashboard {storage_url(arguments)}")
+        commands.append(f"fmnist-tune retrain {name}{where}")
+    commands += [f"fmnist-tune report {name}{where}", f"fmnist-tune dashboard{where}"]
     return commands

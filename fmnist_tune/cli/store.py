@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from rich.console import Console
 
@@ -27,6 +28,12 @@ def load_record(arguments: argparse.Namespace) -> StudyRecord:
 def storage_url(arguments: argparse.Namespace) -> str:
     """Return the URL of the database that a command works on."""
     return str(arguments.storage or database_url(arguments.studies_dir))
+
+
+def studies_options(arguments: argparse.Namespace) -> str:
+    """Return the options that name the same studies in another command, with a space before them; often none."""
+    where = "" if arguments.studies_dir == Path("studies") else f" --studies-dir {arguments.studies_dir}"
+    return where + (f" --storage {arguments.storage}" if arguments.storage else "")
 
 
 def stdout() -> Console:

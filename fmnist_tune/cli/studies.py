@@ -39,6 +39,7 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
             {
                 "study": name,
                 "target": record.n_target,
+                "recipe": record.is_recipe,
                 "active": driven,
                 **study_json(record, is_driven=driven),
             }
@@ -53,7 +54,8 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
         trials, best = row["trials"], row["best"]
         counts = [str(trials[state]) for state in ("complete", "pruned", "failed", "running", "waiting")]
         value = (f"{best['value']:.2%}", str(best["number"])) if best else ("-", "-")
-        table.add_row(row["study"], f"{trials['total']}/{row['target']}", *counts, *value)
+        total = "recipe" if row["recipe"] else f"{trials['total']}/{row['target']}"
+        table.add_row(row["study"], total, *counts, *value)
     stdout().print(table)
     for text in skipped:
         print(f"fmnist-tune: left out: {text}", file=sys.stderr)
@@ -76,7 +78,8 @@ def show(arguments: argparse.Namespace, started: float) -> int:
         print(json.dumps(result))
         return EXIT_OK
     console = stdout()
-    console.print(trials_table(record, is_driven=driven))
+    if not record.is_recipe:
+        console.print(trials_table(record, is_driven=driven))
     console.print(summary_view(summarize(record), []))
     console.print(
         f"files: {record.paths.disk_bytes() / 1e6:.1f} MB in {record.paths.folder}",

@@ -7,6 +7,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist_tune.config import SearchSpace
+from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 
 SPLIT_SEED = 20170825  # fixed for every study, so that their validation accuracies compare
@@ -54,3 +56,24 @@ def keep_shares(labels_N: NDArray[np.int64], indices: NDArray[np.int64], keep: d
 def fingerprint(indices: NDArray[np.int64]) -> str:
     """Return a short hash of a split, to be recorded with what was trained on it."""
     return hashlib.blake2b(np.sort(indices).astype("<i8").tobytes(), digest_size=8).hexdigest()
+
+
+def describe_data(space: SearchSpace, images: Images) -> dict[str, object]:
+    """Describe what a study is trained on: checksums, and the validation split; where that is searched, at both ends.
+
+    Raises:
+        UserError: a validation split would leave nothing to train on.
+    """
+    split: dict[str, object] = {"kind": "stratified, fixed seed", "n_pictures": len(images.labels_N)}
+    for size in sorted(set(_values_at(space, "data.val_size"))):
+        _, val = stratified_split(images.labels_N, size)
+        split[f"val_size {size}"] = fingerprint(val)
+    return {"train_images_md5": images.md5[0], "train_labels_md5": images.md5[1], "split": split}
+
+
+def _values_at(space: SearchSpace, path: str) -> list[int]:
+    searched = [p for p in space.parameters if p.path == path]
+    if searched:
+        return [int(v) for v in searched[0].domain.ends()]
+    data = space.tree.get("data") or {}
+    return [int(data.get(path.rpartition(".")[2], 10_000))]

@@ -62,7 +62,7 @@ class Display:
 
     def line(self, text: str, style: str = "dim") -> None:
         """Print a line that stays."""
-        self._console.print(Text(f"[{_clock(time.monotonic() - self._started)}] {text}", style=style), soft_wrap=True)
+        self._console.print(Text(f"[{clock(time.monotonic() - self._started)}] {text}", style=style), soft_wrap=True)
 
     def attach(self, driver: Driver) -> None:
         """Show a driver from now on, with what its study holds already."""
@@ -128,7 +128,7 @@ class Display:
     def _time_left(self) -> str:
         assert self._driver is not None
         now = time.monotonic()
-        parts = [f"{_clock(now - self._started)} elapsed"]
+        parts = [f"{clock(now - self._started)} elapsed"]
         done = sum(self._counts.values())
         estimates = []
         if self._driver.deadline is not None:
@@ -137,9 +137,9 @@ class Display:
             estimates.append((now - self._started) / done * max(0, self._n_target - done))
         if estimates:
             parts.append(
-                f"at most {_clock(min(estimates))} left"
+                f"at most {clock(min(estimates))} left"
                 if self._driver.deadline
-                else f"about {_clock(min(estimates))} left"
+                else f"about {clock(min(estimates))} left"
             )
         return ", ".join(parts)
 
@@ -191,7 +191,8 @@ def _short_name(path: str) -> str:
     return head.rpartition(".")[2] if name == "name" else name
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a duration as mm:ss or h:mm:ss."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"

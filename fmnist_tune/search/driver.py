@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from fmnist_tune.search.asha import Asha
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.study.record import Attempt, StudyRecord
+from fmnist_tune.study.tensorboard import Outcome, TensorBoard
 from fmnist_tune.training.results import EpochResult, best_epoch
 
 MAX_CRASHES = 3
@@ -90,6 +91,11 @@ class Driver:
         self._n_threads = n_threads
         self._on_event = on_event
         self._asha = Asha(record.space.settings.search.pruner, {t.number: t.intermediate_values for t in record.trials})
+        self._tensorboard = TensorBoard(
+            record.paths.tensorboard,
+            record.space.parameters,
+            on_trouble=lambda number, text: on_event(Event("trouble", number, text)),
+        )
         for number in record.recover():
             on_event(Event("interrupted", number, "earlier, goes on"))
         self._drop_stale_checkpoints()
@@ -152,6 +158,7 @@ class Driver:
             trial.last = result
             reason = reason or self._asha.report(report.number, result.epoch, result.val_accuracy)
             self._on_event(Event("epoch", report.number, "", result))
+        self._tensorboard.add(trial.attempt, report.history)
         if report.failure is not None:
             self._note(report, report.failure)
             self._fail(report.number, report.failure)
@@ -210,23 +217,32 @@ class Driver:
             self.release(number)
 
     def _complete(self, report: TrialReport) -> None:
-        config = self.running.pop(report.number).attempt.config
+        config = self._end(report.number, "complete").attempt.config
         best = best_epoch(report.history) if config.training.early_stopping is not None else len(report.history)
         value = report.history[best - 1].val_accuracy
         self.record.complete(report.number, value)
-        self._end(Event("complete", report.number, f"{value:.2%}", report.history[-1]))
+        self._tell_end(Event("complete", report.number, f"{value:.2%}", report.history[-1]))
 
     def _prune(self, number: int, reason: str) -> None:
-        last = self.running.pop(number).last
+        last = self._end(number, "pruned").last
         self.record.prune(number)
-        self._end(Event("pruned", number, reason, last))
+        self._tell_end(Event("pruned", number, reason, last))
 
     def _fail(self, number: int, reason: str) -> None:
-        last = self.running.pop(number).last
+        last = self._end(number, "failed").last
         self.record.fail(number, reason)
-        self._end(Event("failed", number, reason, last))
+        self._tell_end(Event("failed", number, reason, last))
 
-    def _end(self, event: Event) -> None:
+    def _end(self, number: int, outcome: Outcome) -> RunningTrial:
+        """Take a trial off the workers' list and end its curves.
+
+        To be called before the study knows of the end: if the driver dies in between, the trial goes on and ends again.
+        """
+        trial = self.running.pop(number)
+        self._tensorboard.end(trial.attempt, outcome)
+        return trial
+
+    def _tell_end(self, event: Event) -> None:
         shutil.rmtree(self.record.paths.trial_folder(event.number), ignore_errors=True)
         self._on_event(event)
 

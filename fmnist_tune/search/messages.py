@@ -7,6 +7,10 @@ from typing import Any
 
 from fmnist_tune.training.results import EpochResult, StopReason
 
+# What a finished training leaves in its folder.
+WEIGHTS = "weights.safetensors"
+TEST_SCORES = "test_scores.npy"
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -20,6 +24,8 @@ class Assignment:
         checkpoint: file that keeps the trial's state between epochs.
         log: file to which each epoch's begin and end are appended.
         n_threads: that PyTorch may use.
+        with_val: hold out the validation split; otherwise it is trained on too.
+        n_epochs: stop after so many, on the schedule of all that are configured; None for all.
     """
 
     number: int
@@ -29,6 +35,8 @@ class Assignment:
     checkpoint: str
     log: str
     n_threads: int
+    with_val: bool = True
+    n_epochs: int | None = None
 
 
 @dataclass(frozen=True)

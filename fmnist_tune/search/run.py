@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import signal
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from optuna.trial import TrialState
 from rich.console import Console
@@ -18,7 +15,7 @@ from rich.console import Console
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.data.fashion_mnist import Images, load_part
 from fmnist_tune.data.fetch import locate_data
-from fmnist_tune.data.split import fingerprint, stratified_split
+from fmnist_tune.data.split import describe_data
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.cluster import (
     WorkerPlan,
@@ -30,6 +27,7 @@ from fmnist_tune.search.cluster import (
 )
 from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
+from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import database_url, open_database, study_exists
 from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
@@ -101,7 +99,8 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
     prepare_environment()
     with ThreadPoolExecutor(1) as background, Display(console, paths.name, started) as display, ExitStack() as held:
         imports = background.submit(_import_ray)
-        images, split = _load(space, locate_data(place.data_dir, display.line))
+        images = load_part(locate_data(place.data_dir, display.line), "train")
+        data = describe_data(space, images)
         for warning in space.warnings:
             display.line(f"warning: {warning}", "yellow")
         check_folder(place.studies_dir)
@@ -112,7 +111,7 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
             storage = open_database(place.url, create=True)
             held.enter_context(DriverLock(paths))
             record = StudyRecord.open(storage, space, paths)
-            _record_data(record, images, split)
+            record.bind_data(data)
             if old is not None:
                 n_taken = record.take_over(old)
                 display.line(f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over")
@@ -141,17 +140,14 @@ def _warm_start(place: Place, paths: StudyPaths) -> StudyRecord | None:
         return None
     if place.warm_start == paths.name:
         raise UserError(f"--warm-start {place.warm_start}: a study cannot take over its own trials; see --study")
+    if not study_exists(place.url, place.warm_start):
+        raise UserError(f"--warm-start {place.warm_start}: no such study; `fmnist-tune studies` lists them")
     return StudyRecord.load(open_database(place.url, create=False), StudyPaths(place.studies_dir, place.warm_start))
 
 
 def _import_ray() -> None:
     for module in ("ray", "fmnist_tune.search.tune_adapters"):
         importlib.import_module(module)
-
-
-def _load(space: SearchSpace, folder: Path) -> tuple[Images, dict[str, object]]:
-    images = load_part(folder, "train")
-    return images, _describe_split(space, images)
 
 
 def _run(
@@ -171,7 +167,7 @@ def _run(
     )
     display.attach(driver)
     try:
-        with _stopping_on_signals(driver, display.line):
+        with stopping_on_signals(driver, display.line):
             run_trials(driver, images, plan)
     except KeyboardInterrupt:
         driver.stop_requested = True
@@ -194,54 +190,6 @@ def _run(
         totals.train_s,
         driver.stop_requested,
     )
-
-
-@contextmanager
-def _stopping_on_signals(driver: Driver, say: Callable[[str], None]) -> Iterator[None]:
-    """The first SIGINT or SIGTERM lets running epochs end; the second raises KeyboardInterrupt."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if driver.stop_requested:
-            raise KeyboardInterrupt
-        driver.stop_requested = True
-        say("stopping after the running epochs; once more stops at once, and loses no finished epoch either")
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, handle) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _describe_split(space: SearchSpace, images: Images) -> dict[str, object]:
-    """Describe the validation split; where its size is searched, at both ends of its range."""
-    split: dict[str, object] = {"kind": "stratified, fixed seed", "n_pictures": len(images.labels_N)}
-    for size in sorted(set(_values_at(space, "data.val_size"))):
-        _, val = stratified_split(images.labels_N, size)  # refuses a size that leaves nothing to train on
-        split[f"val_size {size}"] = fingerprint(val)
-    return split
-
-
-def _values_at(space: SearchSpace, path: str) -> list[int]:
-    searched = [p for p in space.parameters if p.path == path]
-    if searched:
-        return [int(v) for v in searched[0].domain.ends()]
-    data = space.tree.get("data") or {}
-    return [int(data.get(path.rpartition(".")[2], 10_000))]
-
-
-def _record_data(record: StudyRecord, images: Images, split: dict[str, object]) -> None:
-    data = {"train_images_md5": images.md5[0], "train_labels_md5": images.md5[1], "split": split}
-    known = record.optuna.user_attrs.get("data")
-    if known is None:
-        record.optuna.set_user_attr("data", data)
-    elif known != data:
-        raise UserError(
-            f"study {record.paths.name!r} was begun on other data or another split ({known}, now {data}); "
-            "give the study on this data a name of its own with --study"
-        )
 
 
 def _is_finished(record: StudyRecord) -> bool:

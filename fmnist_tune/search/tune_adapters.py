@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ import ray
 from numpy.typing import NDArray
 from optuna.exceptions import StorageInternalError
 from ray import tune
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune import CheckpointConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -63,6 +66,27 @@ def _storage_errors() -> Iterator[None]:
     except (StorageInternalError, SQLAlchemyError) as error:
         cause = error.__cause__ or error
         raise StorageLostError(str(cause).splitlines()[0]) from error
+
+
+@contextmanager
+def _out_of_memory_is_a_workers_death() -> Iterator[None]:
+    """Let a worker that Ray killed for lack of memory end its trial alone.
+
+    Ray raises an error for it that is none of an actor's, and Tune 2.60 takes that for a fault of its own and ends the
+    search (ray/air/execution/_internal/actor_manager.py: "Caught unexpected exception").
+    """
+    original = RayActorManager._actor_task_failed
+
+    def handle(self: RayActorManager, tracked_actor_task: object, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            exception = RayActorError(error_msg="out of memory")
+        original(self, tracked_actor_task=tracked_actor_task, exception=exception)
+
+    RayActorManager._actor_task_failed = handle
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = original
 
 
 class _Shared:
@@ -114,8 +138,11 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
-        error = trial.get_error()
-        reason = str(error).strip().splitlines()[0] if error is not None and str(error).strip() else "no reason given"
+        try:  # Trial.get_error reads a copy that is not there yet
+            lines = Path(trial.error_file or "").read_text().splitlines()
+        except OSError:
+            lines = []
+        reason = lines[1] if len(lines) > 1 else "no reason given"  # the first line says when
         self._driver.on_crash(trial.config["assignment"].number, reason)
 
     def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
@@ -161,22 +188,23 @@ def run_trials(driver: Driver, images: Images, plan: WorkerPlan) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     scratch = tempfile.mkdtemp(prefix="fmnist-tune-")  # Ray wants a place for files that nobody reads
     try:
-        Tuner(
-            trainable,
-            tune_config=TuneConfig(
-                search_alg=_DriverSearcher(driver),
-                scheduler=_DriverScheduler(driver),
-                num_samples=-1,
-                max_concurrent_trials=plan.n_workers,
-                reuse_actors=True,
-            ),
-            run_config=RunConfig(
-                storage_path=scratch,
-                name="run",
-                verbose=0,
-                callbacks=[_Watchdog(driver)],
-                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # workers keep their own
-            ),
-        ).fit()
+        with _out_of_memory_is_a_workers_death():
+            Tuner(
+                trainable,
+                tune_config=TuneConfig(
+                    search_alg=_DriverSearcher(driver),
+                    scheduler=_DriverScheduler(driver),
+                    num_samples=-1,
+                    max_concurrent_trials=plan.n_workers,
+                    reuse_actors=True,
+                ),
+                run_config=RunConfig(
+                    storage_path=scratch,
+                    name="run",
+                    verbose=0,
+                    callbacks=[_Watchdog(driver)],
+                    checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # workers keep their own
+                ),
+            ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

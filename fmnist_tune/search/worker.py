@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from fmnist_tune.config.schema import Data, TrialConfig
 from fmnist_tune.errors import UserError
-from fmnist_tune.search.messages import Assignment, TrialReport
+from fmnist_tune.search.messages import TEST_SCORES, WEIGHTS, Assignment, TrialReport
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.training.run import TrainingRun
-from fmnist_tune.training.tensors import TrainingData
+from fmnist_tune.training.tensors import TrainingData, pixels
 
 
 class Worker:
@@ -39,7 +39,7 @@ class Worker:
         self._images_NHW = images_NHW
         self._labels_N = labels_N
         self._device = device
-        self._tensors: tuple[Data, TrainingData] | None = None
+        self._tensors: tuple[tuple[Data, bool], TrainingData] | None = None
         self._lock_file: int | None = None
 
     def assign(self, assignment: Assignment) -> None:
@@ -60,13 +60,19 @@ class Worker:
         try:
             self._lock(Path(assignment.checkpoint).parent)
             config = TrialConfig.model_validate(assignment.config)
-            data = self._data(config.data)
-            self._run = TrainingRun(config, data, seed=assignment.seed, device=self._device)
+            data = self._data(config.data, assignment.with_val)
+
+            def new_run() -> TrainingRun:
+                return TrainingRun(
+                    config, data, seed=assignment.seed, device=self._device, n_epochs=assignment.n_epochs
+                )
+
+            self._run = new_run()
             try:
                 complaint = load_checkpoint(self._run, Path(assignment.checkpoint))
             except CheckpointError as error:
                 complaint = str(error)
-                self._run = TrainingRun(config, data, seed=assignment.seed, device=self._device)
+                self._run = new_run()
             if complaint is not None:
                 n_epochs = len(self._run.history)
                 self._trouble = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
@@ -89,6 +95,24 @@ class Worker:
         self._n_reported = len(history)
         stop_reason = self._run.stop_reason if self._run is not None else None
         return TrialReport(self._assignment.number, news, history, stop_reason, self._failure, self._facts())
+
+    def finish(self, folder: Path, test_images_NHW: NDArray[np.uint8] | None) -> None:
+        """Leave a finished run's weights, and its scores on the test pictures if there are any.
+
+        Scores are computed in float32, whatever the training was computed in: they are those of the saved weights.
+
+        Args:
+            folder: gets weights.safetensors and test_scores.npy (float32, (N, 10)).
+            test_images_NHW: the test pictures.
+        """
+        from safetensors.torch import save_file
+
+        assert self._run is not None
+        run = self._run
+        save_file({key: value.contiguous().cpu() for key, value in run.model.state_dict().items()}, folder / WEIGHTS)
+        if test_images_NHW is not None:
+            x_N1HW = pixels(test_images_NHW, run.config.data, self._device)
+            np.save(folder / TEST_SCORES, run.predict(x_N1HW, bf16=False).cpu().numpy())
 
     def _lock(self, folder: Path) -> None:
         """Hold a trial's folder, and let go of the one before.
@@ -125,13 +149,13 @@ class Worker:
             finally:
                 os.close(file)
 
-    def _data(self, data: Data) -> TrainingData:
+    def _data(self, data: Data, with_val: bool) -> TrainingData:
         """Return the tensors for a trial's data section; the last ones are kept, since most trials share them."""
-        if self._tensors is None or self._tensors[0] != data:
+        if self._tensors is None or self._tensors[0] != (data, with_val):
             self._tensors = None  # frees the old ones first
             self._tensors = (
-                data,
-                TrainingData.from_images(self._images_NHW, self._labels_N, data, self._device),
+                (data, with_val),
+                TrainingData.from_images(self._images_NHW, self._labels_N, data, self._device, with_val=with_val),
             )
         return self._tensors[1]
 

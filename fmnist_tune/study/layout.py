@@ -45,6 +45,25 @@ class StudyPaths:
         """A line for each begin and end of an epoch, appended by the workers."""
         return self.folder / "training.log"
 
+    @property
+    def model(self) -> Path:
+        """The retrained model."""
+        return self.folder / "model"
+
+    @property
+    def retrain_log(self) -> Path:
+        """As the training log, of retrainings."""
+        return self.folder / "retrain" / "training.log"
+
+    def retraining(self, label: str, seed: int) -> Path:
+        """One seed of a retraining (`trial-7`, `recipe`) or of a confirmation (`confirm-trial-7`)."""
+        return self.folder / "retrain" / label / f"seed-{seed}"
+
+    @property
+    def tensorboard(self) -> Path:
+        """One run per trial, for `tensorboard --logdir`."""
+        return self.folder / "tensorboard"
+
     def trial_folder(self, number: int) -> Path:
         """Checkpoints of a trial that may still go on."""
         return self.folder / "trials" / str(number)

@@ -6,6 +6,7 @@ A trial is WAITING while it is interrupted and may go on, RUNNING while a worker
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from fmnist_tune.study.sampling import params_of, sampler_for, suggest, values_o
 
 METRIC = "val_accuracy"
 SPACE_KEY = "space"
+TEST_USES_KEY = "test_uses"
+RETRAINED_KEY = "retrained"
 FORMAT_KEY = "fmnist_tune_format"
 FORMAT = 1
 # Raising these changes how long a study goes on, not what it is.
@@ -126,6 +129,47 @@ class StudyRecord:
         """The COMPLETE trial with the highest value, the first of equals; None before there is one."""
         complete = [t for t in self.trials if t.state == TrialState.COMPLETE]
         return max(complete, key=lambda t: (t.value, -t.number), default=None)
+
+    def bind_data(self, data: dict[str, object]) -> None:
+        """Record what the study is trained on, once.
+
+        Raises:
+            UserError: it was begun on other data.
+        """
+        known = self.optuna.user_attrs.get("data")
+        if known is None:
+            self.optuna.set_user_attr("data", data)
+        elif known != data:
+            raise UserError(
+                f"study {self.paths.name!r} was begun on other data or another split ({known}, now {data}); "
+                "give the study on this data a name of its own with --study"
+            )
+
+    @property
+    def is_recipe(self) -> bool:
+        """Whether nothing is searched: the study holds the training of one recipe."""
+        return not self.space.parameters
+
+    @property
+    def test_uses(self) -> list[dict[str, Any]]:
+        """Every opening of the test set for this study: at, command, trial (None for a recipe), seeds."""
+        return list(self.optuna.user_attrs.get(TEST_USES_KEY, ()))
+
+    @property
+    def retrained(self) -> dict[str, Any] | None:
+        """What the latest retraining gave, as `metrics.json` has it; None before there is one."""
+        return self.optuna.user_attrs.get(RETRAINED_KEY)
+
+    def record_test_use(self, command: str, trial: int | None, seeds: list[int]) -> int:
+        """Record that the test set is being opened for this study; returns how often it has been now."""
+        use = {"at": time.strftime("%Y-%m-%d %H:%M:%S"), "command": command, "trial": trial, "seeds": seeds}
+        uses = [*self.test_uses, use]
+        self.optuna.set_user_attr(TEST_USES_KEY, uses)
+        return len(uses)
+
+    def record_retraining(self, metrics: dict[str, Any]) -> None:
+        """Record what a retraining gave."""
+        self.optuna.set_user_attr(RETRAINED_KEY, metrics)
 
     def config_of(self, trial: FrozenTrial) -> TrialConfig:
         """Return what a trial trains or has trained."""

@@ -45,54 +45,67 @@ def space_table(space: SearchSpace) -> RenderableType:
 def summary_view(summary: Summary, next_commands: Sequence[str]) -> RenderableType:
     """Return what a person wants to know after a search."""
     parts: list[RenderableType] = [Text("")]
-    counts = summary.counts
-    states = ", ".join(f"{counts[name]} {name}" for name in STATE_NAMES.values() if counts[name])
-    parts.append(
-        Text(
-            f"study {summary.study}: {counts['total']} of {summary.n_target} trials ({states or 'none yet'})",
-            style="bold",
-        )
-    )
-    for reason, n in list(summary.failures.items())[:3]:
-        parts.append(Text(f"  failed {n} times: {reason}" if n > 1 else f"  failed: {reason}", style="red"))
-    if summary.best is None:
-        parts.append(Text("no trial has been trained to its end yet, so there is no best trial", style="yellow"))
+    if summary.is_recipe:
+        parts.append(Text(f"study {summary.study}: a recipe, trained without a search", style="bold"))
     else:
-        best = summary.best
-        seconds = best.user_attrs.get("duration_s", 0.0)
-        parts.append(
-            Text(
-                f"best trial {best.number}: validation accuracy {best.value:.2%} "
-                f"({len(best.intermediate_values)} epochs, {best.user_attrs.get('params', 0):,} parameters, "
-                f"{seconds:.0f} s)",
-                style="bold green",
-            )
-        )
-        table = Table(box=None, padding=(0, 2, 0, 2), show_header=bool(summary.importances), header_style="dim")
-        table.add_column("parameter")
-        table.add_column("value", overflow="fold")
-        if summary.importances:
-            table.add_column("importance", justify="right")
-        for path, value in summary.best_values.items():
-            row = [path, f"{value:.4g}" if isinstance(value, float) else str(value)]
-            if summary.importances:
-                share = summary.importances.shares.get(path)
-                row.append(f"{share:.0%}" if share is not None else "conditional")
-            table.add_row(*row)
-        parts.append(table)
-        if summary.importances:
-            i = summary.importances
-            parts.append(
-                Text(
-                    f"  importance: share of the variation in accuracy after epoch {i.epoch}, over {i.n_trials} trials",
-                    style="dim",
-                )
-            )
+        parts += _counts(summary)
+        parts += _best(summary, summary.best) if summary.best is not None else []
         parts += [Text(f"  edge: {line}", style="yellow") for line in summary.edges]
+    if summary.retrained is not None:
+        what = "the recipe" if summary.is_recipe else f"trial {summary.retrained['trial']}"
+        uses = f"the test set was opened {summary.n_test_uses} time{'s' if summary.n_test_uses > 1 else ''}"
+        accuracy = spread_text(summary.retrained["test_accuracy"])
+        parts.append(Text(f"{what} retrained: test accuracy {accuracy}; {uses}", style="bold green"))
     if next_commands:
         parts.append(Text("next:", style="bold"))
         parts += [Text(f"  {command}") for command in next_commands]
     return Group(*parts)
+
+
+def _counts(summary: Summary) -> list[RenderableType]:
+    counts = summary.counts
+    states = ", ".join(f"{counts[name]} {name}" for name in STATE_NAMES.values() if counts[name])
+    total = f"study {summary.study}: {counts['total']} of {summary.n_target} trials ({states or 'none yet'})"
+    parts: list[RenderableType] = [Text(total, style="bold")]
+    for reason, n in list(summary.failures.items())[:3]:
+        parts.append(Text(f"  failed {n} times: {reason}" if n > 1 else f"  failed: {reason}", style="red"))
+    if summary.best is None:
+        parts.append(Text("no trial has been trained to its end yet, so there is no best trial", style="yellow"))
+    return parts
+
+
+def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
+    head = Text(
+        f"best trial {best.number}: validation accuracy {best.value:.2%} "
+        f"({len(best.intermediate_values)} epochs, {best.user_attrs.get('params', 0):,} parameters, "
+        f"{best.user_attrs.get('duration_s', 0.0):.0f} s)",
+        style="bold green",
+    )
+    importances = summary.importances
+    table = Table(box=None, padding=(0, 2, 0, 2), show_header=bool(importances), header_style="dim")
+    table.add_column("parameter")
+    table.add_column("value", overflow="fold")
+    if importances:
+        table.add_column("importance", justify="right")
+    for path, value in summary.best_values.items():
+        row = [path, f"{value:.4g}" if isinstance(value, float) else str(value)]
+        if importances:
+            share = importances.shares.get(path)
+            row.append(f"{share:.0%}" if share is not None else "conditional")
+        table.add_row(*row)
+    if not importances:
+        return [head, table]
+    explained = f"accuracy after epoch {importances.epoch}, over {importances.n_trials} trials"
+    return [head, table, Text(f"  importance: share of the variation in {explained}", style="dim")]
+
+
+def spread_text(figure: dict[str, Any]) -> str:
+    """Return a figure over seeds, as `metrics.json` has it, as text: mean, standard deviation and interval."""
+    if figure["ci95"] is None:
+        return f"{figure['mean']:.2%} (one seed: no interval)"
+    low, high = figure["ci95"]
+    n = len(figure["values"])
+    return f"{figure['mean']:.2%} ± {figure['std']:.2%} (n = {n}; 95 % interval of the mean {low:.2%} to {high:.2%})"
 
 
 def trials_table(record: StudyRecord, *, is_driven: bool) -> RenderableType:

@@ -54,6 +54,9 @@ class Summary:
         edges: what to say about values of the best trial that lie at the edge of their range.
         importances: None while there are too few trials.
         failures: reasons, with how often.
+        retrained: what the latest retraining gave, as `metrics.json` has it; None before there is one.
+        is_recipe: whether nothing is searched.
+        n_test_uses: how often the test set was opened for this study.
     """
 
     study: str
@@ -64,6 +67,9 @@ class Summary:
     edges: tuple[str, ...]
     importances: Importances | None
     failures: dict[str, int]
+    retrained: dict[str, Any] | None
+    n_test_uses: int
+    is_recipe: bool
 
 
 def summarize(record: StudyRecord) -> Summary:
@@ -84,6 +90,9 @@ def summarize(record: StudyRecord) -> Summary:
                 str(t.user_attrs.get("reason", "unknown")) for t in trials if t.state == TrialState.FAIL
             ).most_common()
         ),
+        record.retrained,
+        len(record.test_uses),
+        record.is_recipe,
     )
 
 

@@ -16,7 +16,7 @@ class EpochResult:
     Attributes:
         epoch: counted from 1.
         train_loss, train_accuracy: mean over the epoch's batches as they were trained on, augmented and with dropout.
-        val_loss, val_accuracy: on the validation split after the epoch; accuracy in [0, 1].
+        val_loss, val_accuracy: on the validation split after the epoch, accuracy in [0, 1]; nan without one.
         lr: learning rate of the last step.
         train_s, val_s: seconds spent in training and in validation.
         n_images: pictures trained on.

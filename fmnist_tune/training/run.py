@@ -45,6 +45,7 @@ class TrainingRun:
         seed: int,
         device: str = "cpu",
         numerics: Numerics | None = None,
+        n_epochs: int | None = None,
     ) -> None:
         """Build the model and its optimizer.
 
@@ -54,6 +55,7 @@ class TrainingRun:
             seed: of initialisation, batch order, dropout and augmentation.
             device: "cpu" or a CUDA device.
             numerics: number format and memory layout; None for the fastest on this machine.
+            n_epochs: stop after so many, on the schedule of all that are configured; None for all.
         """
         self.config = config
         self.data = data
@@ -68,13 +70,14 @@ class TrainingRun:
         self.optimizer = build_optimizer(self.model.parameters(), config.training.optimizer)
         self.n_params = n_params(self.model)
         self.history: list[EpochResult] = []
+        self.n_epochs = config.training.epochs if n_epochs is None else n_epochs
         self._criterion = _criterion(config, data)
         self._sample_weights = _sample_weights(config, data)
 
     @property
     def stop_reason(self) -> StopReason | None:
         """Why there is nothing left to train; None while there is."""
-        if len(self.history) >= self.config.training.epochs:
+        if len(self.history) >= self.n_epochs:
             return "epochs"
         patience = self.config.training.early_stopping
         if patience is not None and self.history and len(self.history) - best_epoch(self.history) >= patience:
@@ -111,7 +114,9 @@ class TrainingRun:
             yield self.history[-1]
 
     def evaluate(self, x_N1HW: Tensor, y_N: Tensor) -> tuple[float, float]:
-        """Return mean loss (without label smoothing or weights) and accuracy."""
+        """Return mean loss (without label smoothing or weights) and accuracy; nan without pictures."""
+        if len(y_N) == 0:
+            return math.nan, math.nan
         logits_NK = self.predict(x_N1HW)
         loss = (
             F.cross_entropy(logits_NK, y_N)
@@ -120,10 +125,10 @@ class TrainingRun:
         )
         return loss.item(), (logits_NK.argmax(1) == y_N).float().mean().item()
 
-    def predict(self, x_N1HW: Tensor) -> Tensor:
-        """Return float32 scores (N, 10)."""
+    def predict(self, x_N1HW: Tensor, *, bf16: bool | None = None) -> Tensor:
+        """Return float32 scores (N, 10); computed in bf16 where the training is, unless told otherwise."""
         self.model.eval()
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), self._autocast(self.numerics.bf16 if bf16 is None else bf16):
             return torch.cat([self.model(x).float() for x in x_N1HW.split(EVAL_BATCH_SIZE)])
 
     def state_dict(self) -> dict[str, Any]:
@@ -163,7 +168,7 @@ class TrainingRun:
             lr = training.optimizer.lr * lr_factor(training.schedule, ((epoch - 1) * len(batches) + i) / total_steps)
             optimizer.param_groups[0]["lr"] = lr
             x, y = augment_batch(data.x_train[batch], training.augment, data.blank), data.y_train[batch]
-            with self._autocast():
+            with self._autocast(self.numerics.bf16):
                 scores = model(x)
             loss = self._criterion(scores.float(), y)
             optimizer.zero_grad(set_to_none=True)
@@ -190,8 +195,8 @@ class TrainingRun:
             return _oversampled(y)
         return torch.randperm(len(y), device=self.device)
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.numerics.bf16)
+    def _autocast(self, bf16: bool) -> torch.autocast:
+        return torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=bf16)
 
 
 def _criterion(config: TrialConfig, data: TrainingData) -> Callable[[Tensor, Tensor], Tensor]:

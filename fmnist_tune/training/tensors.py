@@ -19,7 +19,7 @@ class TrainingData:
     """Training and validation pictures, normalised and on the device; read-only.
 
     Attributes:
-        x_train, x_val: float32 (N, 1, H, W).
+        x_train, x_val: float32 (N, 1, H, W); no validation pictures if all are trained on.
         y_train, y_val: int64 (N,).
         blank: value of a black pixel after normalisation.
     """
@@ -32,21 +32,40 @@ class TrainingData:
 
     @classmethod
     def from_images(
-        cls, images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64], data: Data, device: str
+        cls,
+        images_NHW: NDArray[np.uint8],
+        labels_N: NDArray[np.int64],
+        data: Data,
+        device: str,
+        *,
+        with_val: bool = True,
     ) -> TrainingData:
         """Split, thin out, normalise and pad the training files' pictures.
+
+        Args:
+            images_NHW, labels_N: the files' content.
+            data: the split, the shares that are kept, the scaling.
+            device: where the tensors go.
+            with_val: hold out the validation split; otherwise it is trained on too.
 
         Raises:
             UserError: `data.val_size` leaves no training picture.
         """
-        train, val = stratified_split(labels_N, data.val_size)
+        train, val = np.arange(len(labels_N)), np.arange(0)
+        if with_val:
+            train, val = stratified_split(labels_N, data.val_size)
         train = keep_shares(labels_N, train, data.keep)
 
         def pictures(indices: NDArray[np.int64]) -> Tensor:
-            x = torch.from_numpy(images_NHW[indices]).to(device).unsqueeze(1)
-            return F.pad(x, [data.pad] * 4).to(torch.float32).div_(255).sub_(data.mean).div_(data.std)
+            return pixels(images_NHW[indices], data, device)
 
         def labels(indices: NDArray[np.int64]) -> Tensor:
             return torch.from_numpy(labels_N[indices]).to(device)
 
         return cls(pictures(train), labels(train), pictures(val), labels(val), -data.mean / data.std)
+
+
+def pixels(images_NHW: NDArray[np.uint8], data: Data, device: str) -> Tensor:
+    """Return pictures as float32 (N, 1, H, W), padded and normalised."""
+    x = torch.from_numpy(images_NHW).to(device).unsqueeze(1)
+    return F.pad(x, [data.pad] * 4).to(torch.float32).div_(255).sub_(data.mean).div_(data.std)

@@ -1,0 +1,96 @@
+"""Studies in a notebook: `fmnist_tune.load_study("cnn").trials` is a pandas DataFrame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from fmnist_tune.config import SearchSpace
+from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.frames import curves_frame, trials_frame
+from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.lock import is_driven
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study.summary import Summary, summarize
+
+if TYPE_CHECKING:  # imports torch
+    from fmnist_tune.retrain.saved import SavedModel
+
+
+class Study:
+    """A study to read; what it shows is what the database holds at the moment of asking."""
+
+    def __init__(self, name: str, studies_dir: Path | str = "studies", storage: str | None = None) -> None:
+        """Open a study.
+
+        Args:
+            name: of the study.
+            studies_dir: folder of all studies.
+            storage: URL of the database; SQLite in `studies_dir` by default.
+
+        Raises:
+            UserError: there is no such database or study.
+        """
+        folder = Path(studies_dir)
+        self._paths = StudyPaths(folder, name)
+        self._record = StudyRecord.load(open_database(storage or database_url(folder), create=False), self._paths)
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, {len(self._record.trials)} trials)"
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self._paths.name
+
+    @property
+    def folder(self) -> Path:
+        """The study's files."""
+        return self._paths.folder
+
+    @property
+    def space(self) -> SearchSpace:
+        """What is searched."""
+        return self._record.space
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row for each trial; columns as `fmnist_tune.study.frames.trials_frame` describes them."""
+        return trials_frame(self._record, is_driven=is_driven(self._paths))
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """One row for each epoch of each trial; columns as `fmnist_tune.study.frames.curves_frame` describes them."""
+        return curves_frame(self._record)
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The best COMPLETE trial: number, value and config (a recipe as plain data); None before there is one."""
+        trial = self._record.best
+        if trial is None:
+            return None
+        recipe = self._record.space.recipe(values_of(trial.params, self._record.space))
+        return {"number": trial.number, "value": trial.value, "config": recipe}
+
+    @property
+    def summary(self) -> Summary:
+        """Counts, best trial, importances, edges."""
+        return summarize(self._record)
+
+    @property
+    def retrained(self) -> dict[str, Any] | None:
+        """What the latest retraining gave, as `model/metrics.json` has it; None before there is one."""
+        return self._record.retrained
+
+    def model(self) -> SavedModel:
+        """Return the retrained model; `scores(images)` classifies uint8 pictures (N, 28, 28).
+
+        Raises:
+            UserError: there is none yet.
+        """
+        from fmnist_tune.retrain.saved import SavedModel
+
+        return SavedModel.load(self._paths.model)

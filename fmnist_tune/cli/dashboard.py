@@ -1,0 +1,124 @@
+"""`dashboard`."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import socketserver
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from optuna.storages import RDBStorage
+from optuna_dashboard import wsgi
+
+from fmnist_tune.cli import EXIT_OK
+from fmnist_tune.cli.store import storage_url
+from fmnist_tune.errors import UserError
+from fmnist_tune.study.dashboard import artifact_store, publish
+from fmnist_tune.study.database import open_database
+from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.lock import is_driven
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.summary import count_states
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+HOST = "127.0.0.1"  # whoever reaches the dashboard can delete studies, so nobody else does
+OWN_NAMES = (HOST, "localhost")
+
+
+def dashboard(arguments: argparse.Namespace, started: float) -> int:
+    """Show the studies in a browser until Ctrl-C."""
+    storage = open_database(storage_url(arguments), create=False)
+    app = wsgi(storage, artifact_store=artifact_store(arguments.studies_dir))
+    with _listen(_Guard(app, arguments.studies_dir), arguments.port) as server:
+        url = f"http://{HOST}:{server.server_port}/dashboard"
+        rows = [
+            _publish(storage, arguments.studies_dir, name) | {"url": f"{url}/studies/{number}"}
+            for number, name in sorted((study._study_id, study.study_name) for study in storage.get_all_studies())
+        ]
+        if arguments.json:
+            print(json.dumps({"url": url, "storage": storage_url(arguments), "studies": rows}), flush=True)
+        print(f"dashboard: {url} (Ctrl-C ends it)", file=sys.stderr)
+        for row in rows:
+            print(f"  {row['study']}: {row['status']}, {row['url']}", file=sys.stderr)
+        sys.stderr.flush()
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return EXIT_OK
+    return EXIT_OK
+
+
+def _publish(storage: RDBStorage, studies_dir: Path, name: str) -> dict[str, Any]:
+    """Bring a study's note up to date, unless it is being searched; returns what there is to say about it."""
+    try:
+        paths = StudyPaths(studies_dir, name)
+        record = StudyRecord.load(storage, paths)
+        counts = count_states(record.trials)
+        status = f"{counts['total']} of {record.n_target} trials, {counts['pruned']} pruned"
+        if is_driven(paths):
+            return {"study": name, "status": f"{status}, being searched"}
+        report = paths.folder / "report"
+        publish(record, sorted(report.glob("*.png")), sorted(report.glob("*.csv")))
+    except UserError as error:  # another program's study, or a search that has just begun
+        return {"study": name, "status": f"without a note: {error}"}
+    return {"study": name, "status": status}
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a browser that did not wait for the answer
+            super().handle_error(request, client_address)
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing of requests; errors in the dashboard have a traceback."""
+
+
+def _listen(app: WSGIApplication, port: int) -> _Server:
+    try:
+        return make_server(HOST, port, app, _Server, _Handler)
+    except OSError as error:
+        reason = "already in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        raise UserError(f"--port {port}: {reason}; give another one, or --port 0 for any free one") from None
+
+
+class _Guard:
+    """The dashboard without what could do harm by accident or from another page.
+
+    Its own protection ends at the origin of a request, which a page can feign by a name that it resolves to 127.0.0.1.
+    And a search would not survive that its study went away or a trial was ended by somebody else.
+    """
+
+    def __init__(self, app: WSGIApplication, studies_dir: Path) -> None:
+        self._app = app
+        self._studies_dir = studies_dir
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        host = environ.get("HTTP_HOST", "")
+        if host.partition(":")[0] not in OWN_NAMES:
+            return _refuse(start_response, "403 Forbidden", f"{host!r} is not this machine; use {HOST} or localhost")
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD") and not environ["PATH_INFO"].endswith("/note"):
+            searched = self._searched()
+            if searched:
+                reason = f"{', '.join(searched)}: being searched; until that ends only notes can be changed"
+                return _refuse(start_response, "409 Conflict", reason)
+        return self._app(environ, start_response)
+
+    def _searched(self) -> list[str]:
+        names = [lock.parent.name for lock in self._studies_dir.glob("*/driver.lock")]
+        return [name for name in sorted(names) if is_driven(StudyPaths(self._studies_dir, name))]
+
+
+def _refuse(start_response: StartResponse, status: str, reason: str) -> list[bytes]:
+    start_response(status, [("Content-Type", "application/json")])
+    return [json.dumps({"reason": reason}).encode()]

@@ -1,0 +1,88 @@
+"""`predict`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from fmnist_tune.cli import EXIT_OK
+from fmnist_tune.data.fashion_mnist import CLASSES
+from fmnist_tune.errors import UserError, did_you_mean
+from fmnist_tune.retrain.pictures import Picture, read_picture
+from fmnist_tune.study.layout import StudyPaths
+
+
+def predict(arguments: argparse.Namespace, started: float) -> int:
+    """Classify pictures."""
+    folder = _model_folder(arguments.studies_dir, arguments.study)
+    pictures = _read_pictures(arguments.images, arguments.invert)
+
+    from fmnist_tune.evaluation import softmax
+    from fmnist_tune.retrain.saved import SavedModel
+
+    scores_NK = SavedModel.load(folder).scores(np.stack([picture.pixels_HW for picture in pictures]))
+    probabilities_NK = softmax(scores_NK)
+    labels_N = scores_NK.argmax(axis=1)
+    for path, picture in zip(arguments.images, pictures, strict=True):
+        for text in picture.warnings:
+            print(f"fmnist-tune: warning: {path}: {text}", file=sys.stderr)
+    if arguments.json:
+        predictions = [
+            {
+                "image": str(path),
+                "class": CLASSES[label],
+                "label": int(label),
+                "probabilities": dict(zip(CLASSES, map(float, probabilities_K), strict=True)),
+                "warnings": list(picture.warnings),
+            }
+            for path, picture, label, probabilities_K in zip(
+                arguments.images, pictures, labels_N, probabilities_NK, strict=True
+            )
+        ]
+        print(json.dumps({"study": arguments.study, "model": str(folder), "predictions": predictions}))
+        return EXIT_OK
+    for path, probabilities_K in zip(arguments.images, probabilities_NK, strict=True):
+        print(path)
+        for label in np.argsort(-probabilities_K, kind="stable")[: arguments.top]:
+            print(f"  {CLASSES[label]:<12} {probabilities_K[label]:>7.2%}")
+    return EXIT_OK
+
+
+def _model_folder(studies_dir: Path, study: str) -> Path:
+    """Return the folder of a study's model.
+
+    Raises:
+        UserError: there is no such study, or it has no model.
+    """
+    paths = StudyPaths(studies_dir, study)
+    if not paths.folder.is_dir():
+        known = [p.name for p in studies_dir.iterdir() if p.is_dir()] if studies_dir.is_dir() else []
+        raise UserError(f"{studies_dir}: no study {study!r} in it{did_you_mean(study, known)}")
+    folder = paths.model
+    if not folder.is_dir():
+        raise UserError(f"study {study!r} has no retrained model; `fmnist-tune retrain {study}` makes it")
+    return folder
+
+
+def _read_pictures(images: list[Path], invert: bool) -> list[Picture]:
+    """Read all pictures.
+
+    Raises:
+        UserError: at least one cannot be read; names every one that cannot.
+    """
+    pictures = []
+    errors = []
+    for path in images:
+        try:
+            pictures.append(read_picture(path, invert))
+        except UserError as error:
+            errors.append(str(error))
+    if len(errors) == 1:
+        raise UserError(errors[0])
+    if errors:
+        raise UserError(f"{len(errors)} pictures cannot be read" + "".join(f"\n  {text}" for text in errors))
+    return pictures

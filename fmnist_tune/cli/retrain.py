@@ -1,0 +1,81 @@
+"""`retrain` and `train`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from rich.console import Console
+
+from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
+from fmnist_tune.cli.store import load_record, stdout, studies_options
+from fmnist_tune.config import load_space
+from fmnist_tune.errors import UserError
+from fmnist_tune.retrain.render import confirmation_json, confirmation_view, metrics_view
+from fmnist_tune.retrain.run import open_recipe
+from fmnist_tune.retrain.run import retrain as run_retrain
+from fmnist_tune.search.run import Place
+from fmnist_tune.study.lock import is_driven
+from fmnist_tune.study.record import StudyRecord
+
+
+def retrain(arguments: argparse.Namespace, started: float) -> int:
+    """Retrain a study's winner."""
+    record = load_record(arguments)
+    if is_driven(record.paths):
+        raise UserError(f"study {record.paths.name!r} is still running; wait for its end, or stop it")
+    if record.is_recipe and (arguments.trial is not None or arguments.top is not None):
+        raise UserError(f"study {record.paths.name!r} is a recipe's; it has no trials for --trial or --top")
+    return _run(arguments, record, _place(arguments), started)
+
+
+def train(arguments: argparse.Namespace, started: float) -> int:
+    """Train a recipe."""
+    overrides = {} if arguments.study is None else {"study": arguments.study}
+    space = load_space(arguments.recipe, overrides)
+    if space.parameters:
+        searched = ", ".join(p.path for p in space.parameters[:3])
+        raise UserError(
+            f"{arguments.recipe}: not a recipe: it searches {searched}{' ...' if len(space.parameters) > 3 else ''}; "
+            f"`fmnist-tune search {arguments.recipe}` runs it"
+        )
+    place = _place(arguments)
+    return _run(arguments, open_recipe(space, place, name_given=arguments.study is not None), place, started)
+
+
+def _place(arguments: argparse.Namespace) -> Place:
+    return Place(arguments.studies_dir, arguments.storage, arguments.data_dir, arguments.address, arguments.workers)
+
+
+def _run(arguments: argparse.Namespace, record: StudyRecord, place: Place, started: float) -> int:
+    console = Console(stderr=True)
+    result = run_retrain(
+        record,
+        place,
+        command=arguments.command,
+        trial=getattr(arguments, "trial", None),
+        n_seeds=arguments.seeds,
+        top=getattr(arguments, "top", None),
+        console=console,
+        started=started,
+    )
+    if result is None:
+        console.print("interrupted; the same command goes on", style="yellow")
+        return EXIT_INTERRUPTED
+    if arguments.json:
+        out: dict[str, Any] = dict(result.metrics)
+        if result.confirmation is not None:
+            out["confirmation"] = confirmation_json(result.confirmation)
+        print(json.dumps(out))
+        return EXIT_OK
+    screen = stdout()
+    if result.confirmation is not None:
+        screen.print(confirmation_view(result.confirmation))
+    screen.print(metrics_view(result.metrics))
+    where = studies_options(arguments)
+    screen.print("next:", style="bold")
+    for command in ("report", "predict"):
+        image = " IMAGE.png" if command == "predict" else ""
+        screen.print(f"  fmnist-tune {command} {record.paths.name}{image}{where}", highlight=False)
+    return EXIT_OK

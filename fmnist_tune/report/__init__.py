@@ -1,0 +1,1 @@
+"""The report of a study: numbers first, figures from them, then a page."""

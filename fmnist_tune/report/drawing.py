@@ -1,0 +1,68 @@
+"""The look of the report's figures; matplotlib without pyplot, so that nothing global is touched."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+DPI = 130
+STEPS = (1, 2, 5, 10)
+BLUE, ORANGE, GREEN, RED, GREY, INK = "#2a6fb0", "#e08a1e", "#2f8f5b", "#c8362f", "#969ca6", "#2b2f36"
+STATE_COLOURS = {"complete": BLUE, "pruned": GREY, "failed": RED, "running": ORANGE, "waiting": ORANGE}
+STATE_MARKERS = {"complete": "o", "pruned": "o", "failed": "X", "running": "s", "waiting": "s"}
+# Dull first, so that what matters lies on top.
+STATES = ("pruned", "waiting", "running", "failed", "complete")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty white figure of this size in inches."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def styled(axes: Any, *, grid: str = "y") -> Any:
+    """Take the frame of axes back to two thin lines and a pale grid along `grid` (x, y, both or none)."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#c6cad1")
+    axes.tick_params(colors=INK, labelsize=9, length=3, color="#c6cad1")
+    axes.set_axisbelow(True)
+    if grid != "none":
+        axes.grid(axis=grid, color="#e8eaee", linewidth=0.8)
+    return axes
+
+
+def percent_axis(axis: Any, *, n_ticks: int = 6) -> None:
+    """Show fractions on an axis as percentages."""
+    axis.set_major_locator(MaxNLocator(n_ticks, steps=STEPS))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
+
+
+def whole_axis(axis: Any, *, n_ticks: int = 8) -> None:
+    """Show whole numbers alone on an axis."""
+    axis.set_major_locator(MaxNLocator(n_ticks, steps=STEPS, integer=True))
+
+
+def limit_accuracy(axes: Any, floor: float, values: Sequence[float]) -> None:
+    """Let the y axis run from `floor` to the highest value, with a little room."""
+    top = max(values, default=1.0)
+    margin = max(0.08 * (top - floor), 0.002)
+    axes.set_ylim(floor - margin, min(top + margin, 1.0 + 0.3 * margin))
+    percent_axis(axes.yaxis)
+
+
+def short(path: str) -> str:
+    """Return a parameter's path without its section."""
+    return path.removeprefix("training.").removeprefix("model.").removeprefix("data.")
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

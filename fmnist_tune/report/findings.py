@@ -1,0 +1,221 @@
+"""What a report says in words, asked or not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fmnist_tune.evaluation import Spread
+from fmnist_tune.report.model_info import ClassFigures, ConfusionInfo, ReliabilityInfo, RobustnessInfo
+from fmnist_tune.report.page import Finding
+from fmnist_tune.report.study_info import Climb
+from fmnist_tune.study.summary import Summary
+
+MANY_FAILED = 0.05
+SHOWN_REASONS = 3
+
+
+def percent(fraction: float, digits: int = 2) -> str:
+    """Return a fraction as a percentage."""
+    return f"{fraction:.{digits}%}"
+
+
+def points(difference: float) -> str:
+    """Return a difference of accuracies in percentage points, without its sign."""
+    return f"{abs(100 * difference):.2f} points"
+
+
+def interval(figure: Spread) -> str:
+    """Return the 95% interval in words; says so where one seed allows none."""
+    if figure.ci95 is None:
+        return "one seed, no interval"
+    low, high = figure.ci95
+    return f"95% interval {percent(low)} to {percent(min(high, 1.0))}"
+
+
+def promise(
+    test: Spread, *, val: float | None, trial: int | None, best: int | None, n_trials: int, study: str
+) -> list[Finding]:
+    """Set what the search promised beside what the test set gave.
+
+    Args:
+        test: accuracy over seeds.
+        val: accuracy of the retrained trial in the search; None for a recipe.
+        trial: that trial; None for a recipe.
+        best: the best trial; None if there is none.
+        n_trials: of the search.
+        study: its name.
+    """
+    seeds = f"{len(test.values)} seed{'s' if len(test.values) > 1 else ''}"
+    if val is None or trial is None:
+        how = interval(test) if len(test.values) == 1 else f"{interval(test)}, {seeds}"
+        return [Finding(f"The recipe reaches {percent(test.mean)} on the test set ({how}).")]
+    gap = val - test.mean
+    chosen = f"the best of {n_trials:,} trials was chosen by it"
+    text = (
+        f"Trial {trial} reached {percent(val)} on the validation pictures; retrained with {seeds}, it reaches "
+        f"{percent(test.mean)} on the test set ({interval(test)}). "
+    )
+    if gap >= 0:
+        text += f"Validation was {points(gap)} higher: it is optimistic by design, since {chosen}."
+    else:
+        text += (
+            f"Validation was {points(gap)} lower, although it is optimistic by design, since {chosen}: "
+            "the retrained model has learned from the validation pictures too."
+        )
+    found = [Finding(text)]
+    if best is not None and best != trial:
+        found.append(
+            Finding(
+                f"The retrained model is of trial {trial}, but the best trial is {best}; "
+                f"`fmnist-tune retrain {study}` retrains that one.",
+                is_warning=True,
+            )
+        )
+    return found
+
+
+def no_model(best: tuple[int, float] | None, study: str) -> list[Finding]:
+    """Say what there is while no model has been retrained; `best` is the best trial's number and accuracy."""
+    if best is None:
+        return [Finding("No trial has been trained to its end yet, so there is no best trial.", is_warning=True)]
+    return [
+        Finding(
+            f"Best trial {best[0]}: {percent(best[1])} on the validation pictures. That is optimistic: "
+            "it was chosen by this figure."
+        ),
+        Finding(
+            f"No model has been retrained yet and the test set was not opened for this report; "
+            f"`fmnist-tune retrain {study}` adds test accuracy, per-class figures and the rest.",
+        ),
+    ]
+
+
+def progress(summary: Summary, *, is_driven: bool) -> list[Finding]:
+    """Say whether the study is whole."""
+    counts = summary.counts
+    if is_driven:
+        text = f"The search is still under way ({counts['total']} of {summary.n_target} trials): figures may change."
+        return [Finding(text, is_warning=True)]
+    n_open = counts["running"] + counts["waiting"]
+    n_missing = max(0, summary.n_target - counts["total"])
+    if not n_open and not n_missing:
+        return []
+    interrupted = f", {n_open} interrupted" if n_open else ""
+    return [
+        Finding(
+            f"The study has {counts['total']} of {summary.n_target} trials{interrupted}; "
+            f"`fmnist-tune resume {summary.study}` goes on."
+        )
+    ]
+
+
+def edges(summary: Summary) -> list[Finding]:
+    """Say whether the best point lies at an end of a range."""
+    if summary.best is None:
+        return []
+    if not summary.edges:
+        return [Finding("The best trial lies at no end of a searched range.")]
+    return [Finding(f"Range edge: {line}.", is_warning=True) for line in summary.edges]
+
+
+def failures(summary: Summary) -> list[Finding]:
+    """Say what share of the trials failed, and why."""
+    n, total = summary.counts["failed"], summary.counts["total"]
+    if not n:
+        return [Finding("No trial failed.")]
+    reasons = [f"`{reason.replace('`', chr(39))}` ({k} times)" for reason, k in summary.failures.items()]
+    more = len(reasons) - SHOWN_REASONS
+    shown = ", ".join(reasons[:SHOWN_REASONS]).replace("(1 times)", "(once)")
+    others = f", and {more} other reason{'s' if more > 1 else ''} (trials.csv)" if more > 0 else ""
+    return [
+        Finding(
+            f"{n:,} of {total:,} trials failed ({percent(n / total, 1)}): {shown}{others}.",
+            is_warning=n / total > MANY_FAILED,
+        )
+    ]
+
+
+def climbing(climb: Climb | None, schedule: str) -> list[Finding]:
+    """Say whether the best curves still climb; `schedule` is the best trial's."""
+    if climb is None:
+        return [Finding("No trial that was trained to its end has three epochs, too few to say whether curves climb.")]
+    n = len(climb.trials)
+    who = f"The best {n} trials" if n > 1 else f"Trial {climb.trials[0]}"
+    if not climb.is_climbing:
+        return [
+            Finding(
+                f"{who} no longer climb{'s' if n == 1 else ''}: {100 * climb.gain:+.2f} points over the last third "
+                f"of {climb.epochs} epochs."
+            )
+        ]
+    anneals = schedule in ("one_cycle", "cosine")
+    caution = (
+        f" (`{schedule}` lowers the learning rate to nothing at the end, where every curve climbs; try it)"
+        if anneals
+        else ""
+    )
+    return [
+        Finding(
+            f"{who} still climbed {points(climb.gain)} over the last third of {climb.epochs} epochs: "
+            f"a larger `training.epochs` may help{caution}.",
+            is_warning=not anneals,
+        )
+    ]
+
+
+def classes(figures: Sequence[ClassFigures], confusion: ConfusionInfo) -> list[Finding]:
+    """Name the weakest class and the most frequent mistake."""
+    weakest = min(figures, key=lambda c: c.recall.mean)
+    true, predicted, share = confusion.most_confused()
+    text = f"Weakest class: {weakest.name}, of which {percent(weakest.recall.mean, 1)} are recognised."
+    if share:
+        text += f" Most frequent mistake: {percent(share, 1)} of class {true} are taken for {predicted}."
+    return [Finding(text)]
+
+
+def calibrated(info: ReliabilityInfo) -> list[Finding]:
+    """Say whether the model is as sure as it is right."""
+    pooled = info.pooled
+    filled = pooled.count > 0
+    gap = float(((pooled.confidence - pooled.accuracy)[filled] * pooled.count[filled]).sum() / pooled.count.sum())
+    way = "more" if gap > 0 else "less"
+    return [
+        Finding(
+            f"Confidence is off by {points(info.ece.mean)} on average (expected calibration error); "
+            f"overall the model is {points(gap)} {way} sure than right."
+        )
+    ]
+
+
+def robust(info: RobustnessInfo | None) -> list[Finding]:
+    """Name the corruption that hurts most and the one that hurts least."""
+    if info is None:
+        return []
+    last = {name: values[-1] for name, values in info.accuracies.items()}
+    worst, mildest = min(last, key=last.__getitem__), max(last, key=last.__getitem__)
+    return [
+        Finding(
+            f"Robustness: from {percent(info.clean, 1)} on unchanged test pictures, accuracy falls to "
+            f"{percent(last[worst], 1)} under the strongest {worst} and to {percent(last[mildest], 1)} under the "
+            f"strongest {mildest}."
+        )
+    ]
+
+
+def test_uses(uses: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """Say how often the test set was opened, and by which commands."""
+    if not uses:
+        return [Finding("The test set has never been opened for this study.")]
+    commands = Counter(use["command"] for use in uses)
+    listed = ", ".join(f"{command} {n}" for command, n in commands.items())
+    times = "once" if len(uses) == 1 else f"{len(uses)} times"
+    text = f"The test set has been opened {times} for this study ({listed})."
+    trials = sorted({use["trial"] for use in uses if use["trial"] is not None})
+    if len(trials) > 1:
+        text += (
+            f" It has judged {len(trials)} trials ({', '.join(map(str, trials))}): "
+            "choosing between them by it makes its figure optimistic too."
+        )
+    return [Finding(text, is_warning=len(trials) > 1)]

@@ -1,0 +1,181 @@
+"""What the report's plots of a retrained model show, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_tune.data.fashion_mnist import CLASSES
+from fmnist_tune.evaluation import (
+    Calibration,
+    Counts,
+    Floats,
+    Spread,
+    accuracy,
+    calibration,
+    confusion_matrix,
+    per_class,
+    softmax,
+    spread,
+)
+
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ConfusionInfo:
+    """Confusion matrix, the mean over seeds.
+
+    Attributes:
+        counts_KK: row = true class, column = predicted; sums to the number of pictures.
+        shares_KK: of the true class; a row sums to 1, or to 0 for a class without pictures.
+    """
+
+    counts_KK: Floats
+    shares_KK: Floats
+
+    def most_confused(self) -> tuple[str, str, float]:
+        """Return the true and the predicted class of the most frequent mistake, and its share of the true class."""
+        mistakes_KK = self.shares_KK * (1 - np.eye(len(self.shares_KK)))
+        true, predicted = np.unravel_index(int(mistakes_KK.argmax()), mistakes_KK.shape)
+        return CLASSES[true], CLASSES[predicted], float(mistakes_KK[true, predicted])
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """One class's figures over seeds; support in pictures."""
+
+    name: str
+    precision: Spread
+    recall: Spread
+    f1: Spread
+    support: int
+
+
+@dataclass(frozen=True)
+class ReliabilityInfo:
+    """Confidence against accuracy: `pooled` over the predictions of all seeds, `ece` of each seed."""
+
+    pooled: Calibration
+    ece: Spread
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A test picture and what a model says: `image_HW` uint8, confidence in [0, 1]."""
+
+    index: int
+    true: str
+    predicted: str
+    confidence: float
+    image_HW: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ClassesInfo:
+    """Pictures of each class in the training files, and how many of them the configuration keeps (`data.keep`)."""
+
+    counts: tuple[int, ...]
+    kept: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RobustnessInfo:
+    """Accuracy of the model on changed test pictures.
+
+    Attributes:
+        clean: accuracy on the unchanged ones (strength 0).
+        accuracies: by corruption, at strengths 1 to 5.
+        parameters: what each strength means, likewise.
+    """
+
+    clean: float
+    accuracies: Mapping[str, tuple[float, ...]]
+    parameters: Mapping[str, tuple[str, ...]]
+
+
+def accuracy_over_seeds(scores: Sequence[Scores], labels_N: Counts) -> Spread:
+    """Return the accuracy over seeds."""
+    return spread([accuracy(scores_NK, labels_N) for scores_NK in scores])
+
+
+def confusion(scores: Sequence[Scores], labels_N: Counts) -> ConfusionInfo:
+    """Return the mean confusion matrix over seeds."""
+    counts_KK = np.mean([confusion_matrix(scores_NK, labels_N) for scores_NK in scores], axis=0)
+    support_K1 = counts_KK.sum(axis=1, keepdims=True)
+    return ConfusionInfo(counts_KK, counts_KK / np.maximum(support_K1, 1))
+
+
+def class_figures(scores: Sequence[Scores], labels_N: Counts) -> tuple[ClassFigures, ...]:
+    """Return precision, recall and F1 of every class over seeds."""
+    by_seed = [per_class(confusion_matrix(scores_NK, labels_N)) for scores_NK in scores]
+    return tuple(
+        ClassFigures(
+            name,
+            spread([seed[k].precision for seed in by_seed]),
+            spread([seed[k].recall for seed in by_seed]),
+            spread([seed[k].f1 for seed in by_seed]),
+            by_seed[0][k].support,
+        )
+        for k, name in enumerate(CLASSES)
+    )
+
+
+def reliability(scores: Sequence[Scores], labels_N: Counts) -> ReliabilityInfo:
+    """Return how well confidence and accuracy agree."""
+    pooled = calibration(np.concatenate(scores), np.tile(labels_N, len(scores)))
+    return ReliabilityInfo(pooled, spread([calibration(scores_NK, labels_N).ece for scores_NK in scores]))
+
+
+def confidently_wrong(
+    scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts, n: int
+) -> tuple[Picture, ...]:
+    """Return the n wrongly classified pictures of highest confidence, the surest first, ties in the file's order."""
+    wrong = np.flatnonzero(scores_NK.argmax(axis=1) != labels_N)
+    order = wrong[np.argsort(-softmax(scores_NK[wrong]).max(axis=1), kind="stable")] if len(wrong) else wrong
+    return _pictures(order[:n], scores_NK, images_NHW, labels_N)
+
+
+def samples(
+    scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts, n_per_class: int
+) -> tuple[Picture, ...]:
+    """Return the first n pictures of each class in the file's order: a fixed rule, nothing is picked."""
+    chosen = [np.flatnonzero(labels_N == k)[:n_per_class] for k in range(len(CLASSES))]
+    return _pictures(np.concatenate(chosen), scores_NK, images_NHW, labels_N)
+
+
+def class_counts(labels_N: Counts, keep: Mapping[int, float]) -> ClassesInfo:
+    """Count the training files' pictures by class; `keep` is the configuration's `data.keep`."""
+    counts = tuple(int(n) for n in np.bincount(labels_N, minlength=len(CLASSES)))
+    kept = tuple(max(1, round(n * keep[k])) if k in keep else n for k, n in enumerate(counts))
+    return ClassesInfo(counts, kept)
+
+
+def robustness(rows: Sequence[Mapping[str, str]], clean: float) -> RobustnessInfo:
+    """Return the figures over all classes from the rows of robustness.csv.
+
+    Raises:
+        KeyError, ValueError: a column is missing, or a number is none.
+    """
+    overall = sorted((r for r in rows if r["class"] == "all"), key=lambda r: int(r["strength"]))
+    accuracies: dict[str, tuple[float, ...]] = {r["corruption"]: () for r in rows}
+    parameters: dict[str, tuple[str, ...]] = {r["corruption"]: () for r in rows}
+    for row in overall:
+        accuracies[row["corruption"]] += (float(row["accuracy"]),)
+        parameters[row["corruption"]] += (row["parameter"],)
+    return RobustnessInfo(clean, accuracies, parameters)
+
+
+def _pictures(
+    indices: Counts, scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts
+) -> tuple[Picture, ...]:
+    if not len(indices):
+        return ()
+    probabilities = softmax(scores_NK[indices])
+    return tuple(
+        Picture(int(i), CLASSES[labels_N[i]], CLASSES[p.argmax()], float(p.max()), images_NHW[i])
+        for i, p in zip(indices, probabilities, strict=True)
+    )

@@ -1,0 +1,122 @@
+"""The report's half about the retrained model."""
+
+from __future__ import annotations
+
+from fmnist_tune.report import findings, model_figures, model_info, tables
+from fmnist_tune.report.findings import interval, percent
+from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
+from fmnist_tune.report.retrained import Retrained
+from fmnist_tune.study.summary import Summary
+
+N_WRONG, WRONG_COLUMNS = 24, 6
+SAMPLES_PER_CLASS, SAMPLE_COLUMNS = 2, 5
+
+
+def model_content(retrained: Retrained, summary: Summary) -> Content:
+    """Return what the report says of a retrained model; `summary` is of its study."""
+    metrics, scores, labels_N = retrained.metrics, retrained.scores, retrained.test.labels_N
+    test = model_info.accuracy_over_seeds(scores, labels_N)
+    confusion = model_info.confusion(scores, labels_N)
+    figures = model_info.class_figures(scores, labels_N)
+    reliability = model_info.reliability(scores, labels_N)
+    best = None if summary.best is None else summary.best.number
+    n_trials = summary.counts["total"]
+    found = (
+        *findings.promise(
+            test, val=metrics["val_accuracy"], trial=metrics["trial"], best=best, n_trials=n_trials, study=summary.study
+        ),
+        *findings.classes(figures, confusion),
+        *findings.calibrated(reliability),
+        *findings.robust(retrained.robustness),
+    )
+    n_seeds = len(scores)
+    facts = (
+        Fact("Test accuracy", percent(test.mean), f"{interval(test)}{f', {n_seeds} seeds' if n_seeds > 1 else ''}"),
+        Fact(
+            "Calibration error",
+            percent(reliability.ece.mean),
+            f"expected (ECE){', mean over seeds' if n_seeds > 1 else ''}",
+        ),
+        Fact("Model", f"{metrics['params']:,}", f"parameters, {metrics['epochs']} epochs"),
+    )
+    csv = {"per_class.csv": tables.per_class_csv(figures), "confusion_matrix.csv": tables.confusion_csv(confusion)}
+    title = "The retrained model" if metrics["trial"] is not None else "The trained model"
+    part = Part(title, _sections(retrained, figures, confusion, reliability))
+    return Content(facts, found, part, csv)
+
+
+def _sections(
+    retrained: Retrained,
+    figures: tuple[model_info.ClassFigures, ...],
+    confusion: model_info.ConfusionInfo,
+    reliability: model_info.ReliabilityInfo,
+) -> tuple[Section, ...]:
+    scores, test = retrained.scores, retrained.test
+    n_seeds = len(scores)
+    over = f"mean over {n_seeds} seeds" if n_seeds > 1 else "of one seed"
+    first = retrained.metrics["seeds"][0]
+    wrong = model_info.confidently_wrong(scores[0], test.images_NHW, test.labels_N, N_WRONG)
+    samples = model_info.samples(scores[0], test.images_NHW, test.labels_N, SAMPLES_PER_CLASS)
+    classes = model_info.class_counts(retrained.train.labels_N, retrained.keep)
+    sections = [
+        Section(
+            "Confusion matrix",
+            (f"Test pictures by true and predicted class, {over}: counts, and the share of the true class.",),
+            Plot.of("confusion_matrix.png", "confusion matrix", model_figures.confusion_figure(confusion)),
+        ),
+        Section(
+            "Per class",
+            (
+                "Recall and F1 on the test set"
+                + (", with 95% intervals over seeds (Student's t)." if n_seeds > 1 else ", of one seed."),
+            ),
+            Plot.of("per_class.png", "recall and F1 by class", model_figures.per_class_figure(figures)),
+            _class_table(figures),
+        ),
+        Section(
+            "Reliability",
+            (
+                f"Accuracy against confidence in {len(reliability.pooled.count)} bins, predictions of all seeds "
+                "together. The expected calibration error is the gap, weighted by the predictions in each bin.",
+            ),
+            Plot.of("reliability.png", "reliability diagram", model_figures.reliability_figure(reliability)),
+        ),
+    ]
+    if retrained.robustness is not None:
+        sections.append(_robustness_section(retrained.robustness))
+    if wrong:
+        text = f"The test pictures that the model (seed {first}) classifies wrongly and is surest of."
+        figure = model_figures.pictures_figure(wrong, WRONG_COLUMNS)
+        sections.append(Section("Most confidently wrong", (text,), Plot.of("wrong.png", "wrong predictions", figure)))
+    text = f"The first {SAMPLES_PER_CLASS} test pictures of each class, none picked by hand; the model of seed {first}."
+    figure = model_figures.pictures_figure(samples, SAMPLE_COLUMNS)
+    sections.append(Section("Sample predictions", (text,), Plot.of("samples.png", "sample predictions", figure)))
+    figure = model_figures.classes_figure(classes)
+    plot = Plot.of("classes.png", "training pictures by class", figure)
+    sections.append(Section("Class distribution", ("Pictures of each class in the training files.",), plot))
+    return tuple(sections)
+
+
+def _class_table(figures: tuple[model_info.ClassFigures, ...]) -> Table:
+    rows = []
+    for c in figures:
+        cells = []
+        for spread in (c.precision, c.recall, c.f1):
+            half = "" if spread.ci95 is None else f" ± {100 * (spread.ci95[1] - spread.mean):.1f}"
+            cells.append(f"{100 * spread.mean:.1f}{half}")
+        rows.append((c.name, *cells, f"{c.support:,}"))
+    return Table(("class", "precision, %", "recall, %", "F1, %", "support"), tuple(rows))
+
+
+def _robustness_section(info: model_info.RobustnessInfo) -> Section:
+    header = ("corruption", *(f"strength {i}" for i in range(1, 1 + max(map(len, info.accuracies.values())))))
+    rows = tuple((name, *(percent(v, 1) for v in values)) for name, values in info.accuracies.items())
+    return Section(
+        "Robustness",
+        (
+            f"Accuracy of the model on changed test pictures, {percent(info.clean, 1)} on unchanged ones. "
+            "By class: `model/robustness.csv`.",
+        ),
+        Plot.of("robustness.png", "accuracy over strength of corruption", model_figures.robustness_figure(info)),
+        Table(header, rows),
+    )

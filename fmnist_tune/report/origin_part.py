@@ -1,0 +1,67 @@
+"""The report's part about where its figures come from."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from fmnist_tune.config import dump_yaml
+from fmnist_tune.report.page import Part, Section, Table
+from fmnist_tune.report.retrained import Retrained
+from fmnist_tune.study.record import StudyRecord
+
+
+def origin_part(record: StudyRecord, retrained: Retrained | None, uses: Sequence[Mapping[str, Any]]) -> Part:
+    """Say how to make all this again, from which data, and who saw the test set."""
+    name = record.paths.name
+    commands = [f"fmnist-tune search {name}.yaml"] if not record.is_recipe else []
+    if retrained is not None:
+        n_seeds = len(retrained.metrics["seeds"])
+        trial = retrained.metrics["trial"]
+        commands.append(
+            f"fmnist-tune train {name}.yaml --seeds {n_seeds}"
+            if record.is_recipe
+            else f"fmnist-tune retrain {name} --trial {trial} --seeds {n_seeds}"
+        )
+    commands.append(f"fmnist-tune report {name}")
+    versions = ", ".join(f"{package} {version(package)}" for package in ("fmnist-tune", "torch", "optuna", "ray"))
+    text = [f"With {versions} on Python {platform.python_version()} (as installed when this was written)."]
+    if not record.is_recipe:
+        text.append(
+            "With one worker the same seed gives the same trials; with several, and with a timeout, which trial sees "
+            "which results depends on their speed."
+        )
+    sections = [
+        Section("Reproduce", tuple(text), None, None, "\n".join(commands)),
+        Section(f"{name}.yaml", ("As it is stored in the study.",), None, None, dump_yaml(record.space.tree)),
+        Section("Data", ("MD5 of the uncompressed files.",), None, _data_table(record, retrained)),
+    ]
+    if uses:
+        rows = tuple(
+            (
+                str(use["at"]),
+                str(use["command"]),
+                "recipe" if use["trial"] is None else str(use["trial"]),
+                ", ".join(map(str, use["seeds"])),
+            )
+            for use in uses
+        )
+        sections.append(Section("Uses of the test set", (), None, Table(("at", "command", "trial", "seeds"), rows)))
+    return Part("Where this comes from", tuple(sections))
+
+
+def _data_table(record: StudyRecord, retrained: Retrained | None) -> Table:
+    data = record.optuna.user_attrs.get("data") or {}
+    rows = [
+        (label, str(data[key]))
+        for label, key in (("training pictures", "train_images_md5"), ("training labels", "train_labels_md5"))
+        if key in data
+    ]
+    if retrained is not None:
+        if not rows:
+            rows = list(zip(("training pictures", "training labels"), retrained.train.md5, strict=True))
+        rows += zip(("test pictures", "test labels"), retrained.test.md5, strict=True)
+    rows += [(f"split, {key}", str(value)) for key, value in (data.get("split") or {}).items()]
+    return Table(("", ""), tuple(rows))

@@ -1,0 +1,147 @@
+"""A report as a page: sections of text, plots and tables, written as HTML that needs nothing else and as Markdown."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+from jinja2 import Environment
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from fmnist_tune.report.drawing import png
+
+TEMPLATE = "report.html.jinja"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A figure at the top of the page."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the report says unasked; a warning asks for attention. `code` is marked by backticks."""
+
+    text: str
+    is_warning: bool = False
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure: `file` is the PNG's name, `alt` says what it shows."""
+
+    file: str
+    alt: str
+    png: bytes
+
+    @classmethod
+    def of(cls, file: str, alt: str, figure: Figure) -> Plot:
+        """Draw a figure into a PNG."""
+        return cls(file, alt, png(figure))
+
+    @property
+    def data_uri(self) -> str:
+        """The picture as a text that a page can hold."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; the first column names the row."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with a heading, in this order: text, plot, table, code."""
+
+    title: str
+    text: tuple[str, ...] = ()
+    plot: Plot | None = None
+    table: Table | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sections that belong together."""
+
+    title: str
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What one half of the report gives to the whole; `csv` by file name."""
+
+    facts: tuple[Fact, ...]
+    findings: tuple[Finding, ...]
+    part: Part
+    csv: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole report."""
+
+    title: str
+    subtitle: str
+    facts: tuple[Fact, ...]
+    findings: tuple[Finding, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def plots(self) -> list[Plot]:
+        """Every figure of the page."""
+        return [s.plot for part in self.parts for s in part.sections if s.plot is not None]
+
+
+def to_html(page: Page) -> str:
+    """Return a page as one HTML file with its pictures inside."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment.filters["inline"] = _inline
+    environment.filters["anchor"] = _anchor
+    text = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(text).render(page=page)
+
+
+def to_markdown(page: Page) -> str:
+    """Return a page as Markdown that names its pictures as files beside it."""
+    blocks = [f"# {page.title}", page.subtitle]
+    blocks.append(_markdown_table(Table(("", ""), tuple((f.label, f"{f.value} {f.note}".strip()) for f in page.facts))))
+    blocks.append("\n".join(f"- {'**Note:** ' if f.is_warning else ''}{f.text}" for f in page.findings))
+    for part in page.parts:
+        blocks.append(f"## {part.title}")
+        for section in part.sections:
+            blocks.append(f"### {section.title}")
+            blocks += section.text
+            if section.plot is not None:
+                blocks.append(f"![{section.plot.alt}]({section.plot.file})")
+            if section.table is not None:
+                blocks.append(_markdown_table(section.table))
+            if section.code is not None:
+                blocks.append(f"```\n{section.code.rstrip()}\n```")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _markdown_table(table: Table) -> str:
+    lines = [table.header, ("---",) + ("---:",) * (len(table.header) - 1), *table.rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _inline(text: str) -> Markup:
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"\W+", "-", title.lower()).strip("-")

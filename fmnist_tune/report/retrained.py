@@ -1,0 +1,89 @@
+"""The retrained model of a study, with its predictions on the test set."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fmnist_tune.data.fashion_mnist import CLASSES, Images, load_part
+from fmnist_tune.data.fetch import locate_data
+from fmnist_tune.errors import UserError
+from fmnist_tune.report.model_info import RobustnessInfo, Scores, accuracy_over_seeds, robustness
+from fmnist_tune.study.layout import read_json
+from fmnist_tune.study.record import StudyRecord
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What a retraining left.
+
+    Attributes:
+        metrics: metrics.json.
+        scores: (N, 10) on the test set, of each seed; the first is the model's.
+        train, test: the data files.
+        robustness: None if the audit was not made.
+    """
+
+    metrics: dict[str, Any]
+    scores: tuple[Scores, ...]
+    train: Images
+    test: Images
+    robustness: RobustnessInfo | None
+
+    @property
+    def keep(self) -> dict[int, float]:
+        """The configuration's `data.keep`."""
+        keep = (self.metrics["config"].get("data") or {}).get("keep") or {}
+        return {int(label): float(share) for label, share in keep.items()}
+
+
+def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[str], None]) -> Retrained | None:
+    """Read the retrained model's results and open the test set, which is recorded; None if there is no model.
+
+    Raises:
+        UserError: a file is missing or does not fit, or the data are not those of the study.
+    """
+    metrics = read_json(record.paths.model / "metrics.json")
+    if not isinstance(metrics, dict):
+        return None
+    paths = [record.paths.folder / name for name in metrics["scores"]]
+    scores = tuple(_read_scores(path, record.paths.name) for path in paths)
+    folder = locate_data(data_dir, log)
+    train = load_part(folder, "train")
+    data = record.optuna.user_attrs.get("data") or {}
+    if data and train.md5 != (data["train_images_md5"], data["train_labels_md5"]):
+        raise UserError(f"{folder}: not the data that study {record.paths.name!r} was trained on")
+    record.record_test_use("report", metrics["trial"], metrics["seeds"])
+    test = load_part(folder, "test")
+    for path, scores_NK in zip(paths, scores, strict=True):
+        if scores_NK.shape != (len(test.labels_N), len(CLASSES)):
+            raise UserError(
+                f"{path}: scores of shape {scores_NK.shape}, but {folder} has {len(test.labels_N)} test pictures"
+            )
+    clean = accuracy_over_seeds(scores, test.labels_N).values[0]
+    return Retrained(metrics, scores, train, test, _read_robustness(record.paths.model / "robustness.csv", clean))
+
+
+def _read_scores(path: Path, study: str) -> Scores:
+    try:
+        scores: Scores = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read: {reason}; `fmnist-tune retrain {study}` makes it again") from None
+    return scores
+
+
+def _read_robustness(path: Path, clean: float) -> RobustnessInfo | None:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            info = robustness(list(csv.DictReader(file)), clean)
+    except FileNotFoundError:
+        return None
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path}: not a robustness table ({error})") from None
+    return info if info.accuracies and all(info.accuracies.values()) else None

@@ -1,0 +1,248 @@
+"""The report's figures of a search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from fmnist_tune.config.domain import ChoiceDomain, IntDomain
+from fmnist_tune.report.drawing import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    RED,
+    STATE_COLOURS,
+    STATE_MARKERS,
+    STATES,
+    limit_accuracy,
+    new_figure,
+    short,
+    styled,
+    whole_axis,
+)
+from fmnist_tune.report.study_info import CurvesInfo, HistoryInfo, ParallelInfo, Point, Slice, SlicesInfo
+from fmnist_tune.study.summary import Importances
+
+VALUE = "validation accuracy"
+UNUSED_AT = -0.13
+# Short curves on top: the long ones would hide them.
+CURVE_ORDER = ("complete", "pruned", "waiting", "running", "failed")
+FEW_STEPS = 12
+GOLDEN = 0.6180339887498949  # spreads points of one choice evenly, the same way every time
+
+
+def history_figure(info: HistoryInfo) -> Figure:
+    """Draw accuracy over trial number, with the best so far."""
+    figure = new_figure(7.2, 3.7)
+    axes = styled(figure.add_subplot())
+    _scatter(axes, info.points, info.floor)
+    if info.failed:  # below everything: they have no accuracy
+        at_bottom = axes.get_xaxis_transform()
+        axes.plot(info.failed, [0.03] * len(info.failed), "X", color=RED, ms=5, mew=0, transform=at_bottom, zorder=4)
+    handles = _state_handles([*info.points, *(Point(n, 0.0, "failed", n) for n in info.failed)])
+    if info.best_so_far:
+        numbers, best = zip(*info.best_so_far, strict=True)
+        last = max(*(p.number for p in info.points), *info.failed, numbers[-1])
+        axes.step([*numbers, last], [*best, best[-1]], where="post", color=ORANGE, lw=1.8, zorder=3)
+        handles.append(Line2D([], [], color=ORANGE, lw=1.8, label="best so far"))
+    if any(p.value < info.floor for p in info.points):
+        handles.append(_handle("v", GREY, 5, "below the axis"))
+    limit_accuracy(axes, info.floor, [p.value for p in info.points])
+    whole_axis(axes.xaxis)
+    axes.set(xlabel="trial", ylabel=VALUE)
+    _legend(figure, handles)
+    return figure
+
+
+def importances_figure(info: Importances) -> Figure:
+    """Draw each parameter's share, the largest on top."""
+    figure = new_figure(7.2, 0.9 + 0.34 * len(info.shares))
+    axes = styled(figure.add_subplot(), grid="x")
+    names = [short(path) for path in info.shares]
+    bars = axes.barh(names, list(info.shares.values()), color=BLUE, height=0.62)
+    axes.bar_label(bars, [f"{share:.0%}" for share in info.shares.values()], padding=4, fontsize=9, color=INK)
+    axes.invert_yaxis()
+    axes.set_xlim(0, min(1.0, max(info.shares.values())) * 1.12)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
+    axes.set_xlabel(f"share of the variation in accuracy after epoch {info.epoch} ({info.n_trials} trials)", fontsize=9)
+    return figure
+
+
+def slices_figure(info: SlicesInfo) -> Figure:
+    """Draw one small plot for each parameter."""
+    n_columns = min(3, len(info.slices))
+    n_rows = math.ceil(len(info.slices) / n_columns)
+    figure = new_figure(max(4.2, 2.9 * n_columns), 2.5 * n_rows + 0.3)
+    grid = list(figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).flat)
+    for axes, piece in zip(grid, info.slices, strict=False):
+        _slice(styled(axes), piece, info.floor)
+    for axes in grid[len(info.slices) :]:
+        axes.set_visible(False)
+    limit_accuracy(grid[0], info.floor, [p.value for s in info.slices for p in s.points])
+    figure.supylabel(VALUE, fontsize=9, color=INK)
+    handles = _state_handles([p for s in info.slices for p in s.points])
+    _legend(figure, [*handles, _handle("*", ORANGE, 10, "best trial")])
+    return figure
+
+
+def curves_figure(info: CurvesInfo) -> Figure:
+    """Draw every trial's accuracy over epochs."""
+    figure = new_figure(7.2, 3.9)
+    axes = styled(figure.add_subplot())
+    n = len(info.curves)
+    alpha = 0.8 if n <= 40 else 0.45 if n <= 200 else 0.25
+    for order, state in enumerate(CURVE_ORDER):
+        lines = [list(zip(c.epochs, c.values, strict=True)) for c in info.curves if c.state == state]
+        if not lines:
+            continue
+        axes.add_collection(
+            LineCollection(lines, colors=STATE_COLOURS[state], linewidths=1.0, alpha=alpha, zorder=2 + order)
+        )
+        # The last epoch as a dot: a trial of one epoch would not be seen otherwise.
+        ends = [line[-1] for line in lines]
+        axes.scatter(
+            *zip(*ends, strict=True), s=9, color=STATE_COLOURS[state], alpha=min(1.0, 2 * alpha), zorder=3 + order
+        )
+    best = next((c for c in info.curves if c.number == info.best), None)
+    if best is not None:
+        axes.plot(best.epochs, best.values, color=ORANGE, lw=2.4, marker="o", ms=4, zorder=20)
+    last = max(c.epochs[-1] for c in info.curves)
+    axes.set_xlim(0.8, max(last, 2) + 0.2)
+    limit_accuracy(axes, info.floor, [v for c in info.curves for v in c.values])
+    whole_axis(axes.xaxis, n_ticks=10)
+    axes.set(xlabel="epoch", ylabel=VALUE)
+    present = [s for s in STATES[::-1] if any(c.state == s for c in info.curves)]
+    handles = [Line2D([], [], color=STATE_COLOURS[s], label=s) for s in present]
+    if best is not None:
+        handles.insert(0, Line2D([], [], color=ORANGE, lw=2.4, marker="o", ms=4, label=f"best (trial {best.number})"))
+    axes.legend(handles=handles, loc="lower right", fontsize=9, framealpha=0.9, edgecolor="none")
+    return figure
+
+
+def parallel_figure(info: ParallelInfo) -> Figure:
+    """Draw every trial as a line across its parameters, coloured by accuracy."""
+    n = len(info.axes)
+    figure = new_figure(max(7.2, 1.15 * n + 1.2), 4.2)
+    axes = figure.add_subplot()
+    top = info.lines[-1].value
+    norm = Normalize(info.floor, top if top > info.floor else info.floor + 0.01)
+    colours = colormaps["viridis_r"]
+    lines = [
+        [(x, UNUSED_AT if at is None else at) for x, at in enumerate(line.positions)] for line in info.lines
+    ]  # fmt: skip
+    alpha = 0.8 if len(lines) <= 60 else 0.4
+    axes.add_collection(
+        LineCollection(lines, colors=[colours(norm(line.value)) for line in info.lines], linewidths=1.1, alpha=alpha)
+    )
+    axes.plot(range(n), [y for _, y in lines[-1]], color=ORANGE, lw=2.4, marker="o", ms=4, zorder=5)
+    for x, axis in enumerate(info.axes):
+        axes.axvline(x, color="#8b919b", lw=0.9, zorder=1)
+        ticks = [*axis.ticks, *([(UNUSED_AT, "unused")] if axis.can_be_unused else [])]
+        for at, label in ticks:
+            axes.text(
+                x + 0.04, at, label, fontsize=8, color=INK, va="center", zorder=6,
+                bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75},
+            )  # fmt: skip
+    axes.set_xticks(range(n), [short(a.path).replace(".", ".\n") for a in info.axes], fontsize=8.5, color=INK)
+    axes.set_yticks([])
+    axes.tick_params(length=0)
+    axes.set_xlim(-0.15, n - 1 + 0.5)
+    axes.set_ylim(UNUSED_AT - 0.05 if any(a.can_be_unused for a in info.axes) else -0.05, 1.05)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, pad=0.01, aspect=30, extend="min")
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
+    bar.ax.tick_params(labelsize=8.5, length=2)
+    bar.outline.set_visible(False)
+    bar.set_label(VALUE, fontsize=9)
+    return figure
+
+
+def _scatter(axes: Any, points: Sequence[Point], floor: float) -> None:
+    """Draw points by state; those below the axis as triangles on its edge."""
+    size = 22 if len(points) <= 200 else 10
+    for order, state in enumerate(STATES):
+        here = [p for p in points if p.state == state]
+        for marker, part in (
+            (STATE_MARKERS[state], [p for p in here if p.value >= floor]),
+            ("v", [p for p in here if p.value < floor]),
+        ):
+            if part:
+                y = [max(p.value, floor) for p in part]
+                style = {"s": size, "marker": marker, "color": STATE_COLOURS[state], "linewidths": 0, "alpha": 0.85}
+                axes.scatter([p.x for p in part], y, zorder=2 + 0.1 * order, **style)
+
+
+def _state_handles(points: Sequence[Point]) -> list[Line2D]:
+    present = {p.state for p in points}
+    return [_handle(STATE_MARKERS[s], STATE_COLOURS[s], 5.5, s) for s in reversed(STATES) if s in present]
+
+
+def _handle(marker: str, colour: str, size: float, label: str) -> Line2D:
+    return Line2D([], [], ls="", marker=marker, color=colour, ms=size, mew=0, label=label)
+
+
+def _slice(axes: Any, piece: Slice, floor: float) -> None:
+    points: Sequence[Point] = piece.points
+    domain = piece.domain
+    if isinstance(domain, ChoiceDomain):
+        points = _spread_out(points, 0.5)
+        labels = [str(v) for v in domain.values]
+        crowded = sum(map(len, labels)) > 22
+        axes.set_xticks(range(len(labels)), labels, rotation=30 if crowded else 0, ha="right" if crowded else "center")
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+    else:
+        low, high = domain.low, domain.high
+        room = 0.06 * (high - low) or 0.5
+        limits = (low - room, high + room)
+        if domain.log:
+            axes.set_xscale("log")
+            room = (high / low) ** 0.06 if high > low else 1.5
+            limits = (low / room, high * room)
+            axes.set_xticks(_log_ticks(low, high), [f"{v:g}" for v in _log_ticks(low, high)])
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        elif isinstance(domain, IntDomain):
+            if (high - low) / domain.step <= FEW_STEPS:
+                points = _spread_out(points, 0.5 * domain.step)
+                low, high = low - 0.4 * domain.step, high + 0.4 * domain.step
+                limits = (low - 0.1 * domain.step, high + 0.1 * domain.step)
+            whole_axis(axes.xaxis, n_ticks=5)
+        else:
+            axes.locator_params(axis="x", nbins=5)
+        axes.set_xlim(limits)
+        for end, side in ((low, "lower"), (high, "upper")):
+            axes.axvline(end, color=RED if side == piece.edge else GREY, lw=1.6 if side == piece.edge else 0.9, ls=":")
+    _scatter(axes, points, floor)
+    if piece.best is not None:
+        x = next(p.x for p in points if p.number == piece.best.number)
+        axes.scatter([x], [piece.best.value], marker="*", s=130, color=ORANGE, edgecolors="white", lw=0.7, zorder=5)
+    axes.set_title(short(piece.path), fontsize=9.5, color=INK)
+    if piece.edge is not None:
+        axes.set_title(f"{short(piece.path)}: best at the {piece.edge} end", fontsize=9.5, color=RED)
+
+
+def _spread_out(points: Sequence[Point], width: float) -> list[Point]:
+    """Move points of the same x apart, each trial's always to the same side."""
+    return [Point(p.x + width * (p.number * GOLDEN % 1 - 0.5), p.value, p.state, p.number) for p in points]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Return both ends of a range and the powers of ten that are well inside it."""
+    decades = [10.0**n for n in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
+    room = (high / low) ** 0.2
+    return sorted({low, high, *(d for d in decades if low * room <= d <= high / room)})
+
+
+def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=9, handletextpad=0.4
+    )

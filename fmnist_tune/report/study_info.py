@@ -1,0 +1,281 @@
+"""What the report's plots of a search show, as numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from fmnist_tune.config import SearchSpace
+from fmnist_tune.config.domain import ChoiceDomain, Domain
+from fmnist_tune.study.render import state_name
+from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study.summary import edge_of
+
+CLIMB_TOP = 3
+CLIMB_GAIN = 0.001  # 0.1 points
+FLOOR_SHARE = 2.0
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """A trial as the report sees it.
+
+    Attributes:
+        state: as in STATE_NAMES.
+        value: validation accuracy; that of the last epoch where the study has none (a failed trial, an interrupted
+            one); None for a trial without an epoch.
+        values: searched values by dotted path, as they stand in the file.
+        curve: validation accuracy by epoch.
+    """
+
+    number: int
+    state: str
+    value: float | None
+    values: Mapping[str, Any]
+    curve: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trial's place in a plot: `x` is its number or a parameter's value."""
+
+    x: Any
+    value: float
+    state: str
+    number: int
+
+
+@dataclass(frozen=True)
+class HistoryInfo:
+    """Optimization history.
+
+    Attributes:
+        points: trials with a value, by number.
+        best_so_far: (number, value) of each COMPLETE trial, value being the highest up to it.
+        failed: numbers of failed trials that have no value.
+        floor: see `floor_of`.
+    """
+
+    points: tuple[Point, ...]
+    best_so_far: tuple[tuple[int, float], ...]
+    failed: tuple[int, ...]
+    floor: float
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One parameter against the accuracy.
+
+    Attributes:
+        domain: its range or choices; a choice's points have the index of the choice as x.
+        points: trials that use it and have a value.
+        best: the best trial's point; None if there is none or it does not use the parameter.
+        edge: "lower" or "upper" if the best value lies within 5% of that end; None otherwise.
+    """
+
+    path: str
+    domain: Domain
+    points: tuple[Point, ...]
+    best: Point | None
+    edge: str | None
+
+
+@dataclass(frozen=True)
+class SlicesInfo:
+    """A slice of each searched parameter; `floor` see `floor_of`."""
+
+    slices: tuple[Slice, ...]
+    floor: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A trial's validation accuracy by epoch."""
+
+    number: int
+    state: str
+    epochs: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class CurvesInfo:
+    """Learning curves by number; `best` is the best trial's number, `floor` see `floor_of`."""
+
+    curves: tuple[Curve, ...]
+    best: int | None
+    floor: float
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of the parallel coordinates: `ticks` are (position in [0, 1], label)."""
+
+    path: str
+    ticks: tuple[tuple[float, str], ...]
+    can_be_unused: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """A trial in the parallel coordinates: its position in [0, 1] on each axis, None where it does not use it."""
+
+    number: int
+    value: float
+    positions: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class ParallelInfo:
+    """Parallel coordinates: trials with a value, the best last; `floor` see `floor_of`."""
+
+    axes: tuple[Axis, ...]
+    lines: tuple[Line, ...]
+    floor: float
+
+
+@dataclass(frozen=True)
+class Climb:
+    """How much the best trials still gained at the end.
+
+    Attributes:
+        trials: the best COMPLETE ones, three at most, that have three epochs or more.
+        gain: accuracy after the last epoch minus that before the last third of the epochs, their mean.
+        epochs: of the longest of them.
+    """
+
+    trials: tuple[int, ...]
+    gain: float
+    epochs: int
+
+    @property
+    def is_climbing(self) -> bool:
+        """Whether more epochs may help: the gain is more than 0.1 points."""
+        return self.gain > CLIMB_GAIN
+
+
+def trial_rows(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_driven: bool) -> tuple[TrialRow, ...]:
+    """Return a study's trials as the report sees them; accuracies that are no numbers are left out."""
+    rows = []
+    for trial in trials:
+        curve = {epoch: v for epoch, v in sorted(trial.intermediate_values.items()) if math.isfinite(v)}
+        ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        value = trial.value if ended and trial.value is not None else next(reversed(curve.values()), None)
+        rows.append(
+            TrialRow(
+                trial.number,
+                state_name(trial, is_driven=is_driven),
+                value if value is not None and math.isfinite(value) else None,
+                values_of(trial.params, space),
+                curve,
+            )
+        )
+    return tuple(rows)
+
+
+def floor_of(values: Sequence[float]) -> float:
+    """Return where an accuracy axis begins so that the better half of the values takes at least a third of it.
+
+    Trials that learned nothing would otherwise press the interesting ones into a line; figures draw what lies lower
+    on the edge. 0 for no values.
+    """
+    if not values:
+        return 0.0
+    top, middle = max(values), median(values)
+    return max(min(values), middle - FLOOR_SHARE * (top - middle)) if top > middle else min(values)
+
+
+def history(rows: Sequence[TrialRow]) -> HistoryInfo:
+    """Return the optimization history."""
+    best_so_far: list[tuple[int, float]] = []
+    for row in rows:
+        if row.state == "complete" and row.value is not None:
+            before = best_so_far[-1][1] if best_so_far else row.value
+            best_so_far.append((row.number, max(before, row.value)))
+    points = _points(rows)
+    return HistoryInfo(
+        points,
+        tuple(best_so_far),
+        tuple(row.number for row in rows if row.state == "failed" and row.value is None),
+        floor_of([p.value for p in points]),
+    )
+
+
+def slices(rows: Sequence[TrialRow], space: SearchSpace, best: int | None) -> SlicesInfo:
+    """Return a slice of each searched parameter; `best` is the best trial's number."""
+    found = []
+    for parameter in space.parameters:
+        path, domain = parameter.path, parameter.domain
+        points = tuple(
+            Point(_index(domain, row.values[path]), row.value, row.state, row.number)
+            for row in rows
+            if row.value is not None and path in row.values
+        )
+        best_point = next((p for p in points if p.number == best), None)
+        edge = edge_of(domain, best_point.x) if best_point is not None else None
+        found.append(Slice(path, domain, points, best_point, edge))
+    return SlicesInfo(tuple(found), floor_of([row.value for row in rows if row.value is not None]))
+
+
+def curves(rows: Sequence[TrialRow], best: int | None) -> CurvesInfo:
+    """Return the learning curves; `best` is the best trial's number."""
+    found = tuple(Curve(r.number, r.state, tuple(r.curve), tuple(r.curve.values())) for r in rows if r.curve)
+    return CurvesInfo(found, best, floor_of([v for curve in found for v in curve.values]))
+
+
+def parallel(rows: Sequence[TrialRow], space: SearchSpace) -> ParallelInfo:
+    """Return the parallel coordinates of all trials with a value."""
+    lines = [
+        Line(
+            row.number,
+            row.value,
+            tuple(_position(p.domain, row.values[p.path]) if p.path in row.values else None for p in space.parameters),
+        )
+        for row in rows
+        if row.value is not None
+    ]
+    lines.sort(key=lambda line: (line.value, -line.number))
+    axes = tuple(Axis(p.path, _ticks(p.domain), bool(p.when)) for p in space.parameters)
+    return ParallelInfo(axes, tuple(lines), floor_of([line.value for line in lines]))
+
+
+def climb(rows: Sequence[TrialRow]) -> Climb | None:
+    """Return what the best COMPLETE trials gained over the last third of their epochs; None if all are too short."""
+    complete = [r for r in rows if r.state == "complete" and r.value is not None and len(r.curve) >= 3]
+    best = sorted(complete, key=lambda r: (-(r.value or 0.0), r.number))[:CLIMB_TOP]
+    if not best:
+        return None
+    gains = []
+    for row in best:
+        values = list(row.curve.values())
+        gains.append(values[-1] - values[-1 - len(values) // 3])
+    return Climb(tuple(r.number for r in best), mean(gains), max(len(r.curve) for r in best))
+
+
+def _points(rows: Sequence[TrialRow]) -> tuple[Point, ...]:
+    return tuple(Point(r.number, r.value, r.state, r.number) for r in rows if r.value is not None)
+
+
+def _index(domain: Domain, value: Any) -> Any:
+    return domain.values.index(value) if isinstance(domain, ChoiceDomain) else value
+
+
+def _position(domain: Domain, value: Any) -> float:
+    if isinstance(domain, ChoiceDomain):
+        return domain.values.index(value) / max(1, len(domain.values) - 1)
+    if domain.low == domain.high:
+        return 0.5
+    low, high, at = (math.log(x) if domain.log else float(x) for x in (domain.low, domain.high, value))
+    return (at - low) / (high - low)
+
+
+def _ticks(domain: Domain) -> tuple[tuple[float, str], ...]:
+    if isinstance(domain, ChoiceDomain):
+        return tuple((_position(domain, v), str(v)) for v in domain.values)
+    ends = sorted({domain.low, domain.high})
+    return tuple((_position(domain, v), f"{v:g}") for v in ends)

@@ -1,0 +1,129 @@
+"""The report's half about the search."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from fmnist_tune.report import findings, study_figures, study_info
+from fmnist_tune.report.findings import percent
+from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
+from fmnist_tune.study.frames import curves_frame, trials_frame
+from fmnist_tune.study.lock import is_driven
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.summary import STATE_NAMES, Summary
+
+
+def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> Content:
+    """Return what the report says of a search."""
+    space, best, driven = record.space, summary.best, is_driven(record.paths)
+    rows = study_info.trial_rows(record.trials, space, is_driven=driven)
+    number = None if best is None else best.number
+    climb = study_info.climb(rows)
+    schedule = "" if best is None else record.config_of(best).training.schedule
+    found = [
+        *findings.progress(summary, is_driven=driven),
+        *findings.edges(summary),
+        *findings.failures(summary),
+        *findings.climbing(climb, schedule),
+    ]
+    if not has_model:
+        shown = None if best is None or best.value is None else (best.number, best.value)
+        found = [*findings.no_model(shown, record.paths.name), *found]
+    counts = Counter(row.state for row in rows)
+    states = [f"{counts[state]:,} {state}" for state in STATE_NAMES.values() if counts[state]]
+    facts = [Fact("Trials", f"{summary.counts['total']:,}", ", ".join(states))]
+    if best is not None and best.value is not None:
+        note = f"trial {best.number}, {len(best.intermediate_values)} epochs"
+        facts.insert(0, Fact("Best validation accuracy", percent(best.value), note))
+    csv = {
+        "trials.csv": trials_frame(record, is_driven=driven).to_csv(index=False),
+        "curves.csv": curves_frame(record).to_csv(index=False),
+    }
+    sections = _sections(record, summary, rows, number)
+    return Content(tuple(facts), tuple(found), Part("The search", sections), csv)
+
+
+def _sections(
+    record: StudyRecord, summary: Summary, rows: tuple[study_info.TrialRow, ...], best: int | None
+) -> tuple[Section, ...]:
+    space = record.space
+    history = study_info.history(rows)
+    slices = study_info.slices(rows, space, best)
+    curves = study_info.curves(rows, best)
+    lines = study_info.parallel(rows, space)
+    sections = []
+    if summary.best is not None:
+        sections.append(_best_section(record, summary, slices))
+    sections.append(
+        Section(
+            "Optimization history",
+            ("Validation accuracy of every trial; a pruned or failed one stands at its last epoch's.",),
+            Plot.of("history.png", "accuracy over trial number", study_figures.history_figure(history)),
+        )
+    )
+    if summary.importances is not None:
+        sections.append(
+            Section(
+                "Parameter importances",
+                (
+                    "Which parameters the accuracy depends on, over the whole range that was searched (PED-ANOVA). "
+                    "Parameters that only some trials have are left out.",
+                ),
+                Plot.of("importances.png", "importances", study_figures.importances_figure(summary.importances)),
+            )
+        )
+    if not history.points:
+        return tuple(sections)
+    sections.append(
+        Section(
+            "Slices",
+            (
+                "Accuracy over each parameter. Dotted lines are the ends of the range; in red, the best trial lies "
+                "within 5% of one, and a wider range may hold better values.",
+            ),
+            Plot.of("slices.png", "accuracy over each parameter", study_figures.slices_figure(slices)),
+        )
+    )
+    if curves.curves:
+        text = "Validation accuracy by epoch; a dot is a trial's last epoch. Numbers: `curves.csv`."
+        figure = study_figures.curves_figure(curves)
+        sections.append(Section("Learning curves", (text,), Plot.of("curves.png", "accuracy over epochs", figure)))
+    if len(lines.axes) > 1:
+        text = "Each line is a trial, coloured by its accuracy; orange: the trial of the highest."
+        figure = study_figures.parallel_figure(lines)
+        plot = Plot.of("parallel.png", "parameters of every trial", figure)
+        sections.append(Section("Parallel coordinates", (text,), plot))
+    return tuple(sections)
+
+
+def _best_section(record: StudyRecord, summary: Summary, slices: study_info.SlicesInfo) -> Section:
+    assert summary.best is not None
+    edges = {s.path: f"at the {s.edge} end" for s in slices.slices if s.edge is not None}
+    shares = summary.importances.shares if summary.importances is not None else {}
+    rows = tuple(
+        (
+            f"`{p.path}`",
+            _value(summary.best_values[p.path]),
+            str(p.domain),
+            percent(shares[p.path], 0) if p.path in shares else "",
+            edges.get(p.path, ""),
+        )
+        for p in record.space.parameters
+        if p.path in summary.best_values
+    )
+    attributes = summary.best.user_attrs
+    known = {
+        "parameters of the model": f"{attributes['params']:,}" if "params" in attributes else None,
+        "seconds of training": f"{attributes['duration_s']:.0f}" if "duration_s" in attributes else None,
+        "pictures per second": f"{attributes['images_per_s']:,}" if "images_per_s" in attributes else None,
+        "trained on": attributes.get("ran_on"),
+    }
+    text = "; ".join(f"{label}: {value}" for label, value in known.items() if value is not None)
+    recipe = f"As a recipe: `fmnist-tune export {record.paths.name}`."
+    header = ("parameter", "value", "searched", "importance", "")
+    return Section(f"Best trial: {summary.best.number}", (f"{text}." if text else "", recipe)[not text :], None,
+                   Table(header, rows))  # fmt: skip
+
+
+def _value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

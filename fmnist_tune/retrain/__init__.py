@@ -1,0 +1,1 @@
+"""The end of a study: retraining, evaluation, the saved model."""

@@ -1,0 +1,187 @@
+"""The model card: what the model is, what it is for, and how far it can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fmnist_tune.config import dump_yaml
+from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, RobustnessRow
+
+_N_WEAKEST = 3
+
+_DATA = """\
+Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747; MIT licence): 60,000 training and 10,000 test pictures of 28 x 28
+greys in ten classes of equal size, made from the product photos of one European online shop.
+
+- The photos are professional: one article, upright, filling the frame, on a plain ground. Pictures of people, of
+  several articles, or from a phone look different.
+- It is one shop's range of its time, western clothes; those of other cultures are absent. White articles were left out.
+- It mixes the shop's women's, men's, children's and neutral ranges in unknown shares, in the shop's own categories:
+  there are dresses, but no skirts and no suits.
+- Colour is gone, and with 28 x 28 pixels most of texture and cut: shirt, T-shirt, pullover and coat overlap, and some
+  labels are disputable.
+- Every picture is light on black; anything else must be turned into that first (`fmnist-tune predict` does)."""
+
+_USE = """\
+**Intended:** teaching, comparing methods, trying out a pipeline from data to deployment; sorting pictures that look
+like the data set's.
+
+**Not intended:** anything about people (gender, age, wealth, religion); decisions with consequences for anyone; real
+product catalogues without an evaluation on their own pictures; rejecting what is none of the ten classes: whatever it
+is shown, it names one of them, often confidently."""
+
+
+def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str:
+    """Return the card in Markdown.
+
+    Args:
+        metrics: the content of metrics.json.
+        rows: the robustness audit; may be empty.
+    """
+    sections = [
+        ("Figures", _figures(metrics)),
+        ("Classes", _classes(metrics)),
+        ("Robustness", _robustness(rows)),
+        ("Data and its biases", _DATA),
+        ("Use", _USE),
+        ("Training", _training(metrics)),
+        ("Loading", _loading(metrics)),
+    ]
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections)
+    kind = {"cnn": "convolutional network", "mlp": "multilayer perceptron"}[metrics["config"]["model"]["name"]]
+    return (
+        f"# Model card: {metrics['study']}\n\n"
+        f"A {kind} with {metrics['params']:,} parameters that tells the ten classes of Fashion-MNIST apart. "
+        f"Made by fmnist-tune, {metrics['finished_at']}.\n\n{body}\n"
+    )
+
+
+def _figures(metrics: Mapping[str, Any]) -> str:
+    accuracy, ece = metrics["test_accuracy"], metrics["calibration"]["ece"]
+    n_seeds, n_uses = len(metrics["seeds"]), metrics["test_uses"]
+    n_pictures = sum(c["support"] for c in metrics["per_class"].values())
+    lines = [f"| test accuracy | {_spread(accuracy)} |", f"| expected calibration error (15 bins) | {_spread(ece)} |"]
+    if metrics["val_accuracy"] is not None:
+        lines.append(f"| validation accuracy that the search had promised | {metrics['val_accuracy']:.2%} |")
+    basis = (
+        "from a single training: how far another seed would differ is not known."
+        if n_seeds == 1
+        else f"over {n_seeds} trainings from different seeds; the interval is that of the mean (Student's t, 95 %) and "
+        "leaves out the chance in the choice of the test pictures."
+    )
+    again = "." if n_uses == 1 else "; whatever was chosen after an earlier use makes these figures a little too good."
+    return (
+        f"On the {n_pictures:,} test pictures, {basis}\n\n"
+        "| figure | value |\n| --- | --- |\n" + "\n".join(lines) + "\n\n"
+        f"The weights in this folder are those of seed {metrics['seeds'][0]}, whatever its figures: test accuracy "
+        f"{accuracy['values'][0]:.2%}, calibration error {ece['values'][0]:.2%}. "
+        f"The test set has been used {n_uses} {_plural(n_uses, 'time')} for this study{again}"
+    )
+
+
+def _classes(metrics: Mapping[str, Any]) -> str:
+    per_class: Mapping[str, Mapping[str, Any]] = metrics["per_class"]
+    weakest = sorted(per_class, key=lambda name: per_class[name]["recall"])[:_N_WEAKEST]
+    named = ", ".join(f"{name} ({per_class[name]['recall']:.1%} found)" for name in weakest)
+    rows = [
+        f"| {name} | {c['precision']:.1%} | {c['recall']:.1%}{_interval(c.get('recall_ci95'), 1)} | {c['f1']:.1%} "
+        f"| {c['support']:,} |"
+        for name, c in per_class.items()
+    ]
+    head = "| class | precision | recall | F1 | test pictures |\n| --- | --- | --- | --- | --- |"
+    return f"The weakest classes are {named}. Means over the seeds:\n\n{head}\n" + "\n".join(rows)
+
+
+def _robustness(rows: Sequence[RobustnessRow]) -> str:
+    overall = {(r.corruption, r.strength): r.accuracy for r in rows if r.class_name == ALL_CLASSES}
+    names = [name for name in CORRUPTIONS if all((name, strength) in overall for strength in range(1, 6))]
+    if not names:
+        return "Not measured."
+    means = {name: float(np.mean([overall[name, strength] for strength in range(1, 6)])) for name in names}
+    worst = sorted(names, key=means.__getitem__)
+    table = [
+        f"| {name} | " + " | ".join(f"{overall[name, s]:.1%}" for s in range(1, 6)) + f" | {means[name]:.1%} |"
+        for name in worst
+    ]
+    named = ", ".join(f"{name} ({means[name]:.1%})" for name in worst[:3])
+    weakest = min(
+        (r for r in rows if r.corruption == worst[0] and r.strength == 5 and r.class_name != ALL_CLASSES),
+        key=lambda r: r.accuracy,
+        default=None,
+    )
+    clean = f" Unchanged, it is {overall[CLEAN, 0]:.1%}." if (CLEAN, 0) in overall else ""
+    after = (
+        "" if weakest is None else f" Hardest hit there at strength 5: {weakest.class_name} ({weakest.accuracy:.1%})."
+    )
+    meanings = "\n".join(
+        f"- {name}: {', '.join(f'{p:g}' for p in CORRUPTIONS[name].parameters)} ({CORRUPTIONS[name].meaning})"
+        for name in CORRUPTIONS
+        if name in names
+    )
+    return (
+        f"Accuracy of the weights in this folder on test pictures that were changed in one way.{clean} The worst "
+        f"changes, by the mean over their strengths, are {named}.{after}\n\n"
+        "| change | 1 | 2 | 3 | 4 | 5 | mean |\n| --- | --- | --- | --- | --- | --- | --- |\n"
+        + "\n".join(table)
+        + f"\n\nWhat the strengths are:\n\n{meanings}\n\n`robustness.csv` has every class."
+    )
+
+
+def _training(metrics: Mapping[str, Any]) -> str:
+    source = "a recipe" if metrics["trial"] is None else f"trial {metrics['trial']} of study {metrics['study']}"
+    recipe = dump_yaml(metrics["config"])
+    return (
+        f"From {source}: {metrics['epochs']} {_plural(metrics['epochs'], 'epoch')} on the training and the validation "
+        f"pictures together, once for each of the seeds {', '.join(map(str, metrics['seeds']))} "
+        f"({metrics['train_s']:.0f} s of training in all). `config.yaml` trains it again: "
+        f"`fmnist-tune train config.yaml`. In full:\n\n```yaml\n{recipe}```"
+    )
+
+
+def _loading(metrics: Mapping[str, Any]) -> str:
+    text = f"""\
+No file in this folder runs code when it is read: the weights are `weights.safetensors`.
+
+```python
+from fmnist_tune.retrain.pictures import read_picture
+from fmnist_tune.retrain.saved import SavedModel
+
+model = SavedModel.load({metrics["model"]!r})  # config.yaml and weights.safetensors
+picture = read_picture("garment.png", invert=False)
+scores = model.scores(picture.pixels_HW[None])  # float32 (1, 10), unnormalised
+```"""
+    if metrics.get("export") is None:
+        return text
+    export = metrics["export"]
+    return f"""\
+{text}
+
+Without fmnist-tune: `model.onnx` and `model.pt2` (torch.export) take float32 pixels (N, 1, 28, 28) from 0 (black) to 1
+and normalise them themselves. On the test pictures they choose the same class as the model in
+{export["onnx_agreement"]:.2%} and {export["torch_export_agreement"]:.2%} of cases.
+
+```python
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession({metrics["model"] + "/model.onnx"!r})
+pixels = np.zeros((1, 1, 28, 28), dtype=np.float32)
+(scores,) = session.run(["scores"], {{"pixels": pixels}})
+```"""
+
+
+def _spread(figure: Mapping[str, Any]) -> str:
+    """Return a figure over seeds in words."""
+    std = "" if figure["std"] is None else f", standard deviation {figure['std']:.2%}"
+    return f"{figure['mean']:.2%}{_interval(figure['ci95'], 2)}{std}"
+
+
+def _interval(ci95: Sequence[float] | None, digits: int) -> str:
+    return "" if ci95 is None else f" [{ci95[0]:.{digits}%}, {ci95[1]:.{digits}%}]"
+
+
+def _plural(n: int, noun: str) -> str:
+    return noun if n == 1 else f"{noun}s"

@@ -1,0 +1,108 @@
+"""The saved model for other programs: ONNX and torch.export, over plain pixels and any number of pictures."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from fmnist_tune.config.schema import IMAGE_SIZE
+from fmnist_tune.retrain.saved import PixelModel, SavedModel, to_pixels
+from fmnist_tune.training.quick_start import import_dynamo
+from fmnist_tune.training.run import EVAL_BATCH_SIZE
+
+ONNX = "model.onnx"
+TORCH_EXPORT = "model.pt2"
+INPUT, OUTPUT = "pixels", "scores"
+
+
+@dataclass(frozen=True)
+class ExportCheck:
+    """The share of pictures that the files, read back, put in the same class as the model itself."""
+
+    onnx_agreement: float
+    torch_export_agreement: float
+
+
+def export_model(saved: SavedModel, folder: Path, images_NHW: NDArray[np.uint8]) -> ExportCheck:
+    """Write `model.onnx` and `model.pt2` and read both back.
+
+    Args:
+        saved: the model; left as it is.
+        folder: exists.
+        images_NHW: at least one picture to compare predictions on.
+    """
+    import_dynamo()
+    module = copy.deepcopy(saved.module).to(memory_format=torch.contiguous_format)
+    model = PixelModel(module, saved.config.data).eval()
+    example = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE)
+    with torch.no_grad(), _quiet():
+        program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
+        with _replacing(folder / TORCH_EXPORT) as temporary:
+            torch.export.save(program, temporary)
+        with _replacing(folder / ONNX) as temporary:
+            torch.onnx.export(
+                program,
+                (example,),
+                temporary,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: "n"},),
+            )
+        reloaded = torch.export.load(folder / TORCH_EXPORT).module()
+    session = _onnx_session(folder / ONNX)
+    expected_N = saved.scores(images_NHW).argmax(axis=1)
+    onnx_N, torch_export_N = [], []
+    for pixels in to_pixels(images_NHW).split(EVAL_BATCH_SIZE):
+        onnx_N.append(np.asarray(session.run([OUTPUT], {INPUT: pixels.numpy()})[0]).argmax(axis=1))
+        with torch.inference_mode():
+            torch_export_N.append(reloaded(pixels).numpy().argmax(axis=1))
+    return ExportCheck(
+        float((np.concatenate(onnx_N) == expected_N).mean()),
+        float((np.concatenate(torch_export_N) == expected_N).mean()),
+    )
+
+
+def _onnx_session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which then takes the place of `path`."""
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")  # both exporters look at the suffix
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporters' talk about their own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
+                warnings.simplefilter("ignore", category)
+            yield
+    finally:
+        logger.setLevel(level)

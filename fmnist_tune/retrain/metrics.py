@@ -1,0 +1,47 @@
+"""What a retraining gave, as one JSON object: what `retrain --json` prints and `metrics.json` keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_tune.data.fashion_mnist import CLASSES
+from fmnist_tune.evaluation import Spread, accuracy, calibration, confusion_matrix, per_class, share_spread
+
+
+def spread_json(figure: Spread) -> dict[str, Any]:
+    """Return a figure over seeds as JSON."""
+    return {**dataclasses.asdict(figure), "values": list(figure.values)}
+
+
+def evaluate(scores_SNK: Sequence[NDArray[np.float32]], labels_N: NDArray[np.int64]) -> dict[str, Any]:
+    """Evaluate every seed's test scores.
+
+    Args:
+        scores_SNK: one (N, 10) array for each seed.
+        labels_N: of the test pictures.
+
+    Returns:
+        test_accuracy, per_class (means over seeds, with the interval of recall) and calibration.
+    """
+    of_seeds = [per_class(confusion_matrix(scores, labels_N)) for scores in scores_SNK]
+    classes = {}
+    for k, name in enumerate(CLASSES):
+        of_class = [seed[k] for seed in of_seeds]
+        recall = share_spread([c.recall for c in of_class])
+        classes[name] = {
+            "precision": share_spread([c.precision for c in of_class]).mean,
+            "recall": recall.mean,
+            "f1": share_spread([c.f1 for c in of_class]).mean,
+            "support": of_class[0].support,
+            "recall_ci95": recall.ci95,
+        }
+    return {
+        "test_accuracy": spread_json(share_spread([accuracy(scores, labels_N) for scores in scores_SNK])),
+        "per_class": classes,
+        "calibration": {"ece": spread_json(share_spread([calibration(scores, labels_N).ece for scores in scores_SNK]))},
+    }

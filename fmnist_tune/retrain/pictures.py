@@ -1,0 +1,126 @@
+"""Any picture file as Fashion-MNIST would have it: 28 x 28 greys, a light garment that fills a black square.
+
+The steps are those by which the data set was made (Xiao et al. 2017, arXiv 1708.07747, section 2), with antialiasing
+in place of its subsampling and sharpening.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fmnist_tune.config.schema import IMAGE_SIZE
+from fmnist_tune.errors import UserError
+
+FORMATS = ("PNG", "JPEG")
+# Edges are trimmed whose pixels are this close to the background: 5 % of the greatest intensity (Xiao et al. 2017).
+_CLOSE = 13
+# No training picture comes near these three: corners are never brighter than 64, the garment covers 4.8 % at least,
+# and the brightest pixel is 254 or 255.
+_LIGHT_BACKGROUND = 127
+_MIN_COVERED = 0.005
+_MIN_CONTRAST = 64
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the model takes it.
+
+    Attributes:
+        pixels_HW: uint8 (28, 28).
+        warnings: in what it looks unlike the training data.
+    """
+
+    pixels_HW: NDArray[np.uint8]
+    warnings: tuple[str, ...]
+
+
+def read_picture(path: Path | str, invert: bool) -> Picture:
+    """Read a PNG or JPEG file of any size and mode.
+
+    One of 28 x 28 pixels is taken as it is, but for colour. Of any other, edges in the background's grey are trimmed,
+    the rest is scaled to 28 pixels along its longer side, centred on a square of the background's grey, and stretched
+    to the full range from 0 to 255.
+
+    Args:
+        path: the file.
+        invert: light becomes dark and dark light; what is transparent becomes black either way.
+
+    Raises:
+        UserError: it is not a picture, or damaged, or its size is beyond reason.
+    """
+    grey = _read_grey(Path(path), invert)
+    pixels_HW = np.asarray(grey)
+    background = _background(pixels_HW)
+    differs_HW = np.abs(pixels_HW.astype(np.int16) - background) > _CLOSE
+    covered = float(differs_HW.mean())
+    darkest, lightest = int(pixels_HW.min()), int(pixels_HW.max())
+    complaints = []
+    if background > _LIGHT_BACKGROUND:
+        cure = "leave out --invert" if invert else "--invert turns it round"
+        complaints.append(
+            f"its border is light (brightness {background / 255:.2f} of 1), but the training pictures show light "
+            f"garments on black; {cure}"
+        )
+    if covered < _MIN_COVERED:
+        complaints.append(f"there is nearly nothing in it: {covered:.1%} of it is not background")
+    elif lightest - darkest < _MIN_CONTRAST:
+        complaints.append(
+            f"it has very little contrast: its greys go from {darkest / 255:.2f} to {lightest / 255:.2f} of 1"
+        )
+    if grey.size != (IMAGE_SIZE, IMAGE_SIZE):
+        if covered >= _MIN_COVERED:
+            grey = grey.crop(Image.fromarray(differs_HW).getbbox())
+        grey = ImageOps.pad(grey, (IMAGE_SIZE, IMAGE_SIZE), method=Image.Resampling.LANCZOS, color=background)
+        if covered >= _MIN_COVERED:
+            grey = ImageOps.autocontrast(grey)
+    return Picture(np.array(grey, dtype=np.uint8), tuple(complaints))
+
+
+def _read_grey(path: Path, invert: bool) -> Image.Image:
+    """Return a file's picture upright, in 8-bit greys, inverted if asked for."""
+    if path.is_dir():
+        raise UserError(f"{path}: a directory, not a picture")
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    if not path.is_file():
+        raise UserError(f"{path}: not a file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged metadata and the like
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as opened:
+                opened.load()
+                image = ImageOps.exif_transpose(opened)
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: not a {' or '.join(FORMATS)} picture") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from None
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:  # as Pillow's readers do
+        raise UserError(f"{path}: a damaged picture, or not one: {error}") from None
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off instead of scaling
+        image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, "white" if invert else "black")
+        image = Image.alpha_composite(ground, image)
+    image = image.convert("L")
+    return ImageOps.invert(image) if invert else image
+
+
+def _background(pixels_HW: NDArray[np.uint8]) -> int:
+    """Return the median grey of the four corners, each 5 % of the picture along either side."""
+    height, width = (max(1, size // 20) for size in pixels_HW.shape)
+    corners = [
+        pixels_HW[rows, columns].ravel()
+        for rows in (slice(height), slice(-height, None))
+        for columns in (slice(width), slice(-width, None))
+    ]
+    return int(np.median(np.concatenate(corners)))

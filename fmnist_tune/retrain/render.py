@@ -1,0 +1,91 @@
+"""A retraining for people and for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fmnist_tune.retrain.metrics import spread_json
+from fmnist_tune.retrain.run import Confirmation
+from fmnist_tune.study.render import spread_text
+
+
+def metrics_view(metrics: dict[str, Any]) -> RenderableType:
+    """Return what `metrics.json` has, for a terminal."""
+    what = "recipe" if metrics["trial"] is None else f"trial {metrics['trial']}"
+    seeds = metrics["seeds"]
+    parts: list[RenderableType] = [
+        Text(""),
+        Text(
+            f"{what} of study {metrics['study']}: trained on all training pictures, {metrics['epochs']} epochs, "
+            f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({metrics['params']:,} parameters)",
+            style="bold",
+        ),
+        Text(f"test accuracy {spread_text(metrics['test_accuracy'])}", style="bold green"),
+    ]
+    values = ", ".join(f"{value:.2%}" for value in metrics["test_accuracy"]["values"])
+    parts.append(Text(f"  of each seed: {values}"))
+    if metrics["val_accuracy"] is not None:
+        parts.append(
+            Text(
+                f"  the search had promised {metrics['val_accuracy']:.2%} on validation: the highest of many, "
+                "so optimistic by its making",
+            )
+        )
+    parts.append(Text(f"  expected calibration error {metrics['calibration']['ece']['mean']:.4f}"))
+    table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
+    for name in ("class", "precision", "recall", "F1", "support"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    table.add_column("95 % interval of recall", justify="right")
+    for name, figures in metrics["per_class"].items():
+        low_high = figures["recall_ci95"]
+        table.add_row(
+            name,
+            *(f"{figures[key]:.2%}" for key in ("precision", "recall", "f1")),
+            str(figures["support"]),
+            f"{low_high[0]:.2%} to {low_high[1]:.2%}" if low_high else "-",
+        )
+    parts.append(table)
+    uses = metrics["test_uses"]
+    parts.append(Text(f"the test set was opened {uses} time{'s' if uses > 1 else ''} for this study", style="dim"))
+    parts.append(Text(f"model: {metrics['model']}", style="dim"))
+    return Group(*parts)
+
+
+def confirmation_view(confirmation: Confirmation) -> RenderableType:
+    """Return a comparison of the best trials, for a terminal."""
+    table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
+    for name in ("trial", "in the search", "over seeds", "std"):
+        table.add_column(name, justify="right")
+    for c in confirmation.candidates:
+        std = "-" if c.val_accuracy.std is None else f"{c.val_accuracy.std:.2%}"
+        table.add_row(str(c.number), f"{c.searched:.2%}", f"{c.val_accuracy.mean:.2%}", std)
+    first, second = confirmation.candidates[:2]
+    lead = confirmation.lead
+    if lead.confidence is None:
+        text = f"trial {first.number} leads trial {second.number}; too few seeds to say how surely"
+    else:
+        assert lead.difference.ci95 is not None
+        low, high = lead.difference.ci95
+        text = (
+            f"trial {first.number} is better than trial {second.number} with {lead.confidence:.0%} confidence "
+            f"(paired over seeds: {lead.difference.mean:+.2%}, 95 % interval {low:+.2%} to {high:+.2%})"
+        )
+    return Group(Text("validation accuracy, trained on the training split", style="bold"), table, Text(text))
+
+
+def confirmation_json(confirmation: Confirmation) -> dict[str, Any]:
+    """Return a comparison of the best trials as JSON."""
+    return {
+        "candidates": [
+            {"trial": c.number, "searched": c.searched, "val_accuracy": spread_json(c.val_accuracy)}
+            for c in confirmation.candidates
+        ],
+        "lead": {
+            "difference": spread_json(confirmation.lead.difference),
+            "confidence": confirmation.lead.confidence,
+        },
+    }

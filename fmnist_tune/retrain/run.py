@@ -1,0 +1,369 @@
+"""A retraining from its first check to the saved model: the winner over seeds, the test set, the audit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+
+from fmnist_tune.config import SearchSpace
+from fmnist_tune.data.fashion_mnist import Images, load_part
+from fmnist_tune.data.fetch import locate_data
+from fmnist_tune.data.split import describe_data
+from fmnist_tune.errors import UserError
+from fmnist_tune.evaluation import Paired, Spread, paired, spread
+from fmnist_tune.retrain.metrics import evaluate
+from fmnist_tune.retrain.progress import TrainingProgress
+from fmnist_tune.retrain.seeds import Plan, SeedResult, SeedStore
+from fmnist_tune.search.cluster import (
+    WorkerPlan,
+    cluster_resources,
+    plan_workers,
+    prepare_environment,
+    start_ray,
+    stop_ray,
+)
+from fmnist_tune.search.messages import WEIGHTS
+from fmnist_tune.search.run import Place
+from fmnist_tune.search.signals import stopping_on_signals
+from fmnist_tune.study.database import open_database, study_exists
+from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder, read_json, write_atomically
+from fmnist_tune.study.lock import DriverLock
+from fmnist_tune.study.record import StudyRecord
+
+if TYPE_CHECKING:  # imports torch, which only a save needs
+    from fmnist_tune.retrain.robustness import RobustnessRow
+
+METRICS = "metrics.json"
+ROBUSTNESS = "robustness.csv"
+MODEL_SEED = 0  # whose weights become the model: a fixed rule, since choosing by the test set would be cheating
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trial that was trained over seeds on the training split.
+
+    Attributes:
+        number: the trial's.
+        searched: the validation accuracy that the search had seen.
+        val_accuracy: over the seeds.
+    """
+
+    number: int
+    searched: float
+    val_accuracy: Spread
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The best trials of a study compared over seeds.
+
+    Attributes:
+        candidates: the best on validation first.
+        lead: the first against the second, seed by seed.
+    """
+
+    candidates: tuple[Candidate, ...]
+    lead: Paired
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """What a retraining gave.
+
+    Attributes:
+        metrics: as in metrics.json.
+        confirmation: of the best trials, if that was asked for.
+    """
+
+    metrics: dict[str, Any]
+    confirmation: Confirmation | None
+
+
+def open_recipe(space: SearchSpace, place: Place, *, name_given: bool) -> StudyRecord:
+    """Open or create the study that keeps a recipe's training.
+
+    A recipe that came from a search carries the search's name: its own study is then `<name>-recipe`.
+
+    Raises:
+        UserError: a study of that name holds something else.
+    """
+    name = space.settings.study
+    check_folder(place.studies_dir)
+    make_folder(place.studies_dir)
+    storage = open_database(place.url, create=True)
+    if study_exists(place.url, name) and not StudyRecord.load(storage, StudyPaths(place.studies_dir, name)).is_recipe:
+        if name_given:
+            raise UserError(f"--study {name}: a search has that name; give another one")
+        name = f"{name}-recipe"
+    return StudyRecord.open(storage, space, StudyPaths(place.studies_dir, name))
+
+
+def retrain(
+    record: StudyRecord,
+    place: Place,
+    *,
+    command: str,
+    trial: int | None,
+    n_seeds: int,
+    top: int | None,
+    console: Console,
+    started: float,
+) -> Retraining | None:
+    """Train the winner of a study, or its recipe, on train + val over seeds; test each model once; keep the first.
+
+    Args:
+        record: the study.
+        place: where.
+        command: `retrain` or `train`, for the record of test set uses.
+        trial: its number; None for the best, or for a recipe.
+        n_seeds: seeds 0 to n_seeds - 1.
+        top: compare so many of the best trials over the seeds first, on the validation split.
+        console: for progress, on stderr.
+        started: time.monotonic() of the command.
+
+    Returns:
+        None if it was interrupted; the same command goes on.
+
+    Raises:
+        UserError: there is nothing to train, or a training failed.
+    """
+    candidates = [] if record.is_recipe else _candidates(record, trial, top)
+    prepare_environment()
+    with ExitStack() as held, TrainingProgress(console, started) as progress:
+        images = load_part(locate_data(place.data_dir, progress.line), "train")
+        data = describe_data(record.space, images)
+        held.enter_context(DriverLock(record.paths))
+        record.bind_data(data)
+        work = _Work(record, place, images, list(range(n_seeds)), progress, held)
+        try:
+            confirmation = None
+            if len(candidates) > 1:
+                confirmation = work.confirm(candidates)
+                if confirmation is None:
+                    return None
+                candidates = [t for t in candidates if t.number == confirmation.candidates[0].number]
+            metrics = work.retrain(candidates[0] if candidates else None, command)
+        except KeyboardInterrupt:
+            return None
+        return None if metrics is None else Retraining(metrics, confirmation)
+
+
+class _Work:
+    """One command's work on a study whose lock is held; Ray starts when there is something to train."""
+
+    def __init__(
+        self,
+        record: StudyRecord,
+        place: Place,
+        images: Images,
+        seeds: list[int],
+        progress: TrainingProgress,
+        held: ExitStack,
+    ) -> None:
+        self._record = record
+        self._place = place
+        self._images = images
+        self._seeds = seeds
+        self._progress = progress
+        self._held = held
+        self._store = SeedStore(record.paths, images)
+        self._worker_plan: WorkerPlan | None = None
+
+    def confirm(self, trials: Sequence[FrozenTrial]) -> Confirmation | None:
+        """Train trials over the seeds on the training split, and compare them on the validation split."""
+        plans = [
+            Plan(f"confirm-trial-{t.number}", f"trial {t.number}", config, config.training.epochs, with_val=True)
+            for t in trials
+            for config in [self._record.config_of(t)]
+        ]
+        results = self._train(plans, None)
+        if results is None:
+            return None
+        accuracies = {
+            t.number: [result.val_accuracy for result in results[plan.label]]
+            for t, plan in zip(trials, plans, strict=True)
+        }
+        ranked = sorted(trials, key=lambda t: (-spread(accuracies[t.number]).mean, t.number))
+        return Confirmation(
+            tuple(Candidate(t.number, t.value or 0.0, spread(accuracies[t.number])) for t in ranked),
+            paired(accuracies[ranked[0].number], accuracies[ranked[1].number]),
+        )
+
+    def retrain(self, trial: FrozenTrial | None, command: str) -> dict[str, Any] | None:
+        """Train on train + val over the seeds, test, and save the model."""
+        plan = self._plan(trial)
+        test = load_part(locate_data(self._place.data_dir, self._progress.line), "test")
+        todo = self._store.unfinished([plan], self._seeds)
+        if todo:
+            number = None if trial is None else trial.number
+            n_uses = self._record.record_test_use(command, number, [seed for _, seed in todo])
+            if n_uses > 1:
+                others = {use["trial"] for use in self._record.test_uses if use["command"] != "report"} - {number}
+                self._progress.line(
+                    f"the test set has been used {n_uses} times for this study now"
+                    + (", for more than one trial: choosing between them by it would not be honest" if others else ""),
+                    "yellow",
+                )
+        results = self._train([plan], test)
+        if results is None:
+            return None
+        recipe = self._record.space.to_yaml() if trial is None else self._record.recipe_of(trial)
+        return self._save(trial, results[plan.label], recipe, test)
+
+    def _plan(self, trial: FrozenTrial | None) -> Plan:
+        config = self._record.space.config({}) if trial is None else self._record.config_of(trial)
+        n_epochs = config.training.epochs
+        if trial is not None:
+            n_epochs = int(trial.user_attrs.get("best_epoch", n_epochs))  # where early stopping found its best
+        if config.training.early_stopping is not None:  # there is nothing to validate on
+            config = config.model_copy(update={"training": config.training.model_copy(update={"early_stopping": None})})
+        label = "recipe" if trial is None else f"trial-{trial.number}"
+        return Plan(label, label.replace("-", " "), config, n_epochs, with_val=False)
+
+    def _train(self, plans: Sequence[Plan], test: Images | None) -> dict[str, list[SeedResult]] | None:
+        """Return every plan's results by label, in the order of the seeds; None if it was stopped."""
+        todo = self._store.unfinished(plans, self._seeds)
+        if todo:
+            from fmnist_tune.search.pool import JobError, Pool
+
+            pool = Pool(self._workers(), self._images, None if test is None else test.images_NHW)
+            try:
+                with stopping_on_signals(pool, self._progress.line):
+                    if not self._store.train(todo, pool, self._progress):
+                        return None
+            except JobError as error:
+                raise UserError(str(error)) from None
+        results: dict[str, list[SeedResult]] = {}
+        for plan in plans:
+            found = [self._store.finished(plan, seed) for seed in self._seeds]
+            results[plan.label] = [result for result in found if result is not None]
+        return results
+
+    def _workers(self) -> WorkerPlan:
+        """Start Ray, once."""
+        if self._worker_plan is None:
+            self._progress.line("starting Ray")
+            self._held.callback(stop_ray)
+            start_ray(self._place.address)
+            resources = self._record.space.settings.resources
+            self._worker_plan = plan_workers(resources, cluster_resources(), self._place.n_workers)
+            n = self._worker_plan.n_workers
+            self._progress.line(f"{n} worker{'s' if n > 1 else ''}, each with {self._worker_plan.cpus} CPU")
+        return self._worker_plan
+
+    def _save(
+        self, trial: FrozenTrial | None, results: Sequence[SeedResult], recipe: str, test: Images
+    ) -> dict[str, Any]:
+        """Put the model folder together beside the old one, and swap them."""
+        paths = self._record.paths
+        first = next(r for r in results if r.seed == MODEL_SEED)
+        plan = self._plan(trial)
+        metrics: dict[str, Any] = {
+            "study": paths.name,
+            "trial": None if trial is None else trial.number,
+            "config": plan.config.model_dump(),
+            "seeds": [r.seed for r in results],
+            "epochs": plan.n_epochs,
+            "params": first.n_params,
+            "train_s": round(sum(r.train_s for r in results), 3),
+            "val_accuracy": None if trial is None else trial.value,
+            **evaluate([r.test_scores() for r in results], test.labels_N),
+            "test_uses": len(self._record.test_uses),
+            "scores": [str((r.folder / "test_scores.npy").relative_to(paths.folder)) for r in results],
+            "model": str(paths.model),
+        }
+        known = self._record.retrained
+        if known is not None and all(known.get(key) == metrics[key] for key in ("trial", "config", "seeds")):
+            saved = read_json(paths.model / METRICS)
+            if isinstance(saved, dict) and saved.get("finished_at") == known.get("finished_at"):
+                self._progress.line("nothing was left to train")
+                return saved
+        from fmnist_tune.retrain.card import model_card
+        from fmnist_tune.retrain.export import export_model
+        from fmnist_tune.retrain.robustness import CORRUPTIONS, write_csv
+        from fmnist_tune.retrain.saved import SavedModel
+        from fmnist_tune.search.pool import spread_out
+
+        new = paths.model.with_name(f".model-{os.getpid()}")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        shutil.copyfile(first.folder / WEIGHTS, new / WEIGHTS)
+        write_atomically(new / "config.yaml", recipe)
+        self._progress.line(f"robustness audit: {len(CORRUPTIONS)} kinds of change, 5 strengths each")
+        pictures = [test.images_NHW, test.labels_N]
+        rows = [
+            row
+            for found in spread_out(_audit, [str(new.absolute()), *pictures], ["none", *CORRUPTIONS], self._workers())
+            for row in found
+        ]
+        write_csv(rows, new / ROBUSTNESS)
+        self._progress.line("exporting the model (torch.export, ONNX), and checking what was exported")
+        check = export_model(SavedModel.load(new), new, test.images_NHW)
+        metrics["export"] = {
+            "onnx_agreement": check.onnx_agreement,
+            "torch_export_agreement": check.torch_export_agreement,
+        }
+        metrics["finished_at"] = time.strftime("%Y-%m-%d %H:%M:%S")
+        write_atomically(new / "model_card.md", model_card(metrics, rows))
+        write_atomically(new / METRICS, json.dumps(metrics, indent=1))
+        old = paths.model.with_name(f".model-old-{os.getpid()}")
+        if paths.model.exists():
+            os.replace(paths.model, old)
+        os.replace(new, paths.model)
+        shutil.rmtree(old, ignore_errors=True)
+        self._record.record_retraining(metrics)
+        return metrics
+
+
+def _audit(folder: str, images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64], name: str) -> list[RobustnessRow]:
+    """Audit one kind of change, in a worker of its own."""
+    from fmnist_tune.retrain.robustness import audit
+    from fmnist_tune.retrain.saved import SavedModel
+
+    return audit(SavedModel.load(Path(folder)), images_NHW, labels_N, [name])
+
+
+def _candidates(record: StudyRecord, trial: int | None, top: int | None) -> list[FrozenTrial]:
+    """Return the trials to choose from, the best first.
+
+    Raises:
+        UserError: there is none, or not the one that was asked for.
+    """
+    name = record.paths.name
+    trials = record.trials
+    complete = sorted(
+        (t for t in trials if t.state == TrialState.COMPLETE), key=lambda t: (-(t.value or 0.0), t.number)
+    )
+    if trial is not None:
+        if trial >= len(trials):
+            raise UserError(
+                f"--trial {trial}: study {name!r} has "
+                + (f"trials 0 to {len(trials) - 1}" if trials else "no trials yet")
+            )
+        if trials[trial].state not in (TrialState.COMPLETE, TrialState.PRUNED):
+            state = trials[trial].state.name
+            raise UserError(f"--trial {trial}: it is {state}; only a COMPLETE or a PRUNED trial can be retrained")
+        return [trials[trial]]
+    if not complete:
+        reasons = sorted({str(t.user_attrs.get("reason")) for t in trials if t.state == TrialState.FAIL})
+        if trials and all(t.state == TrialState.FAIL for t in trials):
+            raise UserError(f"study {name!r}: all {len(trials)} trials failed: {'; '.join(reasons[:3])}")
+        raise UserError(
+            f"study {name!r}: no trial has been trained to its end yet; `fmnist-tune resume {name}` goes on, "
+            "and --trial N takes a pruned one"
+        )
+    if top is not None and top > len(complete):
+        raise UserError(f"--top {top}: study {name!r} has {len(complete)} COMPLETE trials")
+    return complete[: top or 1]

@@ -1,0 +1,154 @@
+"""The model folder: a retrained model's weights and its recipe, as files without code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fmnist_tune.config import TrialConfig, load_space
+from fmnist_tune.config.schema import IMAGE_SIZE, Cnn, Data
+from fmnist_tune.errors import UserError
+from fmnist_tune.models import build_model
+from fmnist_tune.study.layout import write_atomically
+from fmnist_tune.training.run import EVAL_BATCH_SIZE
+
+WEIGHTS = "weights.safetensors"
+CONFIG = "config.yaml"
+_CURE = "`fmnist-tune retrain STUDY` makes it"
+
+
+class PixelModel(nn.Module):
+    """A model over plain pixels: float32 (N, 1, 28, 28) in [0, 1] to scores (N, 10); pads and normalises itself."""
+
+    def __init__(self, module: nn.Module, data: Data) -> None:
+        super().__init__()
+        self.module = module
+        self.padding = [data.pad] * 4
+        self.mean = data.mean
+        self.std = data.std
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        scores: Tensor = self.module((F.pad(pixels, self.padding) - self.mean) / self.std)
+        return scores
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A trained model, ready to classify.
+
+    Attributes:
+        config: what it was built and trained from.
+        module: float32, on the CPU, in eval mode; its input is normalised and padded.
+    """
+
+    config: TrialConfig
+    module: nn.Module
+
+    @classmethod
+    def load(cls, folder: Path | str) -> SavedModel:
+        """Read a model folder; executes no code from it.
+
+        Raises:
+            UserError: a file is missing, damaged or does not fit the other.
+        """
+        folder = Path(folder)
+        config = _read_config(folder / CONFIG)
+        path = folder / WEIGHTS
+        module = build_model(config.model, IMAGE_SIZE + 2 * config.data.pad)
+        try:
+            module.load_state_dict(safetensors.torch.load_file(path))
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; {_CURE}") from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror or error}; {_CURE}") from None
+        except SafetensorError as error:
+            raise UserError(f"{path}: damaged ({error}); {_CURE} again") from None
+        except RuntimeError as error:
+            what = " ".join(str(error).split())[:200]
+            raise UserError(f"{path}: not the weights of the model in {CONFIG} ({what}); {_CURE} again") from None
+        if isinstance(config.model, Cnn):
+            module = module.to(memory_format=torch.channels_last)
+        return cls(config, module.eval().requires_grad_(False))
+
+    def scores(self, images_NHW: NDArray[np.uint8], n_threads: int | None = None) -> NDArray[np.float32]:
+        """Return float32 scores (N, 10) of uint8 pictures (N, 28, 28); `n_threads` as in `pixel_scores`."""
+        return self.pixel_scores(to_pixels(images_NHW), n_threads)
+
+    def pixel_scores(
+        self, pixels_N1HW: Tensor, n_threads: int | None = None, batch_size: int = EVAL_BATCH_SIZE
+    ) -> NDArray[np.float32]:
+        """Return float32 scores (N, 10) of pixels in [0, 1].
+
+        Args:
+            pixels_N1HW: float32 (N, 1, 28, 28).
+            n_threads: that PyTorch uses meanwhile; None for as many as it does otherwise.
+            batch_size: pictures at a time.
+        """
+        model = PixelModel(self.module, self.config.data)
+        with torch.inference_mode(), _threads(n_threads):
+            return torch.cat([model(x) for x in pixels_N1HW.split(batch_size)]).numpy()
+
+
+def to_pixels(images_NHW: NDArray[np.uint8]) -> Tensor:
+    """Return float32 pixels (N, 1, H, W) in [0, 1]."""
+    return torch.tensor(images_NHW).unsqueeze(1).to(torch.float32).div_(255)
+
+
+def save(folder: Path, recipe_yaml: str, state_dict: Mapping[str, Tensor]) -> None:
+    """Write a model folder's weights (as float32) and recipe.
+
+    The weights go first and come last, so that a crash never leaves them beside another model's recipe.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WEIGHTS).unlink(missing_ok=True)
+    write_atomically(folder / CONFIG, recipe_yaml)
+    tensors = {name: _plain(tensor) for name, tensor in state_dict.items()}
+    temporary = folder / f".{WEIGHTS}.{os.getpid()}"
+    try:
+        with temporary.open("wb") as file:
+            file.write(safetensors.torch.save(tensors))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, folder / WEIGHTS)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Return a tensor as it is saved: on the CPU, contiguous, float32 unless it counts."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
+
+
+def _read_config(path: Path) -> TrialConfig:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; {_CURE}")
+    try:
+        space = load_space(path)
+        if space.parameters:
+            raise UserError(f"{path}: a search space, not a recipe")
+        return space.config({})
+    except UserError as error:
+        raise UserError(f"{error}; {_CURE} again") from None
+
+
+@contextmanager
+def _threads(n_threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

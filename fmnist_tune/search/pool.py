@@ -1,0 +1,191 @@
+"""Trainings that nobody decides about, such as the seeds of a retraining, on Ray's actors."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray.exceptions import OutOfMemoryError, RayActorError
+
+from fmnist_tune.config import TrialConfig
+from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.search.cluster import WorkerPlan
+from fmnist_tune.search.driver import MAX_CRASHES
+from fmnist_tune.search.messages import Assignment, TrialReport
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Attributes:
+        name: for people.
+        config: what to train.
+        seed: of the training.
+        with_val: hold out the validation split; otherwise it is trained on too.
+        n_epochs: stop after so many, on the schedule of all that are configured.
+        folder: keeps its checkpoint, weights and test scores.
+        log: file to which each epoch's begin and end are appended.
+    """
+
+    name: str
+    config: TrialConfig
+    seed: int
+    with_val: bool
+    n_epochs: int
+    folder: Path
+    log: Path
+
+
+class JobError(Exception):
+    """A training cannot go on; says which and why."""
+
+
+class _Trainer:
+    """A worker as Ray's actor; it lives through many jobs."""
+
+    def __init__(
+        self, images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64], test_images_NHW: NDArray[np.uint8] | None
+    ) -> None:
+        import torch  # here, since the driver imports this module and has no use for torch
+
+        from fmnist_tune.search.worker import Worker
+        from fmnist_tune.training.quick_start import skip_dynamo
+
+        skip_dynamo()
+        device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
+        self._worker = Worker(images_NHW, labels_N, device)
+        self._test_images_NHW = test_images_NHW
+
+    def begin(self, assignment: Assignment) -> TrialReport:
+        """Take a job and train its first epoch, or go on where its checkpoint is."""
+        self._worker.assign(assignment)
+        return self._worker.step()
+
+    def step(self) -> TrialReport:
+        """Train an epoch."""
+        return self._worker.step()
+
+    def finish(self, folder: Path) -> None:
+        """Leave the weights and, if there are test pictures, their scores."""
+        self._worker.finish(folder, self._test_images_NHW)
+
+
+@dataclass(frozen=True)
+class _Step:
+    actor: Any
+    job: Job
+    report: TrialReport | None  # of the job's last epoch, once its results are being left
+
+
+class Pool:
+    """Runs jobs, several at a time, each by one actor; a worker that dies is replaced, and its job goes on."""
+
+    def __init__(self, plan: WorkerPlan, images: Images, test_images_NHW: NDArray[np.uint8] | None) -> None:
+        """Put the data into Ray's object store, once; Ray must be up.
+
+        Args:
+            plan: how many at a time, and what each gets.
+            images: the training files' content.
+            test_images_NHW: scored by every finished model; None to leave the test set alone.
+        """
+        self.stop_requested = False
+        self._plan = plan
+        self._data = [ray.put(x) for x in (images.images_NHW, images.labels_N)]
+        self._data.append(ray.put(test_images_NHW))
+        self._actor_class = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus)(_Trainer)
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        on_epoch: Callable[[Job, TrialReport], None],
+        on_end: Callable[[Job, TrialReport], None],
+    ) -> bool:
+        """Run jobs to their ends.
+
+        Args:
+            jobs: in the order in which they begin.
+            on_epoch: told of every report.
+            on_end: told of a job's last report once its weights and scores are on disk.
+
+        Returns:
+            Whether all ended; False if a stop was requested before.
+
+        Raises:
+            JobError: a training failed, or its worker died too often; those that ended before keep their results.
+        """
+        waiting = deque(jobs)
+        crashes: Counter[Path] = Counter()
+        running: dict[Any, _Step] = {}
+        idle = [self._actor_class.remote(*self._data) for _ in range(min(self._plan.n_workers, len(jobs)))]
+        n_ended = 0
+        while waiting or running:
+            while waiting and idle and not self.stop_requested:
+                job, actor = waiting.popleft(), idle.pop()
+                running[actor.begin.remote(self._assignment(job))] = _Step(actor, job, None)
+            if not running:
+                break
+            done, _ = ray.wait(list(running), timeout=1.0)  # comes back now and then, so that a signal is seen
+            for reference in done:
+                step = running.pop(reference)
+                try:
+                    report = ray.get(reference)
+                except (RayActorError, OutOfMemoryError) as error:
+                    crashes[step.job.folder] += 1
+                    if crashes[step.job.folder] >= MAX_CRASHES:
+                        why = "out of memory" if isinstance(error, OutOfMemoryError) else str(error).splitlines()[0]
+                        raise JobError(f"{step.job.name}: its worker died {MAX_CRASHES} times: {why}") from None
+                    waiting.appendleft(step.job)
+                    idle.append(self._actor_class.remote(*self._data))
+                    continue
+                if step.report is not None:  # its results are on disk now
+                    on_end(step.job, step.report)
+                    n_ended += 1
+                    idle.append(step.actor)
+                    continue
+                on_epoch(step.job, report)
+                if report.failure is not None:
+                    raise JobError(f"{step.job.name}: {report.failure}")
+                if report.stop_reason is not None:
+                    running[step.actor.finish.remote(step.job.folder.absolute())] = _Step(step.actor, step.job, report)
+                elif self.stop_requested:
+                    idle.append(step.actor)
+                else:
+                    running[step.actor.step.remote()] = step
+        return n_ended == len(jobs)
+
+    def _assignment(self, job: Job) -> Assignment:
+        return Assignment(
+            job.seed,
+            job.config.model_dump(),
+            job.seed,
+            0,
+            str(job.folder.absolute() / "checkpoint.pt"),
+            str(job.log.absolute()),
+            self._plan.cpus,
+            job.with_val,
+            job.n_epochs,
+        )
+
+
+def spread_out(
+    function: Callable[..., Any], shared: Sequence[Any], items: Sequence[Any], plan: WorkerPlan
+) -> list[Any]:
+    """Return `function(*shared, item)` of every item, in order, computed on the cluster's workers.
+
+    Args:
+        function: of this package; may be computed again if a worker dies.
+        shared: arguments for all, put into Ray's object store once.
+        items: the last argument of each call.
+        plan: what each call gets.
+    """
+    remote = ray.remote(num_cpus=plan.cpus, num_gpus=0, max_retries=MAX_CRASHES)(function)
+    references = [ray.put(argument) for argument in shared]
+    results: list[Any] = ray.get([remote.remote(*references, item) for item in items])
+    return results

@@ -1,0 +1,181 @@
+"""A study's page in optuna-dashboard: a note that sums it up, with its plots, and the files behind them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna_dashboard import get_note, save_note
+from optuna_dashboard.artifact import get_artifact_path
+
+from fmnist_tune.study.layout import make_folder, read_json
+from fmnist_tune.study.lock import DriverLock
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.render import study_json
+from fmnist_tune.study.summary import STATE_NAMES, Summary, summarize
+
+FIRST_FIGURE = "confusion_matrix.png"
+# Everything above this line of a note is ours, everything below it is the reader's.
+OWN_NOTES = "*fmnist-tune replaces what stands above this line; what you write below it stays.*"
+
+
+def artifact_store(studies_dir: Path) -> FileSystemArtifactStore:
+    """Return the store of the files that the dashboard shows, `artifacts` in the studies folder.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    folder = studies_dir / "artifacts"
+    make_folder(folder)
+    return FileSystemArtifactStore(folder)
+
+
+def publish(record: StudyRecord, figures: Sequence[Path], csvs: Sequence[Path] = ()) -> None:
+    """Show a study's summary and files in the dashboard, instead of what was published before.
+
+    What has not changed is not written again. Artifacts of other names and what a reader has added to the note stay.
+
+    Args:
+        record: the study.
+        figures: PNG files, for the note too: the confusion matrix first, the others by name.
+        csvs: tables to download.
+
+    Raises:
+        UserError: the study is being searched, or the artifacts' folder cannot be written to.
+    """
+    with DriverLock(record.paths):
+        store = artifact_store(record.paths.studies_dir)
+        ids = _upload(record, store, [*figures, *csvs])
+        ordered = sorted(figures, key=lambda figure: (figure.name != FIRST_FIGURE, figure.name))
+        plots = {figure: get_artifact_path(record.optuna, ids[figure.name]) for figure in ordered}
+        before: str = get_note(record.optuna)
+        _, ours, own = before.partition(OWN_NOTES)
+        note = f"{_summary(record)}{_plots(record, plots)}\n---\n\n{OWN_NOTES}" + (own if ours else f"\n\n{before}")
+        if note.rstrip() != before.rstrip():
+            save_note(record.optuna, note)
+
+
+def _upload(record: StudyRecord, store: FileSystemArtifactStore, files: Iterable[Path]) -> dict[str, str]:
+    """Bring a study's artifacts up to date with files; returns each file name's artifact.
+
+    A changed file keeps its artifact: an attribute of a study cannot be deleted, and the null that the dashboard leaves
+    in place of a deleted artifact is more than `optuna.artifacts.get_all_artifact_meta` can read.
+    """
+    attributes = record.optuna._storage.get_study_system_attrs(record.optuna._study_id)
+    known = [json.loads(value) for key, value in attributes.items() if key.startswith("artifacts:")]
+    ids: dict[str, str] = {meta["filename"]: meta["artifact_id"] for meta in known if meta is not None}
+    for file in files:
+        if file.name not in ids:
+            ids[file.name] = upload_artifact(
+                study_or_trial=record.optuna, file_path=str(file), artifact_store=store, mimetype=_mimetype(file)
+            )
+        elif _stored(store, ids[file.name]) != file.read_bytes():
+            with file.open("rb") as content:
+                store.write(ids[file.name], content)
+    return ids
+
+
+def _mimetype(file: Path) -> str:
+    # Not from mimetypes, which asks the machine's own tables.
+    return "image/png" if file.suffix == ".png" else "text/csv"
+
+
+def _stored(store: FileSystemArtifactStore, artifact_id: str) -> bytes | None:
+    try:
+        with store.open_reader(artifact_id) as file:
+            return file.read()
+    except ArtifactNotFound:
+        return None
+
+
+def _summary(record: StudyRecord) -> str:
+    """Return a study's summary in Markdown; nobody drives the study."""
+    summary = summarize(record)
+    counts = study_json(record, is_driven=False)["trials"]
+    states = ", ".join(f"{counts[name]} {name}" for name in STATE_NAMES.values() if counts[name])
+    metrics = read_json(record.paths.folder / "model" / "metrics.json")
+    blocks = [f"# {summary.study}", f"{counts['total']} of {summary.n_target} trials: {states or 'none yet'}."]
+    blocks += [f"- {n} failed: {_code(reason)}" for reason, n in summary.failures.items()]
+    blocks += _best(summary)
+    if isinstance(metrics, dict):
+        blocks += _test(metrics)
+    commands = _next_commands(record, has_model=isinstance(metrics, dict))
+    return "\n\n".join([*blocks, "## Next", "```\n" + "\n".join(commands) + "\n```\n"])
+
+
+def _best(summary: Summary) -> list[str]:
+    best, importances = summary.best, summary.importances
+    if best is None:
+        return ["No trial has been trained to its end yet, so there is no best trial."]
+    rows = ["| parameter | value | importance |", "| --- | --- | ---: |"]
+    for path, value in summary.best_values.items():
+        share = importances.shares.get(path) if importances else None
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        rows.append(f"| {_code(path)} | {_code(shown)} | {'-' if share is None else f'{share:.0%}'} |")
+    facts = [f"{len(best.intermediate_values)} epochs"]
+    if "params" in best.user_attrs:
+        facts.append(f"{best.user_attrs['params']:,} parameters")
+    if "duration_s" in best.user_attrs:
+        facts.append(f"{best.user_attrs['duration_s']:.0f} s")
+    blocks = [f"## Best trial: {best.number}", f"Validation accuracy **{best.value:.2%}** ({', '.join(facts)})."]
+    if rows[2:]:
+        blocks.append("\n".join(rows))
+    if importances:
+        blocks.append(
+            f"Importance: share of the variation in accuracy after epoch {importances.epoch}, "
+            f"over {importances.n_trials} trials."
+        )
+    return blocks + [f"- Edge: {line}" for line in summary.edges]
+
+
+def _test(metrics: dict[str, Any]) -> list[str]:
+    accuracy, trial = metrics["test_accuracy"], metrics["trial"]
+    n_seeds = len(metrics["seeds"])
+    result = f"Test accuracy **{accuracy['mean']:.2%}**, " + (
+        f"mean of {n_seeds} seeds" if n_seeds > 1 else "of one seed, so without an interval"
+    )
+    if accuracy["ci95"] is not None:
+        low, high = accuracy["ci95"]
+        result += f", 95 % confidence interval {low:.2%} to {high:.2%}"
+    if metrics["val_accuracy"] is not None:
+        result += f"; the search had promised {metrics['val_accuracy']:.2%} (validation)"
+    uses = metrics["test_uses"]
+    weakest = sorted(metrics["per_class"].items(), key=lambda item: item[1]["f1"])[:3]
+    return [
+        f"## Test of {'the recipe' if trial is None else f'trial {trial}'}, retrained on train + val",
+        f"{result}.",
+        "Weakest classes by F1: " + ", ".join(f"{name} {figures['f1']:.1%}" for name, figures in weakest) + ".",
+        f"The test set has been used {uses} {'time' if uses == 1 else 'times'} for this study.",
+    ]
+
+
+def _next_commands(record: StudyRecord, *, has_model: bool) -> list[str]:
+    name, studies_dir = record.paths.name, record.paths.studies_dir
+    where = "" if studies_dir == Path("studies") else f" --studies-dir {studies_dir}"
+    commands = []
+    if len(record.trials) < record.n_target or any(not t.state.is_finished() for t in record.trials):
+        commands.append(f"fmnist-tune resume {name}{where}")
+    if record.best is not None and not has_model:
+        commands.append(f"fmnist-tune retrain {name}{where}")
+    return [*commands, f"fmnist-tune report {name}{where}"]
+
+
+def _plots(record: StudyRecord, plots: dict[Path, str]) -> str:
+    """Return the plots in Markdown, and whether they still show every trial."""
+    if not plots:
+        return ""
+    drawn = datetime.fromtimestamp(min(plot.stat().st_mtime for plot in plots))
+    n_later = sum(t.datetime_complete is not None and t.datetime_complete > drawn for t in record.trials)
+    later = f"\nTrials that have ended since these were drawn: {n_later}.\n" if n_later else ""
+    images = [f"\n![{plot.stem.replace('_', ' ')}]({url})\n" for plot, url in plots.items()]
+    return f"\n## Plots\n{later}{''.join(images)}"
+
+
+def _code(text: str) -> str:
+    """Return text as Markdown code that can stand in a table."""
+    return "`" + " ".join(text.replace("`", "'").replace("|", "\\|").split()) + "`"

@@ -1,0 +1,52 @@
+"""A study as pandas tables."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.render import state_name
+from fmnist_tune.study.sampling import values_of
+
+HISTORY = "history"  # the attribute with an ended trial's epochs
+
+
+def trials_frame(record: StudyRecord, *, is_driven: bool) -> pd.DataFrame:
+    """Return one row for each trial.
+
+    Returns:
+        Columns number, state, value (nan without one), epochs, every searched value by its dotted path (missing where
+        it was not used), and the trial's attributes, such as duration_s and stop_reason.
+    """
+    rows = []
+    for trial in record.trials:
+        attributes = {key: value for key, value in trial.user_attrs.items() if key != HISTORY}
+        rows.append(
+            {
+                "number": trial.number,
+                "state": state_name(trial, is_driven=is_driven),
+                "value": trial.value,
+                "epochs": len(trial.intermediate_values),
+                **values_of(trial.params, record.space),
+                **{key: value for key, value in attributes.items() if key != "epochs"},
+            }
+        )
+    fixed = ["number", "state", "value", "epochs", *(p.path for p in record.space.parameters)]
+    frame = pd.DataFrame(rows, columns=list(dict.fromkeys([*fixed, *(key for row in rows for key in row)])))
+    return frame.astype({"value": "float64"})
+
+
+def curves_frame(record: StudyRecord) -> pd.DataFrame:
+    """Return one row for each epoch of each trial.
+
+    Returns:
+        Columns trial, epoch, val_accuracy, and of ended trials also train_loss, train_accuracy, val_loss, lr, train_s,
+        val_s and n_images.
+    """
+    rows = []
+    for trial in record.trials:
+        known = {int(result["epoch"]): result for result in trial.user_attrs.get(HISTORY, ())}
+        for epoch, value in sorted(trial.intermediate_values.items()):
+            rows.append({"trial": trial.number, **known.get(epoch, {}), "epoch": epoch, "val_accuracy": value})
+    first = ["trial", "epoch", "val_accuracy"]
+    return pd.DataFrame(rows, columns=list(dict.fromkeys([*first, *(key for row in rows for key in row)])))

@@ -1,0 +1,486 @@
+"""The report: its numbers, its words, its files; that it opens the test set only for a model, and says so."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from fmnist_tune.config import read_space
+from fmnist_tune.data.fashion_mnist import CLASSES, load_part
+from fmnist_tune.errors import UserError
+from fmnist_tune.report import findings, model_info, study_info
+from fmnist_tune.report.page import Fact, Finding, Page, Part, Section, Table, to_html, to_markdown
+from fmnist_tune.report.run import FILES, ReportPaths, write_report
+from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.sampling import params_of
+from fmnist_tune.study.summary import Summary, summarize
+from tests.conftest import CommandLine, TinyData
+
+SPACE = """
+study: s
+search: {trials: 5}
+model: {name: mlp, hidden: {choice: [[8], [16, 8]]}, dropout: {float: [0.0, 0.5]}}
+training:
+  epochs: 4
+  optimizer:
+    name: {choice: [sgd, adamw]}
+    lr: {float: [1e-4, 1e-1], log: true}
+    momentum: {float: [0.8, 0.99], when: {training.optimizer.name: sgd}}
+"""
+RECIPE = "study: s\nmodel: {name: mlp, hidden: [8]}\ntraining: {epochs: 2}\n"
+MODEL_FILES = {
+    "confusion_matrix.png", "per_class.png", "reliability.png", "wrong.png", "samples.png", "classes.png",
+    "robustness.png", "per_class.csv", "confusion_matrix.csv",
+}  # fmt: skip
+
+
+def trial(state: TrialState, curve: list[float], *, lr: float = 0.01, sgd: bool = False, **attrs: Any) -> FrozenTrial:
+    """Return a trial of SPACE that ended in this state with this curve."""
+    values = {
+        "model.hidden": [16, 8],
+        "model.dropout": 0.25,
+        "training.optimizer.name": "sgd" if sgd else "adamw",
+        "training.optimizer.lr": lr,
+    }
+    if sgd:
+        values["training.optimizer.momentum"] = 0.9
+    params, distributions = params_of(values, read_space(SPACE, "s.yaml"))
+    return optuna.create_trial(
+        state=state,
+        value=curve[-1] if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
+        params=params,
+        distributions=distributions,
+        intermediate_values={i + 1: v for i, v in enumerate(curve)},
+        user_attrs=attrs,
+    )
+
+
+TRIALS = [
+    trial(TrialState.COMPLETE, [0.5, 0.6, 0.7, 0.8], params=7, duration_s=4.0),
+    trial(TrialState.PRUNED, [0.4], sgd=True),
+    trial(TrialState.COMPLETE, [0.6, 0.7, 0.8, 0.85], lr=0.09),
+    trial(TrialState.FAIL, [], reason="OutOfMemoryError: too `wide`"),
+    trial(TrialState.COMPLETE, [0.5, 0.6, 0.7, 0.75]),
+]
+
+
+def open_study(folder: Path, text: str = SPACE, trials: list[FrozenTrial] | None = None) -> StudyRecord:
+    space = read_space(text, "s.yaml")
+    record = StudyRecord.open(open_database(database_url(folder), create=True), space, StudyPaths(folder, "s"))
+    record.optuna.add_trials(TRIALS if trials is None else trials)
+    return record
+
+
+def rows_of(trials: list[FrozenTrial]) -> tuple[study_info.TrialRow, ...]:
+    numbered = optuna.create_study(direction="maximize")
+    numbered.add_trials(trials)
+    return study_info.trial_rows(numbered.trials, read_space(SPACE, "s.yaml"), is_driven=False)
+
+
+def add_model(record: StudyRecord, data: TinyData, *, number: int | None, n_seeds: int = 2) -> None:
+    """Write what a retraining leaves: seed k's model mistakes the first k + 1 pictures of class 6 for class 0."""
+    labels_N = load_part(data.folder, "test").labels_N
+    names = []
+    for seed in range(n_seeds):
+        scores = np.random.default_rng(seed).normal(0, 0.1, (len(labels_N), 10)).astype(np.float32)
+        scores[np.arange(len(labels_N)), labels_N] += 3
+        mistaken = np.flatnonzero(labels_N == 6)[: seed + 1]
+        scores[mistaken, 0] += 6 + np.arange(len(mistaken), dtype=np.float32)
+        path = record.paths.folder / "retrain" / "x" / f"seed-{seed}" / "test_scores.npy"
+        path.parent.mkdir(parents=True)
+        np.save(path, scores)
+        names.append(str(path.relative_to(record.paths.folder)))
+    metrics = {
+        "study": "s",
+        "trial": number,
+        "config": {"data": {"keep": {"5": 0.5}}},
+        "seeds": list(range(n_seeds)),
+        "epochs": 4,
+        "params": 1234,
+        "val_accuracy": None if number is None else 0.85,
+        "scores": names,
+    }
+    record.paths.model.mkdir()
+    (record.paths.model / "metrics.json").write_text(json.dumps(metrics))
+    lines = [
+        f"{name},{strength},{parameter},{kind},{value}"
+        for name, worst in (("noise", 0.3), ("shift", 0.8))
+        for strength, parameter in zip(range(1, 6), "abcde", strict=True)
+        for kind, value in (("all", 1 - (1 - worst) * strength / 5), ("Bag", 0.5))
+    ]
+    (record.paths.model / "robustness.csv").write_text(
+        "corruption,strength,parameter,class,accuracy\n" + "\n".join(lines) + "\n"
+    )
+
+
+def report(record: StudyRecord, data: TinyData | None) -> ReportPaths:
+    return write_report(record, None if data is None else data.folder, log=print)
+
+
+@pytest.fixture
+def checksums(tiny_data: TinyData, monkeypatch: pytest.MonkeyPatch) -> TinyData:
+    monkeypatch.setenv("FMNIST_TUNE_MD5SUMS", str(tiny_data.md5sums))
+    return tiny_data
+
+
+def summary_of(tmp_path: Path, trials: list[FrozenTrial]) -> Summary:
+    return summarize(open_study(tmp_path, trials=trials))
+
+
+def test_history_has_every_value_and_the_best_so_far() -> None:
+    info = study_info.history(rows_of(TRIALS))
+    assert [(p.x, p.value, p.state) for p in info.points] == [
+        (0, 0.8, "complete"),
+        (1, 0.4, "pruned"),
+        (2, 0.85, "complete"),
+        (4, 0.75, "complete"),
+    ]
+    assert info.best_so_far == ((0, 0.8), (2, 0.85), (4, 0.85))
+    assert info.failed == (3,)
+
+
+def test_an_unfinished_or_failed_trial_stands_at_its_last_finite_accuracy() -> None:
+    rows = rows_of([trial(TrialState.FAIL, [0.3, 0.4, float("nan")]), trial(TrialState.RUNNING, [0.2])])
+    assert [(r.value, r.state) for r in rows] == [(0.4, "failed"), (0.2, "waiting")]
+
+
+def test_the_accuracy_axis_leaves_a_third_to_the_better_half() -> None:
+    assert study_info.floor_of([0.1, 0.9, 0.8, 0.88, 0.92]) == pytest.approx(0.88 - 2 * 0.04)
+    assert study_info.floor_of([0.8, 0.9]) == 0.8
+    assert study_info.floor_of([0.1, 0.5, 0.5]) == 0.1
+    assert study_info.floor_of([]) == 0.0
+
+
+def test_slices_place_choices_by_index_and_warn_at_an_edge() -> None:
+    info = study_info.slices(rows_of(TRIALS), read_space(SPACE, "s.yaml"), 2)
+    by_path = {s.path: s for s in info.slices}
+    assert [p.x for p in by_path["model.hidden"].points] == [1, 1, 1, 1]
+    lr = by_path["training.optimizer.lr"]
+    assert (lr.edge, lr.best.x if lr.best else None) == ("upper", 0.09)
+    assert by_path["model.dropout"].edge is None
+    momentum = by_path["training.optimizer.momentum"]
+    assert [(p.x, p.number) for p in momentum.points] == [(0.9, 1)]
+    assert momentum.best is None
+
+
+def test_curves_are_by_epoch_and_name_the_best() -> None:
+    info = study_info.curves(rows_of(TRIALS), 2)
+    assert [c.number for c in info.curves] == [0, 1, 2, 4]
+    assert info.curves[2].epochs == (1, 2, 3, 4)
+    assert info.curves[2].values == (0.6, 0.7, 0.8, 0.85)
+    assert info.best == 2
+
+
+def test_parallel_coordinates_place_values_on_the_searched_scale() -> None:
+    info = study_info.parallel(rows_of(TRIALS), read_space(SPACE, "s.yaml"))
+    assert [line.number for line in info.lines] == [1, 4, 0, 2]
+    assert info.lines[0].positions == pytest.approx((1.0, 0.5, 0.0, 2 / 3, 10 / 19))
+    assert info.lines[1].positions[4] is None
+    assert [(a.path, a.can_be_unused) for a in info.axes][3:] == [
+        ("training.optimizer.lr", False),
+        ("training.optimizer.momentum", True),
+    ]
+    assert info.axes[3].ticks == ((0.0, "0.0001"), (1.0, "0.1"))
+
+
+def test_climb_is_the_gain_over_the_last_third_of_the_best_three() -> None:
+    climb = study_info.climb(rows_of(TRIALS))
+    assert climb is not None
+    assert climb.trials == (2, 0, 4)
+    assert climb.gain == pytest.approx((0.05 + 0.1 + 0.05) / 3)
+    assert climb.is_climbing
+    flat = study_info.climb(rows_of([trial(TrialState.COMPLETE, [0.5, 0.8, 0.8, 0.8005])]))
+    assert flat is not None
+    assert not flat.is_climbing
+    assert study_info.climb(rows_of([trial(TrialState.COMPLETE, [0.5, 0.8])])) is None
+
+
+SCORES = [np.eye(10, dtype=np.float32)[[0, 1, 1, 6]] * 5, np.eye(10, dtype=np.float32)[[0, 1, 0, 0]] * 5]
+LABELS = np.array([0, 1, 1, 6])
+
+
+def test_the_confusion_matrix_is_the_mean_over_seeds() -> None:
+    info = model_info.confusion(SCORES, LABELS)
+    assert info.counts_KK[0, 0] == 1
+    assert info.counts_KK[1, :2].tolist() == [0.5, 1.5]
+    assert info.shares_KK[1, :2].tolist() == [0.25, 0.75]
+    assert info.counts_KK.sum() == 4
+    assert info.shares_KK[9].sum() == 0  # no such picture
+    assert info.most_confused() == ("Shirt", "T-shirt/top", 0.5)
+
+
+def test_class_figures_are_spread_over_seeds() -> None:
+    figures = model_info.class_figures(SCORES, LABELS)
+    assert figures[1].recall.values == (1.0, 0.5)
+    assert figures[1].recall.mean == 0.75
+    assert figures[0].precision.values == (1.0, pytest.approx(1 / 3))
+    assert [c.support for c in figures] == [1, 2, 0, 0, 0, 0, 1, 0, 0, 0]
+
+
+def test_reliability_pools_seeds_and_spreads_the_error() -> None:
+    info = model_info.reliability(SCORES, LABELS)
+    sure = np.exp(5) / (np.exp(5) + 9)
+    assert info.pooled.count.sum() == 8
+    assert info.pooled.accuracy[-1] == pytest.approx(6 / 8)
+    assert info.ece.values == pytest.approx((1 - sure, sure - 0.5))
+
+
+def test_the_surest_mistakes_come_first() -> None:
+    scores = SCORES[1].copy()
+    scores[3, 0] = 9
+    images = np.zeros((4, 28, 28), np.uint8)
+    pictures = model_info.confidently_wrong(scores, images, LABELS, 24)
+    assert [(p.index, p.true, p.predicted) for p in pictures] == [
+        (3, "Shirt", "T-shirt/top"),
+        (2, "Trouser", "T-shirt/top"),
+    ]
+    assert pictures[0].confidence == pytest.approx(np.exp(9) / (np.exp(9) + 9))
+    assert model_info.confidently_wrong(SCORES[0], images, LABELS, 24) == ()
+    assert [p.index for p in model_info.samples(SCORES[0], images, LABELS, 1)] == [0, 1, 3]
+
+
+def test_class_counts_say_what_the_configuration_keeps() -> None:
+    info = model_info.class_counts(np.repeat(np.arange(10), 20), {5: 0.1, 6: 0.001})
+    assert info.counts == (20,) * 10
+    assert info.kept == (20, 20, 20, 20, 20, 2, 1, 20, 20, 20)
+
+
+def test_robustness_takes_the_rows_over_all_classes_in_the_order_of_strength() -> None:
+    rows = [
+        {"corruption": "noise", "strength": s, "parameter": f"{s}0", "class": kind, "accuracy": value}
+        for s, value in (("2", "0.5"), ("1", "0.7"))
+        for kind in ("all", "Bag")
+    ]
+    info = model_info.robustness(rows, 0.9)
+    assert info.accuracies == {"noise": (0.7, 0.5)}
+    assert info.parameters == {"noise": ("10", "20")}
+
+
+def test_the_promise_names_both_accuracies_and_that_choosing_is_optimistic() -> None:
+    test = model_info.accuracy_over_seeds(SCORES, LABELS)
+    assert test.values == (1.0, 0.5)
+    (finding,) = findings.promise(test, val=0.85, trial=2, best=2, n_trials=5, study="s")
+    assert finding.text.startswith(
+        "Trial 2 reached 85.00% on the validation pictures; retrained with 2 seeds, it reaches 75.00% on the test set"
+    )
+    assert "Validation was 10.00 points higher: it is optimistic by design, since the best of 5 trials" in finding.text
+    lower, other = findings.promise(test, val=0.7, trial=2, best=3, n_trials=5, study="s")
+    assert "5.00 points lower, although it is optimistic by design" in lower.text
+    assert other.is_warning
+    assert "is of trial 2, but the best trial is 3; `fmnist-tune retrain s`" in other.text
+
+
+def test_failures_are_told_with_their_share_and_reasons(tmp_path: Path) -> None:
+    (finding,) = findings.failures(summary_of(tmp_path, TRIALS))
+    assert finding == Finding("1 of 5 trials failed (20.0%): `OutOfMemoryError: too 'wide'` (once).", is_warning=True)
+
+
+def test_no_failure_is_told_too(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path, TRIALS[:1])
+    assert findings.failures(summary) == [Finding("No trial failed.")]
+    assert findings.edges(summary) == [Finding("The best trial lies at no end of a searched range.")]
+    (unfinished,) = findings.progress(summary, is_driven=False)
+    assert unfinished.text == "The study has 1 of 5 trials; `fmnist-tune resume s` goes on."
+
+
+def test_climbing_curves_ask_for_more_epochs() -> None:
+    climb = study_info.Climb((2, 0, 4), 0.0667, 4)
+    (finding,) = findings.climbing(climb, "constant")
+    assert "still climbed 6.67 points over the last third of 4 epochs: a larger `training.epochs` may help." in (
+        finding.text
+    )
+    assert finding.is_warning
+    (annealed,) = findings.climbing(climb, "one_cycle")
+    assert "where every curve climbs" in annealed.text
+    (flat,) = findings.climbing(study_info.Climb((1,), -0.001, 9), "constant")
+    assert flat.text == "Trial 1 no longer climbs: -0.10 points over the last third of 9 epochs."
+
+
+def test_a_test_set_that_judged_two_trials_is_warned_of() -> None:
+    uses = [{"at": "", "command": c, "trial": t, "seeds": [0]} for c, t in (("retrain", 1), ("report", 1))]
+    (once,) = findings.test_uses(uses)
+    assert once == Finding("The test set has been opened 2 times for this study (retrain 1, report 1).")
+    (twice,) = findings.test_uses([*uses, {**uses[0], "trial": 7}])
+    assert twice.is_warning
+    assert "It has judged 2 trials (1, 7)" in twice.text
+
+
+def test_a_page_escapes_what_it_is_given() -> None:
+    section = Section("T", ("a <b> `x<y`",), None, Table(("h",), (("p|q",),)), "<pre>")
+    page = Page("t & u", "", (Fact("a", "1", "<i>"),), (Finding("<script>", True),), (Part("P", (section,)),))
+    html = to_html(page)
+    assert "a &lt;b&gt; <code>x&lt;y</code>" in html
+    assert "&lt;script&gt;" in html
+    assert "<script" not in html
+    assert "<title>t &amp; u</title>" in html
+    markdown = to_markdown(page)
+    assert "- **Note:** <script>" in markdown
+    assert "| p\\|q |" in markdown
+
+
+def test_a_study_without_a_model_gets_its_half_and_the_test_files_stay_closed(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    paths = report(record, None)
+    html = paths.html.read_text()
+    assert "No model has been retrained yet" in html
+    assert "<code>fmnist-tune retrain s</code>" in html
+    assert "Range edge: training.optimizer.lr = 0.09 is at the upper end of 0.0001 .. 0.1 (log)" in html
+    assert "The test set has never been opened for this study." in html
+    assert record.test_uses == []
+    expected = {"report.html", *FILES} - MODEL_FILES - {"importances.png"}  # too few trials
+    assert {p.name for p in paths.files} == expected
+    assert {p.name for p in (tmp_path / "s" / "report").iterdir()} == expected
+    assert not [p.name for p in (tmp_path / "s").iterdir() if p.name.startswith(".")]
+
+
+def test_the_whole_report_is_files_that_fit_each_other(tmp_path: Path, checksums: TinyData) -> None:
+    record = open_study(tmp_path, trials=[*TRIALS, *TRIALS, *TRIALS])
+    record.record_test_use("retrain", 2, [0, 1])
+    add_model(record, checksums, number=2)
+    paths = report(record, checksums)
+    assert paths.html == tmp_path / "s" / "report" / "report.html"
+    assert {p.name for p in paths.files} == {"report.html", *FILES}
+    html, markdown = paths.html.read_text(), (paths.html.parent / "report.md").read_text()
+
+    references = re.findall(r'(?:src|href)="([^"]*)"|url\(([^)]*)\)', html)
+    targets = [a or b for a, b in references]
+    assert targets
+    assert all(t.startswith(("data:image/png;base64,", "#")) for t in targets)
+    assert "<script" not in html
+    pictures = [base64.b64decode(t.split(",")[1]) for t in targets if t.startswith("data:")]
+    beside = [p.read_bytes() for p in paths.files if p.suffix == ".png"]
+    assert sorted(pictures) == sorted(beside)
+    assert len(beside) == 12
+    for name in re.findall(r"!\[[^]]*\]\(([^)]*)\)", markdown):
+        assert (paths.html.parent / name).read_bytes().startswith(b"\x89PNG")
+    assert len(re.findall(r"!\[", markdown)) == 12
+
+    for text in (html, markdown):
+        assert "retrained with 2 seeds, it reaches 98.50% on the test set" in text
+        assert "Weakest class: Shirt, of which 85.0% are recognised." in text
+        assert "Most frequent mistake: 15.0% of class Shirt are taken for T-shirt/top." in text
+        assert "accuracy falls to 30.0% under the strongest noise and to 80.0% under the strongest shift" in text
+        assert "The test set has been opened 2 times for this study (retrain 1, report 1)." in text
+        assert "fmnist-tune search s.yaml" in text
+        assert "fmnist-tune retrain s --trial 2 --seeds 2" in text
+        assert "log: true" in text
+        assert all(md5 in text for md5 in load_part(checksums.folder, "test").md5)
+    assert [(u["command"], u["trial"], u["seeds"]) for u in record.test_uses] == [
+        ("retrain", 2, [0, 1]),
+        ("report", 2, [0, 1]),
+    ]
+
+
+def test_the_tables_hold_the_figures(tmp_path: Path, checksums: TinyData) -> None:
+    history = [{"epoch": 1, "train_loss": 1.5, "train_accuracy": 0.4, "val_loss": 1.25, "val_accuracy": 0.5}]
+    record = open_study(tmp_path, trials=[trial(TrialState.COMPLETE, [0.5], history=history, params=7), *TRIALS[1:]])
+    add_model(record, checksums, number=2)
+    folder = report(record, checksums).html.parent
+
+    def read(name: str) -> list[dict[str, str]]:
+        with (folder / name).open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    per_class = {row["class"]: row for row in read("per_class.csv")}
+    assert list(per_class) == list(CLASSES)
+    assert float(per_class["Shirt"]["recall"]) == pytest.approx(0.85)
+    assert float(per_class["Shirt"]["recall_std"]) == pytest.approx(0.05 * 2**0.5)
+    assert float(per_class["Shirt"]["recall_ci_low"]) < 0.85 < float(per_class["Shirt"]["recall_ci_high"])
+    assert per_class["Shirt"]["support"] == "10"
+    confusion = {row["true"]: row for row in read("confusion_matrix.csv")}
+    assert (confusion["Shirt"]["T-shirt/top"], confusion["Shirt"]["Shirt"]) == ("1.5", "8.5")
+    trials = read("trials.csv")
+    assert [row["state"] for row in trials] == ["complete", "pruned", "complete", "failed", "complete"]
+    assert trials[1]["training.optimizer.momentum"] == "0.9"
+    assert trials[0]["training.optimizer.momentum"] == ""
+    curves = read("curves.csv")
+    assert (curves[0]["trial"], curves[0]["epoch"], curves[0]["train_loss"], curves[0]["val_loss"]) == (
+        "0",
+        "1",
+        "1.5",
+        "1.25",
+    )
+    assert [row["val_accuracy"] for row in curves if row["trial"] == "2"] == ["0.6", "0.7", "0.8", "0.85"]
+
+
+def test_a_recipe_gets_the_model_half_alone(tmp_path: Path, checksums: TinyData) -> None:
+    record = open_study(tmp_path, RECIPE, [])
+    with pytest.raises(UserError, match=r"a recipe without a trained model; `fmnist-tune train RECIPE.yaml` makes it"):
+        report(record, checksums)
+    add_model(record, checksums, number=None, n_seeds=1)
+    paths = report(record, checksums)
+    assert {p.name for p in paths.files} == {"report.html", "report.md", *MODEL_FILES}
+    html = paths.html.read_text()
+    assert "The recipe reaches 99.00% on the test set (one seed, no interval)." in html
+    assert "fmnist-tune train s.yaml --seeds 1" in html
+
+
+def test_a_report_replaces_an_older_one_whole(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    old = tmp_path / "s" / "report" / "confusion_matrix.png"
+    mine = tmp_path / "s" / "report" / "notes.txt"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"of an older model")
+    mine.write_text("mine")
+    report(record, None)
+    assert not old.exists()
+    assert mine.read_text() == "mine"
+
+
+def test_a_study_whose_trials_all_failed_is_reported(tmp_path: Path) -> None:
+    record = open_study(tmp_path, trials=[TRIALS[3]])
+    html = report(record, None).html.read_text()
+    assert "No trial has been trained to its end yet, so there is no best trial." in html
+    assert "1 of 1 trials failed (100.0%)" in html
+
+
+def test_a_study_without_trials_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="study 's' has no trials yet; `fmnist-tune resume s` runs it"):
+        report(open_study(tmp_path, trials=[]), None)
+
+
+def test_missing_scores_and_other_data_are_refused_before_the_test_set_is_opened(
+    tmp_path: Path, checksums: TinyData
+) -> None:
+    record = open_study(tmp_path)
+    add_model(record, checksums, number=2)
+    record.optuna.set_user_attr("data", {"train_images_md5": "a", "train_labels_md5": "b"})
+    with pytest.raises(UserError, match="not the data that study 's' was trained on"):
+        report(record, checksums)
+    scores = record.paths.folder / "retrain" / "x" / "seed-1" / "test_scores.npy"
+    scores.unlink()
+    with pytest.raises(UserError, match=r"seed-1/test_scores.npy: cannot be read: No such file"):
+        report(record, checksums)
+    assert record.test_uses == []
+
+
+def test_the_command_prints_where_the_report_is(command: CommandLine, checksums: TinyData) -> None:
+    studies = command.folder / "studies"
+    studies.mkdir()
+    add_model(open_study(studies), checksums, number=2)
+    run = command("report", "s", "--data-dir", command.data_dir)
+    assert (run.code, run.out) == (0, "studies/s/report/report.html\n")
+    run = command("report", "s", "--data-dir", command.data_dir, "--json")
+    assert run.json["study"] == "s"
+    assert run.json["report"] == "studies/s/report/report.html"
+    assert "studies/s/report/per_class.csv" in run.json["files"]
+    assert all((command.folder / name).is_file() for name in run.json["files"])
+    assert "no such study" in command("report", "t").err
+
+
+def test_a_report_needs_neither_torch_nor_pyplot() -> None:
+    code = "import sys, fmnist_tune.report.run; print([m for m in ('torch', 'ray', 'matplotlib.pyplot') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,238 @@
+"""The end of a study: seeds, the test set, the saved model; real Ray, a tiny real data set."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import fmnist_tune
+from fmnist_tune.data.fashion_mnist import CLASSES, Images, load_part
+from fmnist_tune.evaluation import accuracy
+from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.record import StudyRecord
+from tests.conftest import TINY_SPACE, CommandLine, TinyData
+
+pytestmark = pytest.mark.ray
+
+RECIPE = """\
+study: plain
+model: {name: mlp, hidden: [8]}
+training: {epochs: 3, batch_size: 32, optimizer: {lr: 1e-2}}
+data: {val_size: 100}
+"""
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, tiny_data: TinyData) -> Path:
+    """A folder with a finished search of which nothing is retrained yet."""
+    folder = tmp_path_factory.mktemp("searched")
+    environment = {**os.environ, "FMNIST_TUNE_MD5SUMS": str(tiny_data.md5sums)}
+    run = CommandLine(folder, environment, tiny_data.folder).search(TINY_SPACE.replace("asha", "none", 1))
+    assert run.code == 0, run.err
+    return folder
+
+
+@pytest.fixture
+def study(searched: Path, command: CommandLine) -> CommandLine:
+    """A command line in a copy of that folder."""
+    shutil.copytree(searched, command.folder, dirs_exist_ok=True)
+    return command
+
+
+def tiny_test_set(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Images:
+    monkeypatch.setenv("FMNIST_TUNE_MD5SUMS", command.environment["FMNIST_TUNE_MD5SUMS"])
+    return load_part(command.data_dir, "test")
+
+
+def ended_epochs(folder: Path) -> Counter[tuple[int, int]]:
+    """Return how often each (seed, epoch) was trained to its end."""
+    lines = [json.loads(line) for line in (folder / "retrain" / "training.log").read_text().splitlines()]
+    return Counter((line["trial"], line["epoch"]) for line in lines if line["event"] == "end")
+
+
+def test_a_winner_is_trained_on_everything_and_each_seed_tested_once(
+    study: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = study("retrain", "tiny", "--seeds", 2, "--data-dir", study.data_dir, "--json")
+    assert run.code == 0, run.err
+    metrics = run.json
+    folder = study.folder / "studies" / "tiny"
+    best = yaml.safe_load((folder / "best.yaml").read_text())
+    assert metrics["config"]["training"]["optimizer"]["lr"] == best["training"]["optimizer"]["lr"]
+    assert metrics["seeds"] == [0, 1]
+    test = tiny_test_set(study, monkeypatch)
+    scores = [np.load(folder / path) for path in metrics["scores"]]
+    assert metrics["test_accuracy"]["values"] == [accuracy(s, test.labels_N) for s in scores]
+    assert metrics["test_accuracy"]["mean"] == pytest.approx(np.mean(metrics["test_accuracy"]["values"]))
+    assert [*metrics["per_class"]] == list(CLASSES)
+    assert sum(c["support"] for c in metrics["per_class"].values()) == 100
+    assert metrics["export"] == {"onnx_agreement": 1.0, "torch_export_agreement": 1.0}
+    result = json.loads((folder / "retrain" / f"trial-{metrics['trial']}" / "seed-1" / "result.json").read_text())
+    assert [epoch["n_images"] for epoch in result["history"]] == [600] * 4  # train + val
+    model = {
+        "config.yaml",
+        "metrics.json",
+        "model.onnx",
+        "model.pt2",
+        "model_card.md",
+        "robustness.csv",
+        "weights.safetensors",
+    }
+    assert {path.name for path in (folder / "model").iterdir()} == model
+
+    again = study("retrain", "tiny", "--seeds", 2, "--data-dir", study.data_dir, "--json")
+    assert again.json == metrics
+    assert "nothing was left to train" in again.err
+    assert set(ended_epochs(folder).values()) == {1}
+
+    opened = fmnist_tune.load_study("tiny", study.folder / "studies")
+    assert opened.retrained is not None
+    assert opened.retrained["test_accuracy"] == metrics["test_accuracy"]
+    assert np.abs(opened.model().scores(test.images_NHW) - scores[0]).max() < 1e-4  # the model is that of seed 0
+
+    shown = study("show", "tiny")
+    assert f"trial {metrics['trial']} retrained: test accuracy {metrics['test_accuracy']['mean']:.2%}" in shown.out
+    assert "the test set was opened 1 time" in shown.out
+
+
+def test_a_second_trial_on_the_same_test_set_is_said_to_be_one(study: CommandLine) -> None:
+    words = ("--seeds", 1, "--data-dir", study.data_dir)
+    assert study("retrain", "tiny", "--trial", 0, *words).code == 0
+    run = study("retrain", "tiny", "--trial", 1, *words)
+    assert run.code == 0, run.err
+    assert "the test set has been used 2 times for this study now, for more than one trial" in run.err
+    assert "one seed: no interval" in run.out
+    assert "the test set was opened 2 times for this study" in run.out
+
+
+def test_a_killed_retraining_goes_on(study: CommandLine) -> None:
+    path = study.folder / "long.yaml"
+    path.write_text(RECIPE.replace("study: plain", "study: long").replace("epochs: 3", "epochs: 60"))
+    words = ("train", path, "--seeds", 3, "--data-dir", study.data_dir, "--json")
+    process = study.start(*words)
+    folder = study.folder / "studies" / "long"
+    log = folder / "retrain" / "training.log"
+    end = time.monotonic() + 120
+    while not (log.exists() and log.read_text().count('"end"') > 40):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    run = study(*words)
+    assert run.code == 0, run.err
+    assert run.json["epochs"] == 60
+    assert ended_epochs(folder) == {(seed, epoch): 1 for seed in range(3) for epoch in range(1, 61)}
+    assert "nothing was left to train" in study(*words).err
+
+
+def test_ctrl_c_stops_after_the_running_epochs_and_the_command_goes_on(study: CommandLine) -> None:
+    path = study.folder / "long.yaml"
+    path.write_text(RECIPE.replace("study: plain", "study: long").replace("epochs: 3", "epochs: 2000"))
+    process = study.start("train", path, "--seeds", 1, "--data-dir", study.data_dir)
+    log = study.folder / "studies" / "long" / "retrain" / "training.log"
+    end = time.monotonic() + 120
+    while not (log.exists() and '"end"' in log.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
+
+
+def test_the_best_trials_are_compared_over_seeds_on_validation(study: CommandLine) -> None:
+    run = study("retrain", "tiny", "--top", 2, "--seeds", 2, "--data-dir", study.data_dir, "--json")
+    assert run.code == 0, run.err
+    first, second = run.json["confirmation"]["candidates"]
+    assert first["val_accuracy"]["mean"] >= second["val_accuracy"]["mean"]
+    assert run.json["trial"] == first["trial"]
+    folder = study.folder / "studies" / "tiny" / "retrain" / f"confirm-trial-{second['trial']}" / "seed-0"
+    result = json.loads((folder / "result.json").read_text())
+    assert {epoch["n_images"] for epoch in result["history"]} == {500}  # without the validation split
+    assert not (folder / "test_scores.npy").exists()
+
+
+def test_an_exported_recipe_is_trained_beside_the_search_it_came_from(study: CommandLine) -> None:
+    path = study.folder / "best.yaml"
+    assert study("export", "tiny", "--output", path).code == 0
+    run = study("train", path, "--seeds", 1, "--data-dir", study.data_dir, "--json")
+    assert run.code == 0, run.err
+    assert run.json["study"] == "tiny-recipe"
+    assert run.json["trial"] is None
+    listed = {row["study"]: row for row in study("studies", "--json").json["studies"]}
+    assert listed["tiny-recipe"]["recipe"]
+    assert not listed["tiny"]["recipe"]
+    changed = study.folder / "changed.yaml"
+    changed.write_text(re.sub(r"epochs: \d+", "epochs: 9", path.read_text()))
+    refused = study("train", changed, "--seeds", 1, "--data-dir", study.data_dir)
+    assert refused.code == 2
+    assert "training.epochs: 4 -> 9" in refused.err
+    assert study("resume", "tiny-recipe", "--data-dir", study.data_dir).code == 2
+
+
+def test_early_stopping_trains_to_the_epoch_that_was_best(command: CommandLine) -> None:
+    space = TINY_SPACE.replace("epochs: 4", "epochs: 30\n  early_stopping: 2").replace("trials: 4", "trials: 1")
+    assert command.search(space).code == 0
+    record = StudyRecord.load(
+        open_database(database_url(command.folder / "studies"), create=False),
+        StudyPaths(command.folder / "studies", "tiny"),
+    )
+    best_epoch = record.trials[0].user_attrs["best_epoch"]
+    run = command("retrain", "tiny", "--seeds", 1, "--data-dir", command.data_dir, "--json")
+    assert run.json["epochs"] == best_epoch
+    assert run.json["config"]["training"]["epochs"] == 30  # the learning rate's schedule stays
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["retrain", "tinny"], "study 'tinny': no such study; did you mean 'tiny'?"),
+        (["retrain", "tiny", "--trial", "9"], "--trial 9: study 'tiny' has trials 0 to 3"),
+        (["retrain", "tiny", "--seeds", "0"], "--seeds: '0' is not a whole number of at least 1"),
+        (["retrain", "tiny", "--top", "1"], "--top: '1' is not a whole number of at least 2"),
+        (["retrain", "tiny", "--top", "9"], "--top 9: study 'tiny' has 4 COMPLETE trials"),
+        (["retrain", "tiny", "--top", "2", "--trial", "1"], "not allowed with argument"),
+        (["train", "space.yaml"], "space.yaml: not a recipe: it searches model.dropout"),
+        (["train", "absent.yaml"], "absent.yaml: no such file"),
+    ],
+)
+def test_what_cannot_be_retrained_is_named(study: CommandLine, words: list[str], message: str) -> None:
+    before = sorted(study.folder.rglob("*"))
+    run = study(*words)
+    assert run.code == 2
+    assert message in run.err
+    assert "Traceback" not in run.err
+    assert sorted(study.folder.rglob("*")) == before
+
+
+def test_a_study_without_a_complete_trial_says_so(study: CommandLine) -> None:
+    with sqlite3.connect(study.folder / "studies" / "studies.db") as connection:
+        connection.execute("UPDATE trials SET state = 'PRUNED'")
+    run = study("retrain", "tiny")
+    assert run.code == 2
+    assert "study 'tiny': no trial has been trained to its end yet" in run.err
+    with sqlite3.connect(study.folder / "studies" / "studies.db") as connection:
+        connection.execute("UPDATE trials SET state = 'FAIL'")
+    assert "study 'tiny': all 4 trials failed" in study("retrain", "tiny").err
+
+
+def test_a_training_that_diverges_is_named(command: CommandLine) -> None:
+    path = command.folder / "recipe.yaml"
+    path.write_text(RECIPE.replace("optimizer: {lr: 1e-2}", "optimizer: {name: sgd, lr: 1e30}"))
+    run = command("train", path, "--seeds", 1, "--data-dir", command.data_dir)
+    assert run.code == 2
+    assert "recipe, seed 0: NonFiniteLossError: loss is" in run.err
+    assert "Traceback" not in run.err

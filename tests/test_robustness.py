@@ -1,0 +1,213 @@
+"""Changed test pictures: what each kind of change does to pixels, and the table of accuracies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fmnist_tune.config import TrialConfig
+from fmnist_tune.data.fashion_mnist import CLASSES
+from fmnist_tune.errors import UserError
+from fmnist_tune.retrain.robustness import (
+    ALL_CLASSES,
+    CLEAN,
+    CORRUPTIONS,
+    RobustnessRow,
+    audit,
+    corrupt,
+    read_csv,
+    write_csv,
+)
+from fmnist_tune.retrain.saved import SavedModel, to_pixels
+from tests.conftest import make_pictures
+
+
+def pictures(n: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = make_pictures(n, 0)
+    images[images < 60] = 0  # bars on black
+    return images.astype(np.uint8), labels.astype(np.int64)
+
+
+def blob(n: int = 64) -> Tensor:
+    """Return pictures with a bright block of 8 x 4 pixels in the middle."""
+    pixels = torch.zeros(n, 1, 28, 28)
+    pixels[:, :, 10:18, 12:16] = 0.8
+    return pixels
+
+
+def linear(bias: list[float], weight: float = 0.0) -> SavedModel:
+    """Return a model whose scores are the same for every picture, but for `weight` times all pixels in class 0's."""
+    config = TrialConfig.model_validate({"model": {"name": "mlp", "depth": 0}, "data": {"mean": 0.0, "std": 1.0}})
+    layer = nn.Linear(28 * 28, 10)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.weight[0] = weight
+        layer.bias.copy_(torch.tensor(bias))
+    return SavedModel(config, nn.Sequential(nn.Flatten(), layer).eval())
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_change_is_the_same_every_time_and_leaves_the_originals_alone(name: str) -> None:
+    pixels = to_pixels(pictures()[0])
+    before = pixels.clone()
+    torch.manual_seed(1)
+    first = corrupt(pixels, name, 3)
+    torch.manual_seed(2)
+    assert torch.equal(corrupt(pixels, name, 3), first)
+    assert torch.equal(pixels, before)
+    assert first.shape == pixels.shape
+    assert first.dtype == torch.float32
+    assert 0 <= float(first.min()) <= float(first.max()) <= 1
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_each_strength_changes_more_than_the_one_before(name: str) -> None:
+    pixels = to_pixels(pictures(200)[0])
+    changes = [float((corrupt(pixels, name, strength) - pixels).abs().mean()) for strength in range(1, 6)]
+    assert changes[0] > 0
+    assert changes == sorted(changes)
+
+
+def centres(pixels_N1HW: Tensor) -> Tensor:
+    """Return each picture's centre of mass, (N, 2) as column and row from the middle."""
+    position = torch.arange(28) - 13.5
+    mass = pixels_N1HW.sum((1, 2, 3))
+    column = (pixels_N1HW.sum((1, 2)) * position).sum(1) / mass
+    row = (pixels_N1HW.sum((1, 3)) * position).sum(1) / mass
+    return torch.stack([column, row], 1)
+
+
+def test_rotation_turns_either_way_by_its_angle() -> None:
+    turned = corrupt(blob(), "rotation", 5)
+    position = torch.arange(28) - 13.5
+    skew = (turned[:, 0] * position.view(1, -1, 1) * position.view(1, 1, -1)).sum((1, 2))
+    spread = 0.8 * 8 * 4 * ((8**2 - 4**2) / 12) / 2  # of a block turned by 45 degrees
+    assert skew.abs().numpy() == pytest.approx(spread, rel=0.05)
+    assert 10 < int((skew > 0).sum()) < 54
+    assert centres(turned).abs().max() < 1e-3
+
+
+def test_scaling_goes_up_and_down_by_its_factor() -> None:
+    area = corrupt(blob(), "scaling", 5).sum((1, 2, 3)) / blob().sum((1, 2, 3))
+    larger = area > 1
+    assert area[larger].numpy() == pytest.approx(1.6**2, rel=0.1)
+    assert area[~larger].numpy() == pytest.approx(1.6**-2, rel=0.1)
+    assert 10 < int(larger.sum()) < 54
+
+
+def test_a_shift_moves_whole_pixels_in_all_directions() -> None:
+    shifted = corrupt(blob(), "shift", 3)
+    moved = centres(shifted) - centres(blob())
+    assert torch.allclose(moved, moved.round(), atol=1e-4)
+    assert moved.norm(dim=1).numpy() == pytest.approx(3.0, abs=0.71)
+    assert (moved > 1).any(0).all()
+    assert (moved < -1).any(0).all()
+    assert set(np.unique(shifted.numpy().round(4))) == {np.float32(0.0), np.float32(0.8)}
+
+
+def test_brightness_lifts_or_dims_whole_pictures() -> None:
+    changed = corrupt(blob(), "brightness", 2)
+    pairs = {(round(float(p[0, 0, 0]), 4), round(float(p[0, 14, 14]), 4)) for p in changed}
+    assert pairs == {(0.2, 1.0), (0.0, 0.64)}
+
+
+def test_contrast_keeps_the_mean_and_a_share_of_the_differences() -> None:
+    changed = corrupt(blob(1), "contrast", 5)
+    assert float(changed.mean()) == pytest.approx(float(blob(1).mean()), abs=1e-6)
+    assert float(changed.max() - changed.min()) == pytest.approx(0.8 * 0.15, abs=1e-6)
+
+
+def test_noise_has_its_standard_deviation() -> None:
+    grey = torch.full((50, 1, 28, 28), 0.5)
+    assert float((corrupt(grey, "noise", 2) - 0.5).std()) == pytest.approx(0.08, rel=0.02)
+
+
+def test_blur_spreads_a_point_by_its_sigma() -> None:
+    point = torch.zeros(1, 1, 28, 28)
+    point[0, 0, 14, 14] = 1
+    blurred = corrupt(point, "blur", 4)
+    variance = (blurred[0, 0].sum(0) * (torch.arange(28) - 14) ** 2).sum()
+    assert float(blurred.sum()) == pytest.approx(1.0, abs=1e-5)
+    assert float(variance) == pytest.approx(1.5**2, rel=0.05)
+
+
+def test_occlusion_covers_one_square_of_one_brightness() -> None:
+    black = torch.zeros(20, 1, 28, 28)
+    for picture in corrupt(black, "occlusion", 3)[:, 0]:
+        assert int((picture > 0).sum()) == 8 * 8
+        rows, columns = torch.nonzero(picture, as_tuple=True)
+        assert (int(rows.max() - rows.min()), int(columns.max() - columns.min())) == (7, 7)
+        assert len(picture.unique()) == 2
+
+
+def test_clutter_changes_the_background_alone_and_stays_below_its_brightest() -> None:
+    pixels = blob()
+    changed = corrupt(pixels, "clutter", 5)
+    assert torch.equal(changed[pixels > 0], pixels[pixels > 0])
+    texture = changed[pixels == 0]
+    assert 0.5 < float(texture.max()) <= 0.6
+    assert float(texture.mean()) == pytest.approx(0.3, abs=0.02)
+
+
+def test_an_audit_has_a_figure_for_every_change_strength_and_class() -> None:
+    images, labels = pictures(20)
+    rows = audit(linear([1.0] + [0.0] * 9), images, labels)
+    assert len(rows) == (1 + 9 * 5) * 11
+    assert rows[:3] == [
+        RobustnessRow("none", 0, 0.0, "all", 0.1),
+        RobustnessRow("none", 0, 0.0, "T-shirt/top", 1.0),
+        RobustnessRow("none", 0, 0.0, "Trouser", 0.0),
+    ]
+    assert {r.accuracy for r in rows if r.class_name == ALL_CLASSES} == {0.1}
+    assert [r.class_name for r in rows[:11]] == [ALL_CLASSES, *CLASSES]
+    assert [r.parameter for r in rows if (r.corruption, r.class_name) == ("rotation", "all")] == [5, 10, 20, 30, 45]
+
+
+def test_an_audit_sees_the_changed_pictures() -> None:
+    images = np.zeros((100, 28, 28), dtype=np.uint8)
+    labels = np.ones(100, dtype=np.int64)
+    model = linear([-100.0, 0.0] + [-200.0] * 8, weight=1.0)  # class 0 once the pixels sum to more than 100
+    accuracies = [r.accuracy for r in audit(model, images, labels, ["brightness"]) if r.class_name == ALL_CLASSES]
+    lifted = float((corrupt(to_pixels(images), "brightness", 5)[:, 0, 0, 0] > 0).float().mean())
+    assert accuracies == [1.0] + [pytest.approx(1 - lifted)] * 4  # 78.4 at strength 1, 156.8 at strength 2
+
+
+def test_an_audit_in_pieces_is_the_whole_audit_and_skips_absent_classes() -> None:
+    images, labels = pictures(3)
+    model = linear([0.0] * 10)
+    whole = audit(model, images, labels, n_threads=1)
+    pieces = [row for name in (CLEAN, *CORRUPTIONS) for row in audit(model, images, labels, [name])]
+    assert pieces == whole
+    assert {r.class_name for r in whole} == {"all", "T-shirt/top", "Trouser", "Pullover"}
+
+
+def test_the_table_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    images, labels = pictures(30)
+    rows = audit(linear([0.0] * 10, weight=-0.1), images, labels, [CLEAN, "noise"])
+    path = tmp_path / "robustness.csv"
+    write_csv(rows, path)
+    assert path.read_text().splitlines()[:2] == ["corruption,strength,parameter,class,accuracy", "none,0,0.0,all,0.0"]
+    assert read_csv(path) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "robustness.csv: cannot be read: No such file or directory"),
+        ("", "robustness.csv: not a robustness table"),
+        ("a,b\n1,2\n", "its columns are not corruption,strength,parameter,class,accuracy"),
+        ("corruption,strength,parameter,class,accuracy\nnoise,1,x,all,0.5\n", "could not convert string to float: 'x'"),
+        ("corruption,strength,parameter,class,accuracy\nnoise,1\n", "not enough values to unpack"),
+    ],
+)
+def test_a_file_that_is_no_such_table_is_named(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "robustness.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_csv(path)
+    assert message in str(caught.value)
