@@ -36,8 +36,10 @@ def origin_part(record: StudyRecord, retrained: Retrained | None, uses: Sequence
     sections = [
         Section("Reproduce", tuple(text), None, None, "\n".join(commands)),
         Section(f"{name}.yaml", ("As it is stored in the study.",), None, None, dump_yaml(record.space.tree)),
-        Section("Data", ("MD5 of the uncompressed files.",), None, _data_table(record, retrained)),
     ]
+    data = _data_table(record, retrained)
+    if data.rows:
+        sections.append(Section("Data", ("MD5 of the uncompressed files.",), None, data))
     if uses:
         rows = tuple(
             (

@@ -118,7 +118,11 @@ def to_html(page: Page) -> str:
 def to_markdown(page: Page) -> str:
     """Return a page as Markdown that names its pictures as files beside it."""
     blocks = [f"# {page.title}", page.subtitle]
-    blocks.append(_markdown_table(Table(("", ""), tuple((f.label, f"{f.value} {f.note}".strip()) for f in page.facts))))
+    blocks.append(
+        _markdown_table(
+            Table(("", ""), tuple((f.label, f"{f.value} ({f.note})" if f.note else f.value) for f in page.facts))
+        )
+    )
     blocks.append("\n".join(f"- {'**Note:** ' if f.is_warning else ''}{f.text}" for f in page.findings))
     for part in page.parts:
         blocks.append(f"## {part.title}")

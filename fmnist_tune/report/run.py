@@ -79,7 +79,7 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> ReportPaths:
     """Write files so that a crash leaves each one whole, old or new."""
     new = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        new.mkdir(parents=True)
+        new.mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=True)
         for file, content in contents.items():
             (new / file).write_bytes(content)

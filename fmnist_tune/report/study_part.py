@@ -34,7 +34,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
     facts = [Fact("Trials", f"{summary.counts['total']:,}", ", ".join(states))]
     if best is not None and best.value is not None:
         note = f"trial {best.number}, {len(best.intermediate_values)} epochs"
-        facts.insert(0, Fact("Best validation accuracy", percent(best.value), note))
+        facts.insert(0, Fact("Best on validation", percent(best.value), note))
     csv = {
         "trials.csv": trials_frame(record, is_driven=driven).to_csv(index=False),
         "curves.csv": curves_frame(record).to_csv(index=False),
@@ -112,17 +112,17 @@ def _best_section(record: StudyRecord, summary: Summary, slices: study_info.Slic
         if p.path in summary.best_values
     )
     attributes = summary.best.user_attrs
-    known = {
-        "parameters of the model": f"{attributes['params']:,}" if "params" in attributes else None,
-        "seconds of training": f"{attributes['duration_s']:.0f}" if "duration_s" in attributes else None,
-        "pictures per second": f"{attributes['images_per_s']:,}" if "images_per_s" in attributes else None,
-        "trained on": attributes.get("ran_on"),
-    }
-    text = "; ".join(f"{label}: {value}" for label, value in known.items() if value is not None)
+    known = [
+        f"{attributes['params']:,} parameters" if "params" in attributes else None,
+        f"{attributes['duration_s']:.0f} s of training" if "duration_s" in attributes else None,
+        f"{attributes['images_per_s']:,} pictures per second" if "images_per_s" in attributes else None,
+        attributes.get("ran_on"),
+    ]
+    facts = "; ".join(text for text in known if text is not None)
     recipe = f"As a recipe: `fmnist-tune export {record.paths.name}`."
     header = ("parameter", "value", "searched", "importance", "")
-    return Section(f"Best trial: {summary.best.number}", (f"{text}." if text else "", recipe)[not text :], None,
-                   Table(header, rows))  # fmt: skip
+    text = (f"{facts}.", recipe) if facts else (recipe,)
+    return Section(f"Best trial: {summary.best.number}", text, None, Table(header, rows))
 
 
 def _value(value: object) -> str:

@@ -114,7 +114,9 @@ def _robustness(rows: Sequence[RobustnessRow]) -> str:
     )
     clean = f" Unchanged, it is {overall[CLEAN, 0]:.1%}." if (CLEAN, 0) in overall else ""
     after = (
-        "" if weakest is None else f" Hardest hit there at strength 5: {weakest.class_name} ({weakest.accuracy:.1%})."
+        ""
+        if weakest is None
+        else f" Hardest hit by {worst[0]} at strength 5: {weakest.class_name} ({weakest.accuracy:.1%})."
     )
     meanings = "\n".join(
         f"- {name}: {', '.join(f'{p:g}' for p in CORRUPTIONS[name].parameters)} ({CORRUPTIONS[name].meaning})"
@@ -143,7 +145,7 @@ def _training(metrics: Mapping[str, Any]) -> str:
 
 def _loading(metrics: Mapping[str, Any]) -> str:
     text = f"""\
-No file in this folder runs code when it is read: the weights are `weights.safetensors`.
+Reading `config.yaml` and `weights.safetensors` runs no code from them.
 
 ```python
 from fmnist_tune.retrain.pictures import read_picture

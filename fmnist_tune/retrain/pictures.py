@@ -6,6 +6,7 @@ in place of its subsampling and sharpening.
 
 from __future__ import annotations
 
+import stat
 import struct
 import warnings
 import zlib
@@ -86,12 +87,14 @@ def read_picture(path: Path | str, invert: bool) -> Picture:
 
 def _read_grey(path: Path, invert: bool) -> Image.Image:
     """Return a file's picture upright, in 8-bit greys, inverted if asked for."""
-    if path.is_dir():
-        raise UserError(f"{path}: a directory, not a picture")
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if not path.is_file():
-        raise UserError(f"{path}: not a file")
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path}: {'a directory' if stat.S_ISDIR(mode) else 'a device or pipe'}, not a picture")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged metadata and the like
@@ -99,6 +102,8 @@ def _read_grey(path: Path, invert: bool) -> Image.Image:
             with Image.open(path, formats=FORMATS) as opened:
                 opened.load()
                 image = ImageOps.exif_transpose(opened)
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except UnidentifiedImageError:
         raise UserError(f"{path}: not a {' or '.join(FORMATS)} picture") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
