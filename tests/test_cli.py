@@ -13,7 +13,9 @@ import pytest
 
 from tests.conftest import TINY_SPACE, CommandLine
 
-COMMANDS = ["search", "resume", "studies", "show", "export", "data", "check"]
+COMMANDS = [
+    "search", "resume", "studies", "show", "export", "retrain", "train", "report", "dashboard", "predict", "data", "check"
+]  # fmt: skip
 
 
 def refused(command: CommandLine, *words: str | Path) -> str:
@@ -62,6 +64,11 @@ def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine
         (["search", "space.yaml", "--seed", "1.5"], "'1.5' is not a whole number of at least 0"),
         (["search", "space.yaml", "--study", "../../x"], "'../../x' cannot name a study"),
         (["search", "space.yaml", "--study", ""], "'' cannot name a study"),
+        (["search", "space.yaml", "--study", "artifacts"], "'artifacts' cannot name a study: the dashboard keeps"),
+        (["dashboard", "--port", "70000"], "'70000' is not a port"),
+        (["report", "absent"], "no studies yet"),
+        (["predict", "absent", "picture.png"], "absent"),
+        (["predict", "absent"], "IMAGE"),
         (["search", "space.yaml", "--data-dir", "nowhere"], "--data-dir nowhere: no such directory"),
         (["search", "space.yaml", "--data-dir", "."], "no train-images-idx3-ubyte.gz"),
         (["search", "space.yaml", "--storage", "banana"], "banana: cannot be used as a study database"),

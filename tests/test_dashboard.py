@@ -113,9 +113,7 @@ def test_the_note_of_a_study_without_a_finished_trial_says_so(studies_dir: Path)
 
 
 def test_the_note_has_the_test_result_beside_the_promise(record: StudyRecord) -> None:
-    model = record.paths.folder / "model"
-    model.mkdir()
-    (model / "metrics.json").write_text(json.dumps(METRICS))
+    record.record_retraining(METRICS)
     publish(record, [])
     note = get_note(record.optuna)
     assert "## Test of trial 0, retrained on train + val" in note

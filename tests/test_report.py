@@ -47,7 +47,15 @@ MODEL_FILES = {
 }  # fmt: skip
 
 
-def trial(state: TrialState, curve: list[float], *, lr: float = 0.01, sgd: bool = False, **attrs: Any) -> FrozenTrial:
+def trial(
+    state: TrialState,
+    curve: list[float],
+    *,
+    lr: float = 0.01,
+    sgd: bool = False,
+    history: list[dict[str, Any]] | None = None,
+    **attrs: Any,
+) -> FrozenTrial:
     """Return a trial of SPACE that ended in this state with this curve."""
     values = {
         "model.hidden": [16, 8],
@@ -65,6 +73,7 @@ def trial(state: TrialState, curve: list[float], *, lr: float = 0.01, sgd: bool 
         distributions=distributions,
         intermediate_values={i + 1: v for i, v in enumerate(curve)},
         user_attrs=attrs,
+        system_attrs={"history": history or []},
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from fmnist_tune.config import read_space
+from fmnist_tune.config.domain import IntDomain
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.driver import Driver, Event
 from fmnist_tune.search.messages import TrialReport
@@ -328,4 +329,5 @@ def test_an_edge_is_measured_on_the_scale_that_is_searched(tmp_path: Path) -> No
     lr = next(p.domain for p in read_space(SPACE, "s").parameters if p.path.endswith(".lr"))
     assert edge_of(lr, 1e-4) == edge_of(lr, 1.3e-4) == "lower"
     assert edge_of(lr, 1e-2) is None
+    assert edge_of(IntDomain(2, 3), 3) is None  # each of two values is an end
     assert edge_of(lr, 9e-2) == "upper"

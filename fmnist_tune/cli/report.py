@@ -8,13 +8,19 @@ import sys
 
 from fmnist_tune.cli import EXIT_OK
 from fmnist_tune.cli.store import load_record
-from fmnist_tune.report.run import write_report
+from fmnist_tune.study.dashboard import publish
+from fmnist_tune.study.lock import is_driven
 
 
 def report(arguments: argparse.Namespace, started: float) -> int:
-    """Write a study's report and print where it is."""
+    """Write a study's report, show it in the dashboard too, and print where it is."""
     record = load_record(arguments)
+    from fmnist_tune.report.run import write_report  # matplotlib takes a second, and a folder for its cache
+
     paths = write_report(record, arguments.data_dir, log=lambda text: print(text, file=sys.stderr))
+    if not is_driven(record.paths):  # then the driver alone writes the study
+        by_suffix = {kind: [path for path in paths.files if path.suffix == kind] for kind in (".png", ".csv")}
+        publish(record, by_suffix[".png"], by_suffix[".csv"])
     if arguments.json:
         files = [str(path) for path in paths.files]
         print(json.dumps({"study": record.paths.name, "report": str(paths.html), "files": files}))

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 N_CLASSES = 10
 IMAGE_SIZE = 28
+ARTIFACTS = "artifacts"  # a folder beside those of the studies
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
@@ -39,6 +40,8 @@ def study_name(name: str) -> str:
             f"{name!r} cannot name a study: use 1 to 80 letters, digits, '.', '_' or '-', "
             "the first one a letter or digit"
         )
+    if name == ARTIFACTS:
+        raise ValueError(f"{name!r} cannot name a study: the dashboard keeps its files in a folder of that name")
     return name
 
 

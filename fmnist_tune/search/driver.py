@@ -257,13 +257,13 @@ class Driver:
             "epochs": len(history),
             "duration_s": round(seconds, 3),
             "stop_reason": reason,
-            "history": [vars(result) for result in history],
         }
         if self.running[report.number].attempt.config.training.early_stopping is not None:
             attributes["best_epoch"] = best_epoch(history)
         if train_s:
             attributes["images_per_s"] = round(sum(result.n_images for result in history) / train_s)
         self.record.note(report.number, attributes)
+        self.record.note_history(report.number, history)
 
     def _drop_stale_checkpoints(self) -> None:
         """Delete checkpoints of trials that can no longer go on; a crash may have left them."""

@@ -13,7 +13,8 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna_dashboard import get_note, save_note
 from optuna_dashboard.artifact import get_artifact_path
 
-from fmnist_tune.study.layout import make_folder, read_json
+from fmnist_tune.config.schema import ARTIFACTS
+from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import study_json
@@ -30,7 +31,7 @@ def artifact_store(studies_dir: Path) -> FileSystemArtifactStore:
     Raises:
         UserError: the folder cannot be written to.
     """
-    folder = studies_dir / "artifacts"
+    folder = studies_dir / ARTIFACTS
     make_folder(folder)
     return FileSystemArtifactStore(folder)
 
@@ -98,13 +99,13 @@ def _summary(record: StudyRecord) -> str:
     summary = summarize(record)
     counts = study_json(record, is_driven=False)["trials"]
     states = ", ".join(f"{counts[name]} {name}" for name in STATE_NAMES.values() if counts[name])
-    metrics = read_json(record.paths.folder / "model" / "metrics.json")
+    metrics = record.retrained
     blocks = [f"# {summary.study}", f"{counts['total']} of {summary.n_target} trials: {states or 'none yet'}."]
     blocks += [f"- {n} failed: {_code(reason)}" for reason, n in summary.failures.items()]
     blocks += _best(summary)
-    if isinstance(metrics, dict):
+    if metrics is not None:
         blocks += _test(metrics)
-    commands = _next_commands(record, has_model=isinstance(metrics, dict))
+    commands = _next_commands(record, has_model=metrics is not None)
     return "\n\n".join([*blocks, "## Next", "```\n" + "\n".join(commands) + "\n```\n"])
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.record import StudyRecord, history_of
 from fmnist_tune.study.render import state_name
 from fmnist_tune.study.sampling import values_of
-
-HISTORY = "history"  # the attribute with an ended trial's epochs
 
 
 def trials_frame(record: StudyRecord, *, is_driven: bool) -> pd.DataFrame:
@@ -20,7 +18,6 @@ def trials_frame(record: StudyRecord, *, is_driven: bool) -> pd.DataFrame:
     """
     rows = []
     for trial in record.trials:
-        attributes = {key: value for key, value in trial.user_attrs.items() if key != HISTORY}
         rows.append(
             {
                 "number": trial.number,
@@ -28,7 +25,7 @@ def trials_frame(record: StudyRecord, *, is_driven: bool) -> pd.DataFrame:
                 "value": trial.value,
                 "epochs": len(trial.intermediate_values),
                 **values_of(trial.params, record.space),
-                **{key: value for key, value in attributes.items() if key != "epochs"},
+                **{key: value for key, value in trial.user_attrs.items() if key != "epochs"},
             }
         )
     fixed = ["number", "state", "value", "epochs", *(p.path for p in record.space.parameters)]
@@ -45,7 +42,7 @@ def curves_frame(record: StudyRecord) -> pd.DataFrame:
     """
     rows = []
     for trial in record.trials:
-        known = {int(result["epoch"]): result for result in trial.user_attrs.get(HISTORY, ())}
+        known = {int(result["epoch"]): result for result in history_of(trial)}
         for epoch, value in sorted(trial.intermediate_values.items()):
             rows.append({"trial": trial.number, **known.get(epoch, {}), "epoch": epoch, "val_accuracy": value})
     first = ["trial", "epoch", "val_accuracy"]

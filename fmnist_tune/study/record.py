@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,11 @@ from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.sampling import params_of, sampler_for, suggest, values_of
+from fmnist_tune.training.results import EpochResult
 
 METRIC = "val_accuracy"
 SPACE_KEY = "space"
+HISTORY_KEY = "history"
 TEST_USES_KEY = "test_uses"
 RETRAINED_KEY = "retrained"
 FORMAT_KEY = "fmnist_tune_format"
@@ -212,6 +214,7 @@ class StudyRecord:
                     distributions=distributions,
                     intermediate_values=trial.intermediate_values,
                     user_attrs={**trial.user_attrs, "taken_from": {"study": source, "trial": trial.number}},
+                    system_attrs={HISTORY_KEY: history_of(trial)},
                 )
             )
             known.add(trial.number)
@@ -265,6 +268,11 @@ class StudyRecord:
         for key, value in attributes.items():
             self._running[number].set_user_attr(key, value)
 
+    def note_history(self, number: int, history: Sequence[EpochResult]) -> None:
+        """Record every epoch of a running trial; out of the dashboard's sight, which would print it on one line."""
+        trial_id = self._running[number]._trial_id
+        self.optuna._storage.set_trial_system_attr(trial_id, HISTORY_KEY, [vars(result) for result in history])
+
     def attributes(self, number: int) -> dict[str, Any]:
         """Return a running trial's attributes."""
         return self._running[number].user_attrs
@@ -289,6 +297,11 @@ class StudyRecord:
         """Put a running trial back in the queue."""
         trial = self._running.pop(number)
         self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+
+def history_of(trial: FrozenTrial) -> list[dict[str, Any]]:
+    """Return an ended trial's epochs, each an EpochResult as a dict; empty if it has trained none or goes on."""
+    return list(trial.system_attrs.get(HISTORY_KEY, ()))
 
 
 def space_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -318,4 +331,4 @@ def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
     return leaves
 
 
-__all__ = ["METRIC", "Attempt", "StudyRecord", "space_differences"]
+__all__ = ["METRIC", "Attempt", "StudyRecord", "history_of", "space_differences"]

@@ -171,7 +171,7 @@ def trials_json(record: StudyRecord, *, is_driven: bool) -> list[dict[str, Any]]
             "epochs": len(t.intermediate_values),
             "params": values_of(t.params, record.space),
             "intermediate": {str(epoch): value for epoch, value in sorted(t.intermediate_values.items())},
-            "attributes": {key: value for key, value in t.user_attrs.items() if key != "history"},
+            "attributes": dict(t.user_attrs),
         }
         for t in record.trials
     ]

@@ -138,6 +138,8 @@ def edge_of(domain: Domain, value: Any) -> str | None:
     """Return "lower" or "upper" if a value lies within 5 % of an end of its range; choices have no ends."""
     if isinstance(domain, ChoiceDomain) or domain.low == domain.high:
         return None
+    if domain.step is not None and domain.high - domain.low < 2 * domain.step:  # two values: each is an end
+        return None
     low, high, at = (math.log(x) if domain.log else float(x) for x in (domain.low, domain.high, value))
     share = (at - low) / (high - low)
     return "lower" if share <= EDGE_SHARE else "upper" if share >= 1 - EDGE_SHARE else None
