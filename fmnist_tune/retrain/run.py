@@ -273,7 +273,7 @@ class _Work:
         metrics: dict[str, Any] = {
             "study": paths.name,
             "trial": None if trial is None else trial.number,
-            "config": plan.config.model_dump(),
+            "config": json.loads(json.dumps(plan.config.model_dump())),  # as it will be read back
             "seeds": [r.seed for r in results],
             "epochs": plan.n_epochs,
             "params": first.n_params,
@@ -296,8 +296,9 @@ class _Work:
         from fmnist_tune.retrain.saved import SavedModel
         from fmnist_tune.search.pool import spread_out
 
+        for left in paths.folder.glob(".model-*"):  # by a command that was killed
+            shutil.rmtree(left, ignore_errors=True)
         new = paths.model.with_name(f".model-{os.getpid()}")
-        shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         shutil.copyfile(first.folder / WEIGHTS, new / WEIGHTS)
         write_atomically(new / "config.yaml", recipe)
