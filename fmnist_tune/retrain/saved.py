@@ -85,19 +85,16 @@ class SavedModel:
         """Return float32 scores (N, 10) of uint8 pictures (N, 28, 28); `n_threads` as in `pixel_scores`."""
         return self.pixel_scores(to_pixels(images_NHW), n_threads)
 
-    def pixel_scores(
-        self, pixels_N1HW: Tensor, n_threads: int | None = None, batch_size: int = EVAL_BATCH_SIZE
-    ) -> NDArray[np.float32]:
+    def pixel_scores(self, pixels_N1HW: Tensor, n_threads: int | None = None) -> NDArray[np.float32]:
         """Return float32 scores (N, 10) of pixels in [0, 1].
 
         Args:
             pixels_N1HW: float32 (N, 1, 28, 28).
             n_threads: that PyTorch uses meanwhile; None for as many as it does otherwise.
-            batch_size: pictures at a time.
         """
         model = PixelModel(self.module, self.config.data)
         with torch.inference_mode(), _threads(n_threads):
-            return torch.cat([model(x) for x in pixels_N1HW.split(batch_size)]).numpy()
+            return torch.cat([model(x) for x in pixels_N1HW.split(EVAL_BATCH_SIZE)]).numpy()
 
 
 def to_pixels(images_NHW: NDArray[np.uint8]) -> Tensor:

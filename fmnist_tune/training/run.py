@@ -22,7 +22,9 @@ from fmnist_tune.training.optimizers import build_optimizer, lr_factor
 from fmnist_tune.training.results import EpochResult, StopReason, best_epoch
 from fmnist_tune.training.tensors import TrainingData
 
-EVAL_BATCH_SIZE = 500
+# Pictures at a time without gradients. On a CPU a small batch's feature maps stay in the cache: a CNN 64-128-256 scored
+# 2,606 pictures/s by hundreds and 1,852 by five hundreds, an MLP 341,000 and 385,000 (Zen 4, one thread, n = 3).
+EVAL_BATCH_SIZE, CUDA_EVAL_BATCH_SIZE = 100, 5000
 STEPS_BETWEEN_CHECKS = 64
 
 
@@ -128,8 +130,9 @@ class TrainingRun:
     def predict(self, x_N1HW: Tensor, *, bf16: bool | None = None) -> Tensor:
         """Return float32 scores (N, 10); computed in bf16 where the training is, unless told otherwise."""
         self.model.eval()
+        batch_size = CUDA_EVAL_BATCH_SIZE if self.device.startswith("cuda") else EVAL_BATCH_SIZE
         with torch.inference_mode(), self._autocast(self.numerics.bf16 if bf16 is None else bf16):
-            return torch.cat([self.model(x).float() for x in x_N1HW.split(EVAL_BATCH_SIZE)])
+            return torch.cat([self.model(x).float() for x in x_N1HW.split(batch_size)])
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next epoch depends on, as tensors, numbers, strings, lists and dicts."""
