@@ -273,7 +273,8 @@ def test_robustness_takes_the_rows_over_all_classes_in_the_order_of_strength() -
         for s, value in (("2", "0.5"), ("1", "0.7"))
         for kind in ("all", "Bag")
     ]
-    info = model_info.robustness(rows, 0.9)
+    unchanged = {"corruption": "none", "strength": "0", "parameter": "0.0", "class": "all", "accuracy": "0.9"}
+    info = model_info.robustness([unchanged, *rows], 0.9)
     assert info.accuracies == {"noise": (0.7, 0.5)}
     assert info.parameters == {"noise": ("10", "20")}
 

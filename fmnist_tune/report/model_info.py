@@ -155,11 +155,12 @@ def class_counts(labels_N: Counts, keep: Mapping[int, float]) -> ClassesInfo:
 
 
 def robustness(rows: Sequence[Mapping[str, str]], clean: float) -> RobustnessInfo:
-    """Return the figures over all classes from the rows of robustness.csv.
+    """Return the figures over all classes from the rows of robustness.csv; those of unchanged pictures are left out.
 
     Raises:
         KeyError, ValueError: a column is missing, or a number is none.
     """
+    rows = [r for r in rows if int(r["strength"]) > 0]
     overall = sorted((r for r in rows if r["class"] == "all"), key=lambda r: int(r["strength"]))
     accuracies: dict[str, tuple[float, ...]] = {r["corruption"]: () for r in rows}
     parameters: dict[str, tuple[str, ...]] = {r["corruption"]: () for r in rows}
