@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from fmnist_tune.config.schema import N_CLASSES, Cnn, Mlp
+from fmnist_tune.config.schema import N_CLASSES, Cnn, Dense, Mlp, Torchvision
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
@@ -20,20 +20,26 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 _MONOTONE = ("relu", "leaky_relu", "tanh")
 
 
-def build_model(model: Mlp | Cnn, image_size: int) -> nn.Module:
+def build_model(model: Mlp | Cnn | Torchvision, image_size: int, *, pretrained: bool = True) -> nn.Module:
     """Build a model with PyTorch's default initialisation, drawn from the global generator.
 
     Args:
         model: its section of the configuration.
         image_size: height and width of the pictures in pixels.
+        pretrained: read the weights that the section names; False if others are loaded anyway.
 
     Returns:
         Module from float (N, 1, H, W) to unnormalised scores (N, 10).
 
     Raises:
         ValueError: the pictures are too small for its blocks.
+        UserError: the weights that it names are not there, or do not fit.
     """
-    return _mlp(model, image_size) if isinstance(model, Mlp) else _cnn(model, image_size)
+    if isinstance(model, Torchvision):
+        from fmnist_tune.backbone import Backbone  # here, since importing torchvision takes a second
+
+        return Backbone(model, pretrained=pretrained)
+    return build_dense(model, image_size**2, N_CLASSES) if isinstance(model, Mlp) else _cnn(model, image_size)
 
 
 def n_params(model: nn.Module) -> int:
@@ -41,41 +47,43 @@ def n_params(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def _mlp(mlp: Mlp, image_size: int) -> nn.Module:
+def build_dense(dense: Dense, n_inputs: int, n_classes: int) -> nn.Module:
+    """Build dense layers from float (N, ...) with so many inputs each to unnormalised scores (N, n_classes)."""
     layers: list[nn.Module] = [nn.Flatten()]
-    width = image_size**2
-    for hidden in mlp.widths:
+    width = n_inputs
+    for hidden in dense.widths:
         layers.append(nn.Linear(width, hidden))
-        if mlp.norm == "batch":
+        if dense.norm == "batch":
             layers.append(nn.BatchNorm1d(hidden))
-        layers.append(_ACTIVATIONS[mlp.activation]())
-        if mlp.dropout:
-            layers.append(nn.Dropout(mlp.dropout))
+        layers.append(_ACTIVATIONS[dense.activation]())
+        if dense.dropout:
+            layers.append(nn.Dropout(dense.dropout))
         width = hidden
-    return nn.Sequential(*layers, nn.Linear(width, N_CLASSES))
+    return nn.Sequential(*layers, nn.Linear(width, n_classes))
 
 
 def _cnn(cnn: Cnn, image_size: int) -> nn.Module:
     layers: list[nn.Module] = []
     channels = 1
-    for block_channels in cnn.block_channels:
-        layers.append(_block(cnn, channels, block_channels))
+    for block, block_channels in enumerate(cnn.block_channels, start=1):
+        layers.append(_block(cnn, channels, block_channels, pooled=cnn.is_pooled(block)))
         if cnn.dropout2d:
             layers.append(nn.Dropout2d(cnn.dropout2d))
         channels = block_channels
     layers.append(nn.Flatten())
     width = channels * cnn.feature_sizes(image_size)[-1] ** 2
+    dropout = cnn.dropout if cnn.feature_dropout is None else cnn.feature_dropout
     for hidden in cnn.head:
-        if cnn.dropout:
-            layers.append(nn.Dropout(cnn.dropout))
+        if dropout:
+            layers.append(nn.Dropout(dropout))
         layers += [nn.Linear(width, hidden), _ACTIVATIONS[cnn.activation]()]
-        width = hidden
-    if cnn.dropout:
-        layers.append(nn.Dropout(cnn.dropout))
+        width, dropout = hidden, cnn.dropout
+    if dropout:
+        layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers, nn.Linear(width, N_CLASSES))
 
 
-def _block(cnn: Cnn, in_channels: int, out_channels: int) -> nn.Module:
+def _block(cnn: Cnn, in_channels: int, out_channels: int, *, pooled: bool) -> nn.Module:
     layers: list[nn.Module] = []
     for i in range(cnn.convs_per_block):
         layers.append(
@@ -90,13 +98,12 @@ def _block(cnn: Cnn, in_channels: int, out_channels: int) -> nn.Module:
         if cnn.norm == "batch":
             layers.append(nn.BatchNorm2d(out_channels))
         layers.append(_ACTIVATIONS[cnn.activation]())
-    pool = nn.MaxPool2d(2) if cnn.pool == "max" else nn.AvgPool2d(2)
     if cnn.residual:
-        return nn.Sequential(_Residual(nn.Sequential(*layers), nn.Conv2d(in_channels, out_channels, 1)), pool)
-    if cnn.pool == "max" and cnn.activation in _MONOTONE:
-        layers.insert(-1, pool)
-    else:
-        layers.append(pool)
+        layers = [_Residual(nn.Sequential(*layers), nn.Conv2d(in_channels, out_channels, 1))]
+    if pooled:
+        pool = nn.MaxPool2d(2) if cnn.pool == "max" else nn.AvgPool2d(2)
+        pool_first = not cnn.residual and cnn.pool == "max" and cnn.activation in _MONOTONE
+        layers.insert(len(layers) - pool_first, pool)
     return nn.Sequential(*layers)
 
 

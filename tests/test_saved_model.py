@@ -492,6 +492,18 @@ def test_the_card_has_figures_with_intervals_and_names_what_is_weak(tmp_path: Pa
     assert means == sorted(means)
 
 
+def test_the_card_names_a_torchvision_model_its_weights_and_what_was_trained(tmp_path: Path) -> None:
+    def begins(keys: str) -> str:
+        text = f"study: x\nmodel: {{name: torchvision{keys}}}\n"
+        config = read_space(text, "recipe").config({}).model_dump()
+        return model_card(metrics(tmp_path, config=config), []).splitlines()[2]
+
+    assert begins("").startswith("Torchvision's resnet18, with 6,370 parameters that tells")
+    assert begins(", weights: a.pth, frozen: true").startswith(
+        "Torchvision's resnet18, from the weights a.pth, frozen but for its classifier, with 6,370 parameters"
+    )
+
+
 def test_the_card_says_what_a_single_seed_without_exports_and_audit_leaves_open(tmp_path: Path) -> None:
     one = {"values": [0.92], "mean": 0.92, "std": None, "ci95": None}
     changes = {"seeds": [0], "trial": None, "val_accuracy": None, "test_accuracy": one, "test_uses": 1, "export": None}

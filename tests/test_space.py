@@ -84,7 +84,7 @@ resources: {cpus: 1, gpus: auto}
         ("study: x\nstudy: y\nmodel: {name: mlp}", "study: given twice (line 2)"),
         ("study: x\nmodle: {name: mlp}", "modle: unknown key; allowed are study, task, search, resources, model, training, data; did you mean 'model'? (line 2)"),
         ("study: x\nmodel: {name: mlp, widht: 3}", "did you mean 'width'?"),
-        ("study: x\nmodel: {name: mpl}", "model.name: 'mpl' is not a model; allowed are mlp, cnn; did you mean 'mlp'? (line 2)"),
+        ("study: x\nmodel: {name: mpl}", "model.name: 'mpl' is not a model; allowed are mlp, cnn, torchvision; did you mean 'mlp'? (line 2)"),
         ("study: x\nmodel: {depth: 2}", "model.name: missing; allowed are mlp, cnn"),
         ("study: x", "model: missing; every file needs it"),
         ("model: {name: mlp}", "study: missing; every file needs it"),

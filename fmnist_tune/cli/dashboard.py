@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import signal
 import socketserver
 import sys
 from collections.abc import Iterable
@@ -48,6 +49,8 @@ def dashboard(arguments: argparse.Namespace, started: float) -> int:
         for row in rows:
             print(f"  {row['study']}: {row['status']}, {row['url']}", file=sys.stderr)
         sys.stderr.flush()
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job would ignore the first
+            signal.signal(number, signal.default_int_handler)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,32 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--invert", action="store_true", help="for dark clothes on a light ground")
     _add_store_options(predict)
 
+    find_lr = _command(
+        commands, "find_lr", "find-lr", "sweep the learning rate of a recipe, plot the loss and suggest a rate"
+    )
+    find_lr.add_argument("recipe", metavar="RECIPE.yaml", help="a search space in which nothing is searched")
+    find_lr.add_argument("--from", dest="low", type=_rate, default=1e-5, metavar="LR", help="the first rate (1e-5)")
+    find_lr.add_argument("--to", dest="high", type=_rate, default=1.0, metavar="LR", help="the last rate (1)")
+    find_lr.add_argument("--steps", type=_whole(1), default=100, metavar="N", help="how many rates (100)")
+    find_lr.add_argument(
+        "--batches-per-step", type=_whole(1), default=1, metavar="N", help="batches trained on at each rate (1)"
+    )
+    find_lr.add_argument(
+        "--mode",
+        choices=("exponential", "linear"),
+        default="exponential",
+        help="by the same factor (exponential), or by the same difference, from one rate to the next",
+    )
+    find_lr.add_argument("--seed", type=_whole(0), default=0, help="of the initial weights and the batches (0)")
+    find_lr.add_argument(
+        "--output", type=Path, metavar="PNG", help="the plot (lr_range.png in the folder of the recipe's study)"
+    )
+    find_lr.add_argument(
+        "--studies-dir", type=Path, default=Path("studies"), metavar="DIR", help="folder of all studies (./studies)"
+    )
+    find_lr.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_data_option(find_lr)
+
     data = _command(commands, "data", "data", "fetch and verify the data set, show its class distribution")
     data.add_argument(
         "--data-dir",
@@ -106,9 +133,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _command(commands: Any, module: str, name: str, text: str) -> argparse.ArgumentParser:
-    """Add a command: the function of its name in `fmnist_tune.cli.<module>`, imported only when it is called."""
+    """Add a command: the function of its name, `_` for `-`, in `fmnist_tune.cli.<module>`; imported when called."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    parser.set_defaults(module=module, command=name)
+    parser.set_defaults(module=module, command=name.replace("-", "_"))
     return parser
 
 
@@ -162,6 +189,16 @@ def _whole(low: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a learning rate; use a number above 0, such as 1e-4")
+    return rate
 
 
 def _port(text: str) -> int:

@@ -9,8 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
-from fmnist_tune.cli.store import load_record, stdout, studies_options
-from fmnist_tune.config import load_space
+from fmnist_tune.cli.store import load_recipe, load_record, stdout, studies_options
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.render import confirmation_json, confirmation_view, metrics_view
 from fmnist_tune.retrain.run import open_recipe
@@ -32,14 +31,7 @@ def retrain(arguments: argparse.Namespace, started: float) -> int:
 
 def train(arguments: argparse.Namespace, started: float) -> int:
     """Train a recipe."""
-    overrides = {} if arguments.study is None else {"study": arguments.study}
-    space = load_space(arguments.recipe, overrides)
-    if space.parameters:
-        searched = ", ".join(p.path for p in space.parameters[:3])
-        raise UserError(
-            f"{arguments.recipe}: not a recipe: it searches {searched}{' ...' if len(space.parameters) > 3 else ''}; "
-            f"`fmnist-tune search {arguments.recipe}` runs it"
-        )
+    space = load_recipe(arguments.recipe, arguments.study)
     place = _place(arguments)
     return _run(arguments, open_recipe(space, place, name_given=arguments.study is not None), place, started)
 
@@ -75,7 +67,7 @@ def _run(arguments: argparse.Namespace, record: StudyRecord, place: Place, start
     screen.print(metrics_view(result.metrics))
     where = studies_options(arguments)
     screen.print("next:", style="bold")
-    for command in ("report", "predict"):
+    for command in ("report", "predict") if "test_accuracy" in result.metrics else ("report",):
         image = " IMAGE.png" if command == "predict" else ""
         screen.print(f"  fmnist-tune {command} {record.paths.name}{image}{where}", highlight=False)
     return EXIT_OK

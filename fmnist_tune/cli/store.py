@@ -1,4 +1,4 @@
-"""What the commands share: the studies that their options name, and standard output."""
+"""What the commands share: the studies and recipes that their options name, and standard output."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fmnist_tune.config import SearchSpace, load_space
+from fmnist_tune.errors import UserError
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
@@ -23,6 +25,22 @@ def load_record(arguments: argparse.Namespace) -> StudyRecord:
     """
     storage = open_database(storage_url(arguments), create=False)
     return StudyRecord.load(storage, StudyPaths(arguments.studies_dir, arguments.study))
+
+
+def load_recipe(path: str, study: str | None = None) -> SearchSpace:
+    """Read a file in which nothing is searched; `study` replaces its name.
+
+    Raises:
+        UserError: it cannot be read, is wrong, or is a search space.
+    """
+    space = load_space(path, {} if study is None else {"study": study})
+    if space.parameters:
+        searched = ", ".join(p.path for p in space.parameters[:3])
+        raise UserError(
+            f"{path}: not a recipe: it searches {searched}{' ...' if len(space.parameters) > 3 else ''}; "
+            f"`fmnist-tune search {path}` runs it"
+        )
+    return space
 
 
 def storage_url(arguments: argparse.Namespace) -> str:

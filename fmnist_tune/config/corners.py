@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pydantic
 
 from fmnist_tune.config.parameters import Parameter, is_active, substitute
 from fmnist_tune.config.problems import schema_problems
-from fmnist_tune.config.schema import TrialConfig
+from fmnist_tune.config.tasks import config_class
 from fmnist_tune.errors import Problem
 
 MAX_CORNERS = 256
@@ -21,13 +21,14 @@ def check_configs(
     parameters: list[Parameter], tree: dict[str, Any], broken: set[str]
 ) -> tuple[list[Problem], tuple[str, ...]]:
     """Validate the configurations at the ends of every parameter, and build the model at the space's corners."""
+    schema = config_class(tree)
     found: dict[tuple[str, str], Problem] = {}
     for values in _probes(parameters, tree):
         filled = substitute(tree, values)
         try:
-            TrialConfig.model_validate(filled)
+            schema.model_validate(filled)
         except pydantic.ValidationError as error:
-            for problem in schema_problems(error, filled):
+            for problem in schema_problems(error, filled, schema):
                 hidden = any(
                     problem.path == b or problem.path.startswith(f"{b}.") or b.startswith(f"{problem.path}.")
                     for b in broken
@@ -38,12 +39,12 @@ def check_configs(
         return list(found.values()), ()
     failures: list[str] = []
     n_corners = 0
-    for corner in _corners(parameters, tree):
+    for corner in corners(parameters, tree):
         n_corners += 1
         try:
-            TrialConfig.model_validate(substitute(tree, corner))
+            schema.model_validate(substitute(tree, corner))
         except pydantic.ValidationError as error:
-            failures.append(schema_problems(error, {})[0].message)
+            failures.append(schema_problems(error, {}, schema)[0].message)
     if failures and len(failures) == n_corners:
         return [Problem("model", failures[0].removeprefix("model: "))], ()
     if failures:
@@ -69,7 +70,7 @@ def _probes(parameters: list[Parameter], tree: object) -> Iterator[dict[str, Any
             yield _complete(parameters, {**demands(parameter), parameter.path: end}, tree)
 
 
-def _corners(parameters: list[Parameter], tree: object) -> Iterator[dict[str, Any]]:
+def corners(parameters: Sequence[Parameter], tree: object) -> Iterator[dict[str, Any]]:
     """Yield values with every model parameter at one of its ends: all such corners, or a fixed sample of them."""
     shaping = [p for p in parameters if p.path.startswith(("model.", "data.pad"))]
     ends = [p.domain.ends() for p in shaping]
@@ -86,7 +87,7 @@ def _corners(parameters: list[Parameter], tree: object) -> Iterator[dict[str, An
         yield _complete(parameters, {p.path: value for p, value in zip(shaping, combo, strict=True)}, tree)
 
 
-def _complete(parameters: list[Parameter], wanted: dict[str, Any], tree: object) -> dict[str, Any]:
+def _complete(parameters: Sequence[Parameter], wanted: dict[str, Any], tree: object) -> dict[str, Any]:
     """Return a value for every active parameter: the wanted one, or else its lowest."""
     values: dict[str, Any] = {}
     for p in parameters:

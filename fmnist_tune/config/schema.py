@@ -5,10 +5,20 @@ A new option starts here: one field, with its range and a docstring line.
 
 from __future__ import annotations
 
+import difflib
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from fmnist_tune.config.architectures import (
+    ARCHITECTURES,
+    MAX_SIZE,
+    MIN_SIZE,
+    WEIGHT_FILES,
+    WEIGHT_NAMES,
+    image_sizes,
+)
 
 N_CLASSES = 10
 IMAGE_SIZE = 28
@@ -61,7 +71,7 @@ def seconds(value: object) -> float:
 Duration = Annotated[float, BeforeValidator(seconds)]
 
 
-class Mlp(Section):
+class Dense(Section):
     """Dense layers, each followed by norm, activation and dropout, then the classifier.
 
     Attributes:
@@ -70,7 +80,7 @@ class Mlp(Section):
         dropout: probability after each hidden layer.
     """
 
-    name: Literal["mlp"]
+    name: str
     hidden: list[Width] | None = Field(default=None, max_length=32)
     depth: Annotated[int, Field(ge=0, le=32)] | None = None
     width: Width | None = None
@@ -79,7 +89,7 @@ class Mlp(Section):
     dropout: Probability = 0.0
 
     @model_validator(mode="after")
-    def _one_way_to_say_it(self) -> Mlp:
+    def _one_way_to_say_it(self) -> Dense:
         if self.hidden is not None and (self.depth is not None or self.width is not None):
             raise ValueError("give either hidden, or depth and width, not both")
         return self
@@ -92,15 +102,23 @@ class Mlp(Section):
         return [128 if self.width is None else self.width] * (2 if self.depth is None else self.depth)
 
 
+class Mlp(Dense):
+    """Dense layers over a picture's pixels."""
+
+    name: Literal["mlp"]
+
+
 class Cnn(Section):
-    """Blocks of convolutions, each block halved by pooling, then dense layers, then the classifier.
+    """Blocks of convolutions, each halved by pooling unless `pools` ends that, then dense layers, then the classifier.
 
     Attributes:
         channels: channels of each block; instead of `blocks` and `base_channels` (doubled at every block).
         convs_per_block: each followed by norm and activation.
+        pools: only the first so many blocks are pooled; None for all.
         dropout2d: probability of dropping a channel after each block.
         head: widths of the dense layers before the classifier.
         dropout: probability before each dense layer, the classifier included.
+        feature_dropout: instead of `dropout` before the first of them, which sees the last block's output.
         residual: adds each block's input (through a 1x1 convolution) to its output, before the pooling.
     """
 
@@ -113,10 +131,12 @@ class Cnn(Section):
     padding: Literal["same", "valid"] = "same"
     norm: Norm = "batch"
     pool: Literal["max", "avg"] = "max"
+    pools: Annotated[int, Field(ge=0, le=8)] | None = None
     activation: Activation = "relu"
     dropout2d: Probability = 0.0
     head: list[Width] = Field(default_factory=list, max_length=16)
     dropout: Probability = 0.0
+    feature_dropout: Probability | None = None
     residual: bool = False
 
     @model_validator(mode="after")
@@ -150,23 +170,82 @@ class Cnn(Section):
             size = sizes[-1]
             if self.padding == "valid":
                 size -= self.convs_per_block * (self.kernel_size - 1)
-            if size < 2:
+            pooled = self.is_pooled(block)
+            if size < (2 if pooled else 1):
                 so_far = " -> ".join(str(s) for s in sizes)
+                needed = "at least 2 before its pooling" if pooled else "at least 1"
                 raise ValueError(
                     f"{len(self.block_channels)} blocks do not fit an image of {image_size} pixels: {so_far} pixels, "
-                    f"and block {block} needs at least 2 before its pooling but has {max(size, 0)}"
+                    f"and block {block} needs {needed} but has {max(size, 0)}"
                 )
-            sizes.append(size // 2)
+            sizes.append(size // 2 if pooled else size)
         return sizes
+
+    def is_pooled(self, block: int) -> bool:
+        """Tell whether a block, counted from 1, ends in a pooling."""
+        return self.pools is None or block <= self.pools
+
+
+def _architecture(name: str) -> str:
+    if name not in ARCHITECTURES:
+        near = difflib.get_close_matches(name, ARCHITECTURES, n=4)
+        hint = f"; near it are {', '.join(near)}" if near else ", such as resnet18 or mobilenet_v3_small"
+        raise ValueError(f"{name!r} is not one of torchvision's classification models{hint}")
+    return name
+
+
+def _weights(text: str) -> str:
+    if text not in ("none", *WEIGHT_NAMES) and not text.endswith(WEIGHT_FILES):
+        raise ValueError(
+            f"{text!r} is neither none, nor a name of torchvision's weights ({', '.join(WEIGHT_NAMES)}), "
+            f"nor a file ({', '.join(WEIGHT_FILES)})"
+        )
+    return text
+
+
+class Torchvision(Section):
+    """One of torchvision's classification models, over one channel and with a classifier for our classes.
+
+    Attributes:
+        architecture: torchvision's name of it.
+        weights: none, the name of weights that torchvision has for it, or a file of a state_dict; a relative path
+            starts at the current directory.
+        frozen: only the classifier, its last layer, is trained; the rest stays as it is, batch statistics included.
+        image_size: pixels along a side to which pictures are enlarged.
+        dropout: probability before the classifier, besides what the architecture has of its own.
+    """
+
+    name: Literal["torchvision"]
+    architecture: Annotated[str, AfterValidator(_architecture)] = "resnet18"
+    weights: Annotated[str, AfterValidator(_weights)] = "none"
+    frozen: bool = False
+    image_size: Annotated[int, Field(ge=MIN_SIZE, le=MAX_SIZE)] = MIN_SIZE
+    dropout: Probability = 0.0
+
+    def check_sizes(self, picture_size: int) -> None:
+        """Raise a ValueError unless pictures of so many pixels can be enlarged to what the architecture works on."""
+        low, high = image_sizes(self.architecture)
+        if not low <= self.image_size <= high:
+            allowed = f"{low} pixels" if low == high else f"at least {low} pixels"
+            raise ValueError(f"{self.architecture} needs pictures of {allowed}, but image_size is {self.image_size}")
+        if self.image_size < picture_size:
+            raise ValueError(f"image_size {self.image_size} is less than the {picture_size} pixels of a padded picture")
 
 
 class Optimizer(Section):
-    """torch.optim's optimizer of that name; `momentum` is for sgd and rmsprop, `nesterov` for sgd."""
+    """torch.optim's optimizer of that name.
+
+    Attributes:
+        momentum: for sgd and rmsprop.
+        nesterov: for sgd.
+        betas: for adam and adamw; None for torch.optim's own.
+    """
 
     name: Literal["sgd", "adam", "adamw", "rmsprop"] = "adamw"
     lr: Annotated[Finite, Field(gt=0)] = 1e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     nesterov: bool = False
+    betas: Annotated[list[Probability], Field(min_length=2, max_length=2)] | None = None
     weight_decay: Annotated[Finite, Field(ge=0)] = 0.0
 
     @model_validator(mode="after")
@@ -178,6 +257,8 @@ class Optimizer(Section):
             )
         if self.nesterov and (self.name != "sgd" or not self.momentum):
             raise ValueError("nesterov needs name sgd and a momentum above 0")
+        if self.betas is not None and self.name not in ("adam", "adamw"):
+            raise ValueError(f"betas have no effect on {self.name}; leave them out")
         return self
 
 
@@ -241,19 +322,24 @@ class Data(Section):
 
 
 class TrialConfig(Section):
-    """Everything that one training depends on, besides its seed."""
+    """Everything that one training on Fashion-MNIST depends on, besides its seed."""
 
-    model: Annotated[Mlp | Cnn, Field(discriminator="name")]
+    task: ClassVar[str] = "fashion-mnist"
+
+    model: Annotated[Mlp | Cnn | Torchvision, Field(discriminator="name")]
     training: Training = Training()
     data: Data = Data()
 
     @model_validator(mode="after")
     def _buildable(self) -> TrialConfig:
-        if isinstance(self.model, Cnn):
-            try:
-                self.model.feature_sizes(IMAGE_SIZE + 2 * self.data.pad)
-            except ValueError as error:
-                raise ValueError(f"model: {error}") from None
+        size = IMAGE_SIZE + 2 * self.data.pad
+        try:
+            if isinstance(self.model, Cnn):
+                self.model.feature_sizes(size)
+            elif isinstance(self.model, Torchvision):
+                self.model.check_sizes(size)
+        except ValueError as error:
+            raise ValueError(f"model: {error}") from None
         return self
 
 
@@ -314,7 +400,7 @@ class Settings(Section):
     """The part of a search space in which nothing can be searched."""
 
     study: Annotated[str, AfterValidator(study_name)]
-    task: Literal["fashion-mnist"] = "fashion-mnist"
+    task: Literal["fashion-mnist", "modular-addition"] = "fashion-mnist"
     search: Search = Search()
     resources: Resources = Resources()
 
@@ -323,17 +409,31 @@ SETTINGS_KEYS = tuple(Settings.model_fields)
 TRIAL_KEYS = tuple(TrialConfig.model_fields)
 
 
-def fields_at(path: tuple[Any, ...], model_name: object) -> tuple[str, ...]:
-    """Return the keys that the schema knows at a path, for did-you-mean; empty where it knows none."""
-    known: dict[tuple[Any, ...], type[Section]] = {
-        ("search",): Search,
-        ("search", "sampler"): Sampler,
-        ("search", "pruner"): Pruner,
-        ("resources",): Resources,
-        ("model",): Cnn if model_name == "cnn" else Mlp,
-        ("training",): Training,
-        ("training", "optimizer"): Optimizer,
-        ("training", "augment"): Augment,
-        ("data",): Data,
-    }
-    return (*SETTINGS_KEYS, *TRIAL_KEYS) if path == () else tuple(known[path].model_fields) if path in known else ()
+def model_names(config: type[Section]) -> tuple[str, ...]:
+    """Return the names of a task's models."""
+    sections = get_args(config.model_fields["model"].annotation)
+    return tuple(name for section in sections for name in get_args(section.model_fields["name"].annotation))
+
+
+def fields_at(path: tuple[Any, ...], model_name: object, config: type[Section]) -> tuple[str, ...]:
+    """Return the keys that the schema knows at a path, for did-you-mean; empty where it knows none.
+
+    Args:
+        path: in the file.
+        model_name: what the file calls its model.
+        config: the task's schema of model, training and data.
+    """
+    if not path:
+        return (*SETTINGS_KEYS, *TRIAL_KEYS)
+    section: type[Section] | None = Settings if path[0] in SETTINGS_KEYS else config
+    for key in path:
+        field = None if section is None else section.model_fields.get(key)
+        section = None if field is None else _section_of(field.annotation, model_name)
+    return () if section is None else tuple(section.model_fields)
+
+
+def _section_of(annotation: object, name: object) -> type[Section] | None:
+    """Return the section that a field holds; of several the one of this name, else the first."""
+    kinds = [k for k in get_args(annotation) or (annotation,) if isinstance(k, type) and issubclass(k, Section)]
+    named = [k for k in kinds if len(kinds) > 1 and name in get_args(k.model_fields["name"].annotation)]
+    return next(iter(named or kinds), None)

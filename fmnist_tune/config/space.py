@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from typing import Any
 import pydantic
 import yaml
 
-from fmnist_tune.config.corners import check_configs
+from fmnist_tune.config.corners import check_configs, corners
 from fmnist_tune.config.domain import ChoiceDomain, Domain
 from fmnist_tune.config.parameters import Parameter, is_active, read_parameters, searched_nodes, substitute, value_at
 from fmnist_tune.config.problems import schema_problems
 from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings, TrialConfig
+from fmnist_tune.config.tasks import AnyConfig, config_class, task_warnings
 from fmnist_tune.config.yaml_reader import read_yaml
 from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean
 
@@ -44,7 +46,7 @@ class SearchSpace:
         """Tell whether a parameter is used, given the values of those before it."""
         return is_active(parameter, values, self.tree)
 
-    def config(self, values: Mapping[str, Any]) -> TrialConfig:
+    def config(self, values: Mapping[str, Any]) -> AnyConfig:
         """Build one trial's configuration.
 
         Args:
@@ -53,12 +55,30 @@ class SearchSpace:
         Raises:
             UserError: the values do not make a configuration that can be trained.
         """
+        schema = config_class(self.tree)
         try:
-            return TrialConfig.model_validate(substitute(self.tree, values))
+            return schema.model_validate(substitute(self.tree, values))
         except pydantic.ValidationError as error:
-            raise UserError("; ".join(str(p) for p in schema_problems(error, {}))) from None
+            raise UserError("; ".join(str(p) for p in schema_problems(error, {}, schema))) from None
 
-    def values_for(self, config: TrialConfig) -> dict[str, Any] | None:
+    def picture_config(self, values: Mapping[str, Any]) -> TrialConfig:
+        """Build one trial's configuration, of a task that classifies pictures; otherwise as `config`.
+
+        Raises:
+            UserError: also if the task is another one.
+        """
+        config = self.config(values)
+        if not isinstance(config, TrialConfig):
+            raise UserError(f"{self.source}: task: {config.task} has no pictures; this is for {TrialConfig.task}")
+        return config
+
+    def corner_configs(self) -> Iterator[AnyConfig]:
+        """Yield configurations with the model's parameters at their ends, as far as they can be built."""
+        for values in corners(self.parameters, self.tree):
+            with contextlib.suppress(UserError):
+                yield self.config(values)
+
+    def values_for(self, config: AnyConfig) -> dict[str, Any] | None:
         """Return the values with which this space gives a configuration; None if it cannot give it."""
         tree = config.model_dump()
         values: dict[str, Any] = {}
@@ -154,7 +174,7 @@ def read_space(text: str, source: str, overrides: Mapping[str, Any] | None = Non
         settings = Settings.model_validate(settings_tree)
     except pydantic.ValidationError as error:
         taken = {problem.path for problem in problems}
-        problems += [p for p in schema_problems(error, settings_tree) if p.path not in taken]
+        problems += [p for p in schema_problems(error, settings_tree, config_class(tree)) if p.path not in taken]
     parameters, parameter_problems, broken = read_parameters(tree)
     problems += parameter_problems
     warnings: tuple[str, ...] = ()
@@ -179,6 +199,8 @@ def read_space(text: str, source: str, overrides: Mapping[str, Any] | None = Non
             )
     if problems or settings is None:
         raise FileError(source, [Problem(p.path, p.message, _line(document.lines, p.path)) for p in problems])
+    if parameters:
+        warnings += task_warnings(settings, tree)
     return SearchSpace(source, settings, tuple(parameters), tree, warnings)
 
 

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from fmnist_tune.config.modular import ModularConfig
+from fmnist_tune.config.schema import TrialConfig
 from fmnist_tune.errors import UserError
 from fmnist_tune.report import findings
+from fmnist_tune.report.grokking_part import GROKKING, grokking_content
 from fmnist_tune.report.model_part import model_content
 from fmnist_tune.report.origin_part import origin_part
 from fmnist_tune.report.page import Page, to_html, to_markdown
@@ -26,6 +29,7 @@ FILES = (
     "per_class.png", "reliability.png", "wrong.png", "samples.png", "classes.png", "robustness.png", "trials.csv",
     "curves.csv", "per_class.csv", "confusion_matrix.csv",
 )  # fmt: skip
+TASKS = {TrialConfig.task: "Fashion-MNIST", ModularConfig.task: "modular addition"}
 
 
 @dataclass(frozen=True)
@@ -51,21 +55,25 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
     summary = summarize(record)
     if not record.is_recipe and not summary.counts["total"]:
         raise UserError(f"study {name!r} has no trials yet; `fmnist-tune resume {name}` runs it")
-    retrained = load_retrained(record, data_dir, log)
-    if record.is_recipe and retrained is None:
+    is_pairs = record.space.settings.task == ModularConfig.task
+    retrained = None if is_pairs else load_retrained(record, data_dir, log)
+    if record.is_recipe and retrained is None and record.retrained is None:
         raise UserError(f"study {name!r}: a recipe without a trained model; `fmnist-tune train RECIPE.yaml` makes it")
     halves = []
     if retrained is not None:
         halves.append(model_content(retrained, summary))
+    grokking = grokking_content(record) if is_pairs else None
+    if grokking is not None:
+        halves.append(grokking)
     if not record.is_recipe:
-        halves.append(study_content(record, summary, has_model=retrained is not None))
+        halves.append(study_content(record, summary, has_model=retrained is not None or is_pairs))
     uses = record.test_uses
     page = Page(
-        f"{name}: {'recipe' if record.is_recipe else 'hyperparameter search'} on Fashion-MNIST",
+        f"{name}: {'recipe' if record.is_recipe else 'hyperparameter search'} on {TASKS[record.space.settings.task]}",
         f"Written {time.strftime('%Y-%m-%d %H:%M')} by fmnist-tune {version('fmnist-tune')} from "
         f"`{record.paths.folder}`.",
         tuple(fact for half in reversed(halves) for fact in half.facts),
-        (*(f for half in halves for f in half.findings), *findings.test_uses(uses)),
+        (*(f for half in halves for f in half.findings), *(() if is_pairs else findings.test_uses(uses))),
         (*(half.part for half in halves), origin_part(record, retrained, uses)),
     )
     texts = {"report.md": to_markdown(page), **{file: text for half in halves for file, text in half.csv.items()}}
@@ -85,7 +93,7 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> ReportPaths:
             (new / file).write_bytes(content)
         for file in contents:
             os.replace(new / file, folder / file)
-        for file in FILES:
+        for file in (*FILES, GROKKING):
             if file not in contents:
                 (folder / file).unlink(missing_ok=True)
     except OSError as error:

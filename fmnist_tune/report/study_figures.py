@@ -41,8 +41,8 @@ FEW_STEPS = 12
 GOLDEN = 0.6180339887498949  # spreads points of one choice evenly, the same way every time
 
 
-def history_figure(info: HistoryInfo) -> Figure:
-    """Draw accuracy over trial number, with the best so far."""
+def history_figure(info: HistoryInfo, label: str = VALUE) -> Figure:
+    """Draw accuracy, or what else `label` names, over trial number, with the best so far."""
     figure = new_figure(7.2, 3.7)
     axes = styled(figure.add_subplot())
     _scatter(axes, info.points, info.floor)
@@ -59,7 +59,7 @@ def history_figure(info: HistoryInfo) -> Figure:
         handles.append(_handle("v", GREY, 5, "below the axis"))
     limit_accuracy(axes, info.floor, [p.value for p in info.points])
     whole_axis(axes.xaxis)
-    axes.set(xlabel="trial", ylabel=VALUE)
+    axes.set(xlabel="trial", ylabel=label)
     _legend(figure, handles)
     return figure
 
@@ -74,11 +74,11 @@ def importances_figure(info: Importances) -> Figure:
     axes.invert_yaxis()
     axes.set_xlim(0, min(1.0, max(info.shares.values())) * 1.12)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
-    axes.set_xlabel(f"share of the variation in accuracy after epoch {info.epoch} ({info.n_trials} trials)", fontsize=9)
+    axes.set_xlabel(f"share of the variation in {info.of} ({info.n_trials} trials)", fontsize=9)
     return figure
 
 
-def slices_figure(info: SlicesInfo) -> Figure:
+def slices_figure(info: SlicesInfo, label: str = VALUE) -> Figure:
     """Draw one small plot for each parameter."""
     n_columns = min(3, len(info.slices))
     n_rows = math.ceil(len(info.slices) / n_columns)
@@ -89,7 +89,7 @@ def slices_figure(info: SlicesInfo) -> Figure:
     for axes in grid[len(info.slices) :]:
         axes.set_visible(False)
     limit_accuracy(grid[0], info.floor, [p.value for s in info.slices for p in s.points])
-    figure.supylabel(VALUE, fontsize=9, color=INK)
+    figure.supylabel(label, fontsize=9, color=INK)
     handles = _state_handles([p for s in info.slices for p in s.points])
     _legend(figure, [*handles, _handle("*", ORANGE, 10, "best trial")])
     return figure
@@ -129,7 +129,7 @@ def curves_figure(info: CurvesInfo) -> Figure:
     return figure
 
 
-def parallel_figure(info: ParallelInfo) -> Figure:
+def parallel_figure(info: ParallelInfo, label: str = VALUE) -> Figure:
     """Draw every trial as a line across its parameters, coloured by accuracy."""
     n = len(info.axes)
     figure = new_figure(max(7.2, 1.15 * n + 1.2), 4.2)
@@ -148,9 +148,9 @@ def parallel_figure(info: ParallelInfo) -> Figure:
     for x, axis in enumerate(info.axes):
         axes.axvline(x, color="#8b919b", lw=0.9, zorder=1)
         ticks = [*axis.ticks, *([(UNUSED_AT, "unused")] if axis.can_be_unused else [])]
-        for at, label in ticks:
+        for at, text in ticks:
             axes.text(
-                x + 0.04, at, label, fontsize=8, color=INK, va="center", zorder=6,
+                x + 0.04, at, text, fontsize=8, color=INK, va="center", zorder=6,
                 bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75},
             )  # fmt: skip
     axes.set_xticks(range(n), [short(a.path).replace(".", ".\n") for a in info.axes], fontsize=8.5, color=INK)
@@ -163,7 +163,7 @@ def parallel_figure(info: ParallelInfo) -> Figure:
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
     bar.ax.tick_params(labelsize=8.5, length=2)
     bar.outline.set_visible(False)
-    bar.set_label(VALUE, fontsize=9)
+    bar.set_label(label, fontsize=9)
     return figure
 
 

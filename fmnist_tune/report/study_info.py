@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.config.domain import ChoiceDomain, Domain
+from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.study.render import state_name
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import edge_of
@@ -166,6 +167,8 @@ def trial_rows(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_driven: 
         curve = {epoch: v for epoch, v in sorted(trial.intermediate_values.items()) if math.isfinite(v)}
         ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
         value = trial.value if ended and trial.value is not None else next(reversed(curve.values()), None)
+        if space.settings.task == ModularConfig.task and trial.state != TrialState.COMPLETE:
+            value = None  # an accuracy, which is not what the others' values are
         rows.append(
             TrialRow(
                 trial.number,

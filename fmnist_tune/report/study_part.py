@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.report import findings, study_figures, study_info
 from fmnist_tune.report.findings import percent
 from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
@@ -24,7 +25,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
         *findings.progress(summary, is_driven=driven),
         *findings.edges(summary),
         *findings.failures(summary),
-        *findings.climbing(climb, schedule),
+        *(() if space.settings.task == ModularConfig.task else findings.climbing(climb, schedule)),
     ]
     if not has_model:
         shown = None if best is None or best.value is None else (best.number, best.value)
@@ -34,7 +35,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
     facts = [Fact("Trials", f"{summary.counts['total']:,}", ", ".join(states))]
     if best is not None and best.value is not None:
         note = f"trial {best.number}, {len(best.intermediate_values)} epochs"
-        facts.insert(0, Fact("Best on validation", percent(best.value), note))
+        facts.insert(0, Fact("Best on validation", record.objective.text(best.value), note))
     csv = {
         "trials.csv": trials_frame(record, is_driven=driven).to_csv(index=False),
         "curves.csv": curves_frame(record).to_csv(index=False),
@@ -47,6 +48,13 @@ def _sections(
     record: StudyRecord, summary: Summary, rows: tuple[study_info.TrialRow, ...], best: int | None
 ) -> tuple[Section, ...]:
     space = record.space
+    label = record.objective.label
+    history_text = "Validation accuracy of every trial; a pruned or failed one stands at its last epoch's."
+    if space.settings.task == ModularConfig.task:
+        history_text = (
+            "Share of the steps that every trial trained to its end had left when 99% of the validation pairs were "
+            "right; where they never were, what was missing to 99%, below zero."
+        )
     history = study_info.history(rows)
     slices = study_info.slices(rows, space, best)
     curves = study_info.curves(rows, best)
@@ -57,8 +65,8 @@ def _sections(
     sections.append(
         Section(
             "Optimization history",
-            ("Validation accuracy of every trial; a pruned or failed one stands at its last epoch's.",),
-            Plot.of("history.png", "accuracy over trial number", study_figures.history_figure(history)),
+            (history_text,),
+            Plot.of("history.png", "accuracy over trial number", study_figures.history_figure(history, label)),
         )
     )
     if summary.importances is not None:
@@ -81,7 +89,7 @@ def _sections(
                 "Accuracy over each parameter. Dotted lines are the ends of the range; in red, the best trial lies "
                 "within 5% of one, and a wider range may hold better values.",
             ),
-            Plot.of("slices.png", "accuracy over each parameter", study_figures.slices_figure(slices)),
+            Plot.of("slices.png", "accuracy over each parameter", study_figures.slices_figure(slices, label)),
         )
     )
     if curves.curves:
@@ -90,7 +98,7 @@ def _sections(
         sections.append(Section("Learning curves", (text,), Plot.of("curves.png", "accuracy over epochs", figure)))
     if len(lines.axes) > 1:
         text = "Each line is a trial, coloured by its accuracy; orange: the trial of the highest."
-        figure = study_figures.parallel_figure(lines)
+        figure = study_figures.parallel_figure(lines, label)
         plot = Plot.of("parallel.png", "parameters of every trial", figure)
         sections.append(Section("Parallel coordinates", (text,), plot))
     return tuple(sections)

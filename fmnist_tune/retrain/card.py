@@ -51,12 +51,20 @@ def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str
         ("Loading", _loading(metrics)),
     ]
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections)
-    kind = {"cnn": "convolutional network", "mlp": "multilayer perceptron"}[metrics["config"]["model"]["name"]]
     return (
         f"# Model card: {metrics['study']}\n\n"
-        f"A {kind} with {metrics['params']:,} parameters that tells the ten classes of Fashion-MNIST apart. "
+        f"{_kind(metrics['config']['model'])} with {metrics['params']:,} parameters that tells the ten classes of "
+        "Fashion-MNIST apart. "
         f"Made by fmnist-tune, {metrics['finished_at']}.\n\n{body}\n"
     )
+
+
+def _kind(model: Mapping[str, Any]) -> str:
+    if model["name"] == "torchvision":
+        start = "" if model["weights"] == "none" else f", from the weights {model['weights']}"
+        frozen = ", frozen but for its classifier" if model["frozen"] else ""
+        return f"Torchvision's {model['architecture']}{start}{frozen},"
+    return {"cnn": "A convolutional network", "mlp": "A multilayer perceptron"}[model["name"]]
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:

@@ -8,13 +8,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fmnist_tune.retrain.candidates import Confirmation
 from fmnist_tune.retrain.metrics import spread_json
-from fmnist_tune.retrain.run import Confirmation
-from fmnist_tune.study.render import spread_text
+from fmnist_tune.study.render import spread_text, steps_text
 
 
 def metrics_view(metrics: dict[str, Any]) -> RenderableType:
     """Return what `metrics.json` has, for a terminal."""
+    if "test_accuracy" not in metrics:
+        return _pairs_view(metrics)
     what = "recipe" if metrics["trial"] is None else f"trial {metrics['trial']}"
     seeds = metrics["seeds"]
     parts: list[RenderableType] = [
@@ -53,6 +55,26 @@ def metrics_view(metrics: dict[str, Any]) -> RenderableType:
     parts.append(Text(f"the test set was opened {uses} time{'s' if uses > 1 else ''} for this study", style="dim"))
     parts.append(Text(f"model: {metrics['model']}", style="dim"))
     return Group(*parts)
+
+
+def _pairs_view(metrics: dict[str, Any]) -> RenderableType:
+    what = "recipe" if metrics["trial"] is None else f"trial {metrics['trial']}"
+    pairs, seeds = metrics["pairs"], metrics["seeds"]
+    head = (
+        f"{what} of study {metrics['study']}: trained on {pairs['train']:,} pairs, validated on {pairs['val']:,}, "
+        f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({metrics['params']:,} parameters)"
+    )
+    parts = [
+        Text(""),
+        Text(head, style="bold"),
+        Text(f"99 % training accuracy {steps_text(metrics['steps_to_memorise'])}"),
+        Text(f"99 % validation accuracy {steps_text(metrics['steps_to_solve'])}", style="bold green"),
+        Text(f"validation accuracy at the end {spread_text(metrics['val_accuracy'])}"),
+    ]
+    if metrics["leak"]:
+        text = f"{metrics['leak']:.1%} of the validation pairs are in the training set: the accuracy is of no use"
+        parts.append(Text(text, style="yellow"))
+    return Group(*parts, Text(f"model: {metrics['model']}", style="dim"))
 
 
 def confirmation_view(confirmation: Confirmation) -> RenderableType:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from fmnist_tune.config import SearchSpace
+from fmnist_tune.config import SearchSpace, TrialConfig
+from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.data.fashion_mnist import Images, load_part
 from fmnist_tune.data.fetch import locate_data
-from fmnist_tune.data.split import describe_data
+from fmnist_tune.data.source import open_source
 from fmnist_tune.errors import UserError
-from fmnist_tune.evaluation import Paired, Spread, paired, spread
+from fmnist_tune.evaluation import paired, spread
+from fmnist_tune.retrain.candidates import Candidate, Confirmation, candidates
+from fmnist_tune.retrain.folder import ModelFolder
 from fmnist_tune.retrain.metrics import evaluate
 from fmnist_tune.retrain.progress import TrainingProgress
-from fmnist_tune.retrain.seeds import Plan, SeedResult, SeedStore
+from fmnist_tune.retrain.seeds import RESULT, Plan, SeedResult, SeedStore
 from fmnist_tune.search.cluster import (
     WorkerPlan,
     cluster_resources,
@@ -34,48 +35,19 @@ from fmnist_tune.search.cluster import (
     start_ray,
     stop_ray,
 )
-from fmnist_tune.search.messages import WEIGHTS
 from fmnist_tune.search.run import Place
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import open_database, study_exists
-from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder, read_json, write_atomically
+from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder, write_atomically
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.weights import check_weights
 
 if TYPE_CHECKING:  # imports torch, which only a save needs
     from fmnist_tune.retrain.robustness import RobustnessRow
 
-METRICS = "metrics.json"
 ROBUSTNESS = "robustness.csv"
 MODEL_SEED = 0  # whose weights become the model: a fixed rule, since choosing by the test set would be cheating
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A trial that was trained over seeds on the training split.
-
-    Attributes:
-        number: the trial's.
-        searched: the validation accuracy that the search had seen.
-        val_accuracy: over the seeds.
-    """
-
-    number: int
-    searched: float
-    val_accuracy: Spread
-
-
-@dataclass(frozen=True)
-class Confirmation:
-    """The best trials of a study compared over seeds.
-
-    Attributes:
-        candidates: the best on validation first.
-        lead: the first against the second, seed by seed.
-    """
-
-    candidates: tuple[Candidate, ...]
-    lead: Paired
 
 
 @dataclass(frozen=True)
@@ -139,22 +111,21 @@ def retrain(
     Raises:
         UserError: there is nothing to train, or a training failed.
     """
-    candidates = [] if record.is_recipe else _candidates(record, trial, top)
+    chosen = [] if record.is_recipe else candidates(record, trial, top)
     prepare_environment()
     with ExitStack() as held, TrainingProgress(console, started) as progress:
-        images = load_part(locate_data(place.data_dir, progress.line), "train")
-        data = describe_data(record.space, images)
+        source = open_source(record.space, place.data_dir, progress.line)
         held.enter_context(DriverLock(record.paths))
-        record.bind_data(data)
-        work = _Work(record, place, images, list(range(n_seeds)), progress, held)
+        record.bind_data(source.description)
+        work = _Work(record, place, source.images, list(range(n_seeds)), progress, held)
         try:
             confirmation = None
-            if len(candidates) > 1:
-                confirmation = work.confirm(candidates)
+            if len(chosen) > 1:
+                confirmation = work.confirm(chosen)
                 if confirmation is None:
                     return None
-                candidates = [t for t in candidates if t.number == confirmation.candidates[0].number]
-            metrics = work.retrain(candidates[0] if candidates else None, command)
+                chosen = [t for t in chosen if t.number == confirmation.candidates[0].number]
+            metrics = work.retrain(chosen[0] if chosen else None, command)
         except KeyboardInterrupt:
             return None
         return None if metrics is None else Retraining(metrics, confirmation)
@@ -167,7 +138,7 @@ class _Work:
         self,
         record: StudyRecord,
         place: Place,
-        images: Images,
+        images: Images | None,
         seeds: list[int],
         progress: TrainingProgress,
         held: ExitStack,
@@ -179,6 +150,7 @@ class _Work:
         self._progress = progress
         self._held = held
         self._store = SeedStore(record.paths, images)
+        self._folder = ModelFolder(record)
         self._worker_plan: WorkerPlan | None = None
 
     def confirm(self, trials: Sequence[FrozenTrial]) -> Confirmation | None:
@@ -188,6 +160,7 @@ class _Work:
             for t in trials
             for config in [self._record.config_of(t)]
         ]
+        check_weights([plan.config for plan in plans], self._record.space.source)
         results = self._train(plans, None)
         if results is None:
             return None
@@ -204,9 +177,12 @@ class _Work:
     def retrain(self, trial: FrozenTrial | None, command: str) -> dict[str, Any] | None:
         """Train on train + val over the seeds, test, and save the model."""
         plan = self._plan(trial)
+        if self._images is None:
+            return self._retrain_pairs(trial, plan)
         test = load_part(locate_data(self._place.data_dir, self._progress.line), "test")
         todo = self._store.unfinished([plan], self._seeds)
         if todo:
+            check_weights([plan.config], self._record.space.source)
             number = None if trial is None else trial.number
             n_uses = self._record.record_test_use(command, number, [seed for _, seed in todo])
             if n_uses > 1:
@@ -219,18 +195,35 @@ class _Work:
         results = self._train([plan], test)
         if results is None:
             return None
-        recipe = self._record.space.to_yaml() if trial is None else self._record.recipe_of(trial)
-        return self._save(trial, results[plan.label], recipe, test)
+        return self._save(trial, results[plan.label], test)
+
+    def _retrain_pairs(self, trial: FrozenTrial | None, plan: Plan) -> dict[str, Any] | None:
+        """Train on the training pairs over the seeds; there is neither a test set nor anything to audit or export."""
+        from fmnist_tune.modular.metrics import pair_metrics
+
+        results = self._train([plan], None)
+        if results is None:
+            return None
+        assert isinstance(plan.config, ModularConfig)
+        of_seeds = results[plan.label]
+        figures = pair_metrics(plan.config, [result.history() for result in of_seeds])
+        metrics = self._metrics(trial, plan, of_seeds) | figures
+        metrics["curves"] = [str((r.folder / RESULT).relative_to(self._record.paths.folder)) for r in of_seeds]
+        metrics["finished_at"] = time.strftime("%Y-%m-%d %H:%M:%S")
+        known = self._known(metrics)
+        return known or self._folder.keep(self._folder.begin(_kept(of_seeds), self._recipe(trial)), metrics)
 
     def _plan(self, trial: FrozenTrial | None) -> Plan:
         config = self._record.space.config({}) if trial is None else self._record.config_of(trial)
         n_epochs = config.training.epochs
         if trial is not None:
             n_epochs = int(trial.user_attrs.get("best_epoch", n_epochs))  # where early stopping found its best
-        if config.training.early_stopping is not None:  # there is nothing to validate on
+        if isinstance(config, TrialConfig) and config.training.early_stopping is not None:
+            # there is nothing to validate on
             config = config.model_copy(update={"training": config.training.model_copy(update={"early_stopping": None})})
         label = "recipe" if trial is None else f"trial-{trial.number}"
-        return Plan(label, label.replace("-", " "), config, n_epochs, with_val=False)
+        has_val = self._images is None
+        return Plan(label, label.replace("-", " "), config, n_epochs, with_val=has_val, keeps_weights=True)
 
     def _train(self, plans: Sequence[Plan], test: Images | None) -> dict[str, list[SeedResult]] | None:
         """Return every plan's results by label, in the order of the seeds; None if it was stopped."""
@@ -263,45 +256,48 @@ class _Work:
             self._progress.line(f"{n} worker{'s' if n > 1 else ''}, each with {self._worker_plan.cpus} CPU")
         return self._worker_plan
 
-    def _save(
-        self, trial: FrozenTrial | None, results: Sequence[SeedResult], recipe: str, test: Images
-    ) -> dict[str, Any]:
-        """Put the model folder together beside the old one, and swap them."""
-        paths = self._record.paths
-        first = next(r for r in results if r.seed == MODEL_SEED)
-        plan = self._plan(trial)
-        metrics: dict[str, Any] = {
-            "study": paths.name,
+    def _metrics(self, trial: FrozenTrial | None, plan: Plan, results: Sequence[SeedResult]) -> dict[str, Any]:
+        """Return what is told of every retraining."""
+        return {
+            "study": self._record.paths.name,
             "trial": None if trial is None else trial.number,
             "config": json.loads(json.dumps(plan.config.model_dump())),  # as it will be read back
             "seeds": [r.seed for r in results],
             "epochs": plan.n_epochs,
-            "params": first.n_params,
+            "params": results[0].n_params,
             "train_s": round(sum(r.train_s for r in results), 3),
+            "model": str(self._record.paths.model),
+        }
+
+    def _known(self, metrics: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the metrics of an earlier command that did all this, and say so; None if there is something to do."""
+        known = self._folder.known(metrics)
+        if known is not None:
+            self._progress.line("nothing was left to train")
+        return known
+
+    def _recipe(self, trial: FrozenTrial | None) -> str:
+        return self._record.space.to_yaml() if trial is None else self._record.recipe_of(trial)
+
+    def _save(self, trial: FrozenTrial | None, results: Sequence[SeedResult], test: Images) -> dict[str, Any]:
+        """Score, audit and export the model."""
+        paths = self._record.paths
+        metrics = self._metrics(trial, self._plan(trial), results) | {
             "val_accuracy": None if trial is None else trial.value,
             **evaluate([r.test_scores() for r in results], test.labels_N),
             "test_uses": len(self._record.test_uses),
             "scores": [str((r.folder / "test_scores.npy").relative_to(paths.folder)) for r in results],
-            "model": str(paths.model),
         }
-        known = self._record.retrained
-        if known is not None and all(known.get(key) == metrics[key] for key in ("trial", "config", "seeds")):
-            saved = read_json(paths.model / METRICS)
-            if isinstance(saved, dict) and saved.get("finished_at") == known.get("finished_at"):
-                self._progress.line("nothing was left to train")
-                return saved
+        known = self._known(metrics)
+        if known is not None:
+            return known
         from fmnist_tune.retrain.card import model_card
         from fmnist_tune.retrain.export import export_model
         from fmnist_tune.retrain.robustness import CORRUPTIONS, write_csv
         from fmnist_tune.retrain.saved import SavedModel
         from fmnist_tune.search.pool import spread_out
 
-        for left in paths.folder.glob(".model-*"):  # by a command that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        new = paths.model.with_name(f".model-{os.getpid()}")
-        new.mkdir(parents=True)
-        shutil.copyfile(first.folder / WEIGHTS, new / WEIGHTS)
-        write_atomically(new / "config.yaml", recipe)
+        new = self._folder.begin(_kept(results), self._recipe(trial))
         self._progress.line(f"robustness audit: {len(CORRUPTIONS)} kinds of change, 5 strengths each")
         pictures = [test.images_NHW, test.labels_N]
         rows = [
@@ -318,14 +314,12 @@ class _Work:
         }
         metrics["finished_at"] = time.strftime("%Y-%m-%d %H:%M:%S")
         write_atomically(new / "model_card.md", model_card(metrics, rows))
-        write_atomically(new / METRICS, json.dumps(metrics, indent=1))
-        old = paths.model.with_name(f".model-old-{os.getpid()}")
-        if paths.model.exists():
-            os.replace(paths.model, old)
-        os.replace(new, paths.model)
-        shutil.rmtree(old, ignore_errors=True)
-        self._record.record_retraining(metrics)
-        return metrics
+        return self._folder.keep(new, metrics)
+
+
+def _kept(results: Sequence[SeedResult]) -> SeedResult:
+    """Return the training whose weights become the model."""
+    return next(result for result in results if result.seed == MODEL_SEED)
 
 
 def _audit(folder: str, images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64], name: str) -> list[RobustnessRow]:
@@ -334,37 +328,3 @@ def _audit(folder: str, images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int6
     from fmnist_tune.retrain.saved import SavedModel
 
     return audit(SavedModel.load(Path(folder)), images_NHW, labels_N, [name])
-
-
-def _candidates(record: StudyRecord, trial: int | None, top: int | None) -> list[FrozenTrial]:
-    """Return the trials to choose from, the best first.
-
-    Raises:
-        UserError: there is none, or not the one that was asked for.
-    """
-    name = record.paths.name
-    trials = record.trials
-    complete = sorted(
-        (t for t in trials if t.state == TrialState.COMPLETE), key=lambda t: (-(t.value or 0.0), t.number)
-    )
-    if trial is not None:
-        if trial >= len(trials):
-            raise UserError(
-                f"--trial {trial}: study {name!r} has "
-                + (f"trials 0 to {len(trials) - 1}" if trials else "no trials yet")
-            )
-        if trials[trial].state not in (TrialState.COMPLETE, TrialState.PRUNED):
-            state = trials[trial].state.name
-            raise UserError(f"--trial {trial}: it is {state}; only a COMPLETE or a PRUNED trial can be retrained")
-        return [trials[trial]]
-    if not complete:
-        reasons = sorted({str(t.user_attrs.get("reason")) for t in trials if t.state == TrialState.FAIL})
-        if trials and all(t.state == TrialState.FAIL for t in trials):
-            raise UserError(f"study {name!r}: all {len(trials)} trials failed: {'; '.join(reasons[:3])}")
-        raise UserError(
-            f"study {name!r}: no trial has been trained to its end yet; `fmnist-tune resume {name}` goes on, "
-            "and --trial N takes a pruned one"
-        )
-    if top is not None and top > len(complete):
-        raise UserError(f"--top {top}: study {name!r} has {len(complete)} COMPLETE trials")
-    return complete[: top or 1]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmnist_tune.config import TrialConfig, load_space
-from fmnist_tune.config.schema import IMAGE_SIZE, Cnn, Data
+from fmnist_tune.config.schema import IMAGE_SIZE, Data, Mlp
 from fmnist_tune.errors import UserError
 from fmnist_tune.models import build_model
 from fmnist_tune.study.layout import write_atomically
@@ -65,7 +65,7 @@ class SavedModel:
         folder = Path(folder)
         config = _read_config(folder / CONFIG)
         path = folder / WEIGHTS
-        module = build_model(config.model, IMAGE_SIZE + 2 * config.data.pad)
+        module = build_model(config.model, IMAGE_SIZE + 2 * config.data.pad, pretrained=False)
         try:
             module.load_state_dict(safetensors.torch.load_file(path))
         except FileNotFoundError:
@@ -77,7 +77,7 @@ class SavedModel:
         except RuntimeError as error:
             what = " ".join(str(error).split())[:200]
             raise UserError(f"{path}: not the weights of the model in {CONFIG} ({what}); {_CURE} again") from None
-        if isinstance(config.model, Cnn):
+        if not isinstance(config.model, Mlp):
             module = module.to(memory_format=torch.channels_last)
         return cls(config, module.eval().requires_grad_(False))
 
@@ -136,9 +136,10 @@ def _read_config(path: Path) -> TrialConfig:
         space = load_space(path)
         if space.parameters:
             raise UserError(f"{path}: a search space, not a recipe")
-        return space.config({})
+        space.config({})
     except UserError as error:
         raise UserError(f"{error}; {_CURE} again") from None
+    return space.picture_config({})
 
 
 @contextmanager

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_tune.config import TrialConfig
+from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.search.messages import TEST_SCORES, WEIGHTS, TrialReport
 from fmnist_tune.search.pool import Job, Pool
 from fmnist_tune.study.layout import StudyPaths, read_json, write_atomically
-from fmnist_tune.training.results import best_epoch
+from fmnist_tune.training.results import EpochResult
+from fmnist_tune.valuation import OBJECTIVES, value_of
 
 RESULT = "result.json"
 IDENTITY = "of.json"
@@ -36,13 +37,15 @@ class Plan:
         config: what to train.
         n_epochs: stop after so many, on the schedule of all that are configured.
         with_val: hold out the validation split; otherwise it is trained on, and the test pictures are scored.
+        keeps_weights: leave the model, although there was a validation split.
     """
 
     label: str
     name: str
-    config: TrialConfig
+    config: AnyConfig
     n_epochs: int
     with_val: bool
+    keeps_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,12 @@ class SeedResult:
     n_params: int
     val_accuracy: float
 
+    def history(self) -> list[EpochResult]:
+        """Return every epoch; of a training with a validation split."""
+        found = read_json(self.folder / RESULT)
+        assert isinstance(found, dict)
+        return [EpochResult(**result) for result in found["history"]]
+
     def test_scores(self) -> NDArray[np.float32]:
         """Return the scores on the test pictures, (N, 10)."""
         scores: NDArray[np.float32] = np.load(self.folder / TEST_SCORES, allow_pickle=False)
@@ -74,9 +83,9 @@ class SeedResult:
 class SeedStore:
     """Finished seeds of a study, on disk; a result counts only for the configuration and the data that gave it."""
 
-    def __init__(self, paths: StudyPaths, images: Images) -> None:
+    def __init__(self, paths: StudyPaths, images: Images | None) -> None:
         self._paths = paths
-        self._md5 = list(images.md5)
+        self._md5 = [] if images is None else list(images.md5)
 
     def finished(self, plan: Plan, seed: int) -> SeedResult | None:
         """Return a seed's result; None if it is yet to be trained."""
@@ -84,7 +93,8 @@ class SeedStore:
         found = read_json(folder / RESULT)
         if not isinstance(found, dict) or read_json(folder / IDENTITY) != self._identity(plan):
             return None
-        if not plan.with_val and not ((folder / WEIGHTS).is_file() and (folder / TEST_SCORES).is_file()):
+        needed = (WEIGHTS,) if plan.keeps_weights else () if plan.with_val else (WEIGHTS, TEST_SCORES)
+        if not all((folder / name).is_file() for name in needed):
             return None
         val_accuracy = found["val_accuracy"]
         return SeedResult(
@@ -131,8 +141,7 @@ class SeedStore:
         history = report.history
         val_accuracy = None
         if plan.with_val:
-            early = plan.config.training.early_stopping is not None
-            val_accuracy = history[(best_epoch(history) if early else len(history)) - 1].val_accuracy
+            val_accuracy = value_of(plan.config, history)
         result = {
             "epochs": len(history),
             "train_s": round(sum(r.train_s + r.val_s for r in history), 3),
@@ -146,9 +155,9 @@ class SeedStore:
             ],
         }
         write_atomically(job.folder / RESULT, json.dumps(result))
-        for name in (*CHECKPOINTS, *((WEIGHTS,) if plan.with_val else ())):
+        for name in (*CHECKPOINTS, *((WEIGHTS,) if plan.with_val and not plan.keeps_weights else ())):
             (job.folder / name).unlink(missing_ok=True)
-        said = "" if val_accuracy is None else f", val accuracy {val_accuracy:.2%}"
+        said = "" if val_accuracy is None else f", {OBJECTIVES[plan.config.task].sentence(val_accuracy)}"
         return f"{len(history)} epochs in {result['train_s']:.0f} s{said}"
 
     def _identity(self, plan: Plan) -> dict[str, Any]:

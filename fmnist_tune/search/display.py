@@ -74,7 +74,7 @@ class Display:
             for epoch, value in trial.intermediate_values.items():
                 self._lead(value, trial.number, epoch)
             if trial.state == TrialState.COMPLETE and trial.value is not None:
-                self._best = max(self._best or (0.0, 0), (trial.value, trial.number))
+                self._best = max(self._best or (trial.value, trial.number), (trial.value, trial.number))
         self._driver = driver
         self._phase = ""
 
@@ -91,9 +91,9 @@ class Display:
             self._counts[event.kind] += 1
         styles = {"complete": "green", "failed": "red", "interrupted": "yellow", "trouble": "yellow"}
         result = event.result
-        if event.kind == "complete" and result is not None:
-            new_best = self._best is None or result.val_accuracy > self._best[0]
-            self._best = max(self._best or (0.0, 0), (result.val_accuracy, event.number))
+        if event.value is not None and result is not None:
+            new_best = self._best is None or event.value > self._best[0]
+            self._best = (event.value, event.number) if new_best else self._best
             text = f"{event.text} after {result.epoch} epochs{', the best so far' if new_best else ''}"
         else:
             text = event.text
@@ -168,7 +168,8 @@ class Display:
             )
         highest = self._highest()
         if self._best is not None:
-            highest = f"best complete trial {self._best[0]:.2%} (trial {self._best[1]}); {highest}"
+            best = self._driver.record.objective.text(self._best[0])
+            highest = f"best complete trial {best} (trial {self._best[1]}); {highest}"
         note = (
             Text("stopping after the running epochs; Ctrl-C again stops at once", style="yellow")
             if self._driver.stop_requested

@@ -14,7 +14,8 @@ from fmnist_tune.search.asha import Asha
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.study.record import Attempt, StudyRecord
 from fmnist_tune.study.tensorboard import Outcome, TensorBoard
-from fmnist_tune.training.results import EpochResult, best_epoch
+from fmnist_tune.training.results import EpochResult
+from fmnist_tune.valuation import attributes_of, value_of
 
 MAX_CRASHES = 3
 WORKER_START_S = 60.0  # a worker may need this before its first epoch, on a busy machine
@@ -39,12 +40,19 @@ class RunningTrial:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that people want to see: `kind` is epoch, complete, pruned, failed, interrupted or trouble."""
+    """Something that people want to see.
+
+    Attributes:
+        kind: epoch, complete, pruned, failed, interrupted or trouble.
+        result: the trial's latest epoch.
+        value: of a complete trial.
+    """
 
     kind: str
     number: int
     text: str
     result: EpochResult | None = None
+    value: float | None = None
 
 
 @dataclass
@@ -131,6 +139,7 @@ class Driver:
                 str(checkpoint),
                 str(self.record.paths.training_log.absolute()),
                 self._n_threads,
+                task=attempt.config.task,
             )
         return None
 
@@ -218,10 +227,9 @@ class Driver:
 
     def _complete(self, report: TrialReport) -> None:
         config = self._end(report.number, "complete").attempt.config
-        best = best_epoch(report.history) if config.training.early_stopping is not None else len(report.history)
-        value = report.history[best - 1].val_accuracy
+        value = value_of(config, report.history)
         self.record.complete(report.number, value)
-        self._tell_end(Event("complete", report.number, f"{value:.2%}", report.history[-1]))
+        self._tell_end(Event("complete", report.number, self.record.objective.text(value), report.history[-1], value))
 
     def _prune(self, number: int, reason: str) -> None:
         last = self._end(number, "pruned").last
@@ -258,8 +266,7 @@ class Driver:
             "duration_s": round(seconds, 3),
             "stop_reason": reason,
         }
-        if self.running[report.number].attempt.config.training.early_stopping is not None:
-            attributes["best_epoch"] = best_epoch(history)
+        attributes |= attributes_of(self.running[report.number].attempt.config, history)
         if train_s:
             attributes["images_per_s"] = round(sum(result.n_images for result in history) / train_s)
         self.record.note(report.number, attributes)

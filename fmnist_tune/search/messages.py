@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fmnist_tune.config import TrialConfig
 from fmnist_tune.training.results import EpochResult, StopReason
 
 # What a finished training leaves in its folder.
@@ -18,7 +19,7 @@ class Assignment:
 
     Attributes:
         number: the trial's.
-        config: a TrialConfig as plain data.
+        config: of the task's class, as plain data.
         seed: of the training.
         n_epochs_known: epochs that the study knows already.
         checkpoint: file that keeps the trial's state between epochs.
@@ -26,6 +27,7 @@ class Assignment:
         n_threads: that PyTorch may use.
         with_val: hold out the validation split; otherwise it is trained on too.
         n_epochs: stop after so many, on the schedule of all that are configured; None for all.
+        task: whose configuration this is.
     """
 
     number: int
@@ -37,6 +39,7 @@ class Assignment:
     n_threads: int
     with_val: bool = True
     n_epochs: int | None = None
+    task: str = TrialConfig.task
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import ray
 from numpy.typing import NDArray
 from ray.exceptions import OutOfMemoryError, RayActorError
 
-from fmnist_tune.config import TrialConfig
+from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.search.cluster import WorkerPlan
 from fmnist_tune.search.driver import MAX_CRASHES
@@ -35,7 +35,7 @@ class Job:
     """
 
     name: str
-    config: TrialConfig
+    config: AnyConfig
     seed: int
     with_val: bool
     n_epochs: int
@@ -50,9 +50,7 @@ class JobError(Exception):
 class _Trainer:
     """A worker as Ray's actor; it lives through many jobs."""
 
-    def __init__(
-        self, images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64], test_images_NHW: NDArray[np.uint8] | None
-    ) -> None:
+    def __init__(self, images: Images | None, test_images_NHW: NDArray[np.uint8] | None) -> None:
         import torch  # here, since the driver imports this module and has no use for torch
 
         from fmnist_tune.search.worker import Worker
@@ -60,7 +58,7 @@ class _Trainer:
 
         skip_dynamo()
         device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
-        self._worker = Worker(images_NHW, labels_N, device)
+        self._worker = Worker(images, device)
         self._test_images_NHW = test_images_NHW
 
     def begin(self, assignment: Assignment) -> TrialReport:
@@ -87,18 +85,17 @@ class _Step:
 class Pool:
     """Runs jobs, several at a time, each by one actor; a worker that dies is replaced, and its job goes on."""
 
-    def __init__(self, plan: WorkerPlan, images: Images, test_images_NHW: NDArray[np.uint8] | None) -> None:
+    def __init__(self, plan: WorkerPlan, images: Images | None, test_images_NHW: NDArray[np.uint8] | None) -> None:
         """Put the data into Ray's object store, once; Ray must be up.
 
         Args:
             plan: how many at a time, and what each gets.
-            images: the training files' content.
+            images: the training files' content; None for a task whose data are computed.
             test_images_NHW: scored by every finished model; None to leave the test set alone.
         """
         self.stop_requested = False
         self._plan = plan
-        self._data = [ray.put(x) for x in (images.images_NHW, images.labels_N)]
-        self._data.append(ray.put(test_images_NHW))
+        self._data = [ray.put(images), ray.put(test_images_NHW)]
         self._actor_class = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus)(_Trainer)
 
     def run(
@@ -171,6 +168,7 @@ class Pool:
             self._plan.cpus,
             job.with_val,
             job.n_epochs,
+            job.config.task,
         )
 
 

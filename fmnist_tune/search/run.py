@@ -13,9 +13,8 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from fmnist_tune.config import SearchSpace
-from fmnist_tune.data.fashion_mnist import Images, load_part
-from fmnist_tune.data.fetch import locate_data
-from fmnist_tune.data.split import describe_data
+from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.data.source import open_source
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.cluster import (
     WorkerPlan,
@@ -32,6 +31,7 @@ from fmnist_tune.study.database import database_url, open_database, study_exists
 from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.weights import check_weights
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,7 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
     prepare_environment()
     with ThreadPoolExecutor(1) as background, Display(console, paths.name, started) as display, ExitStack() as held:
         imports = background.submit(_import_ray)
-        images = load_part(locate_data(place.data_dir, display.line), "train")
-        data = describe_data(space, images)
+        source = open_source(space, place.data_dir, display.line)
         for warning in space.warnings:
             display.line(f"warning: {warning}", "yellow")
         check_folder(place.studies_dir)
@@ -111,7 +110,7 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
             storage = open_database(place.url, create=True)
             held.enter_context(DriverLock(paths))
             record = StudyRecord.open(storage, space, paths)
-            record.bind_data(data)
+            record.bind_data(source.description)
             if old is not None:
                 n_taken = record.take_over(old)
                 display.line(f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over")
@@ -124,13 +123,14 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
             display.line(f"study {paths.name} has all of its {record.n_target} trials; {extend}")
             wall_s = time.monotonic() - started
             return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, False)
+        check_weights(space.corner_configs(), space.source)
         display.phase("starting Ray")
         try:
             start_ray(place.address)
             imports.result()
             plan = plan_workers(space.settings.resources, cluster_resources(), place.n_workers)
             record = record or open_record()
-            return _run(record, images, plan, place, display, started)
+            return _run(record, source.images, plan, place, display, started)
         finally:
             stop_ray()
 
@@ -151,7 +151,7 @@ def _import_ray() -> None:
 
 
 def _run(
-    record: StudyRecord, images: Images, plan: WorkerPlan, place: Place, display: Display, started: float
+    record: StudyRecord, images: Images | None, plan: WorkerPlan, place: Place, display: Display, started: float
 ) -> RunOutcome:
     from fmnist_tune.search.tune_adapters import StorageLostError, run_trials
 

@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
-from numpy.typing import NDArray
 from optuna.exceptions import StorageInternalError
 from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
@@ -33,7 +31,7 @@ from fmnist_tune.search.messages import TrialReport
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray's classes are untyped here
     """A worker as Ray's actor; it lives through many trials."""
 
-    def setup(self, config: dict[str, Any], images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64]) -> None:
+    def setup(self, config: dict[str, Any], images: Images | None) -> None:
         """Start with the first assignment."""
         import torch  # here, since the driver imports this module and has no use for torch
 
@@ -42,7 +40,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray's classes are unt
 
         skip_dynamo()
         device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
-        self._worker = Worker(images_NHW, labels_N, device)
+        self._worker = Worker(images, device)
         self._worker.assign(config["assignment"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -173,7 +171,7 @@ class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
                 ray.kill(actor)
 
 
-def run_trials(driver: Driver, images: Images, plan: WorkerPlan) -> None:
+def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
     """Let Ray Tune run trials until the driver has no more; Ray must be up.
 
     Raises:
@@ -181,7 +179,7 @@ def run_trials(driver: Driver, images: Images, plan: WorkerPlan) -> None:
         StorageLostError: the study's database cannot be written.
     """
     trainable = tune.with_resources(
-        tune.with_parameters(TrialActor, images_NHW=images.images_NHW, labels_N=images.labels_N),
+        tune.with_parameters(TrialActor, images=images),
         {"CPU": plan.cpus, "GPU": plan.gpus},
     )
     for name in ("ray", "ray.tune"):  # a worker's death is the driver's to tell, in one line

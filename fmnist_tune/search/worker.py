@@ -17,8 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fmnist_tune.config.schema import Data, TrialConfig
+from fmnist_tune.config.modular import ModularConfig
+from fmnist_tune.config.schema import Data
+from fmnist_tune.config.tasks import CONFIGS
+from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
+from fmnist_tune.modular.run import ModularRun
 from fmnist_tune.search.messages import TEST_SCORES, WEIGHTS, Assignment, TrialReport
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from fmnist_tune.training.results import EpochResult
@@ -29,15 +33,14 @@ from fmnist_tune.training.tensors import TrainingData, pixels
 class Worker:
     """Whatever goes wrong in a trial is reported as its failure, and the worker lives on."""
 
-    def __init__(self, images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64], device: str) -> None:
+    def __init__(self, images: Images | None, device: str) -> None:
         """Make a worker without an assignment.
 
         Args:
-            images_NHW, labels_N: the training files' content; not changed.
+            images: the training files' content; not changed. None for a task whose data are computed.
             device: "cpu" or a CUDA device.
         """
-        self._images_NHW = images_NHW
-        self._labels_N = labels_N
+        self._images = images
         self._device = device
         self._tensors: tuple[tuple[Data, bool], TrainingData] | None = None
         self._lock_file: int | None = None
@@ -46,7 +49,7 @@ class Worker:
         """Take a trial. Nothing is done yet: Ray Tune may give the trial to another worker before the first `step`."""
         self._assignment = assignment
         self._has_begun = False
-        self._run: TrainingRun | None = None
+        self._run: TrainingRun | ModularRun | None = None
         self._epochs: Iterator[EpochResult] = iter(())
         self._failure: str | None = None
         self._trouble: str | None = None
@@ -59,20 +62,12 @@ class Worker:
         torch.set_num_threads(assignment.n_threads)
         try:
             self._lock(Path(assignment.checkpoint).parent)
-            config = TrialConfig.model_validate(assignment.config)
-            data = self._data(config.data, assignment.with_val)
-
-            def new_run() -> TrainingRun:
-                return TrainingRun(
-                    config, data, seed=assignment.seed, device=self._device, n_epochs=assignment.n_epochs
-                )
-
-            self._run = new_run()
+            self._run = self._new_run()
             try:
                 complaint = load_checkpoint(self._run, Path(assignment.checkpoint))
             except CheckpointError as error:
                 complaint = str(error)
-                self._run = new_run()
+                self._run = self._new_run()
             if complaint is not None:
                 n_epochs = len(self._run.history)
                 self._trouble = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
@@ -80,6 +75,15 @@ class Worker:
             self._epochs = self._run.epochs()
         except Exception as error:  # any error of a trial ends that trial alone
             self._failure = _describe(error)
+
+    def _new_run(self) -> TrainingRun | ModularRun:
+        assignment = self._assignment
+        seed, n_epochs = assignment.seed, assignment.n_epochs
+        config = CONFIGS[assignment.task].model_validate(assignment.config)
+        if isinstance(config, ModularConfig):
+            return ModularRun(config, seed=seed, device=self._device, n_epochs=n_epochs)
+        data = self._data(config.data, assignment.with_val)
+        return TrainingRun(config, data, seed=seed, device=self._device, n_epochs=n_epochs)
 
     def step(self) -> TrialReport:
         """Train one epoch and save its state, or else report epochs that the study has missed."""
@@ -110,7 +114,7 @@ class Worker:
         assert self._run is not None
         run = self._run
         save_file({key: value.contiguous().cpu() for key, value in run.model.state_dict().items()}, folder / WEIGHTS)
-        if test_images_NHW is not None:
+        if test_images_NHW is not None and isinstance(run, TrainingRun):
             x_N1HW = pixels(test_images_NHW, run.config.data, self._device)
             np.save(folder / TEST_SCORES, run.predict(x_N1HW, bf16=False).cpu().numpy())
 
@@ -127,7 +131,7 @@ class Worker:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(self._lock_file, fcntl.LOCK_EX)
 
-    def _train_epoch(self, run: TrainingRun) -> None:
+    def _train_epoch(self, run: TrainingRun | ModularRun) -> None:
         if run.stop_reason is not None:
             return
         self._log("begin", len(run.history) + 1)
@@ -152,10 +156,12 @@ class Worker:
     def _data(self, data: Data, with_val: bool) -> TrainingData:
         """Return the tensors for a trial's data section; the last ones are kept, since most trials share them."""
         if self._tensors is None or self._tensors[0] != (data, with_val):
+            assert self._images is not None
+            images_NHW, labels_N = self._images.images_NHW, self._images.labels_N
             self._tensors = None  # frees the old ones first
             self._tensors = (
                 (data, with_val),
-                TrainingData.from_images(self._images_NHW, self._labels_N, data, self._device, with_val=with_val),
+                TrainingData.from_images(images_NHW, labels_N, data, self._device, with_val=with_val),
             )
         return self._tensors[1]
 
@@ -163,7 +169,7 @@ class Worker:
         where = f"{_device_name(self._device)}, {socket.gethostname()}, process {os.getpid()}"
         facts: dict[str, Any] = {"ran_on": where}
         if self._run is not None:
-            facts |= {"params": self._run.n_params, "numerics": str(self._run.numerics)}
+            facts |= self._run.facts
         if self._trouble is not None:
             facts["trouble"] = self._trouble
         return facts

@@ -17,7 +17,7 @@ from fmnist_tune.config.schema import ARTIFACTS
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import study_json
+from fmnist_tune.study.render import steps_text, study_json
 from fmnist_tune.study.summary import STATE_NAMES, Summary, summarize
 
 FIRST_FIGURE = "confusion_matrix.png"
@@ -123,18 +123,20 @@ def _best(summary: Summary) -> list[str]:
         facts.append(f"{best.user_attrs['params']:,} parameters")
     if "duration_s" in best.user_attrs:
         facts.append(f"{best.user_attrs['duration_s']:.0f} s")
-    blocks = [f"## Best trial: {best.number}", f"Validation accuracy **{best.value:.2%}** ({', '.join(facts)})."]
+    text = summary.objective.text(best.value or 0.0)
+    sentence = summary.objective.sentence(best.value or 0.0).replace(text, f"**{text}**")
+    blocks = [f"## Best trial: {best.number}", f"{sentence[0].upper()}{sentence[1:]} ({', '.join(facts)})."]
     if rows[2:]:
         blocks.append("\n".join(rows))
     if importances:
-        blocks.append(
-            f"Importance: share of the variation in accuracy after epoch {importances.epoch}, "
-            f"over {importances.n_trials} trials."
-        )
+        blocks.append(f"Importance: share of the variation in {importances.of}, over {importances.n_trials} trials.")
     return blocks + [f"- Edge: {line}" for line in summary.edges]
 
 
 def _test(metrics: dict[str, Any]) -> list[str]:
+    if "test_accuracy" not in metrics:
+        who = "The recipe" if metrics["trial"] is None else f"Trial {metrics['trial']}"
+        return [f"{who} retrained: 99 % validation accuracy **{steps_text(metrics['steps_to_solve'])}**."]
     accuracy, trial = metrics["test_accuracy"], metrics["trial"]
     n_seeds = len(metrics["seeds"])
     result = f"Test accuracy **{accuracy['mean']:.2%}**, " + (

@@ -17,14 +17,15 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from fmnist_tune.config import SearchSpace, TrialConfig, dump_yaml, flatten, read_space
+from fmnist_tune.config import SearchSpace, dump_yaml, flatten, read_space
+from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.sampling import params_of, sampler_for, suggest, values_of
 from fmnist_tune.training.results import EpochResult
+from fmnist_tune.valuation import OBJECTIVES, Objective
 
-METRIC = "val_accuracy"
 SPACE_KEY = "space"
 HISTORY_KEY = "history"
 TEST_USES_KEY = "test_uses"
@@ -48,7 +49,7 @@ class Attempt:
     """
 
     number: int
-    config: TrialConfig
+    config: AnyConfig
     seed: int
     values: Mapping[str, Any]
     curve: Mapping[int, float]
@@ -97,7 +98,7 @@ class StudyRecord:
             study.set_user_attr(FORMAT_KEY, FORMAT)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                study.set_metric_names([METRIC])
+                study.set_metric_names([OBJECTIVES[space.settings.task].metric])
             return cls(study, space, paths)
         record = cls.load(storage, paths)
         changes = space_differences(record.space.tree, space.tree)
@@ -117,6 +118,11 @@ class StudyRecord:
     def trials(self) -> list[FrozenTrial]:
         """Every trial, by number; not to be changed."""
         return self.optuna.get_trials(deepcopy=False)
+
+    @property
+    def objective(self) -> Objective:
+        """What the study maximises."""
+        return OBJECTIVES[self.space.settings.task]
 
     @property
     def n_target(self) -> int:
@@ -173,14 +179,14 @@ class StudyRecord:
         """Record what a retraining gave."""
         self.optuna.set_user_attr(RETRAINED_KEY, metrics)
 
-    def config_of(self, trial: FrozenTrial) -> TrialConfig:
+    def config_of(self, trial: FrozenTrial) -> AnyConfig:
         """Return what a trial trains or has trained."""
         return self.space.config(values_of(trial.params, self.space))
 
     def recipe_of(self, trial: FrozenTrial) -> str:
         """Return a trial as a recipe in YAML."""
         recipe = self.space.recipe(values_of(trial.params, self.space))
-        value = f", {METRIC} {trial.value:.4f}" if trial.value is not None else ""
+        value = f", {self.objective.metric} {trial.value:.4f}" if trial.value is not None else ""
         return f"# Trial {trial.number} of study {self.paths.name}{value}.\n{dump_yaml(recipe)}"
 
     def take_over(self, old: StudyRecord) -> int:
@@ -331,4 +337,4 @@ def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
     return leaves
 
 
-__all__ = ["METRIC", "Attempt", "StudyRecord", "history_of", "space_differences"]
+__all__ = ["Attempt", "StudyRecord", "history_of", "space_differences"]

@@ -53,9 +53,12 @@ def summary_view(summary: Summary, next_commands: Sequence[str]) -> RenderableTy
         parts += [Text(f"  edge: {line}", style="yellow") for line in summary.edges]
     if summary.retrained is not None:
         what = "the recipe" if summary.is_recipe else f"trial {summary.retrained['trial']}"
-        uses = f"the test set was opened {summary.n_test_uses} time{'s' if summary.n_test_uses > 1 else ''}"
-        accuracy = spread_text(summary.retrained["test_accuracy"])
-        parts.append(Text(f"{what} retrained: test accuracy {accuracy}; {uses}", style="bold green"))
+        if "test_accuracy" in summary.retrained:
+            uses = f"the test set was opened {summary.n_test_uses} time{'s' if summary.n_test_uses > 1 else ''}"
+            text = f"test accuracy {spread_text(summary.retrained['test_accuracy'])}; {uses}"
+        else:
+            text = f"99 % validation accuracy {steps_text(summary.retrained['steps_to_solve'])}"
+        parts.append(Text(f"{what} retrained: {text}", style="bold green"))
     if next_commands:
         parts.append(Text("next:", style="bold"))
         parts += [Text(f"  {command}") for command in next_commands]
@@ -76,7 +79,7 @@ def _counts(summary: Summary) -> list[RenderableType]:
 
 def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
     head = Text(
-        f"best trial {best.number}: validation accuracy {best.value:.2%} "
+        f"best trial {best.number}: {summary.objective.sentence(best.value or 0.0)} "
         f"({len(best.intermediate_values)} epochs, {best.user_attrs.get('params', 0):,} parameters, "
         f"{best.user_attrs.get('duration_s', 0.0):.0f} s)",
         style="bold green",
@@ -95,7 +98,7 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
         table.add_row(*row)
     if not importances:
         return [head, table]
-    explained = f"accuracy after epoch {importances.epoch}, over {importances.n_trials} trials"
+    explained = f"{importances.of}, over {importances.n_trials} trials"
     return [head, table, Text(f"  importance: share of the variation in {explained}", style="dim")]
 
 
@@ -106,6 +109,19 @@ def spread_text(figure: dict[str, Any]) -> str:
     low, high = figure["ci95"]
     n = len(figure["values"])
     return f"{figure['mean']:.2%} ± {figure['std']:.2%} (n = {n}; 95 % interval of the mean {low:.2%} to {high:.2%})"
+
+
+def steps_text(figure: dict[str, Any]) -> str:
+    """Return a number of steps over seeds, as `metrics.json` has it, as text; says how many seeds got there."""
+    values = figure["values"]
+    n_there = sum(value is not None for value in values)
+    if not n_there:
+        return f"never reached (0 of {len(values)} seeds)"
+    text = f"after {figure['mean']:,.0f} steps ({n_there} of {len(values)} seeds"
+    if figure["ci95"] is not None:
+        low, high = figure["ci95"]
+        text += f"; 95 % interval of the mean {max(0, low):,.0f} to {high:,.0f}"
+    return f"{text})"
 
 
 def trials_table(record: StudyRecord, *, is_driven: bool) -> RenderableType:

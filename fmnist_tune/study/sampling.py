@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import random
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import Parameter, SearchSpace
 from fmnist_tune.config.domain import ChoiceDomain, FloatDomain
 from fmnist_tune.seeds import derive_seed
+
+# Up to so many trials TPE sees them all; beyond, these best ones (by value, and by how far they got) and the latest.
+TPE_TRIALS, TPE_BEST = 1000, 25
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
@@ -82,7 +86,7 @@ def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
         warnings.simplefilter("ignore", ExperimentalWarning)
         match settings.name:
             case "tpe":
-                return TPESampler(seed=seed, multivariate=True, group=True)
+                return _BoundedTpe(seed=seed, multivariate=True, group=True)
             case "random":
                 return RandomSampler(seed=seed)
             case "grid":
@@ -99,6 +103,52 @@ def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
                 return GPSampler(seed=seed, independent_sampler=RandomSampler(seed))
             case "cmaes":
                 return CmaEsSampler(seed=seed, independent_sampler=RandomSampler(seed), warn_independent_sampling=False)
+
+
+class _BoundedTpe(TPESampler):
+    """TPE whose time does not grow with the study: beyond TPE_TRIALS it sees the best trials and the latest ones.
+
+    It takes 25 trials at most for good ones (optuna.samplers._tpe.sampler.default_gamma), the same ones either way.
+    """
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return super().infer_relative_search_space(_bounded(study), trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return super().sample_relative(_bounded(study), trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return super().sample_independent(_bounded(study), trial, param_name, param_distribution)
+
+
+class _BoundedStudy:
+    """A study as a sampler sees it, with at most TPE_TRIALS trials."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
+        trials = self._study._get_trials(*args, **kwargs)
+        if len(trials) <= TPE_TRIALS:
+            return trials
+        best: list[FrozenTrial] = []
+        for state in (TrialState.COMPLETE, TrialState.PRUNED):
+            ended = (t for t in trials if t.state == state)
+            best += heapq.nlargest(TPE_BEST, ended, key=lambda t: (t.last_step or 0, t.value or 0.0))
+            best += heapq.nlargest(TPE_BEST, (t for t in trials if t.state == state), key=lambda t: t.value or 0.0)
+        kept = {t.number: t for t in (*best, *trials[-(TPE_TRIALS - 4 * TPE_BEST) :])}
+        return [kept[number] for number in sorted(kept)]
+
+
+def _bounded(study: optuna.Study) -> optuna.Study:
+    return cast("optuna.Study", _BoundedStudy(study))
 
 
 class _GridSampler(BaseSampler):

@@ -12,9 +12,11 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.domain import ChoiceDomain, Domain
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
+from fmnist_tune.valuation import OBJECTIVES, Objective
 
 EDGE_SHARE = 0.05  # of a range, in the scale that it is searched on
 MIN_TRIALS_FOR_IMPORTANCE = 10
@@ -30,16 +32,16 @@ STATE_NAMES = {
 
 @dataclass(frozen=True)
 class Importances:
-    """How much of the variation in validation accuracy each parameter explains.
+    """How much of the variation in what a trial came to each parameter explains.
 
     Attributes:
         shares: by dotted path, largest first; they add up to 1.
-        epoch: the accuracy after this epoch was explained, since most trials do not get further.
-        n_trials: that reached it.
+        of: what was explained.
+        n_trials: that have it.
     """
 
     shares: dict[str, float]
-    epoch: int
+    of: str
     n_trials: int
 
 
@@ -55,6 +57,7 @@ class Summary:
         importances: None while there are too few trials.
         failures: reasons, with how often.
         retrained: what the latest retraining gave, as `metrics.json` has it; None before there is one.
+        objective: what the study maximises.
         is_recipe: whether nothing is searched.
         n_test_uses: how often the test set was opened for this study.
     """
@@ -69,6 +72,7 @@ class Summary:
     failures: dict[str, int]
     retrained: dict[str, Any] | None
     n_test_uses: int
+    objective: Objective
     is_recipe: bool
 
 
@@ -84,7 +88,9 @@ def summarize(record: StudyRecord) -> Summary:
         best,
         values,
         tuple(_edges(record, values)),
-        parameter_importances(trials),
+        parameter_importances(trials)
+        if record.objective is OBJECTIVES[TrialConfig.task]
+        else value_importances(trials),
         dict(
             Counter(
                 str(t.user_attrs.get("reason", "unknown")) for t in trials if t.state == TrialState.FAIL
@@ -92,6 +98,7 @@ def summarize(record: StudyRecord) -> Summary:
         ),
         record.retrained,
         len(record.test_uses),
+        record.objective,
         record.is_recipe,
     )
 
@@ -110,19 +117,24 @@ def parameter_importances(trials: list[FrozenTrial]) -> Importances | None:
     curves = [t for t in trials if t.intermediate_values]
     epochs = sorted({epoch for t in curves for epoch in t.intermediate_values}, reverse=True)
     for epoch in epochs:
-        reached = [t for t in curves if epoch in t.intermediate_values]
+        reached = [(t, t.intermediate_values[epoch]) for t in curves if epoch in t.intermediate_values]
         if len(reached) >= MIN_TRIALS_FOR_IMPORTANCE:
-            break
-    else:
-        return None
+            return _importances(reached, f"accuracy after epoch {epoch}")
+    return None
+
+
+def value_importances(trials: list[FrozenTrial]) -> Importances | None:
+    """Explain the values of COMPLETE trials, where a trial that ends early is a good one; otherwise as above."""
+    ended = [(t, t.value) for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+    return _importances(ended, "the result") if len(ended) >= MIN_TRIALS_FOR_IMPORTANCE else None
+
+
+def _importances(valued: list[tuple[FrozenTrial, float]], of: str) -> Importances | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         study = optuna.create_study(direction="maximize")
         study.add_trials(
-            [
-                optuna.create_trial(params=t.params, distributions=t.distributions, value=t.intermediate_values[epoch])
-                for t in reached
-            ]
+            [optuna.create_trial(params=t.params, distributions=t.distributions, value=value) for t, value in valued]
         )
         try:
             shares = optuna.importance.get_param_importances(study)
@@ -131,7 +143,7 @@ def parameter_importances(trials: list[FrozenTrial]) -> Importances | None:
     total = sum(shares.values())
     if not shares or not math.isfinite(total) or total <= 0:
         return None
-    return Importances({path: share / total for path, share in shares.items()}, epoch, len(reached))
+    return Importances({path: share / total for path, share in shares.items()}, of, len(valued))
 
 
 def edge_of(domain: Domain, value: Any) -> str | None:

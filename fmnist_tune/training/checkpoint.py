@@ -6,10 +6,9 @@ import os
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
-
-from fmnist_tune.training.run import TrainingRun
 
 PREVIOUS = "previous.pt"  # beside the checkpoint: the one before, in case the newest is damaged
 
@@ -18,7 +17,19 @@ class CheckpointError(ValueError):
     """Checkpoints are there, but none of them can be used."""
 
 
-def save_checkpoint(run: TrainingRun, path: Path) -> None:
+class Run(Protocol):
+    """A training whose state can be saved."""
+
+    device: str
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the next epoch depends on."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+
+
+def save_checkpoint(run: Run, path: Path) -> None:
     """Replace the checkpoint, and keep its predecessor; after a crash or a power cut one of them is whole.
 
     Raises:
@@ -42,7 +53,7 @@ def save_checkpoint(run: TrainingRun, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def load_checkpoint(run: TrainingRun, path: Path) -> str | None:
+def load_checkpoint(run: Run, path: Path) -> str | None:
     """Take over the newest checkpoint that can be used, if there is one; executes no code from it.
 
     Returns:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from fmnist_tune.config.schema import Cnn, TrialConfig
+from fmnist_tune.config.schema import Mlp, TrialConfig
 
 # Below this many multiplications in the largest layer of a step, casting to bf16 costs more than it saves.
 # Measured by benchmarks/numerics.py; docs/speed.md has the table.
@@ -53,7 +53,7 @@ def choose_numerics(config: TrialConfig, device: str, image_size: int) -> Numeri
         device: "cpu" or a CUDA device.
         image_size: pixels along a side, padding included.
     """
-    if isinstance(config.model, Cnn):
+    if not isinstance(config.model, Mlp):  # convolutions
         return Numerics(bf16=has_fast_bf16(device), channels_last=True)
     widths = [image_size**2, *config.model.widths]
     work = config.training.batch_size * max((a * b for a, b in pairwise(widths)), default=0)

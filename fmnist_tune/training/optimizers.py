@@ -11,12 +11,14 @@ from torch import nn
 from fmnist_tune.config.schema import Optimizer
 
 WARM_UP = 0.3  # share of the steps; OneCycleLR's default
+ADAM_BETAS = (0.9, 0.999)  # torch.optim's defaults
 START_DIV, END_DIV = 25.0, 1e4  # OneCycleLR's defaults: starts at lr / 25, ends at lr / 25 / 1e4
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], optimizer: Optimizer) -> torch.optim.Optimizer:
     """Build torch.optim's optimizer, in its fused form where there is one (the same update in one pass over memory)."""
     lr, weight_decay, momentum = optimizer.lr, optimizer.weight_decay, optimizer.momentum
+    betas = ADAM_BETAS if optimizer.betas is None else (optimizer.betas[0], optimizer.betas[1])
     match optimizer.name:
         case "sgd":
             return torch.optim.SGD(
@@ -28,9 +30,9 @@ def build_optimizer(parameters: Iterable[nn.Parameter], optimizer: Optimizer) ->
                 fused=True,
             )
         case "adam":
-            return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+            return torch.optim.Adam(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
         case "adamw":
-            return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+            return torch.optim.AdamW(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
         case "rmsprop":
             return torch.optim.RMSprop(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-StopReason = Literal["epochs", "early_stopping"]
+StopReason = Literal["epochs", "early_stopping", "solved"]
 
 
 @dataclass(frozen=True)

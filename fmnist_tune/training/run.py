@@ -69,12 +69,18 @@ class TrainingRun:
         self.model = build_model(config.model, image_size).to(device)
         if self.numerics.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
-        self.optimizer = build_optimizer(self.model.parameters(), config.training.optimizer)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = build_optimizer(trained, config.training.optimizer)
         self.n_params = n_params(self.model)
         self.history: list[EpochResult] = []
         self.n_epochs = config.training.epochs if n_epochs is None else n_epochs
         self._criterion = _criterion(config, data)
         self._sample_weights = _sample_weights(config, data)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What to record of a run besides its results."""
+        return {"params": self.n_params, "numerics": str(self.numerics)}
 
     @property
     def stop_reason(self) -> StopReason | None:
@@ -134,6 +140,25 @@ class TrainingRun:
         with torch.inference_mode(), self._autocast(self.numerics.bf16 if bf16 is None else bf16):
             return torch.cat([self.model(x).float() for x in x_N1HW.split(batch_size)])
 
+    def draw_batches(self) -> list[Tensor]:
+        """Return the indices of an epoch's training pictures, batch by batch."""
+        order = self._draw_order()
+        batches = order.split(self.config.training.batch_size)
+        return [batch for batch in batches if len(batch) > 1 or len(order) == 1]  # batch norm needs 2
+
+    def train_batch(self, batch: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+        """Take one step of a model in training mode; returns its loss and its scores (N, 10) without their graph."""
+        data, optimizer = self.data, self.optimizer
+        optimizer.param_groups[0]["lr"] = lr
+        x = augment_batch(data.x_train[batch], self.config.training.augment, data.blank)
+        with self._autocast(self.numerics.bf16):
+            scores = self.model(x)
+        loss = self._criterion(scores.float(), data.y_train[batch])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.detach(), scores.detach()
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next epoch depends on, as tensors, numbers, strings, lists and dicts."""
         return {
@@ -158,27 +183,19 @@ class TrainingRun:
 
     def _train_epoch(self, epoch: int) -> tuple[float, float, float, int]:
         """Return loss, accuracy, the last learning rate and the number of pictures."""
-        training, data, model, optimizer = self.config.training, self.data, self.model, self.optimizer
-        order = self._draw_order()
-        batches = [b for b in order.split(training.batch_size) if len(b) > 1 or len(order) == 1]  # batch norm needs 2
+        training = self.config.training
+        batches = self.draw_batches()
         total_steps = training.epochs * len(batches)
         lr = training.optimizer.lr
         # Kept as they are until the epoch's end, so that a step does nothing but train.
         losses: list[Tensor] = []
         logits: list[Tensor] = []
-        model.train()
+        self.model.train()
         for i, batch in enumerate(batches):
             lr = training.optimizer.lr * lr_factor(training.schedule, ((epoch - 1) * len(batches) + i) / total_steps)
-            optimizer.param_groups[0]["lr"] = lr
-            x, y = augment_batch(data.x_train[batch], training.augment, data.blank), data.y_train[batch]
-            with self._autocast(self.numerics.bf16):
-                scores = model(x)
-            loss = self._criterion(scores.float(), y)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.detach())
-            logits.append(scores.detach())
+            loss, scores = self.train_batch(batch, lr)
+            losses.append(loss)
+            logits.append(scores)
             if i % STEPS_BETWEEN_CHECKS == STEPS_BETWEEN_CHECKS - 1 and not math.isfinite(losses[-1].item()):
                 break
         if not math.isfinite(losses[-1].item()):
@@ -186,7 +203,7 @@ class TrainingRun:
         sizes = torch.tensor([len(b) for b in batches], device=self.device)
         n_images = int(sizes.sum())
         mean_loss = (torch.stack(losses) * sizes).sum().item() / n_images
-        accuracy = (torch.cat(logits).argmax(1) == data.y_train[torch.cat(batches)]).float().mean().item()
+        accuracy = (torch.cat(logits).argmax(1) == self.data.y_train[torch.cat(batches)]).float().mean().item()
         return mean_loss, accuracy, lr, n_images
 
     def _draw_order(self) -> Tensor:

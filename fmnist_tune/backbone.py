@@ -1,0 +1,151 @@
+"""torchvision's classification models over pictures of one channel: built, given weights, frozen."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import re
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import get_model, get_model_weights
+
+from fmnist_tune.config.architectures import WEIGHT_FILES
+from fmnist_tune.config.schema import N_CLASSES, Torchvision
+from fmnist_tune.errors import UserError
+
+_LAYERS = (nn.Conv2d, nn.Linear)  # squeezenet's classifier is a convolution
+# torchvision's DenseNet files are from before dots in names meant modules; its own builder renames them so.
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
+
+
+class Backbone(nn.Module):
+    """An architecture whose first convolution reads one channel and whose last layer tells our classes apart.
+
+    A picture of one channel gives what the original gives for the same picture in all three of its channels.
+    """
+
+    def __init__(self, section: Torchvision, *, pretrained: bool) -> None:
+        """Build the architecture, with torchvision's own initialisation where no weights are read.
+
+        Args:
+            section: of the configuration.
+            pretrained: read the weights that it names.
+
+        Raises:
+            UserError: they are not there, or do not fit.
+        """
+        super().__init__()
+        self.image_size = section.image_size
+        self.frozen = section.frozen
+        self.network: nn.Module = get_model(section.architecture, weights=None, num_classes=N_CLASSES)
+        layers = [(name, layer) for name, layer in self.network.named_modules() if isinstance(layer, _LAYERS)]
+        first = next(layer for _, layer in layers if isinstance(layer, nn.Conv2d))
+        self._classifier, last = layers[-1]
+        if pretrained and section.weights != "none":
+            _load(self.network, section, self._classifier)
+        first.in_channels = 1
+        first.weight = nn.Parameter(first.weight.detach().sum(dim=1, keepdim=True))
+        if self.frozen:
+            self.network.requires_grad_(False)
+            last.requires_grad_(True)
+        if section.dropout:
+            self.network.set_submodule(self._classifier, nn.Sequential(nn.Dropout(section.dropout), last))
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Switch to training; what is frozen stays in evaluation."""
+        super().train(mode)
+        if self.frozen:
+            self.network.eval()
+            self.network.get_submodule(self._classifier).train(mode)
+        return self
+
+    def forward(self, x_N1HW: Tensor) -> Tensor:
+        if x_N1HW.shape[-1] != self.image_size:
+            x_N1HW = F.interpolate(x_N1HW, size=self.image_size, mode="bilinear", align_corners=False)
+        scores: Tensor = self.network(x_N1HW)
+        return scores
+
+
+def _load(network: nn.Module, section: Torchvision, classifier: str) -> None:
+    """Give a network the weights that its section names, all but the classifier's."""
+    state = _read_file(Path(section.weights)) if section.weights.endswith(WEIGHT_FILES) else _fetch(section)
+    state = {
+        _OLD_DENSENET.sub(r"\1\2.", name): tensor
+        for name, tensor in state.items()
+        if not name.startswith(f"{classifier}.")
+    }
+    try:
+        missing, unknown = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # the first line says that there was an error
+        complaint = str(error).splitlines()[1].strip()
+        raise UserError(f"model.weights: {section.weights} does not fit {section.architecture}: {complaint}") from None
+    # Older files do not count batches.
+    missing = [
+        name for name in missing if not name.startswith(f"{classifier}.") and not name.endswith("num_batches_tracked")
+    ]
+    if missing or unknown:
+        counts = [
+            f"{len(names)} of its tensors {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for what, names in (("are missing", missing), ("are not known", unknown))
+            if names
+        ]
+        raise UserError(f"model.weights: {section.weights} does not fit {section.architecture}: {' and '.join(counts)}")
+
+
+def _read_file(path: Path) -> Mapping[str, Tensor]:
+    """Read a state_dict; executes no code from the file."""
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"model.weights: {path}: no such file (looked for in {Path.cwd()})") from None
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        SafetensorError,
+    ) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).strip().split("\n")[0]
+        raise UserError(f"model.weights: {path}: cannot be read as weights alone: {why}") from None
+    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        what = (
+            f"a mapping of {', '.join(map(str, list(state)[:3]))}" if isinstance(state, Mapping) else "another object"
+        )
+        raise UserError(f"model.weights: {path}: not a state_dict (tensors by name), but {what}")
+    return state
+
+
+def _fetch(section: Torchvision) -> Mapping[str, Tensor]:
+    """Return weights that torchvision knows by name: from torch's cache, or else from its site."""
+    known = get_model_weights(section.architecture).__members__
+    if section.weights not in known:
+        raise UserError(
+            f"model.weights: torchvision has no {section.weights} for {section.architecture}; "
+            f"it has {', '.join(known) or 'none'}"
+        )
+    entry = known[section.weights]
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # where torch says what it downloads
+            state: Mapping[str, Tensor] = entry.get_state_dict(
+                progress=False, check_hash=True, map_location="cpu", weights_only=True
+            )
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        name = entry.url.rsplit("/", 1)[-1]
+        raise UserError(
+            f"model.weights: {section.weights} of {section.architecture} could not be fetched ({error}); on a machine "
+            f"with network download {entry.url}, copy it here, and name the file: weights: {name} "
+            f"(or put it into {torch.hub.get_dir()}/checkpoints)"
+        ) from None
+    return state

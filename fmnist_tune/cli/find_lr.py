@@ -1,0 +1,127 @@
+"""`find-lr`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from fmnist_tune.cli import EXIT_OK
+from fmnist_tune.cli.store import load_recipe, stdout
+from fmnist_tune.config import SearchSpace
+from fmnist_tune.data.fashion_mnist import load_part
+from fmnist_tune.data.fetch import locate_data
+from fmnist_tune.errors import UserError
+from fmnist_tune.report.drawing import png
+from fmnist_tune.report.lr_range_figure import lr_range_figure
+from fmnist_tune.study.layout import StudyPaths, make_folder
+from fmnist_tune.training.lr_range import LrRange, Sweep, read_lr_range, sweep_losses
+from fmnist_tune.training.quick_start import skip_dynamo
+from fmnist_tune.training.run import TrainingRun
+from fmnist_tune.training.tensors import TrainingData
+from fmnist_tune.weights import check_weights
+
+N_ROWS = 20
+PLOT = "lr_range.png"
+
+
+def find_lr(arguments: argparse.Namespace, started: float) -> int:
+    """Sweep the learning rate of a recipe."""
+    sweep = _sweep(arguments)
+    space = load_recipe(arguments.recipe)
+    study = space.settings.study
+    plot: Path = arguments.output or StudyPaths(arguments.studies_dir, study).folder / PLOT
+    console = Console(stderr=True)
+    losses = _train(space, sweep, arguments, plot, console)
+    if len(losses) < 2:
+        raise UserError(
+            f"--from {sweep.low:g}: the loss is not a finite number from the start, or diverges at once; begin lower"
+        )
+    found = read_lr_range(sweep, losses)
+    try:
+        plot.write_bytes(png(lr_range_figure(found, sweep.mode, f"Learning-rate range test of {study}")))
+    except OSError as error:
+        raise UserError(f"{plot}: cannot be written: {error.strerror}") from None
+    if arguments.json:
+        out = {
+            "study": study,
+            "mode": sweep.mode,
+            "rates": found.rates,
+            "losses": found.losses,
+            "smoothed": found.smoothed,
+            "suggested": None if found.steepest is None else found.rates[found.steepest],
+            "lowest": found.rates[found.lowest],
+            "diverged": found.diverged,
+            "notes": _notes(found),
+            "plot": str(plot),
+        }
+        print(json.dumps(out))
+        return EXIT_OK
+    screen = stdout()
+    screen.print(_table(found))
+    for line in (*_suggestions(found), *_notes(found), f"plot: {plot}"):
+        screen.print(line, highlight=False, soft_wrap=True)
+    return EXIT_OK
+
+
+def _sweep(arguments: argparse.Namespace) -> Sweep:
+    try:
+        return Sweep(arguments.low, arguments.high, arguments.steps, arguments.batches_per_step, arguments.mode)
+    except ValueError as error:
+        raise UserError(
+            f"--from {arguments.low:g} --to {arguments.high:g} --steps {arguments.steps}: {error}"
+        ) from None
+
+
+def _train(
+    space: SearchSpace, sweep: Sweep, arguments: argparse.Namespace, plot: Path, console: Console
+) -> list[float]:
+    config = space.picture_config({})
+    check_weights([config], space.source)
+    images = load_part(locate_data(arguments.data_dir, console.print), "train")
+    make_folder(plot.parent)
+    skip_dynamo()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    data = TrainingData.from_images(images.images_NHW, images.labels_N, config.data, device)
+    run = TrainingRun(config, data, seed=arguments.seed, device=device)
+    progress = track(
+        sweep_losses(run, sweep), "sweeping", total=sweep.steps, console=console, transient=True, show_speed=False
+    )
+    return list(progress)
+
+
+def _table(found: LrRange) -> Table:
+    table = Table("learning rate", "loss", "smoothed")
+    for i in range(0, len(found.rates), max(1, len(found.rates) // N_ROWS)):
+        table.add_row(f"{found.rates[i]:.3g}", f"{found.losses[i]:.4f}", f"{found.smoothed[i]:.4f}")
+    return table
+
+
+def _suggestions(found: LrRange) -> list[str]:
+    lowest = found.rates[found.lowest]
+    cautious = (
+        f"the smoothed loss is lowest at {lowest:.3g}; a tenth of that, {lowest / 10:.3g}, is the cautious choice"
+    )
+    if found.steepest is None:
+        return [f"suggested: none, since the smoothed loss never falls; {cautious}"]
+    rate = found.rates[found.steepest]
+    return [
+        f"suggested: training.optimizer.lr: {rate:.3g}, where the smoothed loss falls most steeply over log lr",
+        cautious,
+    ]
+
+
+def _notes(found: LrRange) -> list[str]:
+    notes = []
+    if found.diverged:
+        notes.append(f"the loss diverged after {found.rates[-1]:.3g}, and the sweep ended there")
+    elif found.lowest == len(found.rates) - 1:
+        notes.append("the loss was still falling at the last rate: a higher --to would show where that ends")
+    if found.steepest == 0:
+        notes.append("the loss fell most at the first rate: a lower --from would show where that begins")
+    return notes

@@ -1,0 +1,123 @@
+"""What may stand in a search space of the task modular-addition: a + b mod p, learned from a part of all pairs."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from fmnist_tune.config.schema import Dense, Mlp, Optimizer, Section, Width
+
+SPLIT_SEED = 20220106  # fixed for every study; a larger fraction holds the pairs of a smaller one
+
+
+class EmbeddingMlp(Dense):
+    """Dense layers over two embeddings, one of a and one of b, of `embedding` numbers each."""
+
+    name: Literal["embedding_mlp"]
+    embedding: Width = 128
+
+
+class Transformer(Section):
+    """One layer without layer norm over the tokens a, b and =, read at the last (Nanda et al. 2023, arXiv 2301.05217).
+
+    Attributes:
+        width: of the residual stream.
+        heads: of the attention; they share the width.
+        ff: units of the dense layer after it.
+    """
+
+    name: Literal["transformer"]
+    width: Width = 128
+    heads: Annotated[int, Field(ge=1, le=64)] = 4
+    ff: Width = 512
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Transformer:
+        if self.width % self.heads:
+            raise ValueError(f"heads {self.heads} do not divide width {self.width}")
+        return self
+
+
+def _batch_size(value: object) -> object:
+    if isinstance(value, str) and value != "full":
+        raise ValueError(f"{value!r} is neither full nor a number of pairs")
+    return None if value == "full" else value
+
+
+class ModularTraining(Section):
+    """How a model is trained; an epoch is what lies between two evaluations.
+
+    Attributes:
+        steps: of the optimizer, a multiple of `eval_every`.
+        eval_every: steps between two looks at all training and all validation pairs.
+        batch_size: pairs of a step, drawn without replacement; None (full in the file), or too many, for all of them.
+        stop_when_solved: end with the first evaluation at which 99 % of the validation pairs are right.
+    """
+
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 5_000
+    eval_every: Annotated[int, Field(ge=1)] = 50
+    batch_size: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_batch_size)] = None
+    optimizer: Optimizer = Optimizer()
+    stop_when_solved: bool = True
+
+    @model_validator(mode="after")
+    def _whole(self) -> ModularTraining:
+        if self.steps % self.eval_every:
+            raise ValueError(f"steps {self.steps} must be a multiple of eval_every {self.eval_every}")
+        return self
+
+    @property
+    def epochs(self) -> int:
+        """Evaluations."""
+        return self.steps // self.eval_every
+
+    @property
+    def early_stopping(self) -> None:
+        """There is none: accuracy may stand still for thousands of steps before it rises."""
+
+    @property
+    def schedule(self) -> str:
+        """Of the learning rate."""
+        return "constant"
+
+
+class ModularData(Section):
+    """Which pairs a model is trained on.
+
+    Attributes:
+        modulus: a and b lie in [0, modulus).
+        fraction: share of the pairs that are trained on; the others are for validation.
+        draw: draw so many pairs with replacement before they are split. Validation pairs are then in the training set
+            too, which hides whether anything was generalised; None for every pair once.
+    """
+
+    modulus: Annotated[int, Field(ge=2, le=1000)] = 97
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    draw: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
+
+    @property
+    def n_pairs(self) -> int:
+        """Pairs before the split."""
+        return self.modulus**2 if self.draw is None else self.draw
+
+    @property
+    def n_train(self) -> int:
+        """Pairs that are trained on."""
+        return round(self.n_pairs * self.fraction)
+
+    @model_validator(mode="after")
+    def _both_parts(self) -> ModularData:
+        if not 0 < self.n_train < self.n_pairs:
+            raise ValueError(f"fraction {self.fraction} of {self.n_pairs} pairs leaves one part of the split empty")
+        return self
+
+
+class ModularConfig(Section):
+    """Everything that one training on modular addition depends on, besides its seed; `mlp` reads two one-hots."""
+
+    task: ClassVar[str] = "modular-addition"
+
+    model: Annotated[EmbeddingMlp | Transformer | Mlp, Field(discriminator="name")]
+    training: ModularTraining = ModularTraining()
+    data: ModularData = ModularData()

@@ -1,0 +1,1 @@
+"""Modular addition: a task on which a network memorises first and generalises long after."""

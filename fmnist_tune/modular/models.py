@@ -1,0 +1,92 @@
+"""Models over pairs of numbers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fmnist_tune.config.modular import EmbeddingMlp, Transformer
+from fmnist_tune.config.schema import Mlp
+from fmnist_tune.models import build_dense
+
+TOKENS = 3  # a, b, =
+
+
+def build_pair_model(model: EmbeddingMlp | Transformer | Mlp, modulus: int) -> nn.Module:
+    """Build a model, drawn from the global generator.
+
+    Returns:
+        Module from int64 pairs (N, 2) to unnormalised scores (N, modulus).
+    """
+    match model:
+        case Transformer():
+            return _Transformer(model, modulus)
+        case EmbeddingMlp():
+            return nn.Sequential(
+                _Embeddings(modulus, model.embedding), build_dense(model, 2 * model.embedding, modulus)
+            )
+        case Mlp():
+            return nn.Sequential(_OneHots(modulus), build_dense(model, 2 * modulus, modulus))
+
+
+class _Embeddings(nn.Module):
+    """Two embeddings, side by side."""
+
+    def __init__(self, modulus: int, width: int) -> None:
+        super().__init__()
+        self.a = nn.Embedding(modulus, width)
+        self.b = nn.Embedding(modulus, width)
+
+    def forward(self, pairs_N2: Tensor) -> Tensor:
+        return torch.cat([self.a(pairs_N2[:, 0]), self.b(pairs_N2[:, 1])], dim=1)
+
+
+class _OneHots(nn.Module):
+    """Two one-hots, side by side."""
+
+    def __init__(self, modulus: int) -> None:
+        super().__init__()
+        self.modulus = modulus
+
+    def forward(self, pairs_N2: Tensor) -> Tensor:
+        return F.one_hot(pairs_N2, self.modulus).flatten(1).float()
+
+
+class _Transformer(nn.Module):
+    """Attention from the token = to all three, then a dense layer, each added to the residual stream at =.
+
+    Nothing else of the layer reaches the scores, so nothing else is computed. Weights start as Nanda et al.'s do.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, model: Transformer, modulus: int) -> None:
+        super().__init__()
+        width = model.width
+        self.heads = model.heads
+        self.token = nn.Embedding(modulus + 1, width)
+        self.position = nn.Parameter(torch.randn(TOKENS, width) / width**0.5)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.output = nn.Linear(width, width, bias=False)
+        self.dense = nn.Sequential(nn.Linear(width, model.ff), nn.ReLU(), nn.Linear(model.ff, width))
+        self.scores = nn.Linear(width, modulus, bias=False)
+        self.register_buffer("offsets", torch.arange(TOKENS) * (modulus + 1), persistent=False)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=module.weight.shape[1] ** -0.5)
+
+    def forward(self, pairs_N2: Tensor) -> Tensor:
+        equals_N1 = pairs_N2.new_full((len(pairs_N2), 1), self.token.num_embeddings - 1)
+        ids_NT = torch.cat([pairs_N2, equals_N1], dim=1) + self.offsets
+        # Keys and values follow from token and position alone: computed once for each of these, not for each pair.
+        x_EW = (self.token.weight + self.position[:, None]).flatten(0, 1)
+        key_NTW, value_NTW = F.embedding(ids_NT, self.key_value(x_EW)).chunk(2, dim=-1)
+        last_1W = x_EW[-1:]
+        query_N1W = self.query(last_1W).expand(len(pairs_N2), 1, -1)
+        heads = [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query_N1W, key_NTW, value_NTW)]
+        attended_NH1D = F.scaled_dot_product_attention(*heads)
+        x_NW = last_1W + self.output(attended_NH1D.flatten(1))
+        scores_NP: Tensor = self.scores(x_NW + self.dense(x_NW))
+        return scores_NP

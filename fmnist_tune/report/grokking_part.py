@@ -1,0 +1,128 @@
+"""The report's part about a task that is memorised first and understood later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from fmnist_tune.config.modular import ModularConfig
+from fmnist_tune.modular.data import leak, split_pairs
+from fmnist_tune.modular.metrics import steps_over_seeds
+from fmnist_tune.modular.outcome import milestones
+from fmnist_tune.report.drawing import BLUE, INK, ORANGE, new_figure, percent_axis, styled
+from fmnist_tune.report.findings import percent
+from fmnist_tune.report.page import Content, Fact, Finding, Part, Plot, Section, Table
+from fmnist_tune.study.layout import read_json
+from fmnist_tune.study.record import StudyRecord, history_of
+from fmnist_tune.study.render import steps_text
+from fmnist_tune.training.results import EpochResult
+
+GROKKING = "grokking.png"
+
+
+@dataclass(frozen=True)
+class StepCurve:
+    """One training by steps; every sequence has one entry for each evaluation.
+
+    Attributes:
+        name: for people.
+        steps_to_memorise, steps_to_solve: None if it did not come to that.
+    """
+
+    name: str
+    steps: tuple[int, ...]
+    train_loss: tuple[float, ...]
+    val_loss: tuple[float, ...]
+    train_accuracy: tuple[float, ...]
+    val_accuracy: tuple[float, ...]
+    steps_to_memorise: int | None
+    steps_to_solve: int | None
+
+
+def step_curve(name: str, config: ModularConfig, history: Sequence[EpochResult]) -> StepCurve:
+    """Return a training's course by steps."""
+    return StepCurve(
+        name,
+        tuple(result.epoch * config.training.eval_every for result in history),
+        tuple(result.train_loss for result in history),
+        tuple(result.val_loss for result in history),
+        tuple(result.train_accuracy for result in history),
+        tuple(result.val_accuracy for result in history),
+        **milestones(config, history),
+    )
+
+
+def grokking_figure(curves: Sequence[StepCurve]) -> Figure:
+    """Draw accuracy and loss over steps, both on logarithmic axes of steps."""
+    figure = new_figure(9, 3.6)
+    accuracy, loss = (styled(axes) for axes in figure.subplots(1, 2))
+    for i, curve in enumerate(curves):
+        for axes, train, val in (
+            (accuracy, curve.train_accuracy, curve.val_accuracy),
+            (loss, curve.train_loss, curve.val_loss),
+        ):
+            axes.plot(curve.steps, train, color=BLUE, linewidth=1.3, alpha=0.8, label="training" if i == 0 else None)
+            axes.plot(curve.steps, val, color=ORANGE, linewidth=1.3, alpha=0.8, label="validation" if i == 0 else None)
+            axes.set_xscale("log")
+            axes.set_xlabel("steps", color=INK)
+    accuracy.set_ylabel("accuracy", color=INK)
+    accuracy.set_ylim(-0.02, 1.02)
+    percent_axis(accuracy.yaxis)
+    loss.set_ylabel("cross-entropy", color=INK)
+    loss.set_yscale("log")
+    accuracy.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def grokking_content(record: StudyRecord) -> Content | None:
+    """Return what the report says of the retrained seeds, or else of the best trial; None if there is neither."""
+    metrics, best = record.retrained, record.best
+    if metrics is not None:
+        config = ModularConfig.model_validate(metrics["config"])
+        curves = [
+            step_curve(f"seed {seed}", config, _read_history(record, path))
+            for seed, path in zip(metrics["seeds"], metrics["curves"], strict=True)
+        ]
+        what = "the recipe" if metrics["trial"] is None else f"trial {metrics['trial']}"
+        what += f", {len(curves)} seed{'s' if len(curves) > 1 else ''}"
+    elif best is not None:
+        found = record.config_of(best)
+        assert isinstance(found, ModularConfig)
+        config = found
+        curves = [step_curve(f"trial {best.number}", config, [EpochResult(**r) for r in history_of(best)])]
+        what = f"trial {best.number}"
+    else:
+        return None
+    header = ("", "99 % of training pairs", "99 % of validation pairs", "validation accuracy at the end")
+    rows = tuple(
+        (c.name, _steps(c.steps_to_memorise), _steps(c.steps_to_solve), percent(c.val_accuracy[-1])) for c in curves
+    )
+    plot = Plot.of(GROKKING, "accuracy and loss over steps", grokking_figure(curves))
+    text = (
+        f"Accuracy and loss of {what} over optimizer steps, on a logarithmic axis; steps until 99 % were right below."
+    )
+    section = Section("Memorised, then understood", (text,), plot, Table(header, rows))
+    solved = steps_text(steps_over_seeds([c.steps_to_solve for c in curves]))
+    findings = [Finding(f"99 % validation accuracy {solved}.")]
+    shared = leak(*split_pairs(config.data))
+    if shared:
+        findings.append(
+            Finding(
+                f"{percent(shared, 1)} of the validation pairs are in the training set (`data.draw`): the validation "
+                "accuracy says little about generalisation.",
+                is_warning=True,
+            )
+        )
+    fact = Fact("99 % validation accuracy", solved.partition(" (")[0], what)
+    return Content((fact,), tuple(findings), Part("Modular addition", (section,)), {})
+
+
+def _read_history(record: StudyRecord, path: str) -> list[EpochResult]:
+    found = read_json(record.paths.folder / path)
+    return [EpochResult(**result) for result in found["history"]] if isinstance(found, dict) else []
+
+
+def _steps(steps: int | None) -> str:
+    return "never" if steps is None else f"{steps:,}"

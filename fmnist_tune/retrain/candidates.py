@@ -1,0 +1,73 @@
+"""Which trials a retraining is about, and how they compare over seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial, TrialState
+
+from fmnist_tune.errors import UserError
+from fmnist_tune.evaluation import Paired, Spread
+from fmnist_tune.study.record import StudyRecord
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trial that was trained over seeds on the training split.
+
+    Attributes:
+        number: the trial's.
+        searched: the validation accuracy that the search had seen.
+        val_accuracy: over the seeds.
+    """
+
+    number: int
+    searched: float
+    val_accuracy: Spread
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The best trials of a study compared over seeds.
+
+    Attributes:
+        candidates: the best on validation first.
+        lead: the first against the second, seed by seed.
+    """
+
+    candidates: tuple[Candidate, ...]
+    lead: Paired
+
+
+def candidates(record: StudyRecord, trial: int | None, top: int | None) -> list[FrozenTrial]:
+    """Return the trials to choose from, the best first.
+
+    Raises:
+        UserError: there is none, or not the one that was asked for.
+    """
+    name = record.paths.name
+    trials = record.trials
+    complete = sorted(
+        (t for t in trials if t.state == TrialState.COMPLETE), key=lambda t: (-(t.value or 0.0), t.number)
+    )
+    if trial is not None:
+        if trial >= len(trials):
+            raise UserError(
+                f"--trial {trial}: study {name!r} has "
+                + (f"trials 0 to {len(trials) - 1}" if trials else "no trials yet")
+            )
+        if trials[trial].state not in (TrialState.COMPLETE, TrialState.PRUNED):
+            state = trials[trial].state.name
+            raise UserError(f"--trial {trial}: it is {state}; only a COMPLETE or a PRUNED trial can be retrained")
+        return [trials[trial]]
+    if not complete:
+        reasons = sorted({str(t.user_attrs.get("reason")) for t in trials if t.state == TrialState.FAIL})
+        if trials and all(t.state == TrialState.FAIL for t in trials):
+            raise UserError(f"study {name!r}: all {len(trials)} trials failed: {'; '.join(reasons[:3])}")
+        raise UserError(
+            f"study {name!r}: no trial has been trained to its end yet; `fmnist-tune resume {name}` goes on, "
+            "and --trial N takes a pruned one"
+        )
+    if top is not None and top > len(complete):
+        raise UserError(f"--top {top}: study {name!r} has {len(complete)} COMPLETE trials")
+    return complete[: top or 1]

@@ -1,0 +1,55 @@
+"""The model folder of a study: put together beside the old one, then swapped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from fmnist_tune.retrain.seeds import SeedResult
+from fmnist_tune.search.messages import WEIGHTS
+from fmnist_tune.study.layout import read_json, write_atomically
+from fmnist_tune.study.record import StudyRecord
+
+METRICS = "metrics.json"
+
+
+class ModelFolder:
+    """Where a retraining leaves its model; the study's lock is held."""
+
+    def __init__(self, record: StudyRecord) -> None:
+        self._record = record
+        self._path = record.paths.model
+
+    def known(self, metrics: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what metrics.json has, if it is of the same trainings; None if the model is yet to be saved."""
+        known = self._record.retrained
+        if known is None or any(known.get(key) != metrics[key] for key in ("trial", "config", "seeds")):
+            return None
+        saved = read_json(self._path / METRICS)
+        if not isinstance(saved, dict) or saved.get("finished_at") != known.get("finished_at"):
+            return None
+        return saved
+
+    def begin(self, result: SeedResult, recipe: str) -> Path:
+        """Begin a new folder, with a training's weights and its recipe in YAML."""
+        for left in self._record.paths.folder.glob(".model-*"):  # by a command that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        new = self._path.with_name(f".model-{os.getpid()}")
+        new.mkdir(parents=True)
+        shutil.copyfile(result.folder / WEIGHTS, new / WEIGHTS)
+        write_atomically(new / "config.yaml", recipe)
+        return new
+
+    def keep(self, new: Path, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Put a new folder in the place of the old one, and tell the study; returns the metrics."""
+        write_atomically(new / METRICS, json.dumps(metrics, indent=1))
+        old = self._path.with_name(f".model-old-{os.getpid()}")
+        if self._path.exists():
+            os.replace(self._path, old)
+        os.replace(new, self._path)
+        shutil.rmtree(old, ignore_errors=True)
+        self._record.record_retraining(metrics)
+        return metrics

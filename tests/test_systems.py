@@ -1,0 +1,319 @@
+"""The reports' systems: their recipes, the spaces that continue them, and the pages that are written from results."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import imbalance, systems
+from benchmarks.recipes import Recipes
+from fmnist_tune.config import TrialConfig, load_space
+from fmnist_tune.config.schema import Cnn
+from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.evaluation import share_spread
+from fmnist_tune.models import build_model, n_params
+from tests.conftest import CommandLine, make_pictures
+
+FILES = sorted(Path("search_spaces").rglob("*.yaml"))
+FOLDER = Path("search_spaces/recipes")
+A_DEEPER = 784 * 256 + 256 + 256 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10
+C_MLP = 784 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10
+LENET = (25 * 6 + 6) + (6 * 25 * 16 + 16) + (400 * 120 + 120) + (120 * 84 + 84) + (84 * 10 + 10)
+BY_HAND = {
+    "a-baseline": C_MLP,
+    "a-deeper": A_DEEPER,
+    "a-wider": 784 * 512 + 512 + 512 * 256 + 256 + 256 * 10 + 10,
+    # Convolutions without bias, batch norm with scale and shift.
+    "b-regularised-cnn": (9 * 32 + 64) + (9 * 32 * 64 + 128) + (9 * 64 * 128 + 256) + (1152 * 512 + 512) + 5130,
+    "c-mse-sgd": C_MLP,
+    "c-leaky-adam": 784 * 128 + 128 + 128 * 64 + 64 + 64 * 32 + 32 + 32 * 10 + 10,
+    "c-before-mitigation": C_MLP,
+    "c-random-oversampling": C_MLP,
+    "c-class-weighted": C_MLP,
+    "d-lenet-32": LENET,
+    "d-lenet-64": LENET,
+    "d-lenet-100": LENET,
+    "d-lenet-256": LENET,
+    # 28 -> 26, pooled 13 -> 11, pooled 5 -> 3: 576 features.
+    "e-keras-cnn": (9 * 32 + 32) + (9 * 32 * 64 + 64) + (9 * 64 * 64 + 64) + (576 * 64 + 64) + (64 * 64 + 64) + 650,
+    "imbalance-none": A_DEEPER,
+    "imbalance-class-weights": A_DEEPER,
+    "imbalance-weighted-sampler": A_DEEPER,
+    "imbalance-oversample": A_DEEPER,
+}
+
+
+def config_of(name: str) -> TrialConfig:
+    return Recipes(FOLDER, Path("studies"), None).config(name)
+
+
+def scores_for(predicted: np.ndarray) -> np.ndarray:
+    """Return scores whose highest is the predicted class's."""
+    return np.eye(10, dtype=np.float32)[predicted]
+
+
+@pytest.fixture
+def tiny_recipes(command: CommandLine) -> Path:
+    """The recipes, two epochs each, with a validation split that the tiny data set can spare."""
+    folder = command.folder / "recipes"
+    folder.mkdir()
+    for name in BY_HAND:
+        space = load_space(FOLDER / f"{name}.yaml", {"training.epochs": 2, "data.val_size": 100})
+        (folder / f"{name}.yaml").write_text(space.to_yaml())
+    return folder
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_file_is_valid_and_warns_of_nothing(path: Path) -> None:
+    space = load_space(path)
+    assert space.warnings == ()
+    assert bool(space.parameters) != (path.parent.name == "recipes")
+
+
+def test_no_two_files_have_one_study() -> None:
+    names = [load_space(path).settings.study for path in FILES]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_recipe_has_the_parameters_counted_by_hand(name: str) -> None:
+    config = config_of(name)
+    size = 28 + 2 * config.data.pad
+    model = build_model(config.model, size)
+    assert n_params(model) == BY_HAND[name]
+    assert model(torch.zeros(2, 1, size, size)).shape == (2, 10)
+
+
+def test_every_recipe_of_the_five_reports_is_counted_and_has_a_row() -> None:
+    assert {s.recipe for s in systems.SYSTEMS} == {name for name in BY_HAND if not name.startswith("imbalance-")}
+
+
+def test_lenet_has_61706_parameters_and_the_keras_cnn_97482() -> None:
+    assert (BY_HAND["d-lenet-100"], BY_HAND["e-keras-cnn"]) == (61_706, 97_482)
+
+
+def test_the_regularised_cnn_drops_channels_after_each_block_and_units_before_the_classifier_only() -> None:
+    model = build_model(config_of("b-regularised-cnn").model, 28)
+    assert [m.p for m in model.modules() if isinstance(m, nn.Dropout2d)] == [0.25] * 3
+    dense = [type(m).__name__ for m in list(model)[-5:]]
+    assert dense == ["Flatten", "Linear", "LeakyReLU", "Dropout", "Linear"]
+    assert model[-2].p == 0.5
+
+
+def test_lenets_recipes_differ_in_the_batch_alone_and_the_grid_has_them_all() -> None:
+    grid = load_space("search_spaces/d-batch-size.yaml")
+    assert [grid.config(values) for values in grid.grid()] == [config_of(f"d-lenet-{n}") for n in (32, 64, 100, 256)]
+
+
+def test_imbalance_recipes_differ_in_the_mitigation_alone() -> None:
+    trees = [config_of(f"imbalance-{name}").model_dump() for name in imbalance.NAMES]
+    assert [tree["data"].pop("mitigation") for tree in trees] == [
+        "none",
+        "class_weights",
+        "weighted_sampler",
+        "oversample",
+    ]
+    assert all(tree == trees[0] for tree in trees)
+    assert trees[0]["data"]["keep"] == {5: 0.1, 9: 0.1}
+
+
+def test_pools_leaves_later_blocks_unpooled() -> None:
+    cnn = Cnn.model_validate({"name": "cnn", "channels": [4, 8, 8], "pools": 2, "padding": "valid", "norm": "none"})
+    assert cnn.feature_sizes(28) == [28, 13, 5, 3]
+    model = build_model(cnn, 28)
+    assert sum(isinstance(m, nn.MaxPool2d) for m in model.modules()) == 2
+    assert model[-1].in_features == 8 * 3 * 3
+
+
+def test_an_unpooled_block_needs_a_pixel() -> None:
+    cnn = Cnn.model_validate({"name": "cnn", "channels": [4, 4], "pools": 0, "padding": "valid", "kernel_size": 15})
+    assert cnn.feature_sizes(29) == [29, 15, 1]
+    with pytest.raises(ValueError, match="28 -> 14 pixels, and block 2 needs at least 1 but has 0"):
+        cnn.feature_sizes(28)
+
+
+def test_residual_blocks_can_go_unpooled() -> None:
+    cnn = Cnn.model_validate({"name": "cnn", "channels": [4, 4], "pools": 1, "residual": True})
+    assert build_model(cnn, 28)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    assert cnn.feature_sizes(28) == [28, 14, 14]
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({"head": [8, 8], "dropout": 0.5}, [0.5, 0.5, 0.5]),
+        ({"head": [8, 8], "dropout": 0.5, "feature_dropout": 0.0}, [0.5, 0.5]),
+        ({"head": [8, 8], "dropout": 0.5, "feature_dropout": 0.2}, [0.2, 0.5, 0.5]),
+        ({"head": [], "dropout": 0.5, "feature_dropout": 0.2}, [0.2]),
+    ],
+)
+def test_feature_dropout_replaces_dropout_before_the_first_dense_layer(
+    section: dict[str, Any], expected: list[float]
+) -> None:
+    model = build_model(Cnn.model_validate({"name": "cnn", "channels": [4], **section}), 28)
+    assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == expected
+
+
+def test_a_trained_system_is_a_row_of_mean_interval_and_time() -> None:
+    metrics = {"test_accuracy": {"values": [0.88, 0.89, 0.90]}, "train_s": 60.0, "epochs": 10}
+    assert systems.system_row(systems.SYSTEMS[0], metrics) == [
+        "[a-baseline](../search_spaces/recipes/a-baseline.yaml)",
+        "A: MLP 784-128-64-10, Adam 0.001, batch 64",
+        "86.58, 88.33 (two runs)",
+        "89.00 [86.52, 91.48]",  # t(0.975, 2) = 4.303 times 1 / sqrt(3)
+        "3",
+        "+0.67",
+        "10",
+        "2.0",
+    ]
+
+
+def test_a_system_without_results_or_without_a_figure_says_so() -> None:
+    keras = systems.SYSTEMS[-1]
+    assert systems.system_row(keras, None)[2:] == ["none", "not run yet", "", "", "", ""]
+    one_seed = {"test_accuracy": {"values": [0.9]}, "train_s": 5.0, "epochs": 10}
+    assert systems.system_row(keras, one_seed)[2:] == ["none", "90.00", "1", "", "10", "0.5"]
+
+
+def test_the_best_epoch_stands_beside_the_last() -> None:
+    system = next(s for s in systems.SYSTEMS if s.best_epoch is not None)
+    curve = [0.87, 0.88, 0.931, 0.90, 0.931, 0.93]
+    assert systems.best_epoch_row(system, curve)[3:] == [
+        "93.10 (epoch 3)",
+        "93.00 (epoch 6)",
+        "87.00, 88.00, 93.10, 90.00, 93.10",
+    ]
+
+
+def test_the_page_has_every_row_once() -> None:
+    text = systems.page({}, {}, "2 cores")
+    assert text.count("not run yet") == len(systems.SYSTEMS) + 1
+    assert "| d-lenet-64 | 88.94 |  | 89.00 (epoch 2) |" in systems.page({}, {"d-lenet-64": [0.88, 0.89]}, "2 cores")
+    assert all(text.count(f"| [{s.recipe}](") == 1 for s in systems.SYSTEMS)
+    assert "Measured not yet on 2 cores." in text
+
+
+def test_balanced_accuracy_counts_every_class_alike() -> None:
+    labels = np.array([0] * 8 + [5] * 2)
+    found = imbalance.outcome([scores_for(np.array([0] * 8 + [5, 0])), scores_for(np.array([0] * 10))], labels, [5])
+    assert found.overall.values == (0.9, 0.8)
+    assert found.rare.values == (0.5, 0.0)
+    assert found.others.values == pytest.approx((1 / 9, 1 / 9))  # of the eight other classes no test picture
+    assert found.balanced.values == pytest.approx((0.15, 0.1))
+    assert found.recall[5].values == (0.5, 0.0)
+
+
+def test_the_mitigations_draw_what_they_say() -> None:
+    images, labels = make_pictures(600, 0)
+    train = Images(images.astype("uint8"), labels.astype("int64"), ("", ""))
+    configs = {name: config_of(f"imbalance-{name}") for name in ("weighted-sampler", "oversample")}
+    counts = imbalance.distributions(configs, train)
+    assert counts["training files"] == (60,) * 10
+    assert counts["kept"] == (60, 60, 60, 60, 60, 6, 60, 60, 60, 6)
+    assert counts["oversample"] == (60,) * 10
+    assert sum(counts["weighted-sampler"]) == 492
+    assert min(counts["weighted-sampler"]) > 25  # 49 expected of each
+    figure = imbalance.distributions_figure(counts, [5, 9])
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "training files: 600 pictures",
+        "kept: 492 pictures",
+        "weighted-sampler: 492 pictures",
+        "oversample: 600 pictures",
+    ]
+
+
+def test_training_in_0_to_255_and_testing_in_0_to_1_is_what_went_wrong() -> None:
+    pictures = [make_pictures(n, seed) for seed, n in enumerate((600, 100))]
+    train, test = (Images(x.astype("uint8"), y.astype("int64"), ("", "")) for x, y in pictures)
+    wrong, right = imbalance.mistaken_accuracy(config_of("c-random-oversampling"), "cross_entropy", train, test, 2)
+    assert len(wrong.values) == 2
+    assert wrong.mean < 0.5 < right.mean
+
+
+def test_the_imbalance_page_compares_with_doing_nothing() -> None:
+    labels = np.arange(100) % 10
+    missed = np.where(labels == 5, 7, labels)
+    none, sampler = [[scores_for(p), scores_for(q)] for p, q in ((missed, missed), (labels, missed))]
+    outcomes = {
+        "none": imbalance.outcome(none, labels, [5, 9]),
+        "weighted-sampler": imbalance.outcome(sampler, labels, [5, 9]),
+    }
+    counts = {"training files": (60,) * 10, "kept": (60,) * 9 + (6,), "oversample": (60,) * 10}
+    mistakes = {"cross_entropy": (share_spread([0.2]), share_spread([0.85]))}
+    text = imbalance.page(outcomes, counts, mistakes, [10] * 10, [5, 9], "today")
+    assert (
+        "| none | 90.00 [90.00, 90.00] | 90.00 [90.00, 90.00] | 50.00 [50.00, 50.00] | 100.00 [100.00, 100.00] |  |"
+        in text
+    )
+    assert "| weighted-sampler | 95.00 [31.47, 100.00] |" in text
+    assert "| +5.00 [-58.53, +68.53] |" in text
+    assert "| oversample | not run yet |  |  |  |  |" in text
+    assert "| **Sandal** | 0.00 [0.00, 0.00] | not run yet | 50.00 [0.00, 100.00] | not run yet |" in text
+    assert "| cross_entropy | 20.00 | 85.00 |" in text
+    assert "the two are the same figure here" in text
+
+
+@pytest.mark.ray
+def test_a_system_is_trained_by_the_command_line_and_becomes_a_row(command: CommandLine, tiny_recipes: Path) -> None:
+    words = [
+        sys.executable, "-m", "benchmarks.systems", "--only", "b-regularised-cnn", "--seeds", "2", "--best-epoch",
+        "--recipes", str(tiny_recipes), "--studies-dir", str(command.folder / "studies"),
+        "--data-dir", str(command.data_dir), "--page", str(command.folder / "systems.md"),
+    ]  # fmt: skip
+    environment = {**command.environment, "PYTHONPATH": os.getcwd()}
+    first = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    assert first.returncode == 0, first.stderr
+    folder = command.folder / "studies" / "b-regularised-cnn"
+    metrics = json.loads((folder / "model" / "metrics.json").read_text())
+    curve = json.loads((folder / "best_epoch.json").read_text())["test_accuracy"]
+    assert len(curve) == 2
+    assert curve[-1] == metrics["test_accuracy"]["values"][0]  # the same training as the recipe's seed 0
+    page = (command.folder / "systems.md").read_text()
+    system = next(s for s in systems.SYSTEMS if s.best_epoch is not None)
+    assert f"| {' | '.join(systems.system_row(system, metrics))} |" in page
+    assert f"| {' | '.join(systems.best_epoch_row(system, curve))} |" in page
+    assert page.count("not run yet") == len(systems.SYSTEMS) - 1
+
+    again = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    assert "nothing was left to train" in again.stderr
+    assert (command.folder / "systems.md").read_text() == page
+    with_uses = command("show", "b-regularised-cnn")
+    assert "the test set was opened 2 times" in with_uses.out  # by train, and for the best epoch
+
+
+@pytest.mark.ray
+def test_a_recipe_that_keeps_a_share_of_a_class_is_trained_once_and_becomes_a_row(
+    command: CommandLine, tiny_recipes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (
+        "train",
+        tiny_recipes / "imbalance-oversample.yaml",
+        "--seeds",
+        1,
+        "--data-dir",
+        command.data_dir,
+        "--json",
+    )
+    first = command(*words)
+    assert first.code == 0, first.err
+    again = command(*words)
+    assert "nothing was left to train" in again.err
+    assert again.json == first.json
+
+    monkeypatch.setenv("FMNIST_TUNE_MD5SUMS", command.environment["FMNIST_TUNE_MD5SUMS"])
+    page = command.folder / "imbalance.md"
+    places = {"--recipes": tiny_recipes, "--studies-dir": command.folder / "studies", "--data-dir": command.data_dir}
+    imbalance.main(["--only", "--seeds", "1", "--page", str(page), *(str(w) for pair in places.items() for w in pair)])
+    accuracy = 100 * first.json["test_accuracy"]["mean"]
+    assert f"| oversample | {accuracy:.2f} | {accuracy:.2f} |" in page.read_text()
+    assert page.read_text().count("| not run yet |  |") == 3
+    assert page.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
