@@ -97,6 +97,20 @@ def test_a_winner_is_trained_on_everything_and_each_seed_tested_once(
     assert "nothing was left to train" in again.err
     assert set(ended_epochs(folder).values()) == {1}
 
+    seed = folder / "retrain" / f"trial-{metrics['trial']}" / "seed-1"
+    (seed / "test_scores.npy").write_bytes(b"garbage")
+    (folder / "model" / "weights.safetensors").write_bytes(b"")
+    (folder / "model" / "robustness.csv").unlink()
+    repaired = study("retrain", "tiny", "--seeds", 2, "--data-dir", study.data_dir, "--json")
+    assert repaired.code == 0, repaired.err
+    assert "nothing was left to train" not in repaired.err
+    measured = {"finished_at", "files", "train_s"}
+    assert [repaired.json[key] for key in metrics if key not in measured] == [
+        metrics[key] for key in metrics if key not in measured
+    ]
+    assert ended_epochs(folder)[(1, 4)] == 2  # the damaged seed alone was trained again
+    assert ended_epochs(folder)[(0, 4)] == 1
+
     opened = fmnist_tune.load_study("tiny", study.folder / "studies")
     assert opened.retrained is not None
     assert opened.retrained["test_accuracy"] == metrics["test_accuracy"]
@@ -151,6 +165,7 @@ def test_ctrl_c_stops_after_the_running_epochs_and_the_command_goes_on(study: Co
     assert process.returncode == 130
     assert "the same command goes on" in err
     assert "Traceback" not in err
+    assert "the test set" not in study("show", "long").out  # no model has been scored yet
 
 
 def test_the_best_trials_are_compared_over_seeds_on_validation(study: CommandLine) -> None:
@@ -216,6 +231,15 @@ def test_what_cannot_be_retrained_is_named(study: CommandLine, words: list[str],
     assert message in run.err
     assert "Traceback" not in run.err
     assert sorted(study.folder.rglob("*")) == before
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(study: CommandLine) -> None:
+    path = study.folder / "studies" / "tiny" / "retrain"
+    path.write_text("x")
+    run = study("retrain", "tiny", "--seeds", 1, "--data-dir", study.data_dir)
+    assert run.code == 2
+    assert f"{path.relative_to(study.folder)}: cannot be written to" in run.err
+    assert "Traceback" not in run.err
 
 
 def test_a_study_without_a_complete_trial_says_so(study: CommandLine) -> None:

@@ -49,6 +49,9 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
         UserError: a file is missing or does not fit, or the data are not those of the study.
     """
     metrics = read_json(record.paths.model / "metrics.json")
+    if not isinstance(metrics, dict) and (record.paths.model / "metrics.json").exists():
+        path = record.paths.model / "metrics.json"
+        raise UserError(f"{path}: damaged; `fmnist-tune retrain {record.paths.name}` makes it again")
     if not isinstance(metrics, dict):
         return None
     paths = [record.paths.folder / name for name in metrics["scores"]]

@@ -31,7 +31,9 @@ class ModelFolder:
         saved = read_json(self._path / METRICS)
         if not isinstance(saved, dict) or saved.get("finished_at") != known.get("finished_at"):
             return None
-        return saved
+        if saved.get("files") != _sizes(self._path):
+            return None
+        return {**saved, "model": str(self._path)}
 
     def begin(self, result: SeedResult, recipe: str) -> Path:
         """Begin a new folder, with a training's weights and its recipe in YAML."""
@@ -45,11 +47,20 @@ class ModelFolder:
 
     def keep(self, new: Path, metrics: dict[str, Any]) -> dict[str, Any]:
         """Put a new folder in the place of the old one, and tell the study; returns the metrics."""
+        metrics["files"] = _sizes(new)
         write_atomically(new / METRICS, json.dumps(metrics, indent=1))
         old = self._path.with_name(f".model-old-{os.getpid()}")
         if self._path.exists():
             os.replace(self._path, old)
         os.replace(new, self._path)
-        shutil.rmtree(old, ignore_errors=True)
+        if old.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.unlink(missing_ok=True)
         self._record.record_retraining(metrics)
         return metrics
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Return the size in bytes of every file but the metrics, by name."""
+    return {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.name != METRICS}

@@ -33,15 +33,15 @@ def metrics_view(metrics: dict[str, Any]) -> RenderableType:
     if metrics["val_accuracy"] is not None:
         parts.append(
             Text(
-                f"  the search had promised {metrics['val_accuracy']:.2%} on validation: the highest of many, "
-                "so optimistic by its making",
+                f"  the search had seen {metrics['val_accuracy']:.2%} on validation, an optimistic figure: "
+                "trials are chosen by it",
             )
         )
     parts.append(Text(f"  expected calibration error {metrics['calibration']['ece']['mean']:.4f}"))
     table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
     for name in ("class", "precision", "recall", "F1", "support"):
         table.add_column(name, justify="left" if name == "class" else "right")
-    table.add_column("95 % interval of recall", justify="right")
+    table.add_column("95 % interval of recall over seeds", justify="right")
     for name, figures in metrics["per_class"].items():
         low_high = figures["recall_ci95"]
         table.add_row(

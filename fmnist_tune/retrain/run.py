@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,19 +183,23 @@ class _Work:
         todo = self._store.unfinished([plan], self._seeds)
         if todo:
             check_weights([plan.config], self._record.space.source)
-            number = None if trial is None else trial.number
-            n_uses = self._record.record_test_use(command, number, [seed for _, seed in todo])
-            if n_uses > 1:
-                others = {use["trial"] for use in self._record.test_uses if use["command"] != "report"} - {number}
-                self._progress.line(
-                    f"the test set has been used {n_uses} times for this study now"
-                    + (", for more than one trial: choosing between them by it would not be honest" if others else ""),
-                    "yellow",
-                )
-        results = self._train([plan], test)
+        results = self._train([plan], test, lambda: self._record_test_use(trial, command))
         if results is None:
             return None
-        return self._save(trial, results[plan.label], test)
+        return self._save(trial, results[plan.label], test, may_be_known=not todo)
+
+    def _record_test_use(self, trial: FrozenTrial | None, command: str) -> None:
+        """Record that a model was scored on the test pictures; once for a retraining."""
+        before = len(self._record.test_uses)
+        number = None if trial is None else trial.number
+        n_uses = self._record.record_test_use(command, number, self._seeds)
+        if n_uses > max(before, 1):
+            others = {use["trial"] for use in self._record.test_uses if use["command"] != "report"} - {number}
+            self._progress.line(
+                f"the test set has been used {n_uses} times for this study now"
+                + (", for more than one trial: choosing between them by it would not be honest" if others else ""),
+                "yellow",
+            )
 
     def _retrain_pairs(self, trial: FrozenTrial | None, plan: Plan) -> dict[str, Any] | None:
         """Train on the training pairs over the seeds; there is neither a test set nor anything to audit or export."""
@@ -225,16 +229,19 @@ class _Work:
         has_val = self._images is None
         return Plan(label, label.replace("-", " "), config, n_epochs, with_val=has_val, keeps_weights=True)
 
-    def _train(self, plans: Sequence[Plan], test: Images | None) -> dict[str, list[SeedResult]] | None:
+    def _train(
+        self, plans: Sequence[Plan], test: Images | None, on_scored: Callable[[], None] = lambda: None
+    ) -> dict[str, list[SeedResult]] | None:
         """Return every plan's results by label, in the order of the seeds; None if it was stopped."""
         todo = self._store.unfinished(plans, self._seeds)
         if todo:
             from fmnist_tune.search.pool import JobError, Pool
 
+            make_folder(self._record.paths.retrain_log.parent)
             pool = Pool(self._workers(), self._images, None if test is None else test.images_NHW)
             try:
                 with stopping_on_signals(pool, self._progress.line):
-                    if not self._store.train(todo, pool, self._progress):
+                    if not self._store.train(todo, pool, self._progress, on_scored):
                         return None
             except JobError as error:
                 raise UserError(str(error)) from None
@@ -279,7 +286,9 @@ class _Work:
     def _recipe(self, trial: FrozenTrial | None) -> str:
         return self._record.space.to_yaml() if trial is None else self._record.recipe_of(trial)
 
-    def _save(self, trial: FrozenTrial | None, results: Sequence[SeedResult], test: Images) -> dict[str, Any]:
+    def _save(
+        self, trial: FrozenTrial | None, results: Sequence[SeedResult], test: Images, *, may_be_known: bool
+    ) -> dict[str, Any]:
         """Score, audit and export the model."""
         paths = self._record.paths
         metrics = self._metrics(trial, self._plan(trial), results) | {
@@ -288,7 +297,7 @@ class _Work:
             "test_uses": len(self._record.test_uses),
             "scores": [str((r.folder / "test_scores.npy").relative_to(paths.folder)) for r in results],
         }
-        known = self._known(metrics)
+        known = self._known(metrics) if may_be_known else None
         if known is not None:
             return known
         from fmnist_tune.retrain.card import model_card

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,8 @@ class SeedStore:
         found = read_json(folder / RESULT)
         if not isinstance(found, dict) or read_json(folder / IDENTITY) != self._identity(plan):
             return None
-        needed = (WEIGHTS,) if plan.keeps_weights else () if plan.with_val else (WEIGHTS, TEST_SCORES)
-        if not all((folder / name).is_file() for name in needed):
+        files = found.get("files")
+        if not isinstance(files, dict) or not files.items() <= _sizes(folder).items():  # one is gone or cut short
             return None
         val_accuracy = found["val_accuracy"]
         return SeedResult(
@@ -110,8 +110,20 @@ class SeedStore:
         """Return what is yet to be trained, one configuration's seeds after another's."""
         return [(plan, seed) for plan in plans for seed in seeds if self.finished(plan, seed) is None]
 
-    def train(self, todo: Sequence[tuple[Plan, int]], pool: Pool, progress: TrainingProgress) -> bool:
+    def train(
+        self,
+        todo: Sequence[tuple[Plan, int]],
+        pool: Pool,
+        progress: TrainingProgress,
+        on_scored: Callable[[], None],
+    ) -> bool:
         """Train plans with seeds; what was begun goes on.
+
+        Args:
+            todo: what to train.
+            pool: of Ray's actors.
+            progress: shown to people.
+            on_scored: called whenever a training has ended, before its result counts.
 
         Returns:
             Whether all ended; False if it was stopped.
@@ -123,6 +135,7 @@ class SeedStore:
         plans = {job.folder: plan for job, (plan, _) in zip(jobs, todo, strict=True)}
 
         def on_end(job: Job, report: TrialReport) -> None:
+            on_scored()
             progress.on_end(job, self._keep(plans[job.folder], job, report))
 
         return pool.run(jobs, progress.on_epoch, on_end)
@@ -142,7 +155,9 @@ class SeedStore:
         val_accuracy = None
         if plan.with_val:
             val_accuracy = value_of(plan.config, history)
+        dropped = (*CHECKPOINTS, *(() if plan.keeps_weights else (WEIGHTS,)))
         result = {
+            "files": {name: size for name, size in _sizes(job.folder).items() if name not in dropped},
             "epochs": len(history),
             "train_s": round(sum(r.train_s + r.val_s for r in history), 3),
             "params": report.facts["params"],
@@ -155,7 +170,7 @@ class SeedStore:
             ],
         }
         write_atomically(job.folder / RESULT, json.dumps(result))
-        for name in (*CHECKPOINTS, *((WEIGHTS,) if plan.with_val and not plan.keeps_weights else ())):
+        for name in dropped:
             (job.folder / name).unlink(missing_ok=True)
         said = "" if val_accuracy is None else f", {OBJECTIVES[plan.config.task].sentence(val_accuracy)}"
         return f"{len(history)} epochs in {result['train_s']:.0f} s{said}"
@@ -170,3 +185,9 @@ class SeedStore:
         }
         identity: dict[str, Any] = json.loads(json.dumps(described))
         return identity
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Return the size in bytes of what a training has left, by name."""
+    files = (folder / name for name in (WEIGHTS, TEST_SCORES))
+    return {path.name: path.stat().st_size for path in files if path.is_file()}

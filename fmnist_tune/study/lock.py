@@ -10,7 +10,7 @@ import time
 from types import TracebackType
 
 from fmnist_tune.errors import UserError
-from fmnist_tune.study.layout import StudyPaths, read_json
+from fmnist_tune.study.layout import StudyPaths, make_folder, read_json
 
 
 class DriverLock:
@@ -23,16 +23,16 @@ class DriverLock:
         """Take the lock.
 
         Raises:
-            UserError: a living process has it; says which.
+            UserError: a living process has it; says which. Or the study's folder cannot be written to.
         """
-        self._paths.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._paths.folder)
         self._file = os.open(self._paths.lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._file)
             raise UserError(
-                f"study {self._paths.name} is being searched already{_holder(self._paths)}; "
+                f"study {self._paths.name} is being searched or trained already{_holder(self._paths)}; "
                 "wait for it, stop it, or give another name with --study"
             ) from None
         since = time.strftime("%Y-%m-%d %H:%M:%S")

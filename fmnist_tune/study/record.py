@@ -166,10 +166,17 @@ class StudyRecord:
     @property
     def retrained(self) -> dict[str, Any] | None:
         """What the latest retraining gave, as `metrics.json` has it; None before there is one."""
-        return self.optuna.user_attrs.get(RETRAINED_KEY)
+        metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
+        return None if metrics is None else {**metrics, "model": str(self.paths.model)}  # the folder may have moved
 
     def record_test_use(self, command: str, trial: int | None, seeds: list[int]) -> int:
-        """Record that the test set is being opened for this study; returns how often it has been now."""
+        """Record that the test set is being opened for this study; returns how often it has been now.
+
+        A retraining that goes on after an interruption is the one that was recorded.
+        """
+        same = (u for u in self.test_uses if (u["command"], u["trial"]) == (command, trial) and command != "report")
+        if any(set(seeds) <= set(use["seeds"]) for use in same):
+            return len(self.test_uses)
         use = {"at": time.strftime("%Y-%m-%d %H:%M:%S"), "command": command, "trial": trial, "seeds": seeds}
         uses = [*self.test_uses, use]
         self.optuna.set_user_attr(TEST_USES_KEY, uses)
