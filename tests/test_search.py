@@ -193,7 +193,7 @@ def test_a_second_driver_of_a_study_is_refused(command: CommandLine) -> None:
     wait_for_epochs(command, 1)
     second = command("search", "space.yaml", "--data-dir", command.data_dir)
     assert second.code == 2
-    assert f"study tiny is being searched already by process {process.pid} on " in second.err
+    assert f"study tiny is being searched or trained already by process {process.pid} on " in second.err
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 130

@@ -290,7 +290,7 @@ def test_a_second_driver_is_refused_with_who_holds_the_study(tmp_path: Path) -> 
         assert is_driven(paths)
         code = f"from fmnist_tune.study.lock import *; from fmnist_tune.study.layout import *; from pathlib import Path\nDriverLock(StudyPaths(Path({str(tmp_path)!r}), 's')).__enter__()"
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert "study s is being searched already by process" in run.stderr
+        assert "study s is being searched or trained already by process" in run.stderr
     assert not is_driven(paths)
 
 
