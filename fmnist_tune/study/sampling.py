@@ -106,9 +106,9 @@ def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
 
 
 class _BoundedTpe(TPESampler):
-    """TPE whose time does not grow with the study: beyond TPE_TRIALS it sees the best trials and the latest ones.
+    """TPE that is shown the best and the latest trials alone beyond TPE_TRIALS, since its time grows with their number.
 
-    It takes 25 trials at most for good ones (optuna.samplers._tpe.sampler.default_gamma), the same ones either way.
+    It takes 25 trials at most for good ones (optuna.samplers._tpe.sampler.default_gamma).
     """
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
