@@ -6,7 +6,7 @@ import heapq
 import itertools
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, cast
 
 import optuna
@@ -108,47 +108,57 @@ def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
 class _BoundedTpe(TPESampler):
     """TPE that is shown the best and the latest trials alone beyond TPE_TRIALS, since its time grows with their number.
 
-    It takes 25 trials at most for good ones (optuna.samplers._tpe.sampler.default_gamma).
+    It takes 25 trials at most for good ones (optuna.samplers._tpe.sampler.default_gamma). To be used for one trial.
     """
 
+    _study: _BoundedStudy | None = None
+
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return super().infer_relative_search_space(_bounded(study), trial)
+        return super().infer_relative_search_space(self._bounded(study), trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return super().sample_relative(_bounded(study), trial, search_space)
+        return super().sample_relative(self._bounded(study), trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return super().sample_independent(_bounded(study), trial, param_name, param_distribution)
+        return super().sample_independent(self._bounded(study), trial, param_name, param_distribution)
+
+    def _bounded(self, study: optuna.Study) -> optuna.Study:
+        if self._study is None:
+            self._study = _BoundedStudy(study)
+        return cast("optuna.Study", self._study)
 
 
 class _BoundedStudy:
-    """A study as a sampler sees it, with at most TPE_TRIALS trials."""
+    """A study as a sampler sees it while it draws one trial, with at most TPE_TRIALS others."""
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
+        self._trials: list[FrozenTrial] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
 
-    def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        trials = self._study._get_trials(*args, **kwargs)
-        if len(trials) <= TPE_TRIALS:
-            return trials
-        best: list[FrozenTrial] = []
-        for state in (TrialState.COMPLETE, TrialState.PRUNED):
-            ended = (t for t in trials if t.state == state)
-            best += heapq.nlargest(TPE_BEST, ended, key=lambda t: (t.last_step or 0, t.value or 0.0))
-            best += heapq.nlargest(TPE_BEST, (t for t in trials if t.state == state), key=lambda t: t.value or 0.0)
-        kept = {t.number: t for t in (*best, *trials[-(TPE_TRIALS - 4 * TPE_BEST) :])}
-        return [kept[number] for number in sorted(kept)]
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        if self._trials is None:
+            self._trials = _best_and_latest(self._study._get_trials(deepcopy=deepcopy))
+        return [t for t in self._trials if states is None or t.state in states]
 
 
-def _bounded(study: optuna.Study) -> optuna.Study:
-    return cast("optuna.Study", _BoundedStudy(study))
+def _best_and_latest(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    if len(trials) <= TPE_TRIALS:
+        return trials
+    kept = set(range(len(trials) - (TPE_TRIALS - 4 * TPE_BEST), len(trials)))
+    for state in (TrialState.COMPLETE, TrialState.PRUNED):
+        ended = [(t.value or 0.0, i) for i, t in enumerate(trials) if t.state == state]
+        kept |= {i for _, i in heapq.nlargest(TPE_BEST, ended)}
+        kept |= {i for *_, i in heapq.nlargest(TPE_BEST, ((trials[i].last_step or 0, value, i) for value, i in ended))}
+    return [trials[i] for i in sorted(kept)]
 
 
 class _GridSampler(BaseSampler):
