@@ -15,7 +15,7 @@ from torchvision import models
 from fmnist_tune.backbone import Backbone
 from fmnist_tune.config import TrialConfig, load_space, read_space
 from fmnist_tune.config.architectures import ARCHITECTURES, WEIGHT_NAMES, image_sizes
-from fmnist_tune.config.schema import Torchvision
+from fmnist_tune.config.model import Torchvision
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import FileError, UserError
 from fmnist_tune.models import build_model, n_params

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmnist_tune.config import TrialConfig, load_space
-from fmnist_tune.config.schema import IMAGE_SIZE, Data, Mlp
+from fmnist_tune.config.model import Mlp
+from fmnist_tune.config.schema import IMAGE_SIZE, Data
 from fmnist_tune.errors import UserError
 from fmnist_tune.models import build_model
 from fmnist_tune.study.layout import write_atomically
