@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from torchvision.models import get_model, get_model_weights
 
 from fmnist_tune.config.architectures import WEIGHT_FILES
-from fmnist_tune.config.schema import N_CLASSES, Torchvision
+from fmnist_tune.config.model import Torchvision
+from fmnist_tune.config.schema import N_CLASSES
 from fmnist_tune.errors import UserError
 
 _LAYERS = (nn.Conv2d, nn.Linear)  # squeezenet's classifier is a convolution

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from fmnist_tune.config.schema import N_CLASSES, Cnn, Dense, Mlp, Torchvision
+from fmnist_tune.config.model import Cnn, Dense, Mlp, Torchvision
+from fmnist_tune.config.schema import N_CLASSES
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),

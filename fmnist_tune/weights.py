@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fmnist_tune.config.schema import Torchvision
+from fmnist_tune.config.model import Torchvision
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import FileError, Problem, UserError
 

@@ -11,12 +11,15 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from fmnist_tune.data.fashion_mnist import FILES
+
+if TYPE_CHECKING:
+    from torch import nn
 
 TINY_SPACE = """\
 study: tiny
@@ -50,6 +53,16 @@ def make_pictures(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     for i, label in enumerate(labels):
         images[i, 2 * label + 3 : 2 * label + 6, 4:24] += rng.integers(100, 190)
     return images, labels
+
+
+def save_model(folder: Path, recipe: str, module: nn.Module) -> None:
+    """Write the weights and the recipe of a model folder, as a retraining leaves them."""
+    from safetensors.torch import save_file  # imports torch, which not every test needs
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(recipe)
+    weights = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+    save_file(weights, folder / "weights.safetensors")
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,19 @@ from torchvision import models
 from fmnist_tune.backbone import Backbone
 from fmnist_tune.config import TrialConfig, load_space, read_space
 from fmnist_tune.config.architectures import ARCHITECTURES, WEIGHT_NAMES, image_sizes
-from fmnist_tune.config.schema import Torchvision
+from fmnist_tune.config.model import Torchvision
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import FileError, UserError
 from fmnist_tune.models import build_model, n_params
 from fmnist_tune.retrain.export import export_model
-from fmnist_tune.retrain.saved import SavedModel, save
+from fmnist_tune.retrain.saved import SavedModel
 from fmnist_tune.search.messages import Assignment
 from fmnist_tune.search.worker import Worker
 from fmnist_tune.training.checkpoint import load_checkpoint, save_checkpoint
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 from fmnist_tune.weights import check_weights
-from tests.conftest import CommandLine, make_pictures
+from tests.conftest import CommandLine, make_pictures, save_model
 
 FC = 512 * 10 + 10  # resnet18's classifier over ten classes
 
@@ -331,7 +331,7 @@ def test_a_saved_model_is_loaded_and_exported_without_the_pretrained_file(tmp_pa
             if isinstance(layer, nn.BatchNorm2d):
                 assert layer.running_var is not None
                 layer.running_var.uniform_(0.5, 2.0)
-    save(tmp_path / "model", text, module.state_dict())
+    save_model(tmp_path / "model", text, module)
     saved = SavedModel.load(tmp_path / "model")
     images = make_pictures(40, 3)[0].astype(np.uint8)
     with torch.no_grad():

@@ -477,6 +477,34 @@ def test_missing_scores_and_other_data_are_refused_before_the_test_set_is_opened
     assert record.test_uses == []
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "robustness.csv: not a robustness table (no column 'strength')"),
+        (
+            "corruption,strength,parameter,class,accuracy\nnoise\n",
+            "robustness.csv: not a robustness table (invalid liter",
+        ),
+        ("corruption,strength,parameter,class,accuracy\nnoise,1,2,all,x\n", "could not convert string to float: 'x')"),
+        (None, "robustness.csv: cannot be read: Is a directory"),
+    ],
+)
+def test_a_damaged_robustness_table_is_named(
+    tmp_path: Path, checksums: TinyData, text: str | None, message: str
+) -> None:
+    record = open_study(tmp_path)
+    add_model(record, checksums, number=2)
+    path = record.paths.model / "robustness.csv"
+    path.unlink()
+    if text is None:
+        path.mkdir()
+    else:
+        path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        report(record, checksums)
+    assert message in str(caught.value)
+
+
 def test_the_command_prints_where_the_report_is(command: CommandLine, checksums: TinyData) -> None:
     studies = command.folder / "studies"
     studies.mkdir()

@@ -17,7 +17,7 @@ from torch import nn
 from benchmarks import imbalance, systems
 from benchmarks.recipes import Recipes
 from fmnist_tune.config import TrialConfig, load_space
-from fmnist_tune.config.schema import Cnn
+from fmnist_tune.config.model import Cnn
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.evaluation import share_spread
 from fmnist_tune.models import build_model, n_params

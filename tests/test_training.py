@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from fmnist_tune.config import TrialConfig
-from fmnist_tune.config.schema import Augment, Cnn, Data, Mlp, Optimizer
+from fmnist_tune.config.model import Cnn, Mlp
+from fmnist_tune.config.schema import Augment, Data, Optimizer
 from fmnist_tune.models import build_model, n_params
 from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint

@@ -20,7 +20,16 @@ def build_parser() -> argparse.ArgumentParser:
         "2 a mistake to repair, 130 interrupted (run the same command again to go on).",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_search_commands(commands)
+    _add_studies_commands(commands)
+    _add_training_commands(commands)
+    _add_result_commands(commands)
+    _add_find_lr_command(commands)
+    _add_input_commands(commands)
+    return parser
 
+
+def _add_search_commands(commands: Any) -> None:
     search = _command(commands, "search", "search", "run a study to its trials or timeout; run again, it goes on")
     search.add_argument("space", metavar="SPACE.yaml", help="the search space")
     search.add_argument("--study", type=_study, help="name of the study, instead of the file's")
@@ -37,6 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     resume.add_argument("study", type=_study, metavar="STUDY")
     _add_search_options(resume)
 
+
+def _add_studies_commands(commands: Any) -> None:
     studies = _command(commands, "studies", "studies", "list the studies")
     _add_store_options(studies)
 
@@ -50,6 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of stdout")
     _add_store_options(export)
 
+
+def _add_training_commands(commands: Any) -> None:
     retrain = _command(
         commands, "retrain", "retrain", "train the best trial on train + val over several seeds, then test it once"
     )
@@ -71,6 +84,8 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--study", type=_study, help="name of the study, instead of the file's")
     _add_training_options(train)
 
+
+def _add_result_commands(commands: Any) -> None:
     report = _command(commands, "report", "report", "write a report with plots and per-class figures")
     report.add_argument("study", type=_study, metavar="STUDY")
     _add_data_option(report)
@@ -91,6 +106,8 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--invert", action="store_true", help="for dark clothes on a light ground")
     _add_store_options(predict)
 
+
+def _add_find_lr_command(commands: Any) -> None:
     find_lr = _command(
         commands, "find_lr", "find-lr", "sweep the learning rate of a recipe, plot the loss and suggest a rate"
     )
@@ -117,6 +134,8 @@ def build_parser() -> argparse.ArgumentParser:
     find_lr.add_argument("--json", action="store_true", help="print one JSON object")
     _add_data_option(find_lr)
 
+
+def _add_input_commands(commands: Any) -> None:
     data = _command(commands, "data", "data", "fetch and verify the data set, show its class distribution")
     data.add_argument(
         "--data-dir",
@@ -129,7 +148,6 @@ def build_parser() -> argparse.ArgumentParser:
     check = _command(commands, "check", "check", "check a search space and print it as a table")
     check.add_argument("space", metavar="SPACE.yaml")
     check.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser
 
 
 def _command(commands: Any, module: str, name: str, text: str) -> argparse.ArgumentParser:

@@ -6,7 +6,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fmnist_tune.config.schema import Dense, Mlp, Optimizer, Section, Width
+from fmnist_tune.config.model import Dense, Mlp
+from fmnist_tune.config.schema import Optimizer
+from fmnist_tune.config.section import Section, Width
 
 SPLIT_SEED = 20220106  # fixed for every study; a larger fraction holds the pairs of a smaller one
 

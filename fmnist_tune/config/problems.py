@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import pydantic
 
 from fmnist_tune.config.parameters import value_at
-from fmnist_tune.config.schema import Section, fields_at, model_names
+from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings
+from fmnist_tune.config.section import Section
 from fmnist_tune.errors import Problem, did_you_mean
 
 
@@ -20,7 +21,7 @@ def schema_problems(error: pydantic.ValidationError, tree: object, config: type[
         tree: what was validated.
         config: the task's schema of model, training and data.
     """
-    models = model_names(config)
+    models = _model_names(config)
     problems: list[Problem] = []
     for detail in error.errors(include_url=False):
         # Pydantic names the branch of the model union as if it were a key, and the key of a mapping as '[key]'.
@@ -29,7 +30,7 @@ def schema_problems(error: pydantic.ValidationError, tree: object, config: type[
         kind = detail["type"]
         context: Mapping[str, Any] = detail.get("ctx", {})
         parent = loc[:-1]
-        known = fields_at(parent, value_at(tree, "model.name"), config)
+        known = _fields_at(parent, value_at(tree, "model.name"), config)
         if kind == "extra_forbidden":
             message = f"unknown key; allowed are {', '.join(known)}{did_you_mean(loc[-1], known)}"
         elif kind == "missing":
@@ -57,6 +58,36 @@ def schema_problems(error: pydantic.ValidationError, tree: object, config: type[
         path = ".".join(str(part) for part in loc)
         problems.append(Problem(path, message))
     return problems
+
+
+def _model_names(config: type[Section]) -> tuple[str, ...]:
+    """Return the names of a task's models."""
+    sections = get_args(config.model_fields["model"].annotation)
+    return tuple(name for section in sections for name in get_args(section.model_fields["name"].annotation))
+
+
+def _fields_at(path: tuple[Any, ...], model_name: object, config: type[Section]) -> tuple[str, ...]:
+    """Return the keys that the schema knows at a path, for did-you-mean; empty where it knows none.
+
+    Args:
+        path: in the file.
+        model_name: what the file calls its model.
+        config: the task's schema of model, training and data.
+    """
+    if not path:
+        return (*SETTINGS_KEYS, *TRIAL_KEYS)
+    section: type[Section] | None = Settings if path[0] in SETTINGS_KEYS else config
+    for key in path:
+        field = None if section is None else section.model_fields.get(key)
+        section = None if field is None else _section_of(field.annotation, model_name)
+    return () if section is None else tuple(section.model_fields)
+
+
+def _section_of(annotation: object, name: object) -> type[Section] | None:
+    """Return the section that a field holds; of several the one of this name, else the first."""
+    kinds = [k for k in get_args(annotation) or (annotation,) if isinstance(k, type) and issubclass(k, Section)]
+    named = [k for k in kinds if len(kinds) > 1 and name in get_args(k.model_fields["name"].annotation)]
+    return next(iter(named or kinds), None)
 
 
 def _shown(value: object) -> str:

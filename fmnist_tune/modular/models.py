@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fmnist_tune.config.model import Mlp
 from fmnist_tune.config.modular import EmbeddingMlp, Transformer
-from fmnist_tune.config.schema import Mlp
 from fmnist_tune.models import build_dense
 
 TOKENS = 3  # a, b, =

@@ -84,9 +84,13 @@ def _read_scores(path: Path, study: str) -> Scores:
 def _read_robustness(path: Path, clean: float) -> RobustnessInfo | None:
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            info = robustness(list(csv.DictReader(file)), clean)
+            info = robustness(list(csv.DictReader(file, restval="")), clean)
     except FileNotFoundError:
         return None
-    except (KeyError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except KeyError as error:
+        raise UserError(f"{path}: not a robustness table (no column {error})") from None
+    except (ValueError, csv.Error) as error:
         raise UserError(f"{path}: not a robustness table ({error})") from None
     return info if info.accuracies and all(info.accuracies.values()) else None

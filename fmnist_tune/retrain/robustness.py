@@ -22,7 +22,6 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from fmnist_tune.data.fashion_mnist import CLASSES
-from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.saved import SavedModel, to_pixels
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.layout import write_atomically
@@ -121,26 +120,6 @@ def write_csv(rows: Sequence[RobustnessRow], path: Path) -> None:
     writer.writerow(COLUMNS)
     writer.writerows((r.corruption, r.strength, r.parameter, r.class_name, r.accuracy) for r in rows)
     write_atomically(path, text.getvalue())
-
-
-def read_csv(path: Path) -> list[RobustnessRow]:
-    """Read what `write_csv` wrote.
-
-    Raises:
-        UserError: the file cannot be read or is not such a table.
-    """
-    try:
-        header, *lines = csv.reader(path.read_text(encoding="utf-8").splitlines())
-        if tuple(header) != COLUMNS:
-            raise ValueError(f"its columns are not {','.join(COLUMNS)}")
-        return [
-            RobustnessRow(corruption, int(strength), float(parameter), class_name, float(accuracy))
-            for corruption, strength, parameter, class_name, accuracy in lines
-        ]
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"{path}: not a robustness table: {error}") from None
 
 
 def _rotate(x_N1HW: Tensor, degrees: float, generator: Generator) -> Tensor:

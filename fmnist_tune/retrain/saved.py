@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmnist_tune.config import TrialConfig, load_space
-from fmnist_tune.config.schema import IMAGE_SIZE, Data, Mlp
+from fmnist_tune.config.model import Mlp
+from fmnist_tune.config.schema import IMAGE_SIZE, Data
 from fmnist_tune.errors import UserError
 from fmnist_tune.models import build_model
-from fmnist_tune.study.layout import write_atomically
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
 
 WEIGHTS = "weights.safetensors"
@@ -100,33 +99,6 @@ class SavedModel:
 def to_pixels(images_NHW: NDArray[np.uint8]) -> Tensor:
     """Return float32 pixels (N, 1, H, W) in [0, 1]."""
     return torch.tensor(images_NHW).unsqueeze(1).to(torch.float32).div_(255)
-
-
-def save(folder: Path, recipe_yaml: str, state_dict: Mapping[str, Tensor]) -> None:
-    """Write a model folder's weights (as float32) and recipe.
-
-    The weights go first and come last, so that a crash never leaves them beside another model's recipe.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / WEIGHTS).unlink(missing_ok=True)
-    write_atomically(folder / CONFIG, recipe_yaml)
-    tensors = {name: _plain(tensor) for name, tensor in state_dict.items()}
-    temporary = folder / f".{WEIGHTS}.{os.getpid()}"
-    try:
-        with temporary.open("wb") as file:
-            file.write(safetensors.torch.save(tensors))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / WEIGHTS)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """Return a tensor as it is saved: on the CPU, contiguous, float32 unless it counts."""
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
 
 
 def _read_config(path: Path) -> TrialConfig:

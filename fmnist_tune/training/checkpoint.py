@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import nn
+
+from fmnist_tune.training.results import EpochResult
 
 PREVIOUS = "previous.pt"  # beside the checkpoint: the one before, in case the newest is damaged
 
@@ -18,15 +22,13 @@ class CheckpointError(ValueError):
 
 
 class Run(Protocol):
-    """A training whose state can be saved."""
+    """A training whose next epoch depends on nothing but these."""
 
+    seed: int
     device: str
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that the next epoch depends on."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    history: list[EpochResult]
 
 
 def save_checkpoint(run: Run, path: Path) -> None:
@@ -39,7 +41,7 @@ def save_checkpoint(run: Run, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            torch.save(run.state_dict(), file)
+            torch.save(_state(run), file)
             file.flush()
             os.fsync(file.fileno())
     except RuntimeError as error:  # torch's zip writer says so when the disk is full
@@ -67,7 +69,7 @@ def load_checkpoint(run: Run, path: Path) -> str | None:
         if not candidate.exists():
             continue
         try:
-            run.load_state_dict(torch.load(candidate, map_location=run.device, weights_only=True))
+            _restore(run, torch.load(candidate, map_location=run.device, weights_only=True))
         except (
             pickle.UnpicklingError,
             zipfile.BadZipFile,
@@ -85,3 +87,26 @@ def load_checkpoint(run: Run, path: Path) -> str | None:
     if complaints:
         raise CheckpointError("; ".join(complaints))
     return None
+
+
+def _state(run: Run) -> dict[str, Any]:
+    """Return a run's state as tensors, numbers, strings, lists and dicts."""
+    return {
+        "seed": run.seed,
+        "model": run.model.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "history": [asdict(result) for result in run.history],
+    }
+
+
+def _restore(run: Run, state: dict[str, Any]) -> None:
+    """Take over what `_state` returned.
+
+    Raises:
+        KeyError, TypeError, RuntimeError, ValueError: it belongs to another configuration, or is damaged.
+    """
+    if state["seed"] != run.seed:
+        raise ValueError(f"saved with seed {state['seed']}, not {run.seed}")
+    run.model.load_state_dict(state["model"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.history = [EpochResult(**result) for result in state["history"]]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from fmnist_tune.config.schema import Mlp, TrialConfig
+from fmnist_tune.config.model import Mlp
+from fmnist_tune.config.schema import TrialConfig
 
 # Below this many multiplications in the largest layer of a step, casting to bf16 costs more than it saves.
 # Measured by benchmarks/numerics.py; docs/speed.md has the table.

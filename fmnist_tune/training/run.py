@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -158,28 +157,6 @@ class TrainingRun:
         loss.backward()
         optimizer.step()
         return loss.detach(), scores.detach()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that the next epoch depends on, as tensors, numbers, strings, lists and dicts."""
-        return {
-            "seed": self.seed,
-            "numerics": str(self.numerics),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": [asdict(result) for result in self.history],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned.
-
-        Raises:
-            KeyError, TypeError, RuntimeError, ValueError: it belongs to another configuration, or is damaged.
-        """
-        if state["seed"] != self.seed:
-            raise ValueError(f"saved with seed {state['seed']}, not {self.seed}")
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.history = [EpochResult(**result) for result in state["history"]]
 
     def _train_epoch(self, epoch: int) -> tuple[float, float, float, int]:
         """Return loss, accuracy, the last learning rate and the number of pictures."""
