@@ -18,9 +18,10 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.search.driver import Driver, Event
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock, is_driven
-from fmnist_tune.study.record import StudyRecord, space_differences
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import TPE_TRIALS, _bounded
 from fmnist_tune.study.summary import edge_of, parameter_importances, summarize
 from fmnist_tune.training.results import EpochResult

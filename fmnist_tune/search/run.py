@@ -31,6 +31,7 @@ from fmnist_tune.study.database import database_url, open_database, study_exists
 from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.warm_start import take_over
 from fmnist_tune.weights import check_weights
 
 
@@ -112,7 +113,7 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
             record = StudyRecord.open(storage, space, paths)
             record.bind_data(source.description)
             if old is not None:
-                n_taken = record.take_over(old)
+                n_taken = take_over(record, old)
                 display.line(f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over")
             return record
 
