@@ -40,7 +40,7 @@ def dashboard(arguments: argparse.Namespace, started: float) -> int:
     with _listen(_Guard(app, arguments.studies_dir), arguments.port) as server:
         url = f"http://{HOST}:{server.server_port}/dashboard"
         rows = [
-            _publish(storage, arguments.studies_dir, name) | {"url": f"{url}/studies/{number}"}
+            _publish(storage, arguments, name) | {"url": f"{url}/studies/{number}"}
             for number, name in sorted((study._study_id, study.study_name) for study in storage.get_all_studies())
         ]
         if arguments.json:
@@ -58,10 +58,10 @@ def dashboard(arguments: argparse.Namespace, started: float) -> int:
     return EXIT_OK
 
 
-def _publish(storage: RDBStorage, studies_dir: Path, name: str) -> dict[str, Any]:
+def _publish(storage: RDBStorage, arguments: argparse.Namespace, name: str) -> dict[str, Any]:
     """Bring a study's note up to date, unless it is being searched; returns what there is to say about it."""
     try:
-        paths = StudyPaths(studies_dir, name)
+        paths = StudyPaths(arguments.studies_dir, name, arguments.storage)
         record = StudyRecord.load(storage, paths)
         counts = count_states(record.trials)
         status = f"{counts['total']} of {record.n_target} trials, {counts['pruned']} pruned"

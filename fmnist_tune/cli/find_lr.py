@@ -33,7 +33,7 @@ PLOT = "lr_range.png"
 def find_lr(arguments: argparse.Namespace, started: float) -> int:
     """Sweep the learning rate of a recipe."""
     sweep = _sweep(arguments)
-    space = load_recipe(arguments.recipe)
+    space = load_recipe(arguments)
     study = space.settings.study
     plot: Path = arguments.output or StudyPaths(arguments.studies_dir, study).folder / PLOT
     console = Console(stderr=True)

@@ -29,7 +29,7 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
     skipped = []
     for name in sorted(optuna.get_all_study_names(storage)):
         try:
-            paths = StudyPaths(arguments.studies_dir, name)
+            paths = StudyPaths(arguments.studies_dir, name, arguments.storage)
             record = StudyRecord.load(storage, paths)
         except UserError as error:
             skipped.append(str(error))

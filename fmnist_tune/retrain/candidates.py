@@ -65,7 +65,7 @@ def candidates(record: StudyRecord, trial: int | None, top: int | None) -> list[
         if trials and all(t.state == TrialState.FAIL for t in trials):
             raise UserError(f"study {name!r}: all {len(trials)} trials failed: {'; '.join(reasons[:3])}")
         raise UserError(
-            f"study {name!r}: no trial has been trained to its end yet; `fmnist-tune resume {name}` goes on, "
+            f"study {name!r}: no trial has been trained to its end yet; `{record.paths.command('resume')}` goes on, "
             "and --trial N takes a pruned one"
         )
     if top is not None and top > len(complete):

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,15 +71,15 @@ def open_recipe(space: SearchSpace, place: Place, *, name_given: bool) -> StudyR
     Raises:
         UserError: a study of that name holds something else.
     """
-    name = space.settings.study
+    paths = StudyPaths(place.studies_dir, space.settings.study, place.storage)
     check_folder(place.studies_dir)
     make_folder(place.studies_dir)
     storage = open_database(place.url, create=True)
-    if study_exists(place.url, name) and not StudyRecord.load(storage, StudyPaths(place.studies_dir, name)).is_recipe:
+    if study_exists(place.url, paths.name) and not StudyRecord.load(storage, paths).is_recipe:
         if name_given:
-            raise UserError(f"--study {name}: a search has that name; give another one")
-        name = f"{name}-recipe"
-    return StudyRecord.open(storage, space, StudyPaths(place.studies_dir, name))
+            raise UserError(f"--study {paths.name}: a search has that name; give another one")
+        paths = replace(paths, name=f"{paths.name}-recipe")
+    return StudyRecord.open(storage, space, paths)
 
 
 def retrain(

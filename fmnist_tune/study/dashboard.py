@@ -158,14 +158,12 @@ def _test(metrics: dict[str, Any]) -> list[str]:
 
 
 def _next_commands(record: StudyRecord, *, has_model: bool) -> list[str]:
-    name, studies_dir = record.paths.name, record.paths.studies_dir
-    where = "" if studies_dir == Path("studies") else f" --studies-dir {studies_dir}"
     commands = []
     if len(record.trials) < record.n_target or any(not t.state.is_finished() for t in record.trials):
-        commands.append(f"fmnist-tune resume {name}{where}")
+        commands.append(record.paths.command("resume"))
     if record.best is not None and not has_model:
-        commands.append(f"fmnist-tune retrain {name}{where}")
-    return [*commands, f"fmnist-tune report {name}{where}"]
+        commands.append(record.paths.command("retrain"))
+    return [*commands, record.paths.command("report")]
 
 
 def _plots(record: StudyRecord, plots: dict[Path, str]) -> str:
