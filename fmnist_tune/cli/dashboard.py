@@ -24,6 +24,8 @@ from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.render import retraining_cell
+from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.summary import count_states
 
 if TYPE_CHECKING:
@@ -63,10 +65,13 @@ def _publish(storage: RDBStorage, arguments: argparse.Namespace, name: str) -> d
     try:
         paths = StudyPaths(arguments.studies_dir, name, arguments.storage)
         record = StudyRecord.load(storage, paths)
+        driven = is_driven(paths)
         counts = count_states(record.trials)
         status = f"{counts['total']} of {record.n_target} trials, {counts['pruned']} pruned"
-        if is_driven(paths):
-            return {"study": name, "status": f"{status}, being searched"}
+        if record.is_recipe:
+            status = f"recipe, {retraining_cell(record, retraining_status(record, is_driven=driven))}"
+        if driven:
+            return {"study": name, "status": status if record.is_recipe else f"{status}, being searched"}
         report = paths.folder / "report"
         publish(record, sorted(report.glob("*.png")), sorted(report.glob("*.csv")))
     except UserError as error:  # another program's study, or a search that has just begun

@@ -26,7 +26,7 @@ from fmnist_tune.retrain.candidates import Candidate, Confirmation, candidates
 from fmnist_tune.retrain.folder import ModelFolder
 from fmnist_tune.retrain.metrics import evaluate
 from fmnist_tune.retrain.progress import TrainingProgress
-from fmnist_tune.retrain.seeds import RESULT, Plan, SeedResult, SeedStore
+from fmnist_tune.retrain.seeds import Plan, SeedResult, SeedStore
 from fmnist_tune.search.cluster import (
     WorkerPlan,
     cluster_resources,
@@ -38,9 +38,10 @@ from fmnist_tune.search.cluster import (
 from fmnist_tune.search.run import Place
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import open_database, study_exists
-from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder, write_atomically
+from fmnist_tune.study.layout import RESULT, StudyPaths, check_folder, make_folder, write_atomically
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.retraining import COMPARISON, DONE, FAILED, INTERRUPTED, RUNNING
 from fmnist_tune.weights import check_weights
 
 if TYPE_CHECKING:  # imports torch, which only a save needs
@@ -117,18 +118,18 @@ def retrain(
         source = open_source(record.space, place.data_dir, progress.line)
         held.enter_context(DriverLock(record.paths))
         record.bind_data(source.description)
-        work = _Work(record, place, source.images, list(range(n_seeds)), progress, held)
+        work = _Work(record, place, source.images, list(range(n_seeds)), top, progress, held)
         try:
-            confirmation = None
-            if len(chosen) > 1:
-                confirmation = work.confirm(chosen)
-                if confirmation is None:
-                    return None
-                chosen = [t for t in chosen if t.number == confirmation.candidates[0].number]
-            metrics = work.retrain(chosen[0] if chosen else None, command)
+            result = work.run(chosen, command)
         except KeyboardInterrupt:
-            return None
-        return None if metrics is None else Retraining(metrics, confirmation)
+            result = None
+        except Exception as error:
+            work.note(
+                state=FAILED, reason=str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            )
+            raise
+        work.note(state=INTERRUPTED if result is None else DONE)
+        return result
 
 
 class _Work:
@@ -140,6 +141,7 @@ class _Work:
         place: Place,
         images: Images | None,
         seeds: list[int],
+        top: int | None,
         progress: TrainingProgress,
         held: ExitStack,
     ) -> None:
@@ -152,9 +154,36 @@ class _Work:
         self._store = SeedStore(record.paths, images)
         self._folder = ModelFolder(record)
         self._worker_plan: WorkerPlan | None = None
+        self._status: dict[str, Any] = {
+            "state": RUNNING,
+            "reason": None,
+            "trial": None,
+            "label": COMPARISON,
+            "top": top,
+            "seeds": seeds,
+            "epochs": None,
+            "began_at": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
 
-    def confirm(self, trials: Sequence[FrozenTrial]) -> Confirmation | None:
+    def note(self, **facts: Any) -> None:
+        """Record in the study how the retraining stands."""
+        self._status |= facts
+        self._record.record_latest_retraining(self._status)
+
+    def run(self, chosen: Sequence[FrozenTrial], command: str) -> Retraining | None:
+        """Retrain the best of the chosen trials, or the recipe if there is none; None if it was stopped."""
+        confirmation = None
+        if len(chosen) > 1:
+            confirmation = self._confirm(chosen)
+            if confirmation is None:
+                return None
+            chosen = [t for t in chosen if t.number == confirmation.candidates[0].number]
+        metrics = self._retrain(chosen[0] if chosen else None, command)
+        return None if metrics is None else Retraining(metrics, confirmation)
+
+    def _confirm(self, trials: Sequence[FrozenTrial]) -> Confirmation | None:
         """Train trials over the seeds on the training split, and compare them on the validation split."""
+        self.note()
         plans = [
             Plan(f"confirm-trial-{t.number}", f"trial {t.number}", config, config.training.epochs, with_val=True)
             for t in trials
@@ -174,9 +203,10 @@ class _Work:
             paired(accuracies[ranked[0].number], accuracies[ranked[1].number]),
         )
 
-    def retrain(self, trial: FrozenTrial | None, command: str) -> dict[str, Any] | None:
+    def _retrain(self, trial: FrozenTrial | None, command: str) -> dict[str, Any] | None:
         """Train on train + val over the seeds, test, and save the model."""
         plan = self._plan(trial)
+        self.note(trial=None if trial is None else trial.number, label=plan.label, epochs=plan.n_epochs)
         if self._images is None:
             return self._retrain_pairs(trial, plan)
         test = load_part(locate_data(self._place.data_dir, self._progress.line), "test")

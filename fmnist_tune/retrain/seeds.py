@@ -18,11 +18,10 @@ from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.search.messages import TEST_SCORES, WEIGHTS, TrialReport
 from fmnist_tune.search.pool import Job, Pool
-from fmnist_tune.study.layout import StudyPaths, read_json, write_atomically
+from fmnist_tune.study.layout import RESULT, StudyPaths, read_json, write_atomically
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import OBJECTIVES, value_of
 
-RESULT = "result.json"
 IDENTITY = "of.json"
 CHECKPOINTS = ("checkpoint.pt", "previous.pt", "worker.lock")
 

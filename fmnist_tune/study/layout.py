@@ -14,6 +14,7 @@ from fmnist_tune.config.schema import study_name
 from fmnist_tune.errors import UserError
 
 STUDIES_DIR = Path("studies")  # where a command looks without --studies-dir
+RESULT = "result.json"
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
 
 
@@ -70,6 +71,10 @@ class StudyPaths:
     def retraining(self, label: str, seed: int) -> Path:
         """One seed of a retraining (`trial-7`, `recipe`) or of a confirmation (`confirm-trial-7`)."""
         return self.folder / "retrain" / label / f"seed-{seed}"
+
+    def seed_result(self, label: str, seed: int) -> Path:
+        """What a seed of a retraining came to; there once it is trained."""
+        return self.retraining(label, seed) / RESULT
 
     @property
     def tensorboard(self) -> Path:

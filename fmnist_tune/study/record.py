@@ -31,6 +31,7 @@ SPACE_KEY = "space"
 HISTORY_KEY = "history"
 TEST_USES_KEY = "test_uses"
 RETRAINED_KEY = "retrained"
+LATEST_RETRAINING_KEY = "retraining"
 FORMAT_KEY = "fmnist_tune_format"
 FORMAT = 1
 
@@ -168,18 +169,29 @@ class StudyRecord:
         metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
         return None if metrics is None else {**metrics, "model": str(self.paths.model)}  # the folder may have moved
 
+    @property
+    def latest_retraining(self) -> dict[str, Any] | None:
+        """How the latest retraining stands, as `RetrainingStatus` describes it; None before there is one."""
+        known = self.optuna.user_attrs.get(LATEST_RETRAINING_KEY)
+        return None if known is None else dict(known)
+
     def record_test_use(self, command: str, trial: int | None, seeds: list[int]) -> int:
         """Record that the test set is being opened for this study; returns how often it has been now.
 
-        A retraining that goes on after an interruption is the one that was recorded.
+        A retraining that goes on after an interruption is the one that was recorded, also where `train` began it and
+        `retrain` goes on.
         """
-        same = (u for u in self.test_uses if (u["command"], u["trial"]) == (command, trial) and command != "report")
+        same = (u for u in self.test_uses if u["trial"] == trial and "report" not in (command, u["command"]))
         if any(set(seeds) <= set(use["seeds"]) for use in same):
             return len(self.test_uses)
         use = {"at": time.strftime("%Y-%m-%d %H:%M:%S"), "command": command, "trial": trial, "seeds": seeds}
         uses = [*self.test_uses, use]
         self.optuna.set_user_attr(TEST_USES_KEY, uses)
         return len(uses)
+
+    def record_latest_retraining(self, facts: Mapping[str, Any]) -> None:
+        """Record how a retraining stands; to be called by the holder of the driver's lock."""
+        self.optuna.set_user_attr(LATEST_RETRAINING_KEY, dict(facts))
 
     def record_retraining(self, metrics: dict[str, Any]) -> None:
         """Record what a retraining gave."""
@@ -198,9 +210,14 @@ class StudyRecord:
     def recover(self) -> list[int]:
         """Put trials that no living process trains back in the queue; to be called by the holder of the driver's lock.
 
+        A retraining that is recorded as running was killed: it is recorded as interrupted.
+
         Returns:
-            Their numbers.
+            The trials' numbers.
         """
+        retraining = self.latest_retraining
+        if retraining is not None and retraining["state"] == "running":
+            self.record_latest_retraining({**retraining, "state": "interrupted"})
         orphans = [t for t in self.trials if t.state == TrialState.RUNNING]
         for trial in orphans:
             self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
