@@ -200,6 +200,7 @@ def test_an_exported_recipe_is_trained_beside_the_search_it_came_from(study: Com
     run = study("train", path, "--seeds", 1, "--data-dir", study.data_dir, "--json")
     assert run.code == 0, run.err
     assert run.json["study"] == "tiny-recipe"
+    assert "a search has the name tiny: this training is kept in the study tiny-recipe" in run.err
     assert run.json["trial"] is None
     listed = {row["study"]: row for row in study("studies", "--json").json["studies"]}
     assert listed["tiny-recipe"]["recipe"]
@@ -265,6 +266,11 @@ def test_a_study_without_a_complete_trial_says_so(study: CommandLine) -> None:
     with sqlite3.connect(study.folder / "studies" / "studies.db") as connection:
         connection.execute("UPDATE trials SET state = 'FAIL'")
     assert "study 'tiny': all 4 trials failed" in study("retrain", "tiny").err
+    refused = study("retrain", "tiny", "--trial", 1)
+    assert "--trial 1: that trial failed (unknown), so there is nothing to retrain" in refused.err
+    exported = study("export", "tiny", "--trial", 1)
+    assert exported.out.startswith("# Trial 1 of study tiny, which failed: unknown.\n")
+    assert "warning: trial 1 failed: unknown" in exported.err
 
 
 def test_a_training_that_diverges_is_named(command: CommandLine) -> None:

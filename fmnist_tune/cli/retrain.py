@@ -33,7 +33,12 @@ def train(arguments: argparse.Namespace, started: float) -> int:
     """Train a recipe."""
     space = load_recipe(arguments)
     place = _place(arguments)
-    return _run(arguments, open_recipe(space, place, name_given=arguments.study is not None), place, started)
+    record = open_recipe(space, place, name_given=arguments.study is not None)
+    name = space.settings.study
+    if record.paths.name != name:
+        text = f"a search has the name {name}: this training is kept in the study {record.paths.name}"
+        Console(stderr=True).print(text, style="yellow", highlight=False, soft_wrap=True)
+    return _run(arguments, record, place, started)
 
 
 def _place(arguments: argparse.Namespace) -> Place:

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 from rich.table import Table
 
 from fmnist_tune.cli import EXIT_OK
@@ -106,6 +107,9 @@ def export(arguments: argparse.Namespace, started: float) -> int:
                 else f"study {record.paths.name!r} has no trials yet"
             )
         trial = trials[arguments.trial]
+    if trial.state == TrialState.FAIL:
+        reason = trial.user_attrs.get("reason", "unknown")
+        print(f"fmnist-tune: warning: trial {trial.number} failed: {reason}", file=sys.stderr)
     recipe = record.recipe_of(trial)
     if arguments.json:
         recipe = json.dumps(record.space.recipe(values_of(trial.params, record.space))) + "\n"

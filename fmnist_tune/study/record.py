@@ -205,6 +205,8 @@ class StudyRecord:
         """Return a trial as a recipe in YAML."""
         recipe = self.space.recipe(values_of(trial.params, self.space))
         value = f", {self.objective.metric} {trial.value:.4f}" if trial.value is not None else ""
+        if trial.state == TrialState.FAIL:
+            value = f", which failed: {' '.join(str(trial.user_attrs.get('reason', 'unknown')).split())}"
         return f"# Trial {trial.number} of study {self.paths.name}{value}.\n{dump_yaml(recipe)}"
 
     def recover(self) -> list[int]:
