@@ -35,7 +35,7 @@ class Study:
             UserError: there is no such database or study.
         """
         folder = Path(studies_dir)
-        self._paths = StudyPaths(folder, name)
+        self._paths = StudyPaths(folder, name, storage)
         self._record = StudyRecord.load(open_database(storage or database_url(folder), create=False), self._paths)
 
     def __repr__(self) -> str:
@@ -93,4 +93,4 @@ class Study:
         """
         from fmnist_tune.retrain.saved import SavedModel
 
-        return SavedModel.load(self._paths.model)
+        return SavedModel.load(self._paths.model, self._paths.command("retrain"))

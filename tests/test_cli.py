@@ -94,6 +94,17 @@ def test_a_mistake_gets_one_message_and_exit_code_2(
     assert message in refused(command, *words)
 
 
+def test_a_command_in_a_message_names_the_same_studies(command: CommandLine, space: Path) -> None:
+    place = ("--studies-dir", "my studies")
+    message = refused(command, "show", "tiny", *place)
+    assert "`fmnist-tune search search_spaces/cnn.yaml --studies-dir 'my studies'`" in message
+    message = refused(command, "train", space, *place, "--data-dir", command.data_dir)
+    assert f"`fmnist-tune search {space} --studies-dir 'my studies'` runs it" in message
+    (command.folder / "my studies" / "tiny").mkdir(parents=True)
+    message = refused(command, "predict", "tiny", "x.png", *place, "--storage", "sqlite:///x.db")
+    assert "`fmnist-tune retrain tiny --studies-dir 'my studies' --storage sqlite:///x.db` makes it" in message
+
+
 def test_an_invalid_space_is_refused_with_every_problem(command: CommandLine, space: Path) -> None:
     space.write_text(TINY_SPACE.replace("name: mlp", "name: mpl").replace("epochs: 4", "epochs: x"))
     message = refused(command, "search", space, "--data-dir", command.data_dir)

@@ -169,6 +169,7 @@ def test_find_lr_writes_the_plot_and_says_what_it_found(command: CommandLine) ->
     shown = command(*words, *linear, "--output", "elsewhere/plot.png")
     assert shown.code == 0, shown.err
     assert "suggested: training.optimizer.lr: " in shown.out
+    assert "of 40 rates one in 2 is shown; --json has all" in shown.out
     assert "the smoothed loss is lowest at " in shown.out
     assert "plot: elsewhere/plot.png" in shown.out
     assert (command.folder / "elsewhere" / "plot.png").is_file()
@@ -193,6 +194,9 @@ def test_find_lr_refuses_what_it_cannot_sweep(command: CommandLine) -> None:
         ),
         (("recipe.yaml", "--to", "nan"), "argument --to: 'nan' is not a learning rate"),
         (("recipe.yaml", "--data-dir", "nowhere"), "--data-dir nowhere: no such directory"),
+        (("recipe.yaml", "--output", "x.txt"), "--output x.txt: the plot is a PNG file; its name has to end in .png"),
+        (("recipe.yaml", "--output", "."), "--output .: a directory; name a PNG file, such as lr_range.png"),
+        (("recipe.yaml", "--output", "recipe.yaml/y.png"), "recipe.yaml: cannot be written to: "),
     ):
         result = command("find-lr", *words)
         assert result.code == 2, result.err

@@ -20,6 +20,9 @@ from fmnist_tune.modular.models import build_pair_model
 from fmnist_tune.modular.outcome import milestones, value
 from fmnist_tune.modular.run import ModularRun
 from fmnist_tune.report.grokking_part import grokking_figure, step_curve
+from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.training.checkpoint import load_checkpoint, save_checkpoint
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.training.run import NonFiniteLossError
@@ -279,6 +282,21 @@ def test_the_shipped_space_has_no_pruner_and_its_recipes_no_leak_but_cs() -> Non
 def test_a_task_without_pictures_says_so() -> None:
     with pytest.raises(UserError, match="task: modular-addition has no pictures; this is for fashion-mnist"):
         read_space(RECIPE, "f.yaml").picture_config({})
+
+
+def test_a_value_is_printed_as_a_share_of_steps_and_not_as_an_accuracy(command: CommandLine) -> None:
+    paths = StudyPaths(command.folder / "studies", "tiny-grokking")
+    paths.studies_dir.mkdir()
+    storage = open_database(database_url(paths.studies_dir), create=True)
+    record = StudyRecord.open(storage, read_space(SPACE, "s"), paths)
+    for share in (0.5, -0.25):
+        attempt = record.begin()
+        assert attempt is not None
+        record.complete(attempt.number, share)
+    shown = command("show", "tiny-grokking").out
+    assert shown.count("50.00% of the steps left") == 2  # in the table and below it
+    assert "not solved, 25.00 points short of 99 %" in shown
+    assert "50.00% of the steps left" in command("studies").out
 
 
 @pytest.mark.ray

@@ -282,12 +282,12 @@ def test_robustness_takes_the_rows_over_all_classes_in_the_order_of_strength() -
 def test_the_promise_names_both_accuracies_and_that_choosing_is_optimistic() -> None:
     test = model_info.accuracy_over_seeds(SCORES, LABELS)
     assert test.values == (1.0, 0.5)
-    (finding,) = findings.promise(test, val=0.85, trial=2, best=2, n_trials=5, study="s")
+    (finding,) = findings.promise(test, val=0.85, trial=2, best=2, n_trials=5, paths=StudyPaths(Path("studies"), "s"))
     assert finding.text.startswith(
         "Trial 2 reached 85.00% on the validation pictures; retrained with 2 seeds, it reaches 75.00% on the test set"
     )
     assert "Validation was 10.00 points higher: it is optimistic by design, since the best of 5 trials" in finding.text
-    lower, other = findings.promise(test, val=0.7, trial=2, best=3, n_trials=5, study="s")
+    lower, other = findings.promise(test, val=0.7, trial=2, best=3, n_trials=5, paths=StudyPaths(Path("studies"), "s"))
     assert "5.00 points lower, although it is optimistic by design" in lower.text
     assert other.is_warning
     assert "is of trial 2, but the best trial is 3; `fmnist-tune retrain s`" in other.text
@@ -303,7 +303,7 @@ def test_no_failure_is_told_too(tmp_path: Path) -> None:
     assert findings.failures(summary) == [Finding("No trial failed.")]
     assert findings.edges(summary) == [Finding("The best trial lies at no end of a searched range.")]
     (unfinished,) = findings.progress(summary, is_driven=False)
-    assert unfinished.text == "The study has 1 of 5 trials; `fmnist-tune resume s` goes on."
+    assert unfinished.text == f"The study has 1 of 5 trials; `{summary.paths.command('resume')}` goes on."
 
 
 def test_climbing_curves_ask_for_more_epochs() -> None:
@@ -346,7 +346,7 @@ def test_a_study_without_a_model_gets_its_half_and_the_test_files_stay_closed(tm
     paths = report(record, None)
     html = paths.html.read_text()
     assert "No model has been retrained yet" in html
-    assert "<code>fmnist-tune retrain s</code>" in html
+    assert f"<code>fmnist-tune retrain s --studies-dir {tmp_path}</code>" in html
     assert "Range edge: training.optimizer.lr = 0.09 is at the upper end of 0.0001 .. 0.1 (log)" in html
     assert "The test set has never been opened for this study." in html
     assert record.test_uses == []
@@ -428,7 +428,9 @@ def test_the_tables_hold_the_figures(tmp_path: Path, checksums: TinyData) -> Non
 
 def test_a_recipe_gets_the_model_half_alone(tmp_path: Path, checksums: TinyData) -> None:
     record = open_study(tmp_path, RECIPE, [])
-    with pytest.raises(UserError, match=r"a recipe without a trained model; `fmnist-tune train RECIPE.yaml` makes it"):
+    with pytest.raises(
+        UserError, match=r"a recipe without a trained model; `fmnist-tune retrain s --studies-dir \S+` makes it"
+    ):
         report(record, checksums)
     add_model(record, checksums, number=None, n_seeds=1)
     paths = report(record, checksums)
@@ -458,7 +460,9 @@ def test_a_study_whose_trials_all_failed_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_study_without_trials_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="study 's' has no trials yet; `fmnist-tune resume s` runs it"):
+    with pytest.raises(
+        UserError, match=r"study 's' has no trials yet; `fmnist-tune resume s --studies-dir \S+` runs it"
+    ):
         report(open_study(tmp_path, trials=[]), None)
 
 

@@ -144,9 +144,23 @@ def test_a_killed_retraining_goes_on(study: CommandLine) -> None:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
-    run = study(*words)
+    n_trained = len(list(folder.glob("retrain/recipe/*/result.json")))
+    standing = (
+        f"training was interrupted: {n_trained} of 3 seeds are trained; go on with: fmnist-tune retrain long --seeds 3"
+    )
+    assert f"study long: a recipe; {standing}\n" in study("show", "long").out
+    retraining = study("show", "long", "--json").json["retraining"]
+    assert (retraining["state"], retraining["label"], retraining["epochs"]) == ("interrupted", "recipe", 60)
+    listed = study("studies").out
+    assert re.search(rf"long +recipe +interrupted, {n_trained} of 3 seeds", listed)
+    run = study("retrain", "long", *words[2:])
     assert run.code == 0, run.err
     assert run.json["epochs"] == 60
+    shown = study("show", "long").out
+    assert "study long: a recipe; trained without a search\n" in shown
+    assert "the test set was opened 1 time" in shown
+    accuracy_text = f"test accuracy {run.json['test_accuracy']['mean']:.2%}"
+    assert re.search(rf"long +recipe +{accuracy_text}", study("studies").out)
     assert ended_epochs(folder) == {(seed, epoch): 1 for seed in range(3) for epoch in range(1, 61)}
     assert "nothing was left to train" in study(*words).err
 
@@ -186,6 +200,7 @@ def test_an_exported_recipe_is_trained_beside_the_search_it_came_from(study: Com
     run = study("train", path, "--seeds", 1, "--data-dir", study.data_dir, "--json")
     assert run.code == 0, run.err
     assert run.json["study"] == "tiny-recipe"
+    assert "a search has the name tiny: this training is kept in the study tiny-recipe" in run.err
     assert run.json["trial"] is None
     listed = {row["study"]: row for row in study("studies", "--json").json["studies"]}
     assert listed["tiny-recipe"]["recipe"]
@@ -251,6 +266,11 @@ def test_a_study_without_a_complete_trial_says_so(study: CommandLine) -> None:
     with sqlite3.connect(study.folder / "studies" / "studies.db") as connection:
         connection.execute("UPDATE trials SET state = 'FAIL'")
     assert "study 'tiny': all 4 trials failed" in study("retrain", "tiny").err
+    refused = study("retrain", "tiny", "--trial", 1)
+    assert "--trial 1: that trial failed (unknown), so there is nothing to retrain" in refused.err
+    exported = study("export", "tiny", "--trial", 1)
+    assert exported.out.startswith("# Trial 1 of study tiny, which failed: unknown.\n")
+    assert "warning: trial 1 failed: unknown" in exported.err
 
 
 def test_a_training_that_diverges_is_named(command: CommandLine) -> None:
@@ -260,3 +280,6 @@ def test_a_training_that_diverges_is_named(command: CommandLine) -> None:
     assert run.code == 2
     assert "recipe, seed 0: NonFiniteLossError: loss is" in run.err
     assert "Traceback" not in run.err
+    shown = command("show", "plain").out
+    assert "a recipe; training failed (recipe, seed 0: NonFiniteLossError: loss is" in shown
+    assert "0 of 1 seeds are trained; try again with: fmnist-tune retrain plain --seeds 1" in shown

@@ -122,9 +122,9 @@ def test_a_missing_or_damaged_file_is_named_with_the_cure(
     else:
         (tmp_path / file).write_bytes(content)
     with pytest.raises(UserError) as caught:
-        SavedModel.load(tmp_path)
+        SavedModel.load(tmp_path, "fmnist-tune retrain tiny")
     assert message in str(caught.value)
-    assert "`fmnist-tune retrain STUDY` makes it" in str(caught.value)
+    assert "`fmnist-tune retrain tiny` makes it" in str(caught.value)
 
 
 def test_truncated_weights_are_damaged_ones(tmp_path: Path) -> None:
@@ -415,7 +415,7 @@ def test_predict_inverts_on_request(studies: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("study", "images", "messages"),
     [
-        ("fresh", ["light.png"], ["study 'fresh' has no retrained model; `fmnist-tune retrain fresh` makes it"]),
+        ("fresh", ["light.png"], ["study 'fresh' has no retrained model; `fmnist-tune retrain fresh --studies-dir "]),
         ("tinny", ["light.png"], ["no study 'tinny' in it; did you mean 'tiny'?"]),
         ("tiny", ["text.png"], ["text.png: not a PNG or JPEG picture"]),
         (

@@ -18,9 +18,10 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.search.driver import Driver, Event
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock, is_driven
-from fmnist_tune.study.record import StudyRecord, space_differences
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import TPE_TRIALS, _bounded
 from fmnist_tune.study.summary import edge_of, parameter_importances, summarize
 from fmnist_tune.training.results import EpochResult
@@ -346,3 +347,9 @@ def test_tpe_is_shown_the_best_and_the_latest_of_many_trials() -> None:
     small = optuna.create_study(direction="maximize")
     small.add_trials(study.trials[:TPE_TRIALS])
     assert len(_bounded(small)._get_trials(deepcopy=False)) == TPE_TRIALS
+
+
+def test_a_command_on_a_study_can_be_typed_and_keeps_a_password_to_itself() -> None:
+    assert StudyPaths(Path("studies"), "s").command("retrain", "--seeds", 3) == "fmnist-tune retrain s --seeds 3"
+    paths = StudyPaths(Path("a b"), "s", "postgresql://me:secret@host/db")
+    assert paths.command("show") == "fmnist-tune show s --studies-dir 'a b' --storage 'postgresql://me:***@host/db'"

@@ -24,6 +24,8 @@ from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.render import retraining_cell
+from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.summary import count_states
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def dashboard(arguments: argparse.Namespace, started: float) -> int:
     with _listen(_Guard(app, arguments.studies_dir), arguments.port) as server:
         url = f"http://{HOST}:{server.server_port}/dashboard"
         rows = [
-            _publish(storage, arguments.studies_dir, name) | {"url": f"{url}/studies/{number}"}
+            _publish(storage, arguments, name) | {"url": f"{url}/studies/{number}"}
             for number, name in sorted((study._study_id, study.study_name) for study in storage.get_all_studies())
         ]
         if arguments.json:
@@ -58,15 +60,18 @@ def dashboard(arguments: argparse.Namespace, started: float) -> int:
     return EXIT_OK
 
 
-def _publish(storage: RDBStorage, studies_dir: Path, name: str) -> dict[str, Any]:
+def _publish(storage: RDBStorage, arguments: argparse.Namespace, name: str) -> dict[str, Any]:
     """Bring a study's note up to date, unless it is being searched; returns what there is to say about it."""
     try:
-        paths = StudyPaths(studies_dir, name)
+        paths = StudyPaths(arguments.studies_dir, name, arguments.storage)
         record = StudyRecord.load(storage, paths)
+        driven = is_driven(paths)
         counts = count_states(record.trials)
         status = f"{counts['total']} of {record.n_target} trials, {counts['pruned']} pruned"
-        if is_driven(paths):
-            return {"study": name, "status": f"{status}, being searched"}
+        if record.is_recipe:
+            status = f"recipe, {retraining_cell(record, retraining_status(record, is_driven=driven))}"
+        if driven:
+            return {"study": name, "status": status if record.is_recipe else f"{status}, being searched"}
         report = paths.folder / "report"
         publish(record, sorted(report.glob("*.png")), sorted(report.glob("*.csv")))
     except UserError as error:  # another program's study, or a search that has just begun

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -19,7 +21,7 @@ from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.drawing import png
 from fmnist_tune.report.lr_range_figure import lr_range_figure
-from fmnist_tune.study.layout import StudyPaths, make_folder
+from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder
 from fmnist_tune.training.lr_range import LrRange, Sweep, read_lr_range, sweep_losses
 from fmnist_tune.training.quick_start import skip_dynamo
 from fmnist_tune.training.run import TrainingRun
@@ -33,9 +35,9 @@ PLOT = "lr_range.png"
 def find_lr(arguments: argparse.Namespace, started: float) -> int:
     """Sweep the learning rate of a recipe."""
     sweep = _sweep(arguments)
-    space = load_recipe(arguments.recipe)
+    space = load_recipe(arguments)
     study = space.settings.study
-    plot: Path = arguments.output or StudyPaths(arguments.studies_dir, study).folder / PLOT
+    plot = _plot_path(arguments, study)
     console = Console(stderr=True)
     losses = _train(space, sweep, arguments, plot, console)
     if len(losses) < 2:
@@ -64,6 +66,10 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
         return EXIT_OK
     screen = stdout()
     screen.print(_table(found))
+    step = _row_step(found)
+    if step > 1:
+        text = f"of {len(found.rates)} rates one in {step} is shown; --json has all"
+        screen.print(text, style="dim", highlight=False, soft_wrap=True)
     for line in (*_suggestions(found), *_notes(found), f"plot: {plot}"):
         screen.print(line, highlight=False, soft_wrap=True)
     return EXIT_OK
@@ -76,6 +82,23 @@ def _sweep(arguments: argparse.Namespace) -> Sweep:
         raise UserError(
             f"--from {arguments.low:g} --to {arguments.high:g} --steps {arguments.steps}: {error}"
         ) from None
+
+
+def _plot_path(arguments: argparse.Namespace, study: str) -> Path:
+    """Return where the plot goes.
+
+    Raises:
+        UserError: it could not be written there, or its name is not a PNG file's.
+    """
+    path: Path = arguments.output or StudyPaths(arguments.studies_dir, study).folder / PLOT
+    if path.is_dir():
+        raise UserError(f"--output {path}: a directory; name a PNG file, such as {path / PLOT}")
+    if path.suffix.lower() != ".png":
+        raise UserError(f"--output {path}: the plot is a PNG file; its name has to end in .png")
+    check_folder(path.parent)
+    if path.exists() and not os.access(path, os.W_OK):
+        raise UserError(f"{path}: cannot be written: {os.strerror(errno.EACCES)}")
+    return path
 
 
 def _train(
@@ -97,9 +120,14 @@ def _train(
 
 def _table(found: LrRange) -> Table:
     table = Table("learning rate", "loss", "smoothed")
-    for i in range(0, len(found.rates), max(1, len(found.rates) // N_ROWS)):
+    for i in range(0, len(found.rates), _row_step(found)):
         table.add_row(f"{found.rates[i]:.3g}", f"{found.losses[i]:.4f}", f"{found.smoothed[i]:.4f}")
     return table
+
+
+def _row_step(found: LrRange) -> int:
+    """Return which rates the table shows: one in so many."""
+    return max(1, len(found.rates) // N_ROWS)
 
 
 def _suggestions(found: LrRange) -> list[str]:

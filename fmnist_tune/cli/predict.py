@@ -18,13 +18,16 @@ from fmnist_tune.study.layout import StudyPaths
 
 def predict(arguments: argparse.Namespace, started: float) -> int:
     """Classify pictures."""
-    folder = _model_folder(arguments.studies_dir, arguments.study)
+    paths = StudyPaths(arguments.studies_dir, arguments.study, arguments.storage)
+    folder = _model_folder(paths)
     pictures = _read_pictures(arguments.images, arguments.invert)
 
     from fmnist_tune.evaluation import softmax
     from fmnist_tune.retrain.saved import SavedModel
 
-    scores_NK = SavedModel.load(folder).scores(np.stack([picture.pixels_HW for picture in pictures]))
+    scores_NK = SavedModel.load(folder, paths.command("retrain")).scores(
+        np.stack([picture.pixels_HW for picture in pictures])
+    )
     probabilities_NK = softmax(scores_NK)
     labels_N = scores_NK.argmax(axis=1)
     for path, picture in zip(arguments.images, pictures, strict=True):
@@ -52,19 +55,19 @@ def predict(arguments: argparse.Namespace, started: float) -> int:
     return EXIT_OK
 
 
-def _model_folder(studies_dir: Path, study: str) -> Path:
+def _model_folder(paths: StudyPaths) -> Path:
     """Return the folder of a study's model.
 
     Raises:
         UserError: there is no such study, or it has no model.
     """
-    paths = StudyPaths(studies_dir, study)
+    studies_dir, study = paths.studies_dir, paths.name
     if not paths.folder.is_dir():
         known = [p.name for p in studies_dir.iterdir() if p.is_dir()] if studies_dir.is_dir() else []
         raise UserError(f"{studies_dir}: no study {study!r} in it{did_you_mean(study, known)}")
     folder = paths.model
     if not folder.is_dir():
-        raise UserError(f"study {study!r} has no retrained model; `fmnist-tune retrain {study}` makes it")
+        raise UserError(f"study {study!r} has no retrained model; `{paths.command('retrain')}` makes it")
     return folder
 
 

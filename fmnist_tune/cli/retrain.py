@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
-from fmnist_tune.cli.store import load_recipe, load_record, stdout, studies_options
+from fmnist_tune.cli.store import load_recipe, load_record, stdout
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.render import confirmation_json, confirmation_view, metrics_view
 from fmnist_tune.retrain.run import open_recipe
@@ -31,9 +31,14 @@ def retrain(arguments: argparse.Namespace, started: float) -> int:
 
 def train(arguments: argparse.Namespace, started: float) -> int:
     """Train a recipe."""
-    space = load_recipe(arguments.recipe, arguments.study)
+    space = load_recipe(arguments)
     place = _place(arguments)
-    return _run(arguments, open_recipe(space, place, name_given=arguments.study is not None), place, started)
+    record = open_recipe(space, place, name_given=arguments.study is not None)
+    name = space.settings.study
+    if record.paths.name != name:
+        text = f"a search has the name {name}: this training is kept in the study {record.paths.name}"
+        Console(stderr=True).print(text, style="yellow", highlight=False, soft_wrap=True)
+    return _run(arguments, record, place, started)
 
 
 def _place(arguments: argparse.Namespace) -> Place:
@@ -65,9 +70,10 @@ def _run(arguments: argparse.Namespace, record: StudyRecord, place: Place, start
     if result.confirmation is not None:
         screen.print(confirmation_view(result.confirmation))
     screen.print(metrics_view(result.metrics))
-    where = studies_options(arguments)
     screen.print("next:", style="bold")
-    for command in ("report", "predict") if "test_accuracy" in result.metrics else ("report",):
-        image = " IMAGE.png" if command == "predict" else ""
-        screen.print(f"  fmnist-tune {command} {record.paths.name}{image}{where}", highlight=False)
+    commands = [record.paths.command("report")]
+    if "test_accuracy" in result.metrics:
+        commands.append(record.paths.command("predict", "IMAGE.png"))
+    for command in commands:
+        screen.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
     return EXIT_OK

@@ -8,10 +8,11 @@ import json
 from rich.console import Console
 
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
-from fmnist_tune.cli.store import load_record, stdout, studies_options
+from fmnist_tune.cli.store import load_record, stdout
 from fmnist_tune.config import SearchSpace, load_space, read_space
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.run import Place, run_search
+from fmnist_tune.study.layout import command_line
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import study_json, summary_view
 from fmnist_tune.study.summary import summarize
@@ -36,10 +37,12 @@ def search(arguments: argparse.Namespace, started: float) -> int:
 
 def resume(arguments: argparse.Namespace, started: float) -> int:
     """Go on with a study."""
-    stored = load_record(arguments).space
+    record = load_record(arguments)
+    stored = record.space
     if not stored.parameters:
         raise UserError(
-            f"study {arguments.study!r} is a recipe's: nothing is searched; `fmnist-tune retrain` trains it"
+            f"study {arguments.study!r} is a recipe's: nothing is searched; "
+            f"`{record.paths.command('retrain')}` trains it"
         )
     overrides = {"search.trials": arguments.trials, "search.timeout": arguments.timeout}
     changed = {path: value for path, value in overrides.items() if value is not None}
@@ -47,7 +50,6 @@ def resume(arguments: argparse.Namespace, started: float) -> int:
 
 
 def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> int:
-
     place = Place(
         arguments.studies_dir,
         arguments.storage,
@@ -72,21 +74,15 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
         }
         print(json.dumps(result))
     else:
-        stdout().print(summary_view(summarize(outcome.record), _next_commands(arguments, outcome.record)))
+        stdout().print(summary_view(summarize(outcome.record), _next_commands(outcome.record)))
     return EXIT_INTERRUPTED if outcome.interrupted else EXIT_OK
 
 
-def _next_commands(arguments: argparse.Namespace, record: StudyRecord) -> list[str]:
-
-    name = record.paths.name
-    where = studies_options(arguments)
-    commands = []
-    if len(record.trials) < record.n_target or any(not t.state.is_finished() for t in record.trials):
-        commands.append(f"fmnist-tune resume {name}{where}")
-    else:
-        commands.append(f"fmnist-tune resume {name} --trials {2 * record.n_target}{where}")
-    commands.append(f"fmnist-tune show {name}{where}")
+def _next_commands(record: StudyRecord) -> list[str]:
+    paths = record.paths
+    is_open = len(record.trials) < record.n_target or any(not t.state.is_finished() for t in record.trials)
+    commands = [paths.command("resume", *(() if is_open else ("--trials", 2 * record.n_target))), paths.command("show")]
     if record.best is not None:
-        commands.append(f"fmnist-tune retrain {name}{where}")
-    commands += [f"fmnist-tune report {name}{where}", f"fmnist-tune dashboard{where}"]
-    return commands
+        commands.append(paths.command("retrain"))
+    dashboard = command_line("dashboard", studies_dir=paths.studies_dir, storage=paths.storage)
+    return [*commands, paths.command("report"), dashboard]

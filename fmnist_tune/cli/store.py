@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from rich.console import Console
 
 from fmnist_tune.config import SearchSpace, load_space
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.database import database_url, open_database
-from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.layout import StudyPaths, command_line
 from fmnist_tune.study.record import StudyRecord
 
 PIPE_WIDTH = 200
@@ -24,21 +23,23 @@ def load_record(arguments: argparse.Namespace) -> StudyRecord:
         UserError: there is no such database or study.
     """
     storage = open_database(storage_url(arguments), create=False)
-    return StudyRecord.load(storage, StudyPaths(arguments.studies_dir, arguments.study))
+    return StudyRecord.load(storage, StudyPaths(arguments.studies_dir, arguments.study, arguments.storage))
 
 
-def load_recipe(path: str, study: str | None = None) -> SearchSpace:
-    """Read a file in which nothing is searched; `study` replaces its name.
+def load_recipe(arguments: argparse.Namespace) -> SearchSpace:
+    """Read the file, in which nothing is searched, that a command names; `--study` replaces its name.
 
     Raises:
         UserError: it cannot be read, is wrong, or is a search space.
     """
+    path = arguments.recipe
+    study, storage = (getattr(arguments, name, None) for name in ("study", "storage"))  # find-lr has neither
     space = load_space(path, {} if study is None else {"study": study})
     if space.parameters:
         searched = ", ".join(p.path for p in space.parameters[:3])
         raise UserError(
             f"{path}: not a recipe: it searches {searched}{' ...' if len(space.parameters) > 3 else ''}; "
-            f"`fmnist-tune search {path}` runs it"
+            f"`{command_line('search', path, studies_dir=arguments.studies_dir, storage=storage)}` runs it"
         )
     return space
 
@@ -46,12 +47,6 @@ def load_recipe(path: str, study: str | None = None) -> SearchSpace:
 def storage_url(arguments: argparse.Namespace) -> str:
     """Return the URL of the database that a command works on."""
     return str(arguments.storage or database_url(arguments.studies_dir))
-
-
-def studies_options(arguments: argparse.Namespace) -> str:
-    """Return the options that name the same studies in another command, with a space before them; often none."""
-    where = "" if arguments.studies_dir == Path("studies") else f" --studies-dir {arguments.studies_dir}"
-    return where + (f" --storage {arguments.storage}" if arguments.storage else "")
 
 
 def stdout() -> Console:

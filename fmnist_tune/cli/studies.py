@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 from rich.table import Table
 
 from fmnist_tune.cli import EXIT_OK
@@ -16,7 +18,8 @@ from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import study_json, summary_view, trials_json, trials_table
+from fmnist_tune.study.render import retraining_cell, study_json, summary_view, trials_json, trials_table
+from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import summarize
 
@@ -26,40 +29,37 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
 
     storage = open_database(storage_url(arguments), create=False)
     rows = []
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("study", "trials", "complete", "pruned", "failed", "running", "waiting", "best", "trial"):
+        table.add_column(column, justify="left" if column == "study" else "right")
+    table.add_column("retrained")
     skipped = []
     for name in sorted(optuna.get_all_study_names(storage)):
         try:
-            paths = StudyPaths(arguments.studies_dir, name)
+            paths = StudyPaths(arguments.studies_dir, name, arguments.storage)
             record = StudyRecord.load(storage, paths)
         except UserError as error:
             skipped.append(str(error))
             continue
         driven = is_driven(paths)
-        rows.append(
-            {
-                "study": name,
-                "target": record.n_target,
-                "recipe": record.is_recipe,
-                "active": driven,
-                **study_json(record, is_driven=driven),
-            }
-        )
+        facts = study_json(record, is_driven=driven)
+        rows.append({"study": name, "target": record.n_target, "recipe": record.is_recipe, "active": driven, **facts})
+        cells = ["recipe", *[""] * 7] if record.is_recipe else _counts(record, facts)
+        table.add_row(name, *cells, retraining_cell(record, retraining_status(record, is_driven=driven)))
     if arguments.json:
         print(json.dumps({"storage": storage_url(arguments), "studies": rows}))
         return EXIT_OK
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("study", "trials", "complete", "pruned", "failed", "running", "waiting", "best", "trial"):
-        table.add_column(column, justify="left" if column == "study" else "right")
-    for row in rows:
-        trials, best = row["trials"], row["best"]
-        counts = [str(trials[state]) for state in ("complete", "pruned", "failed", "running", "waiting")]
-        value = (f"{best['value']:.2%}", str(best["number"])) if best else ("-", "-")
-        total = "recipe" if row["recipe"] else f"{trials['total']}/{row['target']}"
-        table.add_row(row["study"], total, *counts, *value)
     stdout().print(table)
     for text in skipped:
         print(f"fmnist-tune: left out: {text}", file=sys.stderr)
     return EXIT_OK
+
+
+def _counts(record: StudyRecord, facts: dict[str, Any]) -> list[str]:
+    trials, best = facts["trials"], facts["best"]
+    counts = [str(trials[state]) for state in ("complete", "pruned", "failed", "running", "waiting")]
+    value = [record.objective.text(best["value"]), str(best["number"])] if best else ["-", "-"]
+    return [f"{trials['total']}/{record.n_target}", *counts, *value]
 
 
 def show(arguments: argparse.Namespace, started: float) -> int:
@@ -80,7 +80,7 @@ def show(arguments: argparse.Namespace, started: float) -> int:
     console = stdout()
     if not record.is_recipe:
         console.print(trials_table(record, is_driven=driven))
-    console.print(summary_view(summarize(record), []))
+    console.print(summary_view(summarize(record), [], retraining_status(record, is_driven=driven)))
     console.print(
         f"files: {record.paths.disk_bytes() / 1e6:.1f} MB in {record.paths.folder}",
         style="dim",
@@ -107,6 +107,9 @@ def export(arguments: argparse.Namespace, started: float) -> int:
                 else f"study {record.paths.name!r} has no trials yet"
             )
         trial = trials[arguments.trial]
+    if trial.state == TrialState.FAIL:
+        reason = trial.user_attrs.get("reason", "unknown")
+        print(f"fmnist-tune: warning: trial {trial.number} failed: {reason}", file=sys.stderr)
     recipe = record.recipe_of(trial)
     if arguments.json:
         recipe = json.dumps(record.space.recipe(values_of(trial.params, record.space))) + "\n"

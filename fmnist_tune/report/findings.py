@@ -10,6 +10,7 @@ from fmnist_tune.evaluation import Spread
 from fmnist_tune.report.model_info import ClassFigures, ConfusionInfo, ReliabilityInfo, RobustnessInfo
 from fmnist_tune.report.page import Finding
 from fmnist_tune.report.study_info import Climb
+from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.summary import Summary
 
 MANY_FAILED = 0.05
@@ -35,7 +36,7 @@ def interval(figure: Spread) -> str:
 
 
 def promise(
-    test: Spread, *, val: float | None, trial: int | None, best: int | None, n_trials: int, study: str
+    test: Spread, *, val: float | None, trial: int | None, best: int | None, n_trials: int, paths: StudyPaths
 ) -> list[Finding]:
     """Set what the search promised beside what the test set gave.
 
@@ -45,7 +46,7 @@ def promise(
         trial: that trial; None for a recipe.
         best: the best trial; None if there is none.
         n_trials: of the search.
-        study: its name.
+        paths: of its study.
     """
     seeds = f"{len(test.values)} seed{'s' if len(test.values) > 1 else ''}"
     if val is None or trial is None:
@@ -69,14 +70,14 @@ def promise(
         found.append(
             Finding(
                 f"The retrained model is of trial {trial}, but the best trial is {best}; "
-                f"`fmnist-tune retrain {study}` retrains that one.",
+                f"`{paths.command('retrain')}` retrains that one.",
                 is_warning=True,
             )
         )
     return found
 
 
-def no_model(best: tuple[int, float] | None, study: str) -> list[Finding]:
+def no_model(best: tuple[int, float] | None, paths: StudyPaths) -> list[Finding]:
     """Say what there is while no model has been retrained; `best` is the best trial's number and accuracy."""
     if best is None:
         return [Finding("No trial has been trained to its end yet, so there is no best trial.", is_warning=True)]
@@ -87,7 +88,7 @@ def no_model(best: tuple[int, float] | None, study: str) -> list[Finding]:
         ),
         Finding(
             f"No model has been retrained yet and the test set was not opened for this report; "
-            f"`fmnist-tune retrain {study}` adds test accuracy, per-class figures and the rest.",
+            f"`{paths.command('retrain')}` adds test accuracy, per-class figures and the rest.",
         ),
     ]
 
@@ -106,7 +107,7 @@ def progress(summary: Summary, *, is_driven: bool) -> list[Finding]:
     return [
         Finding(
             f"The study has {counts['total']} of {summary.n_target} trials{interrupted}; "
-            f"`fmnist-tune resume {summary.study}` goes on."
+            f"`{summary.paths.command('resume')}` goes on."
         )
     ]
 

@@ -23,7 +23,7 @@ def model_content(retrained: Retrained, summary: Summary) -> Content:
     n_trials = summary.counts["total"]
     found = (
         *findings.promise(
-            test, val=metrics["val_accuracy"], trial=metrics["trial"], best=best, n_trials=n_trials, study=summary.study
+            test, val=metrics["val_accuracy"], trial=metrics["trial"], best=best, n_trials=n_trials, paths=summary.paths
         ),
         *findings.classes(figures, confusion),
         *findings.calibrated(reliability),

@@ -14,7 +14,7 @@ from fmnist_tune.data.fashion_mnist import CLASSES, Images, load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.model_info import RobustnessInfo, Scores, accuracy_over_seeds, robustness
-from fmnist_tune.study.layout import read_json
+from fmnist_tune.study.layout import StudyPaths, read_json
 from fmnist_tune.study.record import StudyRecord
 
 
@@ -51,11 +51,11 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
     metrics = read_json(record.paths.model / "metrics.json")
     if not isinstance(metrics, dict) and (record.paths.model / "metrics.json").exists():
         path = record.paths.model / "metrics.json"
-        raise UserError(f"{path}: damaged; `fmnist-tune retrain {record.paths.name}` makes it again")
+        raise UserError(f"{path}: damaged; `{record.paths.command('retrain')}` makes it again")
     if not isinstance(metrics, dict):
         return None
     paths = [record.paths.folder / name for name in metrics["scores"]]
-    scores = tuple(_read_scores(path, record.paths.name) for path in paths)
+    scores = tuple(_read_scores(path, record.paths) for path in paths)
     folder = locate_data(data_dir, log)
     train = load_part(folder, "train")
     data = record.optuna.user_attrs.get("data") or {}
@@ -72,12 +72,13 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
     return Retrained(metrics, scores, train, test, _read_robustness(record.paths.model / "robustness.csv", clean))
 
 
-def _read_scores(path: Path, study: str) -> Scores:
+def _read_scores(path: Path, paths: StudyPaths) -> Scores:
     try:
         scores: Scores = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: cannot be read: {reason}; `fmnist-tune retrain {study}` makes it again") from None
+        cure = f"`{paths.command('retrain')}` makes it again"
+        raise UserError(f"{path}: cannot be read: {reason}; {cure}") from None
     return scores
 
 

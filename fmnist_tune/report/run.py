@@ -54,11 +54,13 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
     name = record.paths.name
     summary = summarize(record)
     if not record.is_recipe and not summary.counts["total"]:
-        raise UserError(f"study {name!r} has no trials yet; `fmnist-tune resume {name}` runs it")
+        raise UserError(f"study {name!r} has no trials yet; `{record.paths.command('resume')}` runs it")
     is_pairs = record.space.settings.task == ModularConfig.task
     retrained = None if is_pairs else load_retrained(record, data_dir, log)
     if record.is_recipe and retrained is None and record.retrained is None:
-        raise UserError(f"study {name!r}: a recipe without a trained model; `fmnist-tune train RECIPE.yaml` makes it")
+        raise UserError(
+            f"study {name!r}: a recipe without a trained model; `{record.paths.command('retrain')}` makes it"
+        )
     halves = []
     if retrained is not None:
         halves.append(model_content(retrained, summary))

@@ -29,7 +29,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
     ]
     if not has_model:
         shown = None if best is None or best.value is None else (best.number, best.value)
-        found = [*findings.no_model(shown, record.paths.name), *found]
+        found = [*findings.no_model(shown, record.paths), *found]
     counts = Counter(row.state for row in rows)
     states = [f"{counts[state]:,} {state}" for state in STATE_NAMES.values() if counts[state]]
     facts = [Fact("Trials", f"{summary.counts['total']:,}", ", ".join(states))]
@@ -127,7 +127,7 @@ def _best_section(record: StudyRecord, summary: Summary, slices: study_info.Slic
         attributes.get("ran_on"),
     ]
     facts = "; ".join(text for text in known if text is not None)
-    recipe = f"As a recipe: `fmnist-tune export {record.paths.name}`."
+    recipe = f"As a recipe: `{record.paths.command('export')}`."
     header = ("parameter", "value", "searched", "importance", "")
     text = (f"{facts}.", recipe) if facts else (recipe,)
     return Section(f"Best trial: {summary.best.number}", text, None, Table(header, rows))

@@ -56,16 +56,20 @@ def candidates(record: StudyRecord, trial: int | None, top: int | None) -> list[
                 f"--trial {trial}: study {name!r} has "
                 + (f"trials 0 to {len(trials) - 1}" if trials else "no trials yet")
             )
-        if trials[trial].state not in (TrialState.COMPLETE, TrialState.PRUNED):
-            state = trials[trial].state.name
-            raise UserError(f"--trial {trial}: it is {state}; only a COMPLETE or a PRUNED trial can be retrained")
-        return [trials[trial]]
+        chosen = trials[trial]
+        if chosen.state == TrialState.FAIL:
+            reason = chosen.user_attrs.get("reason", "unknown")
+            raise UserError(f"--trial {trial}: that trial failed ({reason}), so there is nothing to retrain")
+        if not chosen.state.is_finished():
+            go_on = record.paths.command("resume")
+            raise UserError(f"--trial {trial}: that trial is not trained to its end yet; `{go_on}` goes on")
+        return [chosen]
     if not complete:
         reasons = sorted({str(t.user_attrs.get("reason")) for t in trials if t.state == TrialState.FAIL})
         if trials and all(t.state == TrialState.FAIL for t in trials):
             raise UserError(f"study {name!r}: all {len(trials)} trials failed: {'; '.join(reasons[:3])}")
         raise UserError(
-            f"study {name!r}: no trial has been trained to its end yet; `fmnist-tune resume {name}` goes on, "
+            f"study {name!r}: no trial has been trained to its end yet; `{record.paths.command('resume')}` goes on, "
             "and --trial N takes a pruned one"
         )
     if top is not None and top > len(complete):

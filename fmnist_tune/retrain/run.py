@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from fmnist_tune.config import SearchSpace, TrialConfig
+from fmnist_tune.config import SearchSpace
 from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.data.fashion_mnist import Images, load_part
 from fmnist_tune.data.fetch import locate_data
@@ -26,7 +24,7 @@ from fmnist_tune.retrain.candidates import Candidate, Confirmation, candidates
 from fmnist_tune.retrain.folder import ModelFolder
 from fmnist_tune.retrain.metrics import evaluate
 from fmnist_tune.retrain.progress import TrainingProgress
-from fmnist_tune.retrain.seeds import RESULT, Plan, SeedResult, SeedStore
+from fmnist_tune.retrain.seeds import Plan, SeedResult, SeedStore, plan_for
 from fmnist_tune.search.cluster import (
     WorkerPlan,
     cluster_resources,
@@ -38,15 +36,12 @@ from fmnist_tune.search.cluster import (
 from fmnist_tune.search.run import Place
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import open_database, study_exists
-from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder, write_atomically
+from fmnist_tune.study.layout import RESULT, StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.retraining import COMPARISON, DONE, FAILED, INTERRUPTED, RUNNING
 from fmnist_tune.weights import check_weights
 
-if TYPE_CHECKING:  # imports torch, which only a save needs
-    from fmnist_tune.retrain.robustness import RobustnessRow
-
-ROBUSTNESS = "robustness.csv"
 MODEL_SEED = 0  # whose weights become the model: a fixed rule, since choosing by the test set would be cheating
 
 
@@ -71,15 +66,15 @@ def open_recipe(space: SearchSpace, place: Place, *, name_given: bool) -> StudyR
     Raises:
         UserError: a study of that name holds something else.
     """
-    name = space.settings.study
+    paths = StudyPaths(place.studies_dir, space.settings.study, place.storage)
     check_folder(place.studies_dir)
     make_folder(place.studies_dir)
     storage = open_database(place.url, create=True)
-    if study_exists(place.url, name) and not StudyRecord.load(storage, StudyPaths(place.studies_dir, name)).is_recipe:
+    if study_exists(place.url, paths.name) and not StudyRecord.load(storage, paths).is_recipe:
         if name_given:
-            raise UserError(f"--study {name}: a search has that name; give another one")
-        name = f"{name}-recipe"
-    return StudyRecord.open(storage, space, StudyPaths(place.studies_dir, name))
+            raise UserError(f"--study {paths.name}: a search has that name; give another one")
+        paths = replace(paths, name=f"{paths.name}-recipe")
+    return StudyRecord.open(storage, space, paths)
 
 
 def retrain(
@@ -117,18 +112,18 @@ def retrain(
         source = open_source(record.space, place.data_dir, progress.line)
         held.enter_context(DriverLock(record.paths))
         record.bind_data(source.description)
-        work = _Work(record, place, source.images, list(range(n_seeds)), progress, held)
+        work = _Work(record, place, source.images, list(range(n_seeds)), top, progress, held)
         try:
-            confirmation = None
-            if len(chosen) > 1:
-                confirmation = work.confirm(chosen)
-                if confirmation is None:
-                    return None
-                chosen = [t for t in chosen if t.number == confirmation.candidates[0].number]
-            metrics = work.retrain(chosen[0] if chosen else None, command)
+            result = work.run(chosen, command)
         except KeyboardInterrupt:
-            return None
-        return None if metrics is None else Retraining(metrics, confirmation)
+            result = None
+        except Exception as error:
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            with suppress(StorageInternalError):  # what there is to say is the error, not that it cannot be kept
+                work.note(state=FAILED, reason=f"{kind}{error}")
+            raise
+        work.note(state=INTERRUPTED if result is None else DONE)
+        return result
 
 
 class _Work:
@@ -140,6 +135,7 @@ class _Work:
         place: Place,
         images: Images | None,
         seeds: list[int],
+        top: int | None,
         progress: TrainingProgress,
         held: ExitStack,
     ) -> None:
@@ -152,9 +148,36 @@ class _Work:
         self._store = SeedStore(record.paths, images)
         self._folder = ModelFolder(record)
         self._worker_plan: WorkerPlan | None = None
+        self._status: dict[str, Any] = {
+            "state": RUNNING,
+            "reason": None,
+            "trial": None,
+            "label": COMPARISON,
+            "top": top,
+            "seeds": seeds,
+            "epochs": None,
+            "began_at": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
 
-    def confirm(self, trials: Sequence[FrozenTrial]) -> Confirmation | None:
+    def note(self, **facts: Any) -> None:
+        """Record in the study how the retraining stands."""
+        self._status |= facts
+        self._record.record_latest_retraining(self._status)
+
+    def run(self, chosen: Sequence[FrozenTrial], command: str) -> Retraining | None:
+        """Retrain the best of the chosen trials, or the recipe if there is none; None if it was stopped."""
+        confirmation = None
+        if len(chosen) > 1:
+            confirmation = self._confirm(chosen)
+            if confirmation is None:
+                return None
+            chosen = [t for t in chosen if t.number == confirmation.candidates[0].number]
+        metrics = self._retrain(chosen[0] if chosen else None, command)
+        return None if metrics is None else Retraining(metrics, confirmation)
+
+    def _confirm(self, trials: Sequence[FrozenTrial]) -> Confirmation | None:
         """Train trials over the seeds on the training split, and compare them on the validation split."""
+        self.note()
         plans = [
             Plan(f"confirm-trial-{t.number}", f"trial {t.number}", config, config.training.epochs, with_val=True)
             for t in trials
@@ -174,9 +197,10 @@ class _Work:
             paired(accuracies[ranked[0].number], accuracies[ranked[1].number]),
         )
 
-    def retrain(self, trial: FrozenTrial | None, command: str) -> dict[str, Any] | None:
+    def _retrain(self, trial: FrozenTrial | None, command: str) -> dict[str, Any] | None:
         """Train on train + val over the seeds, test, and save the model."""
-        plan = self._plan(trial)
+        plan = plan_for(self._record, trial, with_val=self._images is None)
+        self.note(trial=None if trial is None else trial.number, label=plan.label, epochs=plan.n_epochs)
         if self._images is None:
             return self._retrain_pairs(trial, plan)
         test = load_part(locate_data(self._place.data_dir, self._progress.line), "test")
@@ -186,7 +210,7 @@ class _Work:
         results = self._train([plan], test, lambda: self._record_test_use(trial, command))
         if results is None:
             return None
-        return self._save(trial, results[plan.label], test, may_be_known=not todo)
+        return self._save(trial, plan, results[plan.label], test, may_be_known=not todo)
 
     def _record_test_use(self, trial: FrozenTrial | None, command: str) -> None:
         """Record that a model was scored on the test pictures; once for a retraining."""
@@ -216,18 +240,6 @@ class _Work:
         metrics["finished_at"] = time.strftime("%Y-%m-%d %H:%M:%S")
         known = self._known(metrics)
         return known or self._folder.keep(self._folder.begin(_kept(of_seeds), self._recipe(trial)), metrics)
-
-    def _plan(self, trial: FrozenTrial | None) -> Plan:
-        config = self._record.space.config({}) if trial is None else self._record.config_of(trial)
-        n_epochs = config.training.epochs
-        if trial is not None:
-            n_epochs = int(trial.user_attrs.get("best_epoch", n_epochs))  # where early stopping found its best
-        if isinstance(config, TrialConfig) and config.training.early_stopping is not None:
-            # there is nothing to validate on
-            config = config.model_copy(update={"training": config.training.model_copy(update={"early_stopping": None})})
-        label = "recipe" if trial is None else f"trial-{trial.number}"
-        has_val = self._images is None
-        return Plan(label, label.replace("-", " "), config, n_epochs, with_val=has_val, keeps_weights=True)
 
     def _train(
         self, plans: Sequence[Plan], test: Images | None, on_scored: Callable[[], None] = lambda: None
@@ -287,11 +299,11 @@ class _Work:
         return self._record.space.to_yaml() if trial is None else self._record.recipe_of(trial)
 
     def _save(
-        self, trial: FrozenTrial | None, results: Sequence[SeedResult], test: Images, *, may_be_known: bool
+        self, trial: FrozenTrial | None, plan: Plan, results: Sequence[SeedResult], test: Images, *, may_be_known: bool
     ) -> dict[str, Any]:
         """Score, audit and export the model."""
         paths = self._record.paths
-        metrics = self._metrics(trial, self._plan(trial), results) | {
+        metrics = self._metrics(trial, plan, results) | {
             "val_accuracy": None if trial is None else trial.value,
             **evaluate([r.test_scores() for r in results], test.labels_N),
             "test_uses": len(self._record.test_uses),
@@ -300,40 +312,13 @@ class _Work:
         known = self._known(metrics) if may_be_known else None
         if known is not None:
             return known
-        from fmnist_tune.retrain.card import model_card
-        from fmnist_tune.retrain.export import export_model
-        from fmnist_tune.retrain.robustness import CORRUPTIONS, write_csv
-        from fmnist_tune.retrain.saved import SavedModel
-        from fmnist_tune.search.pool import spread_out
+        from fmnist_tune.retrain.inspection import inspect_model  # imports torch, which only this needs
 
         new = self._folder.begin(_kept(results), self._recipe(trial))
-        self._progress.line(f"robustness audit: {len(CORRUPTIONS)} kinds of change, 5 strengths each")
-        pictures = [test.images_NHW, test.labels_N]
-        rows = [
-            row
-            for found in spread_out(_audit, [str(new.absolute()), *pictures], ["none", *CORRUPTIONS], self._workers())
-            for row in found
-        ]
-        write_csv(rows, new / ROBUSTNESS)
-        self._progress.line("exporting the model (torch.export, ONNX), and checking what was exported")
-        check = export_model(SavedModel.load(new), new, test.images_NHW)
-        metrics["export"] = {
-            "onnx_agreement": check.onnx_agreement,
-            "torch_export_agreement": check.torch_export_agreement,
-        }
-        metrics["finished_at"] = time.strftime("%Y-%m-%d %H:%M:%S")
-        write_atomically(new / "model_card.md", model_card(metrics, rows))
+        metrics = inspect_model(new, metrics, test, self._workers(), self._progress.line)
         return self._folder.keep(new, metrics)
 
 
 def _kept(results: Sequence[SeedResult]) -> SeedResult:
     """Return the training whose weights become the model."""
     return next(result for result in results if result.seed == MODEL_SEED)
-
-
-def _audit(folder: str, images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64], name: str) -> list[RobustnessRow]:
-    """Audit one kind of change, in a worker of its own."""
-    from fmnist_tune.retrain.robustness import audit
-    from fmnist_tune.retrain.saved import SavedModel
-
-    return audit(SavedModel.load(Path(folder)), images_NHW, labels_N, [name])

@@ -24,7 +24,6 @@ from fmnist_tune.training.run import EVAL_BATCH_SIZE
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.yaml"
-_CURE = "`fmnist-tune retrain STUDY` makes it"
 
 
 class PixelModel(nn.Module):
@@ -55,27 +54,32 @@ class SavedModel:
     module: nn.Module
 
     @classmethod
-    def load(cls, folder: Path | str) -> SavedModel:
+    def load(cls, folder: Path | str, retrain: str = "fmnist-tune retrain STUDY") -> SavedModel:
         """Read a model folder; executes no code from it.
+
+        Args:
+            folder: with its files.
+            retrain: the command that makes them, for messages.
 
         Raises:
             UserError: a file is missing, damaged or does not fit the other.
         """
         folder = Path(folder)
-        config = _read_config(folder / CONFIG)
+        cure = f"`{retrain}` makes it"
+        config = _read_config(folder / CONFIG, cure)
         path = folder / WEIGHTS
         module = build_model(config.model, IMAGE_SIZE + 2 * config.data.pad, pretrained=False)
         try:
             module.load_state_dict(safetensors.torch.load_file(path))
         except FileNotFoundError:
-            raise UserError(f"{path}: no such file; {_CURE}") from None
+            raise UserError(f"{path}: no such file; {cure}") from None
         except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror or error}; {_CURE}") from None
+            raise UserError(f"{path}: cannot be read: {error.strerror or error}; {cure}") from None
         except SafetensorError as error:
-            raise UserError(f"{path}: damaged ({error}); {_CURE} again") from None
+            raise UserError(f"{path}: damaged ({error}); {cure} again") from None
         except RuntimeError as error:
             what = " ".join(str(error).split())[:200]
-            raise UserError(f"{path}: not the weights of the model in {CONFIG} ({what}); {_CURE} again") from None
+            raise UserError(f"{path}: not the weights of the model in {CONFIG} ({what}); {cure} again") from None
         if not isinstance(config.model, Mlp):
             module = module.to(memory_format=torch.channels_last)
         return cls(config, module.eval().requires_grad_(False))
@@ -101,16 +105,16 @@ def to_pixels(images_NHW: NDArray[np.uint8]) -> Tensor:
     return torch.tensor(images_NHW).unsqueeze(1).to(torch.float32).div_(255)
 
 
-def _read_config(path: Path) -> TrialConfig:
+def _read_config(path: Path, cure: str) -> TrialConfig:
     if not path.is_file():
-        raise UserError(f"{path}: no such file; {_CURE}")
+        raise UserError(f"{path}: no such file; {cure}")
     try:
         space = load_space(path)
         if space.parameters:
             raise UserError(f"{path}: a search space, not a recipe")
         space.config({})
     except UserError as error:
-        raise UserError(f"{error}; {_CURE} again") from None
+        raise UserError(f"{error}; {cure} again") from None
     return space.picture_config({})
 
 

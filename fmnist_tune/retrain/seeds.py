@@ -12,17 +12,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
 
+from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.search.messages import TEST_SCORES, WEIGHTS, TrialReport
 from fmnist_tune.search.pool import Job, Pool
-from fmnist_tune.study.layout import StudyPaths, read_json, write_atomically
+from fmnist_tune.study.layout import RESULT, StudyPaths, read_json, write_atomically
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import OBJECTIVES, value_of
 
-RESULT = "result.json"
 IDENTITY = "of.json"
 CHECKPOINTS = ("checkpoint.pt", "previous.pt", "worker.lock")
 
@@ -46,6 +48,25 @@ class Plan:
     n_epochs: int
     with_val: bool
     keeps_weights: bool = False
+
+
+def plan_for(record: StudyRecord, trial: FrozenTrial | None, *, with_val: bool) -> Plan:
+    """Return what a retraining trains: a trial's configuration, for as long as it was best, or the recipe.
+
+    Args:
+        record: the study.
+        trial: one that has ended; None for a recipe.
+        with_val: hold out the validation split all the same.
+    """
+    config = record.space.config({}) if trial is None else record.config_of(trial)
+    n_epochs = config.training.epochs
+    if trial is not None:
+        n_epochs = int(trial.user_attrs.get("best_epoch", n_epochs))  # where early stopping found its best
+    if isinstance(config, TrialConfig) and config.training.early_stopping is not None:
+        # there is nothing to validate on
+        config = config.model_copy(update={"training": config.training.model_copy(update={"early_stopping": None})})
+    label = "recipe" if trial is None else f"trial-{trial.number}"
+    return Plan(label, label.replace("-", " "), config, n_epochs, with_val=with_val, keeps_weights=True)
 
 
 @dataclass(frozen=True)

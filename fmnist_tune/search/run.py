@@ -6,7 +6,7 @@ import importlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optuna.trial import TrialState
@@ -28,9 +28,10 @@ from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import database_url, open_database, study_exists
-from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder
+from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.warm_start import take_over
 from fmnist_tune.weights import check_weights
 
 
@@ -95,7 +96,7 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
     Raises:
         UserError: something is missing or wrong; found before Ray starts and anything is created.
     """
-    paths = StudyPaths(place.studies_dir, space.settings.study)
+    paths = StudyPaths(place.studies_dir, space.settings.study, place.storage)
     prepare_environment()
     with ThreadPoolExecutor(1) as background, Display(console, paths.name, started) as display, ExitStack() as held:
         imports = background.submit(_import_ray)
@@ -112,7 +113,7 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
             record = StudyRecord.open(storage, space, paths)
             record.bind_data(source.description)
             if old is not None:
-                n_taken = record.take_over(old)
+                n_taken = take_over(record, old)
                 display.line(f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over")
             return record
 
@@ -141,8 +142,9 @@ def _warm_start(place: Place, paths: StudyPaths) -> StudyRecord | None:
     if place.warm_start == paths.name:
         raise UserError(f"--warm-start {place.warm_start}: a study cannot take over its own trials; see --study")
     if not study_exists(place.url, place.warm_start):
-        raise UserError(f"--warm-start {place.warm_start}: no such study; `fmnist-tune studies` lists them")
-    return StudyRecord.load(open_database(place.url, create=False), StudyPaths(place.studies_dir, place.warm_start))
+        studies = command_line("studies", studies_dir=place.studies_dir, storage=place.storage)
+        raise UserError(f"--warm-start {place.warm_start}: no such study; `{studies}` lists them")
+    return StudyRecord.load(open_database(place.url, create=False), replace(paths, name=place.warm_start))
 
 
 def _import_ray() -> None:
@@ -174,7 +176,7 @@ def _run(
     except StorageLostError as error:
         raise UserError(
             f"{place.url}: the study cannot be written any more: {error}\n"
-            f"what was reported before is safe; repair it and go on with `fmnist-tune resume {record.paths.name}`"
+            f"what was reported before is safe; repair it and go on with `{record.paths.command('resume')}`"
         ) from None
     driver.release_all()
     totals = driver.totals

@@ -17,7 +17,8 @@ from fmnist_tune.config.schema import ARTIFACTS
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import steps_text, study_json
+from fmnist_tune.study.render import standing_text, steps_text, study_json
+from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.summary import STATE_NAMES, Summary, summarize
 
 FIRST_FIGURE = "confusion_matrix.png"
@@ -100,9 +101,15 @@ def _summary(record: StudyRecord) -> str:
     counts = study_json(record, is_driven=False)["trials"]
     states = ", ".join(f"{counts[name]} {name}" for name in STATE_NAMES.values() if counts[name])
     metrics = record.retrained
-    blocks = [f"# {summary.study}", f"{counts['total']} of {summary.n_target} trials: {states or 'none yet'}."]
-    blocks += [f"- {n} failed: {_code(reason)}" for reason, n in summary.failures.items()]
-    blocks += _best(summary)
+    standing = standing_text(summary, retraining_status(record, is_driven=False))
+    blocks = [f"# {summary.study}"]
+    if summary.is_recipe:
+        blocks.append(f"A recipe; {standing or 'trained without a search'}.")
+    else:
+        blocks.append(f"{counts['total']} of {summary.n_target} trials: {states or 'none yet'}.")
+        blocks += [f"- {n} failed: {_code(reason)}" for reason, n in summary.failures.items()]
+        blocks += _best(summary)
+        blocks += [f"{standing[0].upper()}{standing[1:]}."] if standing else []
     if metrics is not None:
         blocks += _test(metrics)
     commands = _next_commands(record, has_model=metrics is not None)
@@ -158,14 +165,14 @@ def _test(metrics: dict[str, Any]) -> list[str]:
 
 
 def _next_commands(record: StudyRecord, *, has_model: bool) -> list[str]:
-    name, studies_dir = record.paths.name, record.paths.studies_dir
-    where = "" if studies_dir == Path("studies") else f" --studies-dir {studies_dir}"
+    if record.is_recipe:
+        return [record.paths.command("report" if has_model else "retrain")]
     commands = []
     if len(record.trials) < record.n_target or any(not t.state.is_finished() for t in record.trials):
-        commands.append(f"fmnist-tune resume {name}{where}")
+        commands.append(record.paths.command("resume"))
     if record.best is not None and not has_model:
-        commands.append(f"fmnist-tune retrain {name}{where}")
-    return [*commands, f"fmnist-tune report {name}{where}"]
+        commands.append(record.paths.command("retrain"))
+    return [*commands, record.paths.command("report")]
 
 
 def _plots(record: StudyRecord, plots: dict[Path, str]) -> str:

@@ -14,6 +14,7 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 
 from fmnist_tune.errors import UserError
+from fmnist_tune.study.layout import STUDIES_DIR, command_line
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -39,7 +40,10 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
         path = Path(url.removeprefix("sqlite:///"))
         if not _is_ours(path):
             if not create:
-                raise UserError(f"{path}: no studies yet; start one with `fmnist-tune search search_spaces/cnn.yaml`")
+                given = None if url == database_url(path.parent) else url
+                studies_dir = STUDIES_DIR if given else path.parent
+                search = command_line("search", "search_spaces/cnn.yaml", studies_dir=studies_dir, storage=given)
+                raise UserError(f"{path}: no studies yet; start one with `{search}`")
             if not path.parent.is_dir():
                 raise UserError(f"{path.parent}: no such directory")
         with _database_errors(url):

@@ -5,19 +5,32 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from fmnist_tune.config.schema import study_name
 from fmnist_tune.errors import UserError
 
+STUDIES_DIR = Path("studies")  # where a command looks without --studies-dir
+RESULT = "result.json"
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
+
 
 @dataclass(frozen=True)
 class StudyPaths:
-    """Paths of one study; none of them need exist."""
+    """Paths of one study, none of which need exist, and the commands on it.
+
+    Attributes:
+        studies_dir: folder of all studies.
+        name: of the study.
+        storage: the database's URL, where the user has given one.
+    """
 
     studies_dir: Path
     name: str
+    storage: str | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -59,6 +72,10 @@ class StudyPaths:
         """One seed of a retraining (`trial-7`, `recipe`) or of a confirmation (`confirm-trial-7`)."""
         return self.folder / "retrain" / label / f"seed-{seed}"
 
+    def seed_result(self, label: str, seed: int) -> Path:
+        """What a seed of a retraining came to; there once it is trained."""
+        return self.retraining(label, seed) / RESULT
+
     @property
     def tensorboard(self) -> Path:
         """One run per trial, for `tensorboard --logdir`."""
@@ -68,9 +85,24 @@ class StudyPaths:
         """Checkpoints of a trial that may still go on."""
         return self.folder / "trials" / str(number)
 
+    def command(self, command: str, *words: object) -> str:
+        """Return a command on this study as it can be typed, such as `fmnist-tune retrain cnn --seeds 3`."""
+        return command_line(command, self.name, *words, studies_dir=self.studies_dir, storage=self.storage)
+
     def disk_bytes(self) -> int:
         """Return what the study's folder holds on disk."""
         return sum(p.stat().st_size for p in self.folder.rglob("*") if p.is_file() and not p.is_symlink())
+
+
+def command_line(command: str, *words: object, studies_dir: Path, storage: str | None) -> str:
+    """Return a command as it can be typed, quoted for a shell, with the options that name the same studies.
+
+    A password in `storage` reads ***, since the text is shown and kept.
+    """
+    options: list[object] = [] if studies_dir == STUDIES_DIR else ["--studies-dir", studies_dir]
+    if storage:
+        options += ["--storage", _PASSWORD.sub(r"\1***@", storage)]
+    return shlex.join(["fmnist-tune", command, *map(str, [*words, *options])])
 
 
 def check_folder(path: Path) -> None:

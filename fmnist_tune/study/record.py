@@ -17,12 +17,13 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from fmnist_tune.config import SearchSpace, dump_yaml, flatten, read_space
+from fmnist_tune.config import SearchSpace, dump_yaml, read_space
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.seeds import derive_seed
+from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.layout import StudyPaths, write_atomically
-from fmnist_tune.study.sampling import params_of, sampler_for, suggest, values_of
+from fmnist_tune.study.sampling import sampler_for, suggest, values_of
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import OBJECTIVES, Objective
 
@@ -30,10 +31,9 @@ SPACE_KEY = "space"
 HISTORY_KEY = "history"
 TEST_USES_KEY = "test_uses"
 RETRAINED_KEY = "retrained"
+LATEST_RETRAINING_KEY = "retraining"
 FORMAT_KEY = "fmnist_tune_format"
 FORMAT = 1
-# Raising these changes how long a study goes on, not what it is.
-BUDGET = ("search.trials", "search.timeout", "search.epoch_timeout")
 
 
 @dataclass(frozen=True)
@@ -169,18 +169,29 @@ class StudyRecord:
         metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
         return None if metrics is None else {**metrics, "model": str(self.paths.model)}  # the folder may have moved
 
+    @property
+    def latest_retraining(self) -> dict[str, Any] | None:
+        """How the latest retraining stands, as `RetrainingStatus` describes it; None before there is one."""
+        known = self.optuna.user_attrs.get(LATEST_RETRAINING_KEY)
+        return None if known is None else dict(known)
+
     def record_test_use(self, command: str, trial: int | None, seeds: list[int]) -> int:
         """Record that the test set is being opened for this study; returns how often it has been now.
 
-        A retraining that goes on after an interruption is the one that was recorded.
+        A retraining that goes on after an interruption is the one that was recorded, also where `train` began it and
+        `retrain` goes on.
         """
-        same = (u for u in self.test_uses if (u["command"], u["trial"]) == (command, trial) and command != "report")
+        same = (u for u in self.test_uses if u["trial"] == trial and "report" not in (command, u["command"]))
         if any(set(seeds) <= set(use["seeds"]) for use in same):
             return len(self.test_uses)
         use = {"at": time.strftime("%Y-%m-%d %H:%M:%S"), "command": command, "trial": trial, "seeds": seeds}
         uses = [*self.test_uses, use]
         self.optuna.set_user_attr(TEST_USES_KEY, uses)
         return len(uses)
+
+    def record_latest_retraining(self, facts: Mapping[str, Any]) -> None:
+        """Record how a retraining stands; to be called by the holder of the driver's lock."""
+        self.optuna.set_user_attr(LATEST_RETRAINING_KEY, dict(facts))
 
     def record_retraining(self, metrics: dict[str, Any]) -> None:
         """Record what a retraining gave."""
@@ -194,54 +205,21 @@ class StudyRecord:
         """Return a trial as a recipe in YAML."""
         recipe = self.space.recipe(values_of(trial.params, self.space))
         value = f", {self.objective.metric} {trial.value:.4f}" if trial.value is not None else ""
+        if trial.state == TrialState.FAIL:
+            value = f", which failed: {' '.join(str(trial.user_attrs.get('reason', 'unknown')).split())}"
         return f"# Trial {trial.number} of study {self.paths.name}{value}.\n{dump_yaml(recipe)}"
-
-    def take_over(self, old: StudyRecord) -> int:
-        """Copy another study's finished trials that this search space could have given, with their curves.
-
-        Those that are here already are left out, so that a copy which was interrupted can be repeated.
-
-        Returns:
-            How many are here now.
-
-        Raises:
-            UserError: the other study was trained on other data.
-        """
-        data, old_data = self.optuna.user_attrs.get("data"), old.optuna.user_attrs.get("data")
-        if data != old_data:
-            raise UserError(f"--warm-start {old.paths.name}: that study was trained on other data or another split")
-        source = old.paths.name
-        known = {t.user_attrs["taken_from"]["trial"] for t in self.trials if "taken_from" in t.user_attrs}
-        for trial in old.trials:
-            if trial.number in known or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
-                continue
-            values = self.space.values_for(old.config_of(trial))
-            if values is None:
-                continue
-            params, distributions = params_of(values, self.space)
-            self.optuna.add_trial(
-                optuna.create_trial(
-                    state=trial.state,
-                    value=trial.value,
-                    params=params,
-                    distributions=distributions,
-                    intermediate_values=trial.intermediate_values,
-                    user_attrs={**trial.user_attrs, "taken_from": {"study": source, "trial": trial.number}},
-                    system_attrs={HISTORY_KEY: history_of(trial)},
-                )
-            )
-            known.add(trial.number)
-        best = self.best
-        if best is not None:
-            write_atomically(self.paths.best_recipe, self.recipe_of(best))
-        return len(known)
 
     def recover(self) -> list[int]:
         """Put trials that no living process trains back in the queue; to be called by the holder of the driver's lock.
 
+        A retraining that is recorded as running was killed: it is recorded as interrupted.
+
         Returns:
-            Their numbers.
+            The trials' numbers.
         """
+        retraining = self.latest_retraining
+        if retraining is not None and retraining["state"] == "running":
+            self.record_latest_retraining({**retraining, "state": "interrupted"})
         orphans = [t for t in self.trials if t.state == TrialState.RUNNING]
         for trial in orphans:
             self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
@@ -315,33 +293,3 @@ class StudyRecord:
 def history_of(trial: FrozenTrial) -> list[dict[str, Any]]:
     """Return an ended trial's epochs, each an EpochResult as a dict; empty if it has trained none or goes on."""
     return list(trial.system_attrs.get(HISTORY_KEY, ()))
-
-
-def space_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return a readable line for each value in which two search spaces differ, the budget aside."""
-    before, after = ({k: v for k, v in _leaves(tree).items() if k not in BUDGET} for tree in (old, new))
-    lines = []
-    for path in [*before, *(p for p in after if p not in before)]:
-        if before.get(path) != after.get(path) or (path in before) != (path in after):
-            was = before.get(path, "absent")
-            now = after.get(path, "absent")
-            lines.append(f"{path}: {was} -> {now}")
-    return lines
-
-
-def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Flatten a search space so that a range reads `lr: low`, `lr: high`."""
-    leaves: dict[str, Any] = {}
-    for path, value in flatten(dict(tree)).items():
-        head, _, kind = path.rpartition(".")
-        if kind in ("float", "int") and isinstance(value, list) and len(value) == 2:
-            leaves[f"{head}: kind"] = kind
-            leaves[f"{head}: low"], leaves[f"{head}: high"] = value
-        elif kind in ("choice", "log", "step"):
-            leaves[f"{head}: {kind}"] = value
-        else:
-            leaves[path] = value
-    return leaves
-
-
-__all__ = ["Attempt", "StudyRecord", "history_of", "space_differences"]

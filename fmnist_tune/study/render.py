@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -12,9 +13,12 @@ from rich.text import Text
 
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.retraining import DONE, RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import STATE_NAMES, Summary, count_states
 
+# of metrics.json: what a list of studies says of a retraining
+RESULT_KEYS = ("trial", "seeds", "epochs", "test_accuracy", "steps_to_solve", "finished_at")
 STATE_STYLES = {"complete": "green", "pruned": "dim", "failed": "red", "running": "cyan", "waiting": "yellow"}
 
 
@@ -42,15 +46,19 @@ def space_table(space: SearchSpace) -> RenderableType:
     return Group(Text(head, style="bold"), *([table] if space.parameters else []), *notes)
 
 
-def summary_view(summary: Summary, next_commands: Sequence[str]) -> RenderableType:
-    """Return what a person wants to know after a search."""
+def summary_view(
+    summary: Summary, next_commands: Sequence[str], retraining: RetrainingStatus | None = None
+) -> RenderableType:
+    """Return what a person wants to know after a search, and of the latest retraining unless it is done."""
     parts: list[RenderableType] = [Text("")]
+    standing = standing_text(summary, retraining)
     if summary.is_recipe:
-        parts.append(Text(f"study {summary.study}: a recipe, trained without a search", style="bold"))
+        parts.append(Text(f"study {summary.study}: a recipe; {standing or 'trained without a search'}", style="bold"))
     else:
         parts += _counts(summary)
         parts += _best(summary, summary.best) if summary.best is not None else []
         parts += [Text(f"  edge: {line}", style="yellow") for line in summary.edges]
+        parts += [Text(standing, style="yellow")] if standing else []
     if summary.retrained is not None:
         what = "the recipe" if summary.is_recipe else f"trial {summary.retrained['trial']}"
         if "test_accuracy" in summary.retrained:
@@ -63,6 +71,33 @@ def summary_view(summary: Summary, next_commands: Sequence[str]) -> RenderableTy
         parts.append(Text("next:", style="bold"))
         parts += [Text(f"  {command}") for command in next_commands]
     return Group(*parts)
+
+
+def standing_text(summary: Summary, retraining: RetrainingStatus | None) -> str:
+    """Return how a study's retraining, or its recipe's training, stands; empty if nothing is left to say or do."""
+    if retraining is not None:
+        return retraining.sentence(summary.paths)
+    if summary.is_recipe and summary.retrained is None:
+        return f"not trained yet; train it with: {summary.paths.command('retrain')}"
+    return ""
+
+
+def retraining_cell(record: StudyRecord, retraining: RetrainingStatus | None) -> str:
+    """Return how a study's retraining stands and what the latest one gave, in a few words; empty before there is one.
+
+    A recipe's says that it is not trained yet.
+    """
+    parts = []
+    if retraining is not None and retraining.state != DONE:
+        parts.append(", ".join(text for text in (retraining.state, retraining.progress) if text))
+    metrics = record.retrained
+    if metrics is not None and "test_accuracy" in metrics:
+        parts.append(f"test accuracy {metrics['test_accuracy']['mean']:.2%}")
+    elif metrics is not None:
+        parts.append(f"solved {steps_text(metrics['steps_to_solve'])}")
+    elif not parts and record.is_recipe:
+        parts.append("not trained yet")
+    return "; ".join(parts)
 
 
 def _counts(summary: Summary) -> list[RenderableType]:
@@ -140,7 +175,7 @@ def trials_table(record: StudyRecord, *, is_driven: bool) -> RenderableType:
         table.add_row(
             str(trial.number),
             Text(state, style=STATE_STYLES[state]),
-            f"{trial.value:.2%}" if trial.value is not None else "-",
+            record.objective.text(trial.value) if trial.value is not None else "-",
             str(len(trial.intermediate_values)),
             f"{attrs['params']:,}" if "params" in attrs else "-",
             f"{attrs['duration_s']:.0f}" if "duration_s" in attrs else "-",
@@ -164,7 +199,8 @@ def study_json(record: StudyRecord, *, is_driven: bool) -> dict[str, Any]:
     if not is_driven:
         counts["waiting"] += counts["running"]
         counts["running"] = 0
-    best = record.best
+    best, metrics = record.best, record.retrained
+    retraining = retraining_status(record, is_driven=is_driven)
     return {
         "trials": counts,
         "best": None
@@ -174,6 +210,8 @@ def study_json(record: StudyRecord, *, is_driven: bool) -> dict[str, Any]:
             "value": best.value,
             "config": record.space.recipe(values_of(best.params, record.space)),
         },
+        "retraining": None if retraining is None else asdict(retraining),
+        "retrained": None if metrics is None else {key: metrics[key] for key in RESULT_KEYS if key in metrics},
     }
 
 

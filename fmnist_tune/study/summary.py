@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.domain import ChoiceDomain, Domain
+from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.valuation import OBJECTIVES, Objective
@@ -50,6 +51,7 @@ class Summary:
     """A study at one moment.
 
     Attributes:
+        paths: of the study.
         counts: trials by state: complete, pruned, failed, running, waiting (interrupted, can go on) and total.
         best: the best COMPLETE trial.
         best_values: its searched values, by dotted path.
@@ -62,7 +64,7 @@ class Summary:
         n_test_uses: how often the test set was opened for this study.
     """
 
-    study: str
+    paths: StudyPaths
     counts: dict[str, int]
     n_target: int
     best: FrozenTrial | None
@@ -75,6 +77,11 @@ class Summary:
     objective: Objective
     is_recipe: bool
 
+    @property
+    def study(self) -> str:
+        """The study's name."""
+        return self.paths.name
+
 
 def summarize(record: StudyRecord) -> Summary:
     """Sum up a study."""
@@ -82,7 +89,7 @@ def summarize(record: StudyRecord) -> Summary:
     best = record.best
     values = values_of(best.params, record.space) if best is not None else {}
     return Summary(
-        record.paths.name,
+        record.paths,
         count_states(trials),
         record.n_target,
         best,

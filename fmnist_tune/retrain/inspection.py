@@ -1,0 +1,53 @@
+"""What a model goes through before it is kept: the robustness audit, the exports with their check, its card."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.retrain.card import model_card
+from fmnist_tune.retrain.export import export_model
+from fmnist_tune.retrain.robustness import CORRUPTIONS, RobustnessRow, audit, write_csv
+from fmnist_tune.retrain.saved import SavedModel
+from fmnist_tune.search.cluster import WorkerPlan
+from fmnist_tune.search.pool import spread_out
+from fmnist_tune.study.layout import write_atomically
+
+
+def inspect_model(
+    folder: Path, metrics: dict[str, Any], test: Images, workers: WorkerPlan, log: Callable[[str], None]
+) -> dict[str, Any]:
+    """Put robustness.csv, model.onnx, model.pt2 and model_card.md beside a model's weights.
+
+    Args:
+        folder: with weights.safetensors and config.yaml.
+        metrics: what metrics.json will have, as far as it is known.
+        test: the test pictures.
+        workers: Ray's, over which the audit is spread out.
+        log: told what is under way.
+
+    Returns:
+        The metrics, with `export` and `finished_at`.
+    """
+    log(f"robustness audit: {len(CORRUPTIONS)} kinds of change, 5 strengths each")
+    common = [str(folder.absolute()), test.images_NHW, test.labels_N]
+    found = spread_out(_audit, common, ["none", *CORRUPTIONS], workers)
+    rows = [row for of_change in found for row in of_change]
+    write_csv(rows, folder / "robustness.csv")
+    log("exporting the model (torch.export, ONNX), and checking what was exported")
+    check = export_model(SavedModel.load(folder), folder, test.images_NHW)
+    export = {"onnx_agreement": check.onnx_agreement, "torch_export_agreement": check.torch_export_agreement}
+    metrics = {**metrics, "export": export, "finished_at": time.strftime("%Y-%m-%d %H:%M:%S")}
+    write_atomically(folder / "model_card.md", model_card(metrics, rows))
+    return metrics
+
+
+def _audit(folder: str, images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64], name: str) -> list[RobustnessRow]:
+    """Audit one kind of change, in a worker of its own."""
+    return audit(SavedModel.load(Path(folder)), images_NHW, labels_N, [name])

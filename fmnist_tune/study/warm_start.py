@@ -1,0 +1,55 @@
+"""A new study that begins with the finished trials of another one."""
+
+from __future__ import annotations
+
+import optuna
+from optuna.trial import TrialState
+
+from fmnist_tune.errors import UserError
+from fmnist_tune.study.layout import write_atomically
+from fmnist_tune.study.record import HISTORY_KEY, StudyRecord, history_of
+from fmnist_tune.study.sampling import params_of
+
+
+def take_over(new: StudyRecord, old: StudyRecord) -> int:
+    """Copy a study's finished trials that the new one's search space could have given, with their curves.
+
+    Those that are there already are left out, so that a copy which was interrupted can be repeated.
+
+    Args:
+        new: gets them.
+        old: is only read.
+
+    Returns:
+        How many the new study has now.
+
+    Raises:
+        UserError: the old study was trained on other data.
+    """
+    source = old.paths.name
+    if new.optuna.user_attrs.get("data") != old.optuna.user_attrs.get("data"):
+        raise UserError(f"--warm-start {source}: that study was trained on other data or another split")
+    known = {t.user_attrs["taken_from"]["trial"] for t in new.trials if "taken_from" in t.user_attrs}
+    for trial in old.trials:
+        if trial.number in known or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+            continue
+        values = new.space.values_for(old.config_of(trial))
+        if values is None:
+            continue
+        params, distributions = params_of(values, new.space)
+        new.optuna.add_trial(
+            optuna.create_trial(
+                state=trial.state,
+                value=trial.value,
+                params=params,
+                distributions=distributions,
+                intermediate_values=trial.intermediate_values,
+                user_attrs={**trial.user_attrs, "taken_from": {"study": source, "trial": trial.number}},
+                system_attrs={HISTORY_KEY: history_of(trial)},
+            )
+        )
+        known.add(trial.number)
+    best = new.best
+    if best is not None:
+        write_atomically(new.paths.best_recipe, new.recipe_of(best))
+    return len(known)
