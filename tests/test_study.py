@@ -22,7 +22,7 @@ from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock, is_driven
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.sampling import TPE_TRIALS, _bounded
+from fmnist_tune.study.sampling import TPE_TRIALS, _BoundedStudy
 from fmnist_tune.study.summary import edge_of, parameter_importances, summarize
 from fmnist_tune.training.results import EpochResult
 
@@ -339,14 +339,14 @@ def test_tpe_is_shown_the_best_and_the_latest_of_many_trials() -> None:
     study = optuna.create_study(direction="maximize")
     values = [0.9 if number == 3 else 0.5 + number / 10_000 for number in range(1200)]
     study.add_trials([optuna.create_trial(value=value, params={}, distributions={}) for value in values])
-    seen = [t.number for t in _bounded(study)._get_trials(deepcopy=False)]
+    seen = [t.number for t in _BoundedStudy(study)._get_trials(deepcopy=False)]
     assert len(seen) <= TPE_TRIALS
     assert 3 in seen
     assert 4 not in seen
     assert seen[-900:] == list(range(300, 1200))
     small = optuna.create_study(direction="maximize")
     small.add_trials(study.trials[:TPE_TRIALS])
-    assert len(_bounded(small)._get_trials(deepcopy=False)) == TPE_TRIALS
+    assert len(_BoundedStudy(small)._get_trials(deepcopy=False)) == TPE_TRIALS
 
 
 def test_a_command_on_a_study_can_be_typed_and_keeps_a_password_to_itself() -> None:
