@@ -99,7 +99,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         raw = Path(root) / "FashionMNIST" / "raw"
         raw.mkdir(parents=True)
-        _unpack(folder, raw)
+        unpack(folder, raw)
         for name in arguments.cases:
             model, batch_size, n = CASES[name]
             config = TrialConfig.model_validate(
@@ -138,7 +138,7 @@ def main() -> None:
             )
 
 
-def _unpack(folder: Path, raw: Path) -> None:
+def unpack(folder: Path, raw: Path) -> None:
     """Put the files where torchvision looks for them."""
     import gzip
 

@@ -1,52 +1,83 @@
-"""Which trials stop early."""
+"""Which trials go on."""
 
 from __future__ import annotations
 
 from fmnist_tune.config.schema import Pruner
-from fmnist_tune.search.asha import Asha
+from fmnist_tune.search.asha import PAUSED_BEYOND, Asha
+from fmnist_tune.search.queue import Queue
+
+PRUNER = Pruner(name="asha", min_epochs=1, reduction_factor=3)
 
 
-def asha(name: str = "asha", curves: dict[int, dict[int, float]] | None = None, **kwargs: int) -> Asha:
-    return Asha(Pruner.model_validate({"name": name, "min_epochs": 1, "reduction_factor": 3, **kwargs}), curves or {})
+def asha(curves: dict[int, dict[int, float]] | None = None, **kwargs: int) -> Asha:
+    return Asha(PRUNER.model_copy(update=kwargs), curves or {})
+
+
+def first_rung(*values: float) -> dict[int, dict[int, float]]:
+    return {number: {1: value} for number, value in enumerate(values)}
 
 
 def test_rungs_are_powers_of_the_reduction_factor() -> None:
-    a = asha(min_epochs=2, reduction_factor=3)
+    a = asha(min_epochs=2)
     assert [epoch for epoch in range(1, 60) if a.is_rung(epoch)] == [2, 6, 18, 54]
+    assert (a.epochs_to_rung(None), asha({0: {1: 0.5, 2: 0.5, 3: 0.5}}).epochs_to_rung(0)) == (2, 6)
 
 
-def test_the_first_to_reach_a_rung_goes_on() -> None:
-    assert asha().report(0, 1, 0.1) is None
-
-
-def test_the_best_third_goes_on_and_the_rest_hears_why() -> None:
+def test_the_first_to_arrive_does_not_go_on_for_being_alone() -> None:
     a = asha()
-    stopped = [number for number in range(9) if a.report(number, 1, 1 - number / 10) is not None]
-    assert stopped == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert a.report(9, 1, 0.95) is None
-    assert a.report(10, 1, 0.85) == "asha: 0.8500 after epoch 1 is below 0.9000 (best 1/3 of 11)"
+    for number, value in enumerate([0.1, 0.2, 0.3]):
+        a.report(number, 1, value)
+        assert not a.goes_on(0, is_full=False)
+    assert [a.goes_on(number, is_full=False) for number in range(3)] == [False, False, True]
 
 
-def test_equals_go_on_together() -> None:
-    a = asha()
-    assert [a.report(number, 1, 0.5) for number in range(5)] == [None] * 5
+def test_a_third_goes_on_and_the_rest_hears_where_it_stands() -> None:
+    a = asha(first_rung(*(1 - number / 10 for number in range(9))))
+    assert [number for number in range(9) if a.goes_on(number, is_full=False)] == [0, 1, 2]
+    assert a.standing(4) == "asha: 0.6000 after epoch 1 is number 5 of 9, and 1 in 3 goes on"
 
 
-def test_between_rungs_nothing_stops() -> None:
-    a = asha(curves={n: {1: 0.9, 2: 0.9, 3: 0.9} for n in range(10)})
-    assert a.report(99, 2, 0.0) is None
-    assert a.report(99, 3, 0.0) is not None
+def test_when_no_new_trial_comes_somebody_goes_on_to_the_end() -> None:
+    queue = Queue(PRUNER, first_rung(0.5, 0.6), {0, 1})
+    assert queue.next(is_full=False) is None
+    assert queue.next(is_full=True) == 1
 
 
-def test_it_is_rebuilt_from_curves_alone() -> None:
-    values = [0.3, 0.9, 0.2, 0.8, 0.7, 0.95, 0.1]
-    undisturbed, curves = asha(), {}
-    for number, value in enumerate(values):
-        expected = undisturbed.report(number, 1, value)
-        assert asha(curves=curves).report(number, 1, value) == expected
-        curves[number] = {1: value}
+def test_of_equals_the_oldest_go_on() -> None:
+    a = asha(first_rung(*[0.5] * 6))
+    assert [number for number in range(6) if a.goes_on(number, is_full=False)] == [0, 1]
 
 
-def test_without_a_pruner_nothing_stops() -> None:
-    a = asha("none")
-    assert [a.report(number, 1, -number) for number in range(9)] == [None] * 9
+def test_without_a_pruner_there_are_no_rungs() -> None:
+    a = Asha(PRUNER.model_copy(update={"name": "none"}), {0: {1: 0.5}})
+    assert a.at_rung(0) is None
+
+
+def test_a_worker_takes_the_best_of_the_highest_rung_that_goes_on() -> None:
+    curves = first_rung(0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+    for number in (0, 1, 2):
+        curves[number] |= {2: 0.9, 3: 0.9 + number / 100}
+    queue = Queue(PRUNER, curves, set(curves))
+    assert queue.next(is_full=False) == 2
+    queue.take(2)
+    assert queue.next(is_full=False) is None  # 0 and 1 are above the first rung, and 1 of 3 goes on from the second
+    for number, value in ((6, 0.95), (7, 0.1), (8, 0.1)):
+        queue.asha.report(number, 1, value)
+        queue.put(number)
+    assert queue.next(is_full=False) == 6
+
+
+def test_what_was_cut_short_goes_first() -> None:
+    curves = first_rung(0.9, 0.8, 0.7) | {3: {1: 0.2, 2: 0.2}, 4: {}}
+    queue = Queue(PRUNER, curves, set(curves))
+    assert queue.next(is_full=False) == 3
+    queue.take(3)
+    assert queue.next(is_full=False) == 4
+    queue.take(4)
+    assert queue.next(is_full=False) == 0
+
+
+def test_what_is_far_from_going_on_is_not_kept() -> None:
+    curves = first_rung(*(1 - number / 100 for number in range(30)))
+    queue = Queue(PRUNER, curves, set(curves))
+    assert queue.hopeless() == list(range(10 + PAUSED_BEYOND, 30))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,19 +68,21 @@ def test_the_driver_tells_every_state_truthfully(tmp_path: Path) -> None:
     driver = drive(record, events)
     numbers = [a.number for a in (driver.next_assignment() for _ in range(4)) if a is not None]
     assert numbers == [0, 1, 2, 3]
-    assert driver.on_report(report(0, [0.8]))
+    assert not driver.on_report(report(0, [0.8]))  # alone at the first rung, it pauses
+    assert record.trials[0].state == TrialState.WAITING
     assert not driver.on_report(report(1, [0.5]))
     assert not driver.on_report(report(2, [], failure="OutOfMemoryError: too wide", n_new=0))
-    for epoch in (2, 3):
-        assert driver.on_report(report(0, [0.8] * epoch))
-    assert not driver.on_report(report(0, [0.8, 0.8, 0.8, 0.85], stop="epochs"))
+    again = driver.next_assignment()
+    assert again is not None
+    assert (again.number, again.n_epochs_known) == (0, 1)
+    assert not driver.on_report(report(0, [0.8, 0.8, 0.8, 0.85], stop="epochs", n_new=3))
     driver.stop_requested = True
     assert not driver.on_report(report(3, [0.9]))
 
     trials = record.trials
     assert [t.state for t in trials] == [
         TrialState.COMPLETE,
-        TrialState.PRUNED,
+        TrialState.WAITING,
         TrialState.FAIL,
         TrialState.WAITING,
     ]
@@ -89,12 +92,45 @@ def test_the_driver_tells_every_state_truthfully(tmp_path: Path) -> None:
     assert trials[0].user_attrs["images_per_s"] == 500
     assert trials[0].user_attrs["stop_reason"] == "epochs"
     assert trials[0].user_attrs["params"] == 7
-    assert trials[1].value == 0.5
-    assert trials[1].user_attrs["stop_reason"].startswith("asha: 0.5000 after epoch 1")
+    assert trials[1].user_attrs["epochs"] == 1
     assert trials[2].user_attrs["reason"] == "OutOfMemoryError: too wide"
     assert trials[3].intermediate_values == {1: 0.9}
-    assert [e.kind for e in events if e.kind != "epoch"] == ["pruned", "failed", "complete", "interrupted"]
+    assert [e.kind for e in events if e.kind != "epoch"] == ["paused", "paused", "failed", "complete", "interrupted"]
     assert "Trial 0 of study s" in record.paths.best_recipe.read_text()
+
+
+def test_a_full_study_ends_with_a_complete_trial_and_none_that_waits(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    driver = drive(record)
+    accuracies = [0.5, 0.9, 0.1, 0.8, 0.2, 0.3]
+    curves: dict[int, list[float]] = {}
+    while (assignment := driver.next_assignment()) is not None:
+        curve = curves.setdefault(assignment.number, [])
+        goes_on = True
+        while goes_on:
+            curve.append(accuracies[assignment.number])
+            goes_on = driver.on_report(report(assignment.number, curve, stop="epochs" if len(curve) == 4 else None))
+    trials = record.trials
+    assert {t.state for t in trials} == {TrialState.PRUNED, TrialState.COMPLETE}
+    assert trials[1].state == TrialState.COMPLETE
+    assert (trials[2].state, trials[2].value) == (TrialState.PRUNED, 0.1)
+    assert trials[2].user_attrs["stop_reason"] == "asha: 0.1000 after epoch 1 is number 6 of 6, and 1 in 2 goes on"
+    assert not record.paths.trial_folder(2).exists()
+
+
+def test_before_the_deadline_the_most_promising_trial_is_finished(tmp_path: Path) -> None:
+    record = open_study(tmp_path, SPACE.replace("reduction_factor: 2", "reduction_factor: 3"))
+    driver = drive(record, deadline=time.monotonic() + 1000)
+    for number, accuracy in enumerate([0.5, 0.9]):
+        assignment = driver.next_assignment()
+        assert assignment is not None
+        assert assignment.number == number
+        assert not driver.on_report(report(number, [accuracy]))
+    driver.deadline = time.monotonic() + 4.0  # of 1.1 s each, the three epochs that are left fit, and none before them
+    assignment = driver.next_assignment()
+    assert assignment is not None
+    assert assignment.number == 1
+    assert driver.on_report(report(1, [0.9, 0.9, 0.9], n_new=2))  # past its rung
 
 
 def test_an_interrupted_trial_keeps_its_number_values_and_curve(tmp_path: Path) -> None:
@@ -102,7 +138,8 @@ def test_an_interrupted_trial_keeps_its_number_values_and_curve(tmp_path: Path) 
     driver = drive(record)
     before = driver.next_assignment()
     assert before is not None
-    driver.on_report(report(0, [0.8]))
+    for epoch in (1, 2, 3):
+        record.report(0, epoch, 0.8)
     del driver, record  # the process is gone; the trial is RUNNING in the database
 
     record = open_study(tmp_path)
@@ -110,21 +147,31 @@ def test_an_interrupted_trial_keeps_its_number_values_and_curve(tmp_path: Path) 
     after = drive(record).next_assignment()
     assert after is not None
     assert (after.number, after.config, after.seed) == (before.number, before.config, before.seed)
-    assert after.n_epochs_known == 1
+    assert after.n_epochs_known == 3
     assert len(record.trials) == 1
 
 
-def test_a_trial_that_asha_would_have_stopped_is_stopped_on_resume(tmp_path: Path) -> None:
+def test_a_trial_whose_driver_died_at_its_rung_waits_there(tmp_path: Path) -> None:
     driver = drive(open_study(tmp_path))
     for _ in range(2):
         driver.next_assignment()
     driver.on_report(report(0, [0.9]))
     driver.record.report(1, 1, 0.1)  # reported, and the driver died before it could decide
 
-    record = open_study(tmp_path)
-    driver = drive(record)
+    driver = drive(open_study(tmp_path))
     assert [a.number for a in (driver.next_assignment(), driver.next_assignment()) if a] == [0, 2]
-    assert record.trials[1].state == TrialState.PRUNED
+
+
+def test_a_sampler_learns_from_trials_that_pause(tmp_path: Path) -> None:
+    record = open_study(tmp_path, search__trials=30)
+    for _ in range(3):
+        attempt = record.begin()
+        assert attempt is not None
+        record.report(attempt.number, 1, 0.5)
+        record.release(attempt.number)
+    seen = _BoundedStudy(record.optuna)._get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+    assert [(t.number, t.value) for t in seen] == [(0, 0.5), (1, 0.5), (2, 0.5)]
+    assert all(t.state == TrialState.WAITING for t in record.trials)
 
 
 def test_what_a_resumed_study_suggests_is_what_an_undisturbed_one_would_have(tmp_path: Path) -> None:

@@ -1,16 +1,20 @@
-"""Which trials stop early: asynchronous successive halving (Li et al. 2020, arXiv 1810.05934), its stopping variant."""
+"""Which trial a free worker trains: asynchronous successive halving (ASHA, Li et al. 2020, arXiv 1810.05934)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from fmnist_tune.config.schema import Pruner
+
+PAUSED_BEYOND = 8  # a trial may be so many places away from going on before it is given up
 
 
 class Asha:
     """Rungs at min_epochs * reduction_factor**k epochs; of those that reach one, the best 1 in reduction_factor go on.
 
-    It is rebuilt from the curves of a study's trials, and keeps no state that they do not have.
+    A trial pauses at its rung until it is among them, which it may become as others arrive: so the first to arrive
+    does not go on merely because it is alone. It is rebuilt from the curves of a study's trials, and keeps no state
+    that they do not have.
     """
 
     def __init__(self, pruner: Pruner, curves: Mapping[int, Mapping[int, float]]) -> None:
@@ -23,6 +27,10 @@ class Asha:
         self._pruner = pruner
         self._curves = {number: dict(curve) for number, curve in curves.items()}
 
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Take in a trial's validation accuracy after an epoch."""
+        self._curves.setdefault(number, {})[epoch] = value
+
     def is_rung(self, epoch: int) -> bool:
         """Tell whether trials are compared after this epoch."""
         rung = self._pruner.min_epochs
@@ -30,19 +38,60 @@ class Asha:
             rung *= self._pruner.reduction_factor
         return self._pruner.name == "asha" and rung == epoch
 
-    def report(self, number: int, epoch: int, value: float) -> str | None:
-        """Take in a trial's validation accuracy after an epoch.
+    def epochs_to_rung(self, number: int | None) -> int:
+        """Return how many epochs lie between a trial at a rung, or a new one, and its next rung."""
+        if number is None or not self._curves.get(number):
+            return self._pruner.min_epochs
+        rung = self._pruner.min_epochs
+        while rung <= self.last_epoch(number):
+            rung *= self._pruner.reduction_factor
+        return rung - self.last_epoch(number)
 
-        Returns:
-            Why the trial should stop; None if it should go on. Trials that are equal go on together, and so does the
-            first to reach a rung.
+    def at_rung(self, number: int) -> int | None:
+        """Return the rung at which a trial stands; None if it is between two."""
+        last = max(self._curves.get(number, {}), default=0)
+        return last if self.is_rung(last) else None
+
+    def goes_on(self, number: int, *, is_full: bool) -> bool:
+        """Tell whether a trial at a rung is among those that go on.
+
+        Args:
+            number: the trial's.
+            is_full: whether no new trial will come; a share is then rounded up, so that one trial goes on to the end.
         """
-        self._curves.setdefault(number, {})[epoch] = value
-        if not self.is_rung(epoch):
-            return None
-        at_rung = sorted((curve[epoch] for curve in self._curves.values() if epoch in curve), reverse=True)
-        needed = at_rung[max(1, len(at_rung) // self._pruner.reduction_factor) - 1]
-        if value >= needed:
-            return None
-        share = f"best 1/{self._pruner.reduction_factor} of {len(at_rung)}"
-        return f"asha: {value:.4f} after epoch {epoch} is below {needed:.4f} ({share})"
+        rung = self.last_epoch(number)
+        n = len(self._ranking(rung))
+        factor = self._pruner.reduction_factor
+        return self._place(number, rung) <= (-(-n // factor) if is_full else n // factor)
+
+    def by_promise(self, numbers: Collection[int]) -> list[int]:
+        """Return trials at rungs, the highest rung first, the best of a rung first."""
+        return sorted(numbers, key=lambda n: (-self.last_epoch(n), self._place(n, self.last_epoch(n))))
+
+    def is_hopeless(self, number: int) -> bool:
+        """Tell whether a trial at a rung is too far from going on to be kept."""
+        rung = self.last_epoch(number)
+        n_going_on = len(self._ranking(rung)) // self._pruner.reduction_factor
+        return self._place(number, rung) > n_going_on + PAUSED_BEYOND
+
+    def standing(self, number: int) -> str:
+        """Return a trial's place at its rung, for people."""
+        rung = self.last_epoch(number)
+        ranking = self._ranking(rung)
+        value = self._curves[number][rung]
+        return (
+            f"asha: {value:.4f} after epoch {rung} is number {self._place(number, rung)} of {len(ranking)}, "
+            f"and 1 in {self._pruner.reduction_factor} goes on"
+        )
+
+    def last_epoch(self, number: int) -> int:
+        """Return the latest epoch that a trial has reported."""
+        return max(self._curves[number])
+
+    def _ranking(self, rung: int) -> list[int]:
+        """Return the trials that have reached a rung, the best first, of equals the oldest."""
+        reached = [number for number, curve in self._curves.items() if rung in curve]
+        return sorted(reached, key=lambda number: (-self._curves[number][rung], number))
+
+    def _place(self, number: int, rung: int) -> int:
+        return self._ranking(rung).index(number) + 1

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 from optuna.trial import TrialState
 
-from fmnist_tune.search.asha import Asha
 from fmnist_tune.search.messages import Assignment, TrialReport
+from fmnist_tune.search.queue import Queue
 from fmnist_tune.study.record import Attempt, StudyRecord
 from fmnist_tune.study.tensorboard import Outcome, TensorBoard
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import attributes_of, value_of
 
 MAX_CRASHES = 3
+FINISH_MARGIN = 1.1  # of the time that a trial is expected to need to its end
 WORKER_START_S = 60.0  # a worker may need this before its first epoch, on a busy machine
 
 
@@ -43,7 +44,7 @@ class Event:
     """Something that people want to see.
 
     Attributes:
-        kind: epoch, complete, pruned, failed, interrupted or trouble.
+        kind: epoch, complete, paused, pruned, failed, interrupted or trouble.
         result: the trial's latest epoch.
         value: of a complete trial.
     """
@@ -98,7 +99,6 @@ class Driver:
         self.stop_requested = False
         self._n_threads = n_threads
         self._on_event = on_event
-        self._asha = Asha(record.space.settings.search.pruner, {t.number: t.intermediate_values for t in record.trials})
         self._tensorboard = TensorBoard(
             record.paths.tensorboard,
             record.space.parameters,
@@ -106,6 +106,10 @@ class Driver:
         )
         for number in record.recover():
             on_event(Event("interrupted", number, "earlier, goes on"))
+        pruner = record.space.settings.search.pruner
+        self._queue = Queue(pruner, {t.number: t.intermediate_values for t in record.trials}, set(record.waiting))
+        self._epoch_s: dict[int, float] = {}
+        self._n_epochs: dict[int, int] = {}
         self._drop_stale_checkpoints()
 
     @property
@@ -118,30 +122,65 @@ class Driver:
 
     def next_assignment(self) -> Assignment | None:
         """Return the next trial for a worker; None if there is none, now or (with nothing running) for good."""
-        while not self.is_winding_down:
-            attempt = self.record.begin()
-            if attempt is None:
-                return None
-            self.running[attempt.number] = RunningTrial(attempt)
-            if attempt.curve:
-                last = max(attempt.curve)
-                reason = self._asha.report(attempt.number, last, attempt.curve[last])
-                if reason is not None and last < attempt.config.training.epochs:
-                    self.record.note(attempt.number, {"seed": attempt.seed, "epochs": last, "stop_reason": reason})
-                    self._prune(attempt.number, reason)
-                    continue
-            checkpoint = self.record.paths.trial_folder(attempt.number).absolute() / "checkpoint.pt"
-            return Assignment(
-                attempt.number,
-                attempt.config.model_dump(),
-                attempt.seed,
-                len(attempt.curve),
-                str(checkpoint),
-                str(self.record.paths.training_log.absolute()),
-                self._n_threads,
-                task=attempt.config.task,
-            )
-        return None
+        if self.is_winding_down:
+            return None
+        number = self._next()
+        if number is None and self.record.is_full and not self.running:
+            self._give_up(self._queue.by_promise())
+        attempt = self.record.begin(number)
+        if attempt is None:
+            return None
+        self._queue.take(attempt.number)
+        self.running[attempt.number] = RunningTrial(attempt)
+        checkpoint = self.record.paths.trial_folder(attempt.number).absolute() / "checkpoint.pt"
+        return Assignment(
+            attempt.number,
+            attempt.config.model_dump(),
+            attempt.seed,
+            len(attempt.curve),
+            str(checkpoint),
+            str(self.record.paths.training_log.absolute()),
+            self._n_threads,
+            task=attempt.config.task,
+        )
+
+    def _next(self) -> int | None:
+        """Return the waiting trial that a free worker takes; None for a new one.
+
+        Before the deadline the most promising trial that can still be trained to its end is, as late as possible.
+        """
+        usual = self._queue.next(is_full=self.record.is_full)
+        if self.deadline is None:
+            return usual
+        left = self.deadline - time.monotonic()
+        for number in self._queue.by_promise():
+            needed = self._epochs_left(number) * self._seconds_of_epoch(number)
+            if needed <= left:
+                return number if left < FINISH_MARGIN * needed + self._seconds_until_free(usual) else usual
+        return usual
+
+    def _seconds_until_free(self, number: int | None) -> float:
+        """Return how long a worker is busy with a waiting trial, or with a new one, until it pauses."""
+        n_epochs = self._queue.asha.epochs_to_rung(number)
+        return n_epochs * self._seconds_of_epoch(number)
+
+    def _epochs_left(self, number: int) -> int:
+        if number not in self._n_epochs:
+            self._n_epochs[number] = self.record.attempt(number).config.training.epochs
+        return self._n_epochs[number] - self._queue.asha.last_epoch(number)
+
+    def _seconds_of_epoch(self, number: int | None) -> float:
+        seen = self.totals.epoch_s[-20:]
+        return self._epoch_s.get(-1 if number is None else number, median(seen) if seen else 0.0)
+
+    def _give_up(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            reason = self._queue.asha.standing(number)
+            self.record.note(number, {"stop_reason": reason})
+            self._tensorboard.end(self.record.attempt(number), "pruned")
+            self._queue.take(number)
+            self.record.prune(number)
+            self._tell_end(Event("pruned", number, reason))
 
     def on_report(self, report: TrialReport) -> bool:
         """Record a report and decide about the trial.
@@ -151,7 +190,6 @@ class Driver:
         """
         trial = self.running[report.number]
         trial.heard_at = time.monotonic()
-        reason = None
         trouble = report.facts.get("trouble")
         if trouble is not None and trouble != trial.trouble:
             trial.trouble = trouble
@@ -165,7 +203,8 @@ class Driver:
             self.totals.train_s += result.train_s + result.val_s
             self.totals.epoch_s.append(result.train_s + result.val_s)
             trial.last = result
-            reason = reason or self._asha.report(report.number, result.epoch, result.val_accuracy)
+            self._epoch_s[report.number] = result.train_s + result.val_s
+            self._queue.asha.report(report.number, result.epoch, result.val_accuracy)
             self._on_event(Event("epoch", report.number, "", result))
         self._tensorboard.add(trial.attempt, report.history)
         if report.failure is not None:
@@ -174,13 +213,26 @@ class Driver:
         elif report.stop_reason is not None:
             self._note(report, report.stop_reason)
             self._complete(report)
-        elif reason is not None:
-            self._note(report, reason)
-            self._prune(report.number, reason)
         elif self.is_winding_down:
             self.release(report.number)
+        elif report.epochs and self._queue.asha.at_rung(report.number) is not None:
+            return self._goes_on(report)
         else:
             return True
+        return False
+
+    def _goes_on(self, report: TrialReport) -> bool:
+        """Tell whether a trial at its rung goes on at once; otherwise let it pause there."""
+        number = report.number
+        self._queue.put(number)
+        if self._next() == number:
+            self._queue.take(number)
+            return True
+        self._note(report, None)
+        del self.running[number]
+        self.record.release(number)
+        self._on_event(Event("paused", number, self._queue.asha.standing(number), report.history[-1]))
+        self._give_up(self._queue.hopeless())
         return False
 
     def on_wait(self, number: int) -> None:
@@ -217,6 +269,7 @@ class Driver:
     def release(self, number: int, text: str = "can go on later") -> None:
         """Put a running trial back into the study's queue."""
         del self.running[number]
+        self._queue.put(number)
         self.record.release(number)
         self._on_event(Event("interrupted", number, text))
 
@@ -230,11 +283,6 @@ class Driver:
         value = value_of(config, report.history)
         self.record.complete(report.number, value)
         self._tell_end(Event("complete", report.number, self.record.objective.text(value), report.history[-1], value))
-
-    def _prune(self, number: int, reason: str) -> None:
-        last = self._end(number, "pruned").last
-        self.record.prune(number)
-        self._tell_end(Event("pruned", number, reason, last))
 
     def _fail(self, number: int, reason: str) -> None:
         last = self._end(number, "failed").last
@@ -254,8 +302,8 @@ class Driver:
         shutil.rmtree(self.record.paths.trial_folder(event.number), ignore_errors=True)
         self._on_event(event)
 
-    def _note(self, report: TrialReport, reason: str) -> None:
-        """Record what is known at a trial's end, before it becomes immutable."""
+    def _note(self, report: TrialReport, reason: str | None) -> None:
+        """Record what is known of a trial at its rung or, with a reason, at its end, before it becomes immutable."""
         history = report.history
         train_s = sum(result.train_s for result in history)
         seconds = train_s + sum(result.val_s for result in history)
@@ -264,8 +312,9 @@ class Driver:
             "seed": self.running[report.number].attempt.seed,
             "epochs": len(history),
             "duration_s": round(seconds, 3),
-            "stop_reason": reason,
         }
+        if reason is not None:
+            attributes["stop_reason"] = reason
         attributes |= attributes_of(self.running[report.number].attempt.config, history)
         if train_s:
             attributes["images_per_s"] = round(sum(result.n_images for result in history) / train_s)

@@ -22,8 +22,9 @@ from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.differences import space_differences
+from fmnist_tune.study.first_guess import first_guess
 from fmnist_tune.study.layout import StudyPaths, write_atomically
-from fmnist_tune.study.sampling import sampler_for, suggest, values_of
+from fmnist_tune.study.sampling import params_of, sampler_for, suggest, values_of
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import OBJECTIVES, Objective
 
@@ -225,39 +226,84 @@ class StudyRecord:
             self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
         return [t.number for t in orphans]
 
-    def begin(self) -> Attempt | None:
-        """Return the next trial to run, an interrupted one if there is one, else a new one; None if there is none left.
+    @property
+    def is_full(self) -> bool:
+        """Whether every trial that the study holds in the end has begun."""
+        return len(self.trials) >= self.n_target
 
-        A trial that cannot be built is told as FAIL with its reason, and the next one is taken.
+    @property
+    def waiting(self) -> dict[int, dict[int, float]]:
+        """Curves of the trials that can go on, by number."""
+        return {t.number: dict(t.intermediate_values) for t in self.trials if t.state == TrialState.WAITING}
+
+    def begin(self, number: int | None = None) -> Attempt | None:
+        """Give a trial to a worker: one that waits, or a new one.
+
+        A new trial that cannot be built is told as FAIL with its reason, and the next one is made.
+
+        Args:
+            number: of the waiting trial; None for a new one.
+
+        Returns:
+            None if it was to be a new one and the study is full, or the trial cannot be built.
         """
-        while True:
-            trials = self.trials
-            waiting = next((t for t in trials if t.state == TrialState.WAITING), None)
-            if waiting is None and len(trials) >= self.n_target:
-                return None
-            self.optuna.sampler = sampler_for(self.space, len(trials) if waiting is None else waiting.number)
+        while number is not None or not self.is_full:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                trial = self.optuna.ask()
+                trial = self._ask(number)
                 values = suggest(trial, self.space)
             self._running[trial.number] = trial
             try:
-                config = self.space.config(values)
+                return self.attempt(trial.number, values)
             except UserError as error:
                 self.fail(trial.number, str(error))
-                continue
-            seed = derive_seed(self.space.settings.search.sampler.seed, trial.number, "training")
-            known = dict(waiting.intermediate_values) if waiting is not None else {}
-            return Attempt(trial.number, config, seed, values, known)
+                if number is not None:
+                    return None
+        return None
+
+    def attempt(self, number: int, values: dict[str, Any] | None = None) -> Attempt:
+        """Return what a trial trains, with its curve so far.
+
+        Args:
+            number: the trial's.
+            values: its searched values; None for those that the study has.
+
+        Raises:
+            UserError: it cannot be built.
+        """
+        trial = self.trials[number]
+        values = values_of(trial.params, self.space) if values is None else values
+        seed = derive_seed(self.space.settings.search.sampler.seed, number, "training")
+        return Attempt(number, self.space.config(values), seed, values, dict(trial.intermediate_values))
+
+    def _ask(self, number: int | None) -> optuna.Trial:
+        """Do as Study.ask, which would take a waiting trial of its own choice."""
+        storage = self.optuna._storage
+        self.optuna._thread_local.cached_all_trials = None
+        self.optuna.sampler = sampler_for(self.space, len(self.trials) if number is None else number)
+        if number is None:
+            trial_id = storage.create_new_trial(self.optuna._study_id, self._first_guess())
+        else:
+            trial_id = self.trials[number]._trial_id
+            storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        return optuna.Trial(self.optuna, trial_id)
+
+    def _first_guess(self) -> FrozenTrial | None:
+        """Return what a study that TPE searches begins with, as Study.enqueue_trial would put it; None later on."""
+        if self.trials or self.space.settings.search.sampler.name != "tpe":
+            return None
+        params, _ = params_of(first_guess(self.space), self.space)
+        return optuna.trial.create_trial(state=TrialState.RUNNING, system_attrs={"fixed_params": params})
 
     def report(self, number: int, epoch: int, val_accuracy: float) -> None:
         """Record an epoch's validation accuracy."""
         self._running[number].report(val_accuracy, epoch)
 
     def note(self, number: int, attributes: Mapping[str, Any]) -> None:
-        """Record attributes of a running trial; finished trials cannot change."""
+        """Record attributes of a trial that runs or waits; ended trials cannot change."""
+        trial_id = self.trials[number]._trial_id
         for key, value in attributes.items():
-            self._running[number].set_user_attr(key, value)
+            self.optuna._storage.set_trial_user_attr(trial_id, key, value)
 
     def note_history(self, number: int, history: Sequence[EpochResult]) -> None:
         """Record every epoch of a running trial; out of the dashboard's sight, which would print it on one line."""
@@ -265,8 +311,8 @@ class StudyRecord:
         self.optuna._storage.set_trial_system_attr(trial_id, HISTORY_KEY, [vars(result) for result in history])
 
     def attributes(self, number: int) -> dict[str, Any]:
-        """Return a running trial's attributes."""
-        return self._running[number].user_attrs
+        """Return a trial's attributes."""
+        return self.trials[number].user_attrs
 
     def complete(self, number: int, value: float) -> None:
         """End a trial that was trained to its end, and keep best.yaml current."""
@@ -276,8 +322,11 @@ class StudyRecord:
             write_atomically(self.paths.best_recipe, self.recipe_of(trial))
 
     def prune(self, number: int) -> None:
-        """End a trial that ASHA stopped; its value is its last epoch's."""
-        self.optuna.tell(self._running.pop(number), state=TrialState.PRUNED)
+        """End a trial that ASHA stopped, running or waiting; its value is its last epoch's."""
+        self._running.pop(number, None)
+        trial = self.trials[number]
+        value = trial.intermediate_values[max(trial.intermediate_values)]
+        self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED, [value])
 
     def fail(self, number: int, reason: str) -> None:
         """End a trial that cannot go on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import heapq
 import itertools
 import random
@@ -133,7 +134,10 @@ class _BoundedTpe(TPESampler):
 
 
 class _BoundedStudy:
-    """A study as a sampler sees it while it draws one trial, with at most TPE_TRIALS others."""
+    """A study as a sampler sees it while it draws one trial, with at most TPE_TRIALS others.
+
+    A trial that waits at its rung counts as pruned there, so that what it taught is used at once.
+    """
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
@@ -146,8 +150,20 @@ class _BoundedStudy:
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
         if self._trials is None:
-            self._trials = _best_and_latest(self._study._get_trials(deepcopy=deepcopy))
+            trials = self._study._get_trials(deepcopy=deepcopy)
+            self._trials = _best_and_latest([_as_pruned(t) if _is_paused(t) else t for t in trials])
         return [t for t in self._trials if states is None or t.state in states]
+
+
+def _is_paused(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.WAITING and bool(trial.intermediate_values)
+
+
+def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
+    seen = copy.copy(trial)
+    seen.state = TrialState.PRUNED
+    seen.value = trial.intermediate_values[max(trial.intermediate_values)]
+    return seen
 
 
 def _best_and_latest(trials: list[FrozenTrial]) -> list[FrozenTrial]:

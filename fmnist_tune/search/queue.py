@@ -1,0 +1,50 @@
+"""Trials that can go on, and which of them a free worker takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fmnist_tune.config.schema import Pruner
+from fmnist_tune.search.asha import Asha
+
+
+class Queue:
+    """Trials that were cut short go first; those that pause at their rungs when it is their turn."""
+
+    def __init__(self, pruner: Pruner, curves: Mapping[int, Mapping[int, float]], waiting: set[int]) -> None:
+        """Take over a study.
+
+        Args:
+            pruner: its settings.
+            curves: validation accuracy by epoch, by number, of all its trials.
+            waiting: those that can go on.
+        """
+        self.asha = Asha(pruner, curves)
+        self._waiting = set(waiting)
+
+    def put(self, number: int) -> None:
+        """Let a trial wait."""
+        self._waiting.add(number)
+
+    def take(self, number: int) -> None:
+        """Take a trial out."""
+        self._waiting.discard(number)
+
+    def next(self, *, is_full: bool) -> int | None:
+        """Return the trial that goes on now; None if there is none.
+
+        Args:
+            is_full: whether every trial of the study has begun.
+        """
+        cut_short = [n for n in self._waiting if self.asha.at_rung(n) is None]
+        if cut_short:
+            return min(cut_short)
+        return next((n for n in self.by_promise() if self.asha.goes_on(n, is_full=is_full)), None)
+
+    def by_promise(self) -> list[int]:
+        """Return the trials that pause, the most promising first."""
+        return self.asha.by_promise([n for n in self._waiting if self.asha.at_rung(n) is not None])
+
+    def hopeless(self) -> list[int]:
+        """Return trials that pause and are too far from going on to be kept."""
+        return [n for n in self.by_promise() if self.asha.is_hopeless(n)]
