@@ -110,6 +110,7 @@ class Driver:
         self._queue = Queue(pruner, {t.number: t.intermediate_values for t in record.trials}, set(record.waiting))
         self._epoch_s: dict[int, float] = {}
         self._n_epochs: dict[int, int] = {}
+        self._finishing: set[int] = set()  # no longer to pause, since the deadline is near
         self._drop_stale_checkpoints()
 
     @property
@@ -147,7 +148,7 @@ class Driver:
     def _next(self) -> int | None:
         """Return the waiting trial that a free worker takes; None for a new one.
 
-        Before the deadline the most promising trial that can still be trained to its end is, as late as possible.
+        Before the deadline it is the most promising one that can still be trained to its end, as late as possible.
         """
         usual = self._queue.next(is_full=self.record.is_full)
         if self.deadline is None:
@@ -156,13 +157,15 @@ class Driver:
         for number in self._queue.by_promise():
             needed = self._epochs_left(number) * self._seconds_of_epoch(number)
             if needed <= left:
-                return number if left < FINISH_MARGIN * needed + self._seconds_until_free(usual) else usual
+                if left > FINISH_MARGIN * needed + self._seconds_until_free(usual):
+                    break
+                self._finishing.add(number)
+                return number
         return usual
 
     def _seconds_until_free(self, number: int | None) -> float:
         """Return how long a worker is busy with a waiting trial, or with a new one, until it pauses."""
-        n_epochs = self._queue.asha.epochs_to_rung(number)
-        return n_epochs * self._seconds_of_epoch(number)
+        return self._queue.asha.epochs_to_rung(number) * self._seconds_of_epoch(number)
 
     def _epochs_left(self, number: int) -> int:
         if number not in self._n_epochs:
@@ -224,6 +227,8 @@ class Driver:
     def _goes_on(self, report: TrialReport) -> bool:
         """Tell whether a trial at its rung goes on at once; otherwise let it pause there."""
         number = report.number
+        if number in self._finishing:
+            return True
         self._queue.put(number)
         if self._next() == number:
             self._queue.take(number)
