@@ -199,7 +199,10 @@ def test_a_trial_that_cannot_be_resumed_keeps_its_curves(tmp_path: Path, restart
     assert hparams(run_folder(driver, 0), metadata.SESSION_END_INFO_TAG).status == api_pb2.STATUS_FAILURE
 
 
-def test_hparams_have_the_searched_values_and_what_became_of_the_trial(tmp_path: Path) -> None:
+def test_hparams_have_the_searched_values_and_what_became_of_the_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fmnist_tune.search.asha.PAUSED_BEYOND", 0)  # what does not go on is given up
     driver = drive(tmp_path, text=SPACE.replace("{name: none}", "{name: asha, reduction_factor: 2}"))
     attempts = [driver.next_assignment() for _ in range(4)]
     values = {number: dict(trial.attempt.values) for number, trial in driver.running.items()}
