@@ -43,7 +43,6 @@ class Worker:
         self._images = images
         self._device = device
         self._tensors: tuple[tuple[Data, bool], TrainingData] | None = None
-        self._lock_file: int | None = None
 
     def assign(self, assignment: Assignment) -> None:
         """Take a trial. Nothing is done yet: Ray Tune may give the trial to another worker before the first `step`."""
@@ -60,21 +59,17 @@ class Worker:
         assignment = self._assignment
         self._has_begun = True
         torch.set_num_threads(assignment.n_threads)
+        self._run = self._new_run()
         try:
-            self._lock(Path(assignment.checkpoint).parent)
+            complaint = load_checkpoint(self._run, Path(assignment.checkpoint))
+        except CheckpointError as error:
+            complaint = str(error)
             self._run = self._new_run()
-            try:
-                complaint = load_checkpoint(self._run, Path(assignment.checkpoint))
-            except CheckpointError as error:
-                complaint = str(error)
-                self._run = self._new_run()
-            if complaint is not None:
-                n_epochs = len(self._run.history)
-                self._trouble = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
-            self._n_reported = min(self._n_reported, len(self._run.history))
-            self._epochs = self._run.epochs()
-        except Exception as error:  # any error of a trial ends that trial alone
-            self._failure = _describe(error)
+        if complaint is not None:
+            n_epochs = len(self._run.history)
+            self._trouble = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
+        self._n_reported = min(self._n_reported, len(self._run.history))
+        self._epochs = self._run.epochs()
 
     def _new_run(self) -> TrainingRun | ModularRun:
         assignment = self._assignment
@@ -87,13 +82,14 @@ class Worker:
 
     def step(self) -> TrialReport:
         """Train one epoch and save its state, or else report epochs that the study has missed."""
-        if not self._has_begun:
-            self._begin()
-        if self._failure is None and self._run is not None and len(self._run.history) == self._n_reported:
-            try:
-                self._train_epoch(self._run)
-            except Exception as error:  # as above
-                self._failure = _describe(error)
+        try:
+            with _holding(Path(self._assignment.checkpoint).parent):
+                if not self._has_begun:
+                    self._begin()
+                if self._failure is None and self._run is not None and len(self._run.history) == self._n_reported:
+                    self._train_epoch(self._run)
+        except Exception as error:  # any error of a trial ends that trial alone
+            self._failure = _describe(error)
         history = tuple(self._run.history) if self._run is not None else ()
         news = history[self._n_reported :]
         self._n_reported = len(history)
@@ -117,19 +113,6 @@ class Worker:
         if test_images_NHW is not None and isinstance(run, TrainingRun):
             x_N1HW = pixels(test_images_NHW, run.config.data, self._device)
             np.save(folder / TEST_SCORES, run.predict(x_N1HW, bf16=False).cpu().numpy())
-
-    def _lock(self, folder: Path) -> None:
-        """Hold a trial's folder, and let go of the one before.
-
-        A worker that outlives its driver finishes the epoch it is in; whoever goes on with the trial waits for it here,
-        so that no epoch is trained twice.
-        """
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock_file = os.open(folder / "worker.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
 
     def _train_epoch(self, run: TrainingRun | ModularRun) -> None:
         if run.stop_reason is not None:
@@ -173,6 +156,23 @@ class Worker:
         if self._trouble is not None:
             facts["trouble"] = self._trouble
         return facts
+
+
+@contextlib.contextmanager
+def _holding(folder: Path) -> Iterator[None]:
+    """Hold a trial's folder during a step.
+
+    A worker that outlives its driver finishes the epoch it is in; whoever goes on with the trial waits for it here, so
+    that no epoch is trained twice.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = os.open(folder / "worker.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
 
 
 def _describe(error: Exception) -> str:
