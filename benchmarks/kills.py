@@ -2,12 +2,13 @@
 
 Each kill is a SIGKILL of the driver, of a worker, or of Ray's node process (raylet): one in five at any moment of the
 start, the others while epochs are trained. A study that ends is checked, and the next one begins. What is checked is
-written by the workers themselves (training.log) and compared with the database.
+written by the workers themselves (training.log) and compared with the database, which is read on the way too.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -155,10 +156,22 @@ def _wait_for_epochs(search: subprocess.Popen[str], log: Path) -> None:
         time.sleep(0.05)
 
 
+def _look(database: Path, n_known: int) -> int:
+    """Read the database as `fmnist-tune show` does in another window; returns how many epochs it has by now."""
+    if not database.exists():
+        return n_known
+    with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'trial_intermediate_values'").fetchone():
+            return n_known
+        (n,) = connection.execute("SELECT COUNT(*) FROM trial_intermediate_values").fetchone()
+    assert n >= n_known, f"the study knew of {n_known} epochs, and now of {n}"
+    return int(n)
+
+
 def run_study(space: Path, folder: Path, n_kills: int, rng: random.Random, data: list[str]) -> tuple[Counter[str], int]:
     """Search until the study ends, killing on the way; returns what was killed, and the number of starts."""
     kills: Counter[str] = Counter()
-    n_starts = 0
+    n_starts = n_known = 0
     log = folder / "studies" / space.stem / "training.log"
     command = ["fmnist-tune", "search", str(space), "--studies-dir", str(folder / "studies"), *data]
     while True:
@@ -169,6 +182,7 @@ def run_study(space: Path, folder: Path, n_kills: int, rng: random.Random, data:
                 time.sleep(rng.uniform(0.5, 9.0))
             else:
                 _wait_for_epochs(process, log)
+                n_known = _look(folder / "studies" / "studies.db", n_known)
                 time.sleep(rng.uniform(0.0, 1.5))
             if process.poll() is not None:
                 break

@@ -40,7 +40,7 @@ def test_a_killed_study_ends_as_an_undisturbed_one(command: CommandLine) -> None
         process = command.start(
             "search", "space.yaml", "--data-dir", command.data_dir, "--workers", 1, "--studies-dir", "studies"
         )
-        wait_for_epochs(command, int(n_epochs * share))
+        wait_for_epochs(command, process, int(n_epochs * share))
         os.kill(process.pid, signal.SIGKILL)
         process.communicate(timeout=60)
     ended = command("search", "space.yaml", "--data-dir", command.data_dir, "--workers", 1, "--json")
@@ -59,7 +59,7 @@ def test_a_worker_that_hangs_is_replaced_and_its_trial_fails(command: CommandLin
     space = LONG_SPACE.replace("epochs: 4000", "epochs: 300").replace("trials: 2", "trials: 2\n  epoch_timeout: 15s")
     (command.folder / "space.yaml").write_text(space)
     process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--workers", 1, "--json")
-    wait_for_epochs(command, 6)
+    wait_for_epochs(command, process, 6)
     os.kill(wait_for_worker(process.pid), signal.SIGSTOP)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
@@ -73,7 +73,7 @@ def test_a_damaged_checkpoint_costs_an_epoch_at_most(command: CommandLine) -> No
         LONG_SPACE.replace("epochs: 4000", "epochs: 80").replace("trials: 2", "trials: 1")
     )
     process = command.start("search", "space.yaml", "--data-dir", command.data_dir)
-    wait_for_epochs(command, 10)
+    wait_for_epochs(command, process, 10)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
     time.sleep(2)  # the worker finishes the epoch that it is in
@@ -90,7 +90,7 @@ def test_a_damaged_checkpoint_costs_an_epoch_at_most(command: CommandLine) -> No
 def test_another_program_may_lock_the_database_for_a_while(command: CommandLine) -> None:
     (command.folder / "space.yaml").write_text(LONG_SPACE.replace("epochs: 4000", "epochs: 100"))
     process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--json")
-    wait_for_epochs(command, 4)
+    wait_for_epochs(command, process, 4)
     with sqlite3.connect(command.folder / "studies" / "studies.db", timeout=30) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         time.sleep(30)

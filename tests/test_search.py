@@ -38,11 +38,12 @@ def states(command: CommandLine) -> dict[int, str]:
         return dict(connection.execute("SELECT number, state FROM trials").fetchall())
 
 
-def wait_for_epochs(command: CommandLine, n: int) -> None:
-    """Return once the study knows of so many epochs."""
+def wait_for_epochs(command: CommandLine, process: subprocess.Popen[str], n: int) -> None:
+    """Return once the study that a search trains knows of so many epochs."""
     path = command.folder / "studies" / "studies.db"
     end = time.monotonic() + 120
     while time.monotonic() < end:
+        has_ended = process.poll() is not None
         if path.exists():
             with sqlite3.connect(path, timeout=30) as connection:
                 try:
@@ -51,6 +52,7 @@ def wait_for_epochs(command: CommandLine, n: int) -> None:
                     known = 0
             if known >= n:
                 return
+        assert not has_ended, f"fewer than {n} epochs: {process.communicate()[1]}"
         time.sleep(0.2)
     raise AssertionError(f"fewer than {n} epochs after 120 s")
 
@@ -144,7 +146,7 @@ def test_one_worker_and_one_seed_give_the_same_study_twice(command: CommandLine)
 def test_ctrl_c_stops_after_the_epoch_and_the_search_goes_on_from_there(command: CommandLine) -> None:
     (command.folder / "space.yaml").write_text(LONG_SPACE)
     process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--json")
-    wait_for_epochs(command, 6)
+    wait_for_epochs(command, process, 6)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everything in the foreground
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -154,7 +156,7 @@ def test_ctrl_c_stops_after_the_epoch_and_the_search_goes_on_from_there(command:
     before = command("show", "tiny", "--json").json["all"]
 
     process = command.start("resume", "tiny", "--data-dir", command.data_dir, "--json")
-    wait_for_epochs(command, sum(t["epochs"] for t in before) + 4)
+    wait_for_epochs(command, process, sum(t["epochs"] for t in before) + 4)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
@@ -170,7 +172,7 @@ def test_a_search_that_was_killed_goes_on(command: CommandLine) -> None:
     space = LONG_SPACE.replace("epochs: 4000", "epochs: 60")
     (command.folder / "space.yaml").write_text(space)
     process = command.start("search", "space.yaml", "--data-dir", command.data_dir)
-    wait_for_epochs(command, 10)
+    wait_for_epochs(command, process, 10)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
     assert "RUNNING" in states(command).values()
@@ -190,7 +192,7 @@ def test_a_search_that_was_killed_goes_on(command: CommandLine) -> None:
 def test_a_second_driver_of_a_study_is_refused(command: CommandLine) -> None:
     (command.folder / "space.yaml").write_text(LONG_SPACE)
     process = command.start("search", "space.yaml", "--data-dir", command.data_dir)
-    wait_for_epochs(command, 1)
+    wait_for_epochs(command, process, 1)
     second = command("search", "space.yaml", "--data-dir", command.data_dir)
     assert second.code == 2
     assert f"study tiny is being searched or trained already by process {process.pid} on " in second.err
@@ -210,7 +212,7 @@ def test_the_timeout_is_kept(command: CommandLine) -> None:
 def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(command: CommandLine) -> None:
     (command.folder / "space.yaml").write_text(LONG_SPACE.replace("epochs: 4000", "epochs: 150"))
     process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--json")
-    wait_for_epochs(command, 8)
+    wait_for_epochs(command, process, 8)
     os.kill(wait_for_worker(process.pid), signal.SIGKILL)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err

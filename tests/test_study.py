@@ -303,6 +303,19 @@ def test_the_database_is_in_write_ahead_mode_and_whole(tmp_path: Path) -> None:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_what_is_written_after_another_program_looked_is_seen_by_the_next(tmp_path: Path) -> None:
+    def count_studies() -> str:
+        code = f"import sqlite3; c = sqlite3.connect({str(tmp_path / 'studies.db')!r}); print(c.execute('SELECT COUNT(*) FROM studies').fetchone()[0]); c.close()"
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+    first = open_study(tmp_path)
+    second = open_database(database_url(tmp_path), create=False)  # as a command does that checks before it opens
+    assert len(optuna.get_all_study_names(second)) == 1
+    assert count_studies() == "1"
+    optuna.create_study(study_name="later", storage=first.optuna._storage)
+    assert count_studies() == "2"
+
+
 @pytest.mark.parametrize("content", [b"hello, this is no database at all", b"SQLite format 3\0 but then garbage" * 100])
 def test_a_file_that_is_no_database_is_refused_and_untouched(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "studies.db").write_bytes(content)

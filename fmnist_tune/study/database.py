@@ -94,18 +94,23 @@ def _is_ours(path: Path) -> bool:
             return False
         if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
             raise UserError(f"{path}: read-only, the file or its folder; also reading a study needs a place for locks")
-        with path.open("rb") as file:
-            if file.read(16) != b"SQLite format 3\0":
-                raise UserError(
-                    f"{path}: not a study database (not an SQLite file); move it away or give another --studies-dir"
-                )
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    # By SQLite alone: whoever opens the file and closes it takes the locks of this process's connections with it, and
+    # then another program that closes the database deletes the write-ahead log that they go on writing to
+    # (sqlite.org/howtocorrupt.html, 2.2).
     with (
         _database_errors(str(path)),
         contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)) as connection,
     ):
-        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        try:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
+                raise
+            raise UserError(
+                f"{path}: not a study database (not an SQLite file); move it away or give another --studies-dir"
+            ) from None
         if tables and "studies" in tables and "trials" in tables:
             return True
         if tables:

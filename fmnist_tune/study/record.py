@@ -182,8 +182,9 @@ class StudyRecord:
         A retraining that goes on after an interruption is the one that was recorded, also where `train` began it and
         `retrain` goes on.
         """
-        same = (u for u in self.test_uses if u["trial"] == trial and "report" not in (command, u["command"]))
-        if any(set(seeds) <= set(use["seeds"]) for use in same):
+        interchangeable = ("train", "retrain")
+        same = (u for u in self.test_uses if u["trial"] == trial and u["command"] in interchangeable)
+        if command in interchangeable and any(set(seeds) <= set(use["seeds"]) for use in same):
             return len(self.test_uses)
         use = {"at": time.strftime("%Y-%m-%d %H:%M:%S"), "command": command, "trial": trial, "seeds": seeds}
         uses = [*self.test_uses, use]
