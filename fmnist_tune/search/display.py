@@ -114,10 +114,11 @@ class Display:
 
     def _progress(self) -> str:
         done = sum(self._counts.values())
-        counts = ", ".join(
-            f"{self._counts[kind]} {kind}" for kind in ("complete", "pruned", "failed") if self._counts[kind]
+        counts = self._counts + Counter(paused=0 if self._driver is None else self._driver.n_paused)
+        shown = ", ".join(
+            f"{counts[kind]} {kind}" for kind in ("complete", "pruned", "failed", "paused") if counts[kind]
         )
-        return f"{done}/{self._n_target} trials{f' ({counts})' if counts else ''}"
+        return f"{done}/{self._n_target} trials{f' ({shown})' if shown else ''}"
 
     def _highest(self) -> str:
         if self._leader is None:

@@ -121,6 +121,11 @@ class Driver:
         expected = median(self.totals.epoch_s[-20:]) if self.totals.epoch_s else 0.0
         return time.monotonic() + expected > self.deadline
 
+    @property
+    def n_paused(self) -> int:
+        """How many trials wait at their rungs."""
+        return len(self._queue.by_promise())
+
     def next_assignment(self) -> Assignment | None:
         """Return the next trial for a worker; None if there is none, now or (with nothing running) for good."""
         if self.is_winding_down:
