@@ -216,4 +216,4 @@ def test_a_trial_that_needs_too_much_memory_fails_after_three_deaths_and_the_stu
     assert run.code == 0, run.err
     assert run.json["trials"]["failed"] == 1
     assert run.json["trials"]["complete"] == 1
-    assert "its worker died 3 times: out of memory" in run.err
+    assert "its worker died 3 times in epoch 1: out of memory" in run.err

@@ -252,7 +252,17 @@ def test_a_worker_that_dies_again_and_again_fails_its_trial(tmp_path: Path) -> N
         assert assignment.number == 0
         driver.on_crash(0, "killed")
     assert record.trials[0].state == TrialState.FAIL
-    assert record.trials[0].user_attrs["reason"] == "its worker died 3 times: killed"
+    assert record.trials[0].user_attrs["reason"] == "its worker died 3 times in epoch 1: killed"
+
+
+def test_a_trial_that_gets_on_between_its_workers_deaths_is_not_at_fault(tmp_path: Path) -> None:
+    record = open_study(tmp_path, training__epochs=30)
+    driver = drive(record)
+    for n_epochs in range(1, 6):
+        assert driver.next_assignment() is not None
+        assert driver.on_report(report(0, [0.8] * n_epochs))
+        driver.on_crash(0, "killed")
+    assert record.trials[0].state == TrialState.WAITING
 
 
 def test_after_the_deadline_nothing_begins_and_running_trials_are_put_back(tmp_path: Path) -> None:

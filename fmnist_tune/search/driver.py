@@ -266,13 +266,16 @@ class Driver:
         self._fail(number, f"no epoch within {limit:g} s (search.epoch_timeout)")
 
     def on_crash(self, number: int, reason: str) -> None:
-        """Take note that a trial's worker died; the trial is tried again, but not for ever."""
+        """Take note that a trial's worker died; the trial is tried again, but not for ever in the same epoch."""
         if number not in self.running:
             return
-        n_crashes = int(self.record.attributes(number).get("crashes", 0)) + 1
-        self.record.note(number, {"crashes": n_crashes})
+        trial = self.running[number]
+        epoch = 1 + (len(trial.attempt.curve) if trial.last is None else trial.last.epoch)
+        known = self.record.attributes(number)
+        n_crashes = 1 + (known["crashes"] if known.get("crashed_in_epoch") == epoch else 0)
+        self.record.note(number, {"crashes": n_crashes, "crashed_in_epoch": epoch})
         if n_crashes >= MAX_CRASHES:
-            self._fail(number, f"its worker died {n_crashes} times: {reason}")
+            self._fail(number, f"its worker died {n_crashes} times in epoch {epoch}: {reason}")
         else:
             self.release(number, f"its worker died ({reason}), it goes on")
 
