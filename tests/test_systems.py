@@ -171,7 +171,7 @@ def test_a_trained_system_is_a_row_of_mean_interval_and_time() -> None:
         "86.58, 88.33 (two runs)",
         "89.00 [86.52, 91.48]",  # t(0.975, 2) = 4.303 times 1 / sqrt(3)
         "3",
-        "+0.67",
+        "+0.67 (inside)",  # of the interval lies 88.33
         "10",
         "2.0",
     ]
