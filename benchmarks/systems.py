@@ -94,9 +94,9 @@ our interval: it may be a run like ours. At the top of each recipe stands what w
 {systems}
 
 *s/epoch* is training time on one CPU core (or the GPU), while the other cores train other seeds and did other work
-besides, so at most that. How long an epoch took for the reports is not known; [speed.md](speed.md) measures the loop that is usually written (a DataLoader, float32)
-beside ours on one machine. D's table over the batch size is the four d-lenet rows. C's 22.25 % is a mistake that
-[imbalance.md](imbalance.md) makes again to explain it.
+besides: at most that. How long an epoch took for the reports is not known; [speed.md](speed.md) measures the loop that
+is usually written (a DataLoader, float32) beside ours on one machine. D's table over the batch size is the four d-lenet
+rows. C's 22.25 % is a mistake that [imbalance.md](imbalance.md) makes again to explain it.
 
 ## The best epoch, as the report counted it
 
