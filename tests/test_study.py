@@ -97,6 +97,29 @@ def test_the_driver_tells_every_state_truthfully(tmp_path: Path) -> None:
     assert "Trial 0 of study s" in record.paths.best_recipe.read_text()
 
 
+def test_best_yaml_is_the_first_of_equal_trials_whichever_ends_first(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    driver = drive(record)
+    for _ in range(2):
+        driver.next_assignment()
+    for number in (1, 0):
+        driver.on_report(report(number, [0.9] * 4, stop="epochs", n_new=4))
+    assert record.best is not None
+    assert record.best.number == 0
+    assert "Trial 0 of study s" in record.paths.best_recipe.read_text()
+
+
+def test_best_yaml_that_a_kill_left_behind_is_written_on_resume(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    driver = drive(record)
+    driver.next_assignment()
+    driver.on_report(report(0, [0.9] * 4, stop="epochs", n_new=4))
+    expected = record.paths.best_recipe.read_text()
+    record.paths.best_recipe.write_text("# an earlier trial")  # killed before it was written
+    drive(open_study(tmp_path))
+    assert record.paths.best_recipe.read_text() == expected
+
+
 def test_an_interrupted_trial_keeps_its_number_values_and_curve(tmp_path: Path) -> None:
     record = open_study(tmp_path)
     driver = drive(record)
