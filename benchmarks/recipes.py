@@ -70,11 +70,7 @@ class Recipes:
         """
         words = [str(self.folder / f"{name}.yaml"), "--seeds", str(n_seeds), "--studies-dir", str(self.studies_dir)]
         data = [] if self.data_dir is None else ["--data-dir", str(self.data_dir)]
-        print(f"fmnist-tune train {' '.join(words)}", file=sys.stderr, flush=True)
-        command = [sys.executable, "-m", "fmnist_tune.cli", "train", *words, *data, "--json"]
-        code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
-        if code:
-            raise SystemExit(code)
+        run_command("train", *words, *data)
 
     def metrics(self, name: str) -> dict[str, Any] | None:
         """Return what training a recipe gave, as metrics.json has it; None if it was not trained as it stands now."""
@@ -85,6 +81,19 @@ class Recipes:
     def test_scores(self, name: str, metrics: dict[str, Any]) -> list[NDArray[np.float32]]:
         """Return each seed's scores on the test pictures, (N, 10)."""
         return [np.load(self.paths(name).folder / path, allow_pickle=False) for path in metrics["scores"]]
+
+
+def run_command(*words: str) -> None:
+    """Run a command of fmnist-tune, which shows its progress.
+
+    Raises:
+        SystemExit: it failed or was interrupted, and has said why.
+    """
+    print(f"fmnist-tune {' '.join(words)}", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "fmnist_tune.cli", *words, "--json"]
+    code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
+    if code:
+        raise SystemExit(code)
 
 
 def add_options(parser: argparse.ArgumentParser, names: list[str], page: str) -> None:

@@ -88,15 +88,15 @@ All five reports trained on the 60,000 training pictures (E on 48,000 of them) a
 pictures; their figures are of one run each. Here every recipe is trained by `fmnist-tune train RECIPE --seeds n` on all
 60,000 for the report's number of epochs, with nothing left to choose, and the test set is opened once for each seed,
 after the last epoch. *Ours* is the mean over the n seeds with the 95 % interval of that mean (Student's t, which is
-wide for three); *ours - report* is in points, against the report's best run. At the top of each recipe stands what was
-added to the report's description.
+wide for three); *ours - report* is in points, against the report's best run, and *inside* says that this run lies in
+our interval: it may be a run like ours. At the top of each recipe stands what was added to the report's description.
 
 {systems}
 
-*s/epoch* is training time on one CPU core (or the GPU), while the other cores train other seeds. How long an epoch took
-for the reports is not known; [speed.md](speed.md) measures the loop that is usually written (a DataLoader, float32)
-beside ours on one machine. D's table over the batch size is the four d-lenet rows. C's 22.25 % is a mistake that
-[imbalance.md](imbalance.md) makes again to explain it.
+*s/epoch* is training time on one CPU core (or the GPU), while the other cores train other seeds and did other work
+besides: at most that. How long an epoch took for the reports is not known; [speed.md](speed.md) measures the loop that
+is usually written (a DataLoader, float32) beside ours on one machine. D's table over the batch size is the four d-lenet
+rows. C's 22.25 % is a mistake that [imbalance.md](imbalance.md) makes again to explain it.
 
 ## The best epoch, as the report counted it
 
@@ -121,6 +121,8 @@ def system_row(system: System, metrics: dict[str, Any] | None) -> list[str]:
         return [*head, "not run yet", "", "", "", ""]
     figure = share_spread(metrics["test_accuracy"]["values"])
     lead = f"{100 * figure.mean - max(system.reported):+.2f}" if system.reported else ""
+    if system.reported and figure.ci95 is not None and figure.ci95[0] <= max(system.reported) / 100 <= figure.ci95[1]:
+        lead += " (inside)"
     n = len(figure.values)
     epoch_s = metrics["train_s"] / (n * metrics["epochs"])
     return [*head, percent(figure), str(n), lead, str(metrics["epochs"]), f"{epoch_s:.1f}"]

@@ -129,6 +129,8 @@ def test_the_note_of_a_recipe_says_how_its_training_stands(studies_dir: Path) ->
 
 
 def test_the_note_has_the_test_result_beside_the_promise(record: StudyRecord) -> None:
+    for command in ("retrain", "report"):
+        record.record_test_use(command, 0, [0, 1, 2])
     record.record_retraining(METRICS)
     publish(record, [])
     note = get_note(record.optuna)
@@ -138,7 +140,7 @@ def test_the_note_has_the_test_result_beside_the_promise(record: StudyRecord) ->
         "the search had promised 85.00% (validation)." in note
     )
     assert "Weakest classes by F1: Shirt 61.0%, Coat 79.0%, Boot 95.0%." in note
-    assert "The test set has been used 2 times for this study." in note
+    assert "The test set was opened 2 times for this study." in note
     assert "fmnist-tune retrain" not in note
 
 

@@ -97,13 +97,16 @@ def test_a_search_without_the_test_files_finds_a_best_trial_and_leaves_a_whole_s
         else:
             assert trial["attributes"]["stop_reason"].startswith("asha: ")
 
-    best = yaml.safe_load((command.folder / "studies" / "tiny" / "best.yaml").read_text())
+    recipe = (command.folder / "studies" / "tiny" / "best.yaml").read_text()
+    best = yaml.safe_load(recipe)
     assert best["training"] == out["best"]["config"]["training"]
     assert not list((command.folder / "studies" / "tiny" / "trials").iterdir())
     assert not re.search(r"ray|optuna|warning|traceback", run.err.replace("starting Ray", ""), re.IGNORECASE), run.err
 
+    (command.folder / "studies" / "tiny" / "best.yaml").write_text("# as a kill may leave it")
     again = command("search", "space.yaml", "--data-dir", blind)
     assert again.code == 0
+    assert (command.folder / "studies" / "tiny" / "best.yaml").read_text() == recipe
     assert "study tiny has all of its 4 trials; --trials 8 would extend it" in again.err
     assert "best trial" in again.out
 

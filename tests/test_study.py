@@ -133,6 +133,29 @@ def test_before_the_deadline_the_most_promising_trial_is_finished(tmp_path: Path
     assert driver.on_report(report(1, [0.9, 0.9, 0.9], n_new=2))  # past its rung
 
 
+def test_best_yaml_is_the_first_of_equal_trials_whichever_ends_first(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    driver = drive(record)
+    for _ in range(2):
+        driver.next_assignment()
+    for number in (1, 0):
+        driver.on_report(report(number, [0.9] * 4, stop="epochs", n_new=4))
+    assert record.best is not None
+    assert record.best.number == 0
+    assert "Trial 0 of study s" in record.paths.best_recipe.read_text()
+
+
+def test_best_yaml_that_a_kill_left_behind_is_written_on_resume(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    driver = drive(record)
+    driver.next_assignment()
+    driver.on_report(report(0, [0.9] * 4, stop="epochs", n_new=4))
+    expected = record.paths.best_recipe.read_text()
+    record.paths.best_recipe.write_text("# an earlier trial")  # killed before it was written
+    drive(open_study(tmp_path))
+    assert record.paths.best_recipe.read_text() == expected
+
+
 def test_an_interrupted_trial_keeps_its_number_values_and_curve(tmp_path: Path) -> None:
     record = open_study(tmp_path)
     driver = drive(record)
@@ -256,7 +279,7 @@ def test_a_worker_that_dies_again_and_again_fails_its_trial(tmp_path: Path) -> N
 
 
 def test_a_trial_that_gets_on_between_its_workers_deaths_is_not_at_fault(tmp_path: Path) -> None:
-    record = open_study(tmp_path, training__epochs=30)
+    record = open_study(tmp_path, SPACE.replace("name: asha", "name: none"), training__epochs=30)
     driver = drive(record)
     for n_epochs in range(1, 6):
         assert driver.next_assignment() is not None

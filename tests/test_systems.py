@@ -14,13 +14,17 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import imbalance, systems
+from benchmarks import imbalance, systems, winners
 from benchmarks.recipes import Recipes
 from fmnist_tune.config import TrialConfig, load_space
 from fmnist_tune.config.model import Cnn
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.evaluation import share_spread
 from fmnist_tune.models import build_model, n_params
+from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.sampling import values_of
 from tests.conftest import CommandLine, make_pictures
 
 FILES = sorted(Path("search_spaces").rglob("*.yaml"))
@@ -171,7 +175,7 @@ def test_a_trained_system_is_a_row_of_mean_interval_and_time() -> None:
         "86.58, 88.33 (two runs)",
         "89.00 [86.52, 91.48]",  # t(0.975, 2) = 4.303 times 1 / sqrt(3)
         "3",
-        "+0.67",
+        "+0.67 (inside)",  # of the interval lies 88.33
         "10",
         "2.0",
     ]
@@ -200,6 +204,32 @@ def test_the_page_has_every_row_once() -> None:
     assert "| d-lenet-64 | 88.94 |  | 89.00 (epoch 2) |" in systems.page({}, {"d-lenet-64": [0.88, 0.89]}, "2 cores")
     assert all(text.count(f"| [{s.recipe}](") == 1 for s in systems.SYSTEMS)
     assert "Measured not yet on 2 cores." in text
+
+
+def test_a_space_without_a_study_is_a_row_that_says_so_beside_its_reports_best() -> None:
+    assert winners.winner_row("d-batch-size", None)[1:3] == ["89.76", "not run yet"]
+    assert winners.winner_row("e-cnn", None)[1:3] == ["none", "not run yet"]
+    assert winners.page({}, "2 cores").count("not run yet") == len(winners.SPACES)
+
+
+def test_a_winner_is_a_row_once_it_is_searched_and_once_it_is_retrained(tmp_path: Path) -> None:
+    space = load_space(Path("search_spaces/d-batch-size.yaml"))
+    record = StudyRecord.open(open_database(database_url(tmp_path), create=True), space, StudyPaths(tmp_path, "d"))
+    for value in (0.9, 0.91):
+        attempt = record.begin()
+        assert attempt is not None
+        record.note(attempt.number, {"duration_s": 60.0})
+        record.complete(attempt.number, value)
+    searched = winners.winner_row("d-batch-size", record)
+    assert searched[1:] == ["89.76", "2 (2 complete)", "2", "91.00", "not retrained yet", "", ""]
+    record.record_retraining(
+        {"trial": 1, "test_accuracy": {"values": [0.88, 0.89, 0.90]}, "finished_at": "2026-11-22 22:00:00"}
+    )
+    assert winners.winner_row("d-batch-size", record)[5:] == ["89.00 [86.52, 91.48]", "3", "-0.76"]
+    batch_size = values_of(record.trials[1].params, space)["training.batch_size"]
+    text = winners.page({"d-batch-size": record}, "2 cores")
+    assert "Measured 2026-11-22 on 2 cores." in text
+    assert f"- d-batch-size, trial 1: `training.batch_size` {batch_size}\n" in text
 
 
 def test_balanced_accuracy_counts_every_class_alike() -> None:

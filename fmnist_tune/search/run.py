@@ -120,6 +120,7 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
         # A study that is there is checked before Ray starts; a new one is not created before Ray is up and has room.
         record = open_record() if study_exists(place.url, paths.name) else None
         if record is not None and _is_finished(record):
+            record.recover()  # a kill may have left best.yaml behind
             extend = f"--trials {2 * record.n_target} would extend it"
             display.line(f"study {paths.name} has all of its {record.n_target} trials; {extend}")
             wall_s = time.monotonic() - started

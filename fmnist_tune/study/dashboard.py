@@ -111,7 +111,7 @@ def _summary(record: StudyRecord) -> str:
         blocks += _best(summary)
         blocks += [f"{standing[0].upper()}{standing[1:]}."] if standing else []
     if metrics is not None:
-        blocks += _test(metrics)
+        blocks += _test(metrics, summary.n_test_uses)
     commands = _next_commands(record, has_model=metrics is not None)
     return "\n\n".join([*blocks, "## Next", "```\n" + "\n".join(commands) + "\n```\n"])
 
@@ -140,7 +140,7 @@ def _best(summary: Summary) -> list[str]:
     return blocks + [f"- Edge: {line}" for line in summary.edges]
 
 
-def _test(metrics: dict[str, Any]) -> list[str]:
+def _test(metrics: dict[str, Any], n_uses: int) -> list[str]:
     if "test_accuracy" not in metrics:
         who = "The recipe" if metrics["trial"] is None else f"Trial {metrics['trial']}"
         return [f"{who} retrained: 99 % validation accuracy **{steps_text(metrics['steps_to_solve'])}**."]
@@ -154,13 +154,12 @@ def _test(metrics: dict[str, Any]) -> list[str]:
         result += f", 95 % confidence interval {low:.2%} to {high:.2%}"
     if metrics["val_accuracy"] is not None:
         result += f"; the search had promised {metrics['val_accuracy']:.2%} (validation)"
-    uses = metrics["test_uses"]
     weakest = sorted(metrics["per_class"].items(), key=lambda item: item[1]["f1"])[:3]
     return [
         f"## Test of {'the recipe' if trial is None else f'trial {trial}'}, retrained on train + val",
         f"{result}.",
         "Weakest classes by F1: " + ", ".join(f"{name} {figures['f1']:.1%}" for name, figures in weakest) + ".",
-        f"The test set has been used {uses} {'time' if uses == 1 else 'times'} for this study.",
+        f"The test set was opened {n_uses} {'time' if n_uses == 1 else 'times'} for this study.",
     ]
 
 

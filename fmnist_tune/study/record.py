@@ -214,11 +214,15 @@ class StudyRecord:
     def recover(self) -> list[int]:
         """Put trials that no living process trains back in the queue; to be called by the holder of the driver's lock.
 
-        A retraining that is recorded as running was killed: it is recorded as interrupted.
+        A retraining that is recorded as running was killed: it is recorded as interrupted. A driver that was killed
+        between the end of its best trial and best.yaml left an earlier one there: it is written again.
 
         Returns:
             The trials' numbers.
         """
+        best = self.best
+        if best is not None:
+            write_atomically(self.paths.best_recipe, self.recipe_of(best))
         retraining = self.latest_retraining
         if retraining is not None and retraining["state"] == "running":
             self.record_latest_retraining({**retraining, "state": "interrupted"})
@@ -317,10 +321,10 @@ class StudyRecord:
 
     def complete(self, number: int, value: float) -> None:
         """End a trial that was trained to its end, and keep best.yaml current."""
-        before = self.best
-        trial = self.optuna.tell(self._running.pop(number), value)
-        if before is None or before.value is None or value > before.value:
-            write_atomically(self.paths.best_recipe, self.recipe_of(trial))
+        self.optuna.tell(self._running.pop(number), value)
+        best = self.best
+        if best is not None and best.number == number:
+            write_atomically(self.paths.best_recipe, self.recipe_of(best))
 
     def prune(self, number: int) -> None:
         """End a trial that ASHA stopped, running or waiting; its value is its last epoch's."""
