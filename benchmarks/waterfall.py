@@ -1,0 +1,166 @@
+"""Where the time of a search goes: `python -m benchmarks.waterfall search_spaces/cnn.yaml`.
+
+Runs the search in this process with its driver timed, and adds up the workers' seconds; what they trained is compared
+with the rate at which the same cores multiply matrices in bf16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import io
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fmnist_tune import cli
+from fmnist_tune.config import TrialConfig, load_space
+from fmnist_tune.models import build_model
+from fmnist_tune.search.driver import Driver
+from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.record import StudyRecord
+
+MATMUL = """
+import time, torch
+torch.set_num_threads(1)
+a = torch.randn(2048, 2048).bfloat16()
+a @ a
+n, start = 0, time.perf_counter()
+while time.perf_counter() - start < 3:
+    a @ a
+    n += 1
+print(2 * 2048**3 * n / (time.perf_counter() - start))
+"""
+
+
+def matmul_rate(n_processes: int) -> float:
+    """Return the bf16 matrix multiplications of one thread in flop/s, with so many at once; the mean over them."""
+    running = [
+        subprocess.Popen([sys.executable, "-c", MATMUL], stdout=subprocess.PIPE, text=True) for _ in range(n_processes)
+    ]
+    return sum(float(process.communicate()[0]) for process in running) / n_processes
+
+
+def flop_per_picture(config: TrialConfig, image_size: int = 28) -> float:
+    """Return the multiplications and additions of a training step per picture: convolutions and dense layers alone."""
+    model = build_model(config.model, image_size)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(8, 1, image_size, image_size)).sum().backward()
+    return float(counter.get_total_flops()) / 8
+
+
+def worker_seconds(log: list[dict[str, Any]], start: float, end: float) -> dict[str, float]:
+    """Add up what the workers' log says of a search, in seconds.
+
+    Args:
+        log: its lines.
+        start, end: of the command, as time.time().
+
+    Returns:
+        Until the first epoch, in epochs, between epochs, after the last one; summed over the workers.
+    """
+    by_worker: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for line in log:
+        by_worker[line["process"]].append(line)
+    found: dict[str, float] = defaultdict(float)
+    for lines in by_worker.values():
+        found["start-up"] += lines[0]["time"] - start
+        for one, other in itertools.pairwise(lines):
+            found["in epochs" if other["event"] == "end" else "between epochs"] += other["time"] - one["time"]
+        found["after the last epoch"] += end - lines[-1]["time"]
+    return dict(found)
+
+
+@contextlib.contextmanager
+def timed(spent: dict[str, float], n_pictures: dict[int, int]) -> Iterator[None]:
+    """Add up what happens while a search runs.
+
+    Args:
+        spent: gets the driver's seconds, and those of training and validation that the workers report.
+        n_pictures: gets how many pictures each trial trained on, by its number.
+    """
+
+    def wrap(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(driver: Driver, *arguments: Any) -> Any:
+            for report in arguments:
+                for result in report.epochs:
+                    spent["training"] += result.train_s
+                    spent["validation"] += result.val_s
+                    n_pictures[report.number] += result.n_images
+            start = time.perf_counter()
+            try:
+                return method(driver, *arguments)
+            finally:
+                spent[name] += time.perf_counter() - start
+
+        return call
+
+    with (
+        mock.patch.object(Driver, "next_assignment", wrap("asking: sampler, database", Driver.next_assignment)),
+        mock.patch.object(Driver, "on_report", wrap("recording: database, curves", Driver.on_report)),
+    ):
+        yield
+
+
+def main() -> None:
+    """Search, and print where the workers' seconds went."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("space", type=Path)
+    parser.add_argument("--timeout", default="10m")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    spent: dict[str, float] = defaultdict(float)
+    n_pictures: dict[int, int] = defaultdict(int)
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["search", str(arguments.space), "--timeout", arguments.timeout, "--seed", str(arguments.seed)]
+        start = time.time()
+        with timed(spent, n_pictures), contextlib.redirect_stdout(io.StringIO()) as out:
+            code = cli.main([*words, "--studies-dir", folder, "--json"])
+        end = time.time()
+        if code:
+            raise SystemExit(code)
+        n_workers = json.loads(out.getvalue())["workers"]
+        paths = StudyPaths(Path(folder), load_space(arguments.space).settings.study)
+        seconds = worker_seconds([json.loads(line) for line in paths.training_log.read_text().splitlines()], start, end)
+        record = StudyRecord.load(open_database(database_url(Path(folder)), create=False), paths)
+        flop = 0.0
+        for trial in record.trials:
+            config = record.config_of(trial)
+            assert isinstance(config, TrialConfig)
+            flop += flop_per_picture(config) * n_pictures[trial.number]
+    in_epochs = seconds.pop("in epochs") - spent["training"] - spent["validation"]
+    between = seconds.pop("between epochs") - sum(v for k, v in spent.items() if ":" in k)
+    parts = {
+        "start-up": seconds["start-up"],
+        **spent,
+        "checkpoints and log": in_epochs,
+        "Ray, building models, waiting": between,
+        "after the last epoch": seconds["after the last epoch"],
+    }
+    total = n_workers * (end - start)
+    for name, value in parts.items():
+        print(f"{name:32}{value:9.1f} s {value / total:7.1%}")
+    rate = matmul_rate(n_workers)
+    print(f"{n_workers} workers for {end - start:.1f} s; the sum is {sum(parts.values()) / total:.1%} of that")
+    print(
+        f"training steps: {flop / spent['training'] / 1e9:.0f} Gflop/s of {rate / 1e9:.0f} that one core multiplies "
+        f"matrices with in bf16: {flop / spent['training'] / rate:.0%}"
+    )
+
+
+if __name__ == "__main__":
+    main()
