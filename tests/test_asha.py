@@ -9,11 +9,11 @@ from fmnist_tune.search.queue import Queue
 PRUNER = Pruner(name="asha", min_epochs=1, reduction_factor=3)
 
 
-def asha(curves: dict[int, dict[int, float]] | None = None, **kwargs: int) -> Asha:
+def asha(curves: dict[int, dict[float, float]] | None = None, **kwargs: float) -> Asha:
     return Asha(PRUNER.model_copy(update=kwargs), curves or {})
 
 
-def first_rung(*values: float) -> dict[int, dict[int, float]]:
+def first_rung(*values: float) -> dict[int, dict[float, float]]:
     return {number: {1: value} for number, value in enumerate(values)}
 
 
@@ -21,6 +21,16 @@ def test_rungs_are_powers_of_the_reduction_factor() -> None:
     a = asha(min_epochs=2)
     assert [epoch for epoch in range(1, 60) if a.is_rung(epoch)] == [2, 6, 18, 54]
     assert (a.epochs_to_rung(None), asha({0: {1: 0.5, 2: 0.5, 3: 0.5}}).epochs_to_rung(0)) == (2, 6)
+
+
+def test_a_rung_below_an_epoch_is_a_look_within_the_first() -> None:
+    a = asha({0: {0.33: 0.5}, 1: {}}, min_epochs=0.33)
+    assert [epoch for epoch in range(1, 30) if a.is_rung(epoch)] == [1, 3, 9, 27]
+    assert (a.looks, a.looks_left(0), a.looks_left(1)) == ((0.33,), (), (0.33,))
+    assert (a.epochs_to_rung(None), a.epochs_to_rung(0)) == (0.33, 1)  # it begins its epoch anew
+    assert a.at_rung(0) == 0.33
+    assert a.standing(0) == "asha: 0.5000 after 33% of epoch 1 is number 1 of 1, and 1 in 3 goes on"
+    assert asha(min_epochs=0.1).looks == (0.1, 0.30000000000000004)
 
 
 def test_the_first_to_arrive_does_not_go_on_for_being_alone() -> None:

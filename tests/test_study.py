@@ -25,7 +25,7 @@ from fmnist_tune.study.lock import DriverLock, is_driven
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import TPE_TRIALS, _BoundedStudy
 from fmnist_tune.study.summary import edge_of, parameter_importances, summarize
-from fmnist_tune.training.results import EpochResult
+from fmnist_tune.training.results import EpochResult, Look
 
 SPACE = """
 study: s
@@ -60,6 +60,10 @@ def report(
 ) -> TrialReport:
     history = tuple(result(i + 1, value) for i, value in enumerate(curve))
     return TrialReport(number, history[len(history) - n_new :], history, stop, failure, {"params": 7, "ran_on": "here"})
+
+
+def look(number: int, accuracy: float) -> TrialReport:
+    return TrialReport(number, (), (), None, None, {"params": 7}, Look(0.5, accuracy, 1.0, 0.5))
 
 
 def test_the_driver_tells_every_state_truthfully(tmp_path: Path) -> None:
@@ -97,6 +101,33 @@ def test_the_driver_tells_every_state_truthfully(tmp_path: Path) -> None:
     assert trials[3].intermediate_values == {1: 0.9}
     assert [e.kind for e in events if e.kind != "epoch"] == ["paused", "paused", "failed", "complete", "interrupted"]
     assert "Trial 0 of study s" in record.paths.best_recipe.read_text()
+
+
+def test_a_look_within_the_first_epoch_pauses_a_trial_which_begins_anew_when_it_goes_on(tmp_path: Path) -> None:
+    record = open_study(tmp_path, search__pruner__min_epochs=0.5)
+    events: list[Event] = []
+    driver = drive(record, events)
+    assignments = [a for a in (driver.next_assignment(), driver.next_assignment()) if a is not None]
+    assert [a.looks for a in assignments] == [(0.5,), (0.5,)]
+    assert not driver.on_report(look(0, 0.7))
+    assert record.trials[0].state == TrialState.WAITING
+    assert record.trials[0].intermediate_values == {}
+    assert record.trials[0].user_attrs["duration_s"] == 1.5
+    assert [e.text for e in events] == ["asha: 0.7000 after 50% of epoch 1 is number 1 of 1, and 1 in 2 goes on"]
+    assert _BoundedStudy(record.optuna)._get_trials()[0].intermediate_values == {0: 0.7}
+    assert not driver.on_report(look(1, 0.6))
+    again = driver.next_assignment()
+    assert again is not None
+    assert (again.number, again.looks, again.n_epochs_known) == (0, (), 0)
+    assert driver.on_report(report(0, [0.8])) is False  # at its rung after epoch 1, alone
+    while (assignment := driver.next_assignment()) is not None:
+        number = assignment.number
+        ends = report(number, [0.8] * 4, stop="epochs", n_new=4)
+        driver.on_report(look(number, 0.1) if assignment.looks else ends)
+    assert record.trials[0].state == TrialState.COMPLETE
+    ended = record.trials[5]
+    assert (ended.state, ended.value) == (TrialState.PRUNED, None)
+    assert _BoundedStudy(record.optuna)._get_trials()[5].value == 0.1
 
 
 def test_a_full_study_ends_with_a_complete_trial_and_none_that_waits(tmp_path: Path) -> None:

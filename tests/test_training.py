@@ -18,7 +18,7 @@ from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from fmnist_tune.training.numerics import Numerics
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
-from fmnist_tune.training.results import EpochResult, best_epoch
+from fmnist_tune.training.results import EpochResult, Look, best_epoch
 from fmnist_tune.training.run import NonFiniteLossError, TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 from tests.conftest import make_pictures
@@ -197,6 +197,17 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(sections: 
     assert numbers(second.history) == expected
     for ours, theirs in zip(undisturbed.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_looks_change_nothing_of_what_is_trained() -> None:
+    sections = {"training": {"epochs": 2, "batch_size": 64}, "model": {"name": "mlp", "hidden": [8], "dropout": 0.5}}
+    expected = numbers(list(make_run(config(**sections)).epochs()))
+    run = make_run(config(**sections))
+    results = list(run.progress((0.25, 0.5)))
+    assert [type(r) for r in results] == [Look, Look, EpochResult, EpochResult]
+    assert [r.share for r in results if isinstance(r, Look)] == [0.25, 0.5]
+    assert all(0 < r.val_accuracy < 1 and r.train_s > 0 and r.val_s > 0 for r in results if isinstance(r, Look))
+    assert numbers([r for r in results if isinstance(r, EpochResult)]) == expected
 
 
 def test_the_seed_decides() -> None:

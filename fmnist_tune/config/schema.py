@@ -171,11 +171,21 @@ class Sampler(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
+def _epochs_or_share(value: object) -> object:
+    if isinstance(value, float) and value >= 1 and value != int(value):
+        raise ValueError(f"{value} is neither a whole number of epochs nor a share of the first one, below 1")
+    return value
+
+
 class Pruner(Section):
-    """ASHA: of the trials that reach min_epochs * reduction_factor**k epochs, 1 in reduction_factor goes on."""
+    """ASHA: of the trials that reach min_epochs * reduction_factor**k epochs, 1 in reduction_factor goes on.
+
+    Attributes:
+        min_epochs: a number of epochs; below 1 a share of the first one.
+    """
 
     name: Literal["asha", "none"] = "asha"
-    min_epochs: Annotated[int, Field(ge=1)] = 1
+    min_epochs: Annotated[float, Field(ge=0.01), BeforeValidator(_epochs_or_share)] = 1
     reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
 
 

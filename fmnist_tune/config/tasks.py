@@ -31,7 +31,7 @@ def task_warnings(settings: Settings, tree: Mapping[str, Any]) -> tuple[str, ...
         return ()
     instead = "" if half is None else f", or min_epochs of at least {half} (half of all evaluations)"
     return (
-        f"search.pruner: asha compares trials by validation accuracy after {pruner.min_epochs} "
+        f"search.pruner: asha compares trials by validation accuracy after {pruner.min_epochs:g} "
         f"evaluation{'s' if pruner.min_epochs > 1 else ''}, where those that generalise later look like those that "
         f"never do, and ends them; use {{name: none}}{instead}",
     )

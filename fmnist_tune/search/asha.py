@@ -2,52 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import itertools
+from collections.abc import Collection, Iterator, Mapping
 
 from fmnist_tune.config.schema import Pruner
 
+WHOLE_FROM = 0.9  # of an epoch; a rung from there on is at the end of one
 PAUSED_BEYOND = 8  # a trial may be so many places away from going on before it is given up
 
 
 class Asha:
     """Rungs at min_epochs * reduction_factor**k epochs; of those that reach one, the best 1 in reduction_factor go on.
 
+    A rung below one epoch is a look within the first one.
+
     A trial pauses at its rung until it is among them, which it may become as others arrive: so the first to arrive
     does not go on merely because it is alone. It is rebuilt from the curves of a study's trials, and keeps no state
     that they do not have.
     """
 
-    def __init__(self, pruner: Pruner, curves: Mapping[int, Mapping[int, float]]) -> None:
+    def __init__(self, pruner: Pruner, curves: Mapping[int, Mapping[float, float]]) -> None:
         """Take over what trials have reported so far.
 
         Args:
             pruner: its settings.
-            curves: validation accuracy by epoch, by trial number.
+            curves: validation accuracy by epoch or share of the first one, by trial number.
         """
         self._pruner = pruner
         self._curves = {number: dict(curve) for number, curve in curves.items()}
+        self.looks = tuple(itertools.takewhile(lambda rung: rung < 1, self._rungs())) if self._is_on else ()
 
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """Take in a trial's validation accuracy after an epoch."""
+    @property
+    def _is_on(self) -> bool:
+        return self._pruner.name == "asha"
+
+    def _rungs(self) -> Iterator[float]:
+        rung: float = self._pruner.min_epochs
+        while True:
+            yield rung if rung < WHOLE_FROM else round(rung)
+            rung *= self._pruner.reduction_factor
+
+    def _rung_after(self, epoch: float) -> float:
+        return next(rung for rung in self._rungs() if rung > epoch)
+
+    def report(self, number: int, epoch: float, value: float) -> None:
+        """Take in a trial's validation accuracy after an epoch, or after a share of the first one."""
         self._curves.setdefault(number, {})[epoch] = value
 
-    def is_rung(self, epoch: int) -> bool:
+    def is_rung(self, epoch: float) -> bool:
         """Tell whether trials are compared after this epoch."""
-        rung = self._pruner.min_epochs
-        while rung < epoch:
-            rung *= self._pruner.reduction_factor
-        return self._pruner.name == "asha" and rung == epoch
+        return self._is_on and next(rung for rung in self._rungs() if rung >= epoch) == epoch
 
-    def epochs_to_rung(self, number: int | None) -> int:
-        """Return how many epochs lie between a trial at a rung, or a new one, and its next rung."""
-        if number is None or not self._curves.get(number):
-            return self._pruner.min_epochs
-        rung = self._pruner.min_epochs
-        while rung <= self.last_epoch(number):
-            rung *= self._pruner.reduction_factor
-        return rung - self.last_epoch(number)
+    def epochs_to_rung(self, number: int | None) -> float:
+        """Return how many epochs lie between a trial at a rung, or a new one, and its next rung.
 
-    def at_rung(self, number: int) -> int | None:
+        A trial that pauses within its first epoch begins it anew.
+        """
+        last = 0.0 if number is None else max(self._curves.get(number, {}), default=0.0)
+        return self._rung_after(last) - int(last)
+
+    def looks_left(self, number: int) -> tuple[float, ...]:
+        """Return the rungs within the first epoch that a trial has not reached yet."""
+        known = self._curves.get(number, {})
+        return tuple(look for look in self.looks if look not in known)
+
+    def at_rung(self, number: int) -> float | None:
         """Return the rung at which a trial stands; None if it is between two."""
         last = max(self._curves.get(number, {}), default=0)
         return last if self.is_rung(last) else None
@@ -80,18 +99,22 @@ class Asha:
         ranking = self._ranking(rung)
         value = self._curves[number][rung]
         return (
-            f"asha: {value:.4f} after epoch {rung} is number {self._place(number, rung)} of {len(ranking)}, "
+            f"asha: {value:.4f} after {_named(rung)} is number {self._place(number, rung)} of {len(ranking)}, "
             f"and 1 in {self._pruner.reduction_factor} goes on"
         )
 
-    def last_epoch(self, number: int) -> int:
-        """Return the latest epoch that a trial has reported."""
+    def last_epoch(self, number: int) -> float:
+        """Return the latest epoch that a trial has reported, or share of the first one."""
         return max(self._curves[number])
 
-    def _ranking(self, rung: int) -> list[int]:
+    def _ranking(self, rung: float) -> list[int]:
         """Return the trials that have reached a rung, the best first, of equals the oldest."""
         reached = [number for number, curve in self._curves.items() if rung in curve]
         return sorted(reached, key=lambda number: (-self._curves[number][rung], number))
 
-    def _place(self, number: int, rung: int) -> int:
+    def _place(self, number: int, rung: float) -> int:
         return self._ranking(rung).index(number) + 1
+
+
+def _named(rung: float) -> str:
+    return f"epoch {rung}" if rung >= 1 else f"{rung:.0%} of epoch 1"

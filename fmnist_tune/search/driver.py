@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.queue import Queue
+from fmnist_tune.study.curves import curve_of
 from fmnist_tune.study.record import Attempt, StudyRecord
 from fmnist_tune.study.tensorboard import Outcome, TensorBoard
 from fmnist_tune.training.results import EpochResult
@@ -19,6 +20,7 @@ from fmnist_tune.valuation import attributes_of, value_of
 
 MAX_CRASHES = 3
 FINISH_MARGIN = 1.1  # of the time that a trial is expected to need to its end
+FINISHED_PER_WORKER = 2  # trials that each worker trains to their ends before the deadline
 WORKER_START_S = 60.0  # a worker may need this before its first epoch, on a busy machine
 
 
@@ -107,7 +109,7 @@ class Driver:
         for number in record.recover():
             on_event(Event("interrupted", number, "earlier, goes on"))
         pruner = record.space.settings.search.pruner
-        self._queue = Queue(pruner, {t.number: t.intermediate_values for t in record.trials}, set(record.waiting))
+        self._queue = Queue(pruner, {t.number: curve_of(t) for t in record.trials}, set(record.waiting))
         self._epoch_s: dict[int, float] = {}
         self._n_epochs: dict[int, int] = {}
         self._finishing: set[int] = set()  # no longer to pause, since the deadline is near
@@ -148,6 +150,7 @@ class Driver:
             str(self.record.paths.training_log.absolute()),
             self._n_threads,
             task=attempt.config.task,
+            looks=self._queue.asha.looks_left(attempt.number),
         )
 
     def _next(self) -> int | None:
@@ -162,7 +165,7 @@ class Driver:
         for number in self._queue.by_promise():
             needed = self._epochs_left(number) * self._seconds_of_epoch(number)
             if needed <= left:
-                if left > FINISH_MARGIN * needed + self._seconds_until_free(usual):
+                if left > FINISHED_PER_WORKER * FINISH_MARGIN * needed + self._seconds_until_free(usual):
                     break
                 self._finishing.add(number)
                 return number
@@ -175,7 +178,7 @@ class Driver:
     def _epochs_left(self, number: int) -> int:
         if number not in self._n_epochs:
             self._n_epochs[number] = self.record.attempt(number).config.training.epochs
-        return self._n_epochs[number] - self._queue.asha.last_epoch(number)
+        return self._n_epochs[number] - int(self._queue.asha.last_epoch(number))
 
     def _seconds_of_epoch(self, number: int | None) -> float:
         seen = self.totals.epoch_s[-20:]
@@ -223,6 +226,10 @@ class Driver:
             self._complete(report)
         elif self.is_winding_down:
             self.release(report.number)
+        elif report.look is not None:
+            self.record.note_look(report.number, report.look)
+            self._queue.asha.report(report.number, report.look.share, report.look.val_accuracy)
+            return self._goes_on(report)
         elif report.epochs and self._queue.asha.at_rung(report.number) is not None:
             return self._goes_on(report)
         else:
@@ -238,10 +245,12 @@ class Driver:
         if self._next() == number:
             self._queue.take(number)
             return True
+        if report.look is not None:  # what is trained again is counted again
+            self.totals.train_s += report.look.train_s + report.look.val_s
         self._note(report, None)
         del self.running[number]
         self.record.release(number)
-        self._on_event(Event("paused", number, self._queue.asha.standing(number), report.history[-1]))
+        self._on_event(Event("paused", number, self._queue.asha.standing(number)))
         self._give_up(self._queue.hopeless())
         return False
 
@@ -318,8 +327,9 @@ class Driver:
     def _note(self, report: TrialReport, reason: str | None) -> None:
         """Record what is known of a trial at its rung or, with a reason, at its end, before it becomes immutable."""
         history = report.history
-        train_s = sum(result.train_s for result in history)
-        seconds = train_s + sum(result.val_s for result in history)
+        spent = history if history or report.look is None else (report.look,)
+        train_s = sum(part.train_s for part in history)
+        seconds = sum(part.train_s + part.val_s for part in spent)
         attributes = {
             **report.facts,
             "seed": self.running[report.number].attempt.seed,

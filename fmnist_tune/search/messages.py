@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fmnist_tune.config import TrialConfig
-from fmnist_tune.training.results import EpochResult, StopReason
+from fmnist_tune.training.results import EpochResult, Look, StopReason
 
 # What a finished training leaves in its folder.
 WEIGHTS = "weights.safetensors"
@@ -28,6 +28,7 @@ class Assignment:
         with_val: hold out the validation split; otherwise it is trained on too.
         n_epochs: stop after so many, on the schedule of all that are configured; None for all.
         task: whose configuration this is.
+        looks: after which shares of the first epoch the driver wants to hear of it.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Assignment:
     with_val: bool = True
     n_epochs: int | None = None
     task: str = TrialConfig.task
+    looks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class TrialReport:
         stop_reason: why there is nothing left to train; None while there is.
         failure: why the trial cannot go on; None while it can.
         facts: what it runs on, for the trial's attributes.
+        look: within the first epoch, which goes on with the next step; None at an epoch's end.
     """
 
     number: int
@@ -61,3 +64,4 @@ class TrialReport:
     stop_reason: StopReason | None
     failure: str | None
     facts: dict[str, Any]
+    look: Look | None = None

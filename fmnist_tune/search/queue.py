@@ -11,12 +11,12 @@ from fmnist_tune.search.asha import Asha
 class Queue:
     """Trials that were cut short go first; those that pause at their rungs when it is their turn."""
 
-    def __init__(self, pruner: Pruner, curves: Mapping[int, Mapping[int, float]], waiting: set[int]) -> None:
+    def __init__(self, pruner: Pruner, curves: Mapping[int, Mapping[float, float]], waiting: set[int]) -> None:
         """Take over a study.
 
         Args:
             pruner: its settings.
-            curves: validation accuracy by epoch, by number, of all its trials.
+            curves: validation accuracy by epoch or share of the first one, by number, of all its trials.
             waiting: those that can go on.
         """
         self.asha = Asha(pruner, curves)

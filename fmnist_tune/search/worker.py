@@ -25,7 +25,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.modular.run import ModularRun
 from fmnist_tune.search.messages import TEST_SCORES, WEIGHTS, Assignment, TrialReport
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from fmnist_tune.training.results import EpochResult
+from fmnist_tune.training.results import EpochResult, Look
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData, pixels
 
@@ -49,7 +49,8 @@ class Worker:
         self._assignment = assignment
         self._has_begun = False
         self._run: TrainingRun | ModularRun | None = None
-        self._epochs: Iterator[EpochResult] = iter(())
+        self._progress: Iterator[EpochResult | Look] = iter(())
+        self._in_epoch = False
         self._failure: str | None = None
         self._trouble: str | None = None
         self._n_reported = assignment.n_epochs_known
@@ -69,7 +70,7 @@ class Worker:
             n_epochs = len(self._run.history)
             self._trouble = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
         self._n_reported = min(self._n_reported, len(self._run.history))
-        self._epochs = self._run.epochs()
+        self._progress = self._run.progress(assignment.looks)
 
     def _new_run(self) -> TrainingRun | ModularRun:
         assignment = self._assignment
@@ -81,20 +82,21 @@ class Worker:
         return TrainingRun(config, data, seed=seed, device=self._device, n_epochs=n_epochs)
 
     def step(self) -> TrialReport:
-        """Train one epoch and save its state, or else report epochs that the study has missed."""
+        """Train to the next look or the end of the epoch, or else report epochs that the study has missed."""
+        look = None
         try:
             with _holding(Path(self._assignment.checkpoint).parent):
                 if not self._has_begun:
                     self._begin()
                 if self._failure is None and self._run is not None and len(self._run.history) == self._n_reported:
-                    self._train_epoch(self._run)
+                    look = self._train(self._run)
         except Exception as error:  # any error of a trial ends that trial alone
             self._failure = _describe(error)
         history = tuple(self._run.history) if self._run is not None else ()
         news = history[self._n_reported :]
         self._n_reported = len(history)
         stop_reason = self._run.stop_reason if self._run is not None else None
-        return TrialReport(self._assignment.number, news, history, stop_reason, self._failure, self._facts())
+        return TrialReport(self._assignment.number, news, history, stop_reason, self._failure, self._facts(), look)
 
     def finish(self, folder: Path, test_images_NHW: NDArray[np.uint8] | None) -> None:
         """Leave a finished run's weights, and its scores on the test pictures if there are any.
@@ -114,16 +116,22 @@ class Worker:
             x_N1HW = pixels(test_images_NHW, run.config.data, self._device)
             np.save(folder / TEST_SCORES, run.predict(x_N1HW, bf16=False).cpu().numpy())
 
-    def _train_epoch(self, run: TrainingRun | ModularRun) -> None:
+    def _train(self, run: TrainingRun | ModularRun) -> Look | None:
+        """Train to the next look, which is returned, or to the end of the epoch, whose state is saved."""
         if run.stop_reason is not None:
-            return
-        self._log("begin", len(run.history) + 1)
-        result = next(self._epochs)
+            return None
+        if not self._in_epoch:
+            self._log("begin", len(run.history) + 1)
+        result = next(self._progress)
+        self._in_epoch = isinstance(result, Look)
+        if isinstance(result, Look):
+            return result
         try:
             save_checkpoint(run, Path(self._assignment.checkpoint))
         except OSError as error:  # the epoch counts all the same; after a crash it would be trained again
             self._trouble = f"no checkpoint: {error}"
         self._log("end", result.epoch, val_accuracy=result.val_accuracy)
+        return None
 
     def _log(self, event: str, epoch: int, **values: float) -> None:
         """Append a line to the study's training log; one write, so that workers do not mix theirs."""

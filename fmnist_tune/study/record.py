@@ -21,11 +21,12 @@ from fmnist_tune.config import SearchSpace, dump_yaml, read_space
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.seeds import derive_seed
+from fmnist_tune.study.curves import LOOKS_KEY
 from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.first_guess import first_guess
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.sampling import params_of, sampler_for, suggest, values_of
-from fmnist_tune.training.results import EpochResult
+from fmnist_tune.training.results import EpochResult, Look
 from fmnist_tune.valuation import OBJECTIVES, Objective
 
 SPACE_KEY = "space"
@@ -310,6 +311,11 @@ class StudyRecord:
         for key, value in attributes.items():
             self.optuna._storage.set_trial_user_attr(trial_id, key, value)
 
+    def note_look(self, number: int, look: Look) -> None:
+        """Record what a running trial's look within its first epoch gave."""
+        looks = self.attributes(number).get(LOOKS_KEY, [])
+        self.note(number, {LOOKS_KEY: [*looks, [look.share, look.val_accuracy]]})
+
     def note_history(self, number: int, history: Sequence[EpochResult]) -> None:
         """Record every epoch of a running trial; out of the dashboard's sight, which would print it on one line."""
         trial_id = self._running[number]._trial_id
@@ -327,11 +333,11 @@ class StudyRecord:
             write_atomically(self.paths.best_recipe, self.recipe_of(best))
 
     def prune(self, number: int) -> None:
-        """End a trial that ASHA stopped, running or waiting; its value is its last epoch's."""
+        """End a trial that ASHA stopped, running or waiting; its value is its last epoch's, if it ended one."""
         self._running.pop(number, None)
         trial = self.trials[number]
-        value = trial.intermediate_values[max(trial.intermediate_values)]
-        self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED, [value])
+        values = [trial.intermediate_values[trial.last_step]] if trial.last_step is not None else None
+        self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED, values)
 
     def fail(self, number: int, reason: str) -> None:
         """End a trial that cannot go on."""

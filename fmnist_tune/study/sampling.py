@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.config import Parameter, SearchSpace
 from fmnist_tune.config.domain import ChoiceDomain, FloatDomain
 from fmnist_tune.seeds import derive_seed
+from fmnist_tune.study.curves import looks_of
 
 # Up to so many trials TPE sees them all; beyond, these best ones (by value, and by how far they got) and the latest.
 TPE_TRIALS, TPE_BEST = 1000, 25
@@ -136,7 +137,8 @@ class _BoundedTpe(TPESampler):
 class _BoundedStudy:
     """A study as a sampler sees it while it draws one trial, with at most TPE_TRIALS others.
 
-    A trial that waits at its rung counts as pruned there, so that what it taught is used at once.
+    A trial that waits at its rung counts as pruned there, so that what it taught is used at once; one that got no
+    further than a look within its first epoch as pruned after step 0.
     """
 
     def __init__(self, study: optuna.Study) -> None:
@@ -151,18 +153,22 @@ class _BoundedStudy:
     ) -> list[FrozenTrial]:
         if self._trials is None:
             trials = self._study._get_trials(deepcopy=deepcopy)
-            self._trials = _best_and_latest([_as_pruned(t) if _is_paused(t) else t for t in trials])
+            self._trials = _best_and_latest([_as_seen(t) for t in trials])
         return [t for t in self._trials if states is None or t.state in states]
 
 
-def _is_paused(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.WAITING and bool(trial.intermediate_values)
-
-
-def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
+def _as_seen(trial: FrozenTrial) -> FrozenTrial:
+    looks = looks_of(trial)
+    is_paused = trial.state == TrialState.WAITING and bool(looks or trial.intermediate_values)
+    is_looked_at = trial.state == TrialState.PRUNED and bool(looks) and not trial.intermediate_values
+    if not is_paused and not is_looked_at:
+        return trial
     seen = copy.copy(trial)
     seen.state = TrialState.PRUNED
-    seen.value = trial.intermediate_values[max(trial.intermediate_values)]
+    if not trial.intermediate_values:
+        seen.intermediate_values = {0: looks[max(looks)]}
+    assert seen.last_step is not None
+    seen.value = seen.intermediate_values[seen.last_step]
     return seen
 
 

@@ -33,6 +33,22 @@ class EpochResult:
     n_images: int
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a look within the first epoch gave.
+
+    Attributes:
+        share: of the epoch that was trained.
+        val_accuracy: on a sample of the validation split, in [0, 1].
+        train_s, val_s: seconds spent so far in training and in looks.
+    """
+
+    share: float
+    val_accuracy: float
+    train_s: float
+    val_s: float
+
+
 def best_epoch(history: Sequence[EpochResult]) -> int:
     """Return the epoch with the highest validation accuracy, the first of equals; 0 if there is none."""
     return max(history, key=lambda result: (result.val_accuracy, -result.epoch)).epoch if history else 0

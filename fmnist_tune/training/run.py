@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,13 +18,30 @@ from fmnist_tune.seeds import derive_seed
 from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.numerics import Numerics, choose_numerics
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
-from fmnist_tune.training.results import EpochResult, StopReason, best_epoch
+from fmnist_tune.training.results import EpochResult, Look, StopReason, best_epoch
 from fmnist_tune.training.tensors import TrainingData
 
 # Pictures at a time without gradients. On a CPU a small batch's feature maps stay in the cache: a CNN 64-128-256 scored
 # 2,606 pictures/s by hundreds and 1,852 by five hundreds, an MLP 341,000 and 385,000 (Zen 4, one thread, n = 3).
 EVAL_BATCH_SIZE, CUDA_EVAL_BATCH_SIZE = 100, 5000
 STEPS_BETWEEN_CHECKS = 64
+LOOK_STRIDE = 5  # a look within an epoch is at one validation picture in so many
+
+
+class _Trained(NamedTuple):
+    """An epoch before its validation.
+
+    Attributes:
+        lr: the last step's.
+        train_s, look_s: seconds in steps, and in looks.
+    """
+
+    loss: float
+    accuracy: float
+    lr: float
+    n_images: int
+    train_s: float
+    look_s: float
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -97,25 +114,34 @@ class TrainingRun:
         Raises:
             NonFiniteLossError: the loss is no longer a finite number.
         """
+        yield from (result for result in self.progress() if isinstance(result, EpochResult))
+
+    def progress(self, looks: Sequence[float] = ()) -> Iterator[EpochResult | Look]:
+        """Do as `epochs`, and look at a sample of the validation pictures within the first epoch.
+
+        Looking changes nothing of what is trained.
+
+        Args:
+            looks: after which shares of the first epoch.
+        """
         while self.stop_reason is None:
             epoch = len(self.history) + 1
             torch.manual_seed(derive_seed(self.seed, "epoch", epoch))
+            trained = yield from self._train_epoch(epoch, looks if epoch == 1 else ())
             start = time.perf_counter()
-            train_loss, train_accuracy, lr, n_images = self._train_epoch(epoch)
-            trained = time.perf_counter()
             val_loss, val_accuracy = self.evaluate(self.data.x_val, self.data.y_val)
-            ended = time.perf_counter()
+            val_s = trained.look_s + time.perf_counter() - start
             self.history.append(
                 EpochResult(
                     epoch,
-                    train_loss,
-                    train_accuracy,
+                    trained.loss,
+                    trained.accuracy,
                     val_loss,
                     val_accuracy,
-                    lr,
-                    trained - start,
-                    ended - trained,
-                    n_images,
+                    trained.lr,
+                    trained.train_s,
+                    val_s,
+                    trained.n_images,
                 )
             )
             yield self.history[-1]
@@ -158,10 +184,11 @@ class TrainingRun:
         optimizer.step()
         return loss.detach(), scores.detach()
 
-    def _train_epoch(self, epoch: int) -> tuple[float, float, float, int]:
-        """Return loss, accuracy, the last learning rate and the number of pictures."""
+    def _train_epoch(self, epoch: int, looks: Sequence[float] = ()) -> Generator[Look, None, _Trained]:
         training = self.config.training
+        start, away_s, look_s = time.perf_counter(), 0.0, 0.0
         batches = self.draw_batches()
+        share_after = {max(1, round(share * len(batches))): share for share in looks}
         total_steps = training.epochs * len(batches)
         lr = training.optimizer.lr
         # Kept as they are until the epoch's end, so that a step does nothing but train.
@@ -173,6 +200,13 @@ class TrainingRun:
             loss, scores = self.train_batch(batch, lr)
             losses.append(loss)
             logits.append(scores)
+            if i + 1 in share_after:
+                stopped = time.perf_counter()
+                _, accuracy = self.evaluate(self.data.x_val[::LOOK_STRIDE], self.data.y_val[::LOOK_STRIDE])
+                look_s += time.perf_counter() - stopped
+                yield Look(share_after[i + 1], accuracy, stopped - start - away_s, look_s)
+                self.model.train()
+                away_s += time.perf_counter() - stopped
             if i % STEPS_BETWEEN_CHECKS == STEPS_BETWEEN_CHECKS - 1 and not math.isfinite(losses[-1].item()):
                 break
         if not math.isfinite(losses[-1].item()):
@@ -181,7 +215,7 @@ class TrainingRun:
         n_images = int(sizes.sum())
         mean_loss = (torch.stack(losses) * sizes).sum().item() / n_images
         accuracy = (torch.cat(logits).argmax(1) == self.data.y_train[torch.cat(batches)]).float().mean().item()
-        return mean_loss, accuracy, lr, n_images
+        return _Trained(mean_loss, accuracy, lr, n_images, time.perf_counter() - start - away_s, look_s)
 
     def _draw_order(self) -> Tensor:
         """Return the indices of the epoch's training pictures, in order."""
