@@ -54,9 +54,11 @@ class _Trainer:
         import torch  # here, since the driver imports this module and has no use for torch
 
         from fmnist_tune.search.worker import Worker
+        from fmnist_tune.training.memory import keep_freed_memory
         from fmnist_tune.training.quick_start import skip_dynamo
 
         skip_dynamo()
+        keep_freed_memory()
         device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
         self._worker = Worker(images, device)
         self._test_images_NHW = test_images_NHW
