@@ -7,6 +7,7 @@ ended at its timeout goes on, one that has all of its trials does not; what is n
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -61,14 +62,27 @@ def winner_row(space: str, record: StudyRecord | None) -> list[str]:
         return [*head, "not run yet", "", "", "", "", ""]
     counts = Counter(trial.state.name.lower() for trial in record.trials)
     trials = f"{len(record.trials)} ({', '.join(f'{n} {state}' for state, n in counts.items())})"
-    minutes = sum(trial.user_attrs.get("duration_s", 0.0) for trial in record.trials) / 60
-    searched = [*head, trials, f"{minutes:.0f}", f"{100 * record.best.value:.2f}"]
+    searched = [*head, trials, f"{epochs_s(record.paths.training_log) / 60:.0f}", f"{100 * record.best.value:.2f}"]
     metrics = record.retrained
     if metrics is None or metrics["trial"] != record.best.number:
         return [*searched, "not retrained yet", "", ""]
     figure = share_spread(metrics["test_accuracy"]["values"])
     lead = "" if reported is None else f"{100 * figure.mean - reported:+.2f}"
     return [*searched, percent(figure), str(len(figure.values)), lead]
+
+
+def epochs_s(training_log: Path) -> float:
+    """Return the seconds in all epochs that a study's workers have finished."""
+    began: dict[tuple[int, int], float] = {}
+    seconds = 0.0
+    for line in training_log.read_text().splitlines() if training_log.exists() else ():
+        event = json.loads(line)
+        key = event["trial"], event["epoch"]
+        if event["event"] == "begin":
+            began[key] = event["time"]
+        else:
+            seconds += event["time"] - began[key]
+    return seconds
 
 
 def winner_values(record: StudyRecord) -> str:
