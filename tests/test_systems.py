@@ -218,14 +218,18 @@ def test_a_winner_is_a_row_once_it_is_searched_and_once_it_is_retrained(tmp_path
     for value in (0.9, 0.91):
         attempt = record.begin()
         assert attempt is not None
-        record.note(attempt.number, {"duration_s": 60.0})
         record.complete(attempt.number, value)
+    times = {"begin": (0.0, 100.0), "end": (90.0, 130.0)}
+    lines = [{"time": t, "trial": 0, "epoch": e, "event": k} for k, ts in times.items() for e, t in enumerate(ts)]
+    record.paths.training_log.parent.mkdir(exist_ok=True)
+    record.paths.training_log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     searched = winners.winner_row("d-batch-size", record)
-    assert searched[1:] == ["89.76", "2 (2 complete)", "2", "91.00", "not retrained yet", "", ""]
+    assert searched[1:] == ["89.76", "2 (2 complete)", "2", "91.00", "not retrained yet", "", "", ""]
+    record.record_test_use("retrain", 1, [0, 1, 2])
     record.record_retraining(
         {"trial": 1, "test_accuracy": {"values": [0.88, 0.89, 0.90]}, "finished_at": "2026-11-22 22:00:00"}
     )
-    assert winners.winner_row("d-batch-size", record)[5:] == ["89.00 [86.52, 91.48]", "3", "-0.76"]
+    assert winners.winner_row("d-batch-size", record)[5:] == ["89.00 [86.52, 91.48]", "3", "1", "-0.76"]
     batch_size = values_of(record.trials[1].params, space)["training.batch_size"]
     text = winners.page({"d-batch-size": record}, "2 cores")
     assert "Measured 2026-11-22 on 2 cores." in text
