@@ -37,25 +37,25 @@ def test_the_first_to_arrive_does_not_go_on_for_being_alone() -> None:
     a = asha()
     for number, value in enumerate([0.1, 0.2, 0.3]):
         a.report(number, 1, value)
-        assert not a.goes_on(0, is_full=False)
-    assert [a.goes_on(number, is_full=False) for number in range(3)] == [False, False, True]
+        assert not a.goes_on(0, rounds_up=False)
+    assert [a.goes_on(number, rounds_up=False) for number in range(3)] == [False, False, True]
 
 
 def test_a_third_goes_on_and_the_rest_hears_where_it_stands() -> None:
     a = asha(first_rung(*(1 - number / 10 for number in range(9))))
-    assert [number for number in range(9) if a.goes_on(number, is_full=False)] == [0, 1, 2]
+    assert [number for number in range(9) if a.goes_on(number, rounds_up=False)] == [0, 1, 2]
     assert a.standing(4) == "asha: 0.6000 after epoch 1 is number 5 of 9, and 1 in 3 goes on"
 
 
 def test_when_no_new_trial_comes_somebody_goes_on_to_the_end() -> None:
-    queue = Queue(PRUNER, first_rung(0.5, 0.6), {0, 1})
+    queue = Queue(PRUNER, first_rung(0.5, 0.6), {0, 1}, first_guess=None)
     assert queue.next(is_full=False) is None
     assert queue.next(is_full=True) == 1
 
 
 def test_of_equals_the_oldest_go_on() -> None:
     a = asha(first_rung(*[0.5] * 6))
-    assert [number for number in range(6) if a.goes_on(number, is_full=False)] == [0, 1]
+    assert [number for number in range(6) if a.goes_on(number, rounds_up=False)] == [0, 1]
 
 
 def test_without_a_pruner_there_are_no_rungs() -> None:
@@ -67,7 +67,7 @@ def test_a_worker_takes_the_best_of_the_highest_rung_that_goes_on() -> None:
     curves = first_rung(0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
     for number in (0, 1, 2):
         curves[number] |= {2: 0.9, 3: 0.9 + number / 100}
-    queue = Queue(PRUNER, curves, set(curves))
+    queue = Queue(PRUNER, curves, set(curves), first_guess=None)
     assert queue.next(is_full=False) == 2
     queue.take(2)
     assert queue.next(is_full=False) is None  # 0 and 1 are above the first rung, and 1 of 3 goes on from the second
@@ -79,7 +79,7 @@ def test_a_worker_takes_the_best_of_the_highest_rung_that_goes_on() -> None:
 
 def test_what_was_cut_short_goes_first() -> None:
     curves = first_rung(0.9, 0.8, 0.7) | {3: {1: 0.2, 2: 0.2}, 4: {}}
-    queue = Queue(PRUNER, curves, set(curves))
+    queue = Queue(PRUNER, curves, set(curves), first_guess=None)
     assert queue.next(is_full=False) == 3
     queue.take(3)
     assert queue.next(is_full=False) == 4
@@ -89,5 +89,17 @@ def test_what_was_cut_short_goes_first() -> None:
 
 def test_what_is_far_from_going_on_is_not_kept() -> None:
     curves = first_rung(*(1 - number / 100 for number in range(30)))
-    queue = Queue(PRUNER, curves, set(curves))
+    queue = Queue(PRUNER, curves, set(curves), first_guess=None)
     assert queue.hopeless() == list(range(10 + PAUSED_BEYOND, 30))
+
+
+def test_the_first_guess_waits_for_nobody_while_it_is_among_the_best() -> None:
+    queue = Queue(PRUNER, {0: {1: 0.9}, 1: {1: 0.8}}, {0, 1}, first_guess=0)
+    assert queue.next(is_full=False) == 0
+    queue.take(0)
+    assert queue.next(is_full=False) is None  # another one waits for two more
+    queue.put(0)
+    queue.asha.report(2, 1, 0.95)
+    assert queue.next(is_full=False) is None  # trial 2 is better, but runs
+    queue.put(2)
+    assert queue.next(is_full=False) == 2

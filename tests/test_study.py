@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 import pytest
+import yaml
 from optuna.trial import TrialState
 
 from fmnist_tune.config import read_space
@@ -20,6 +21,7 @@ from fmnist_tune.search.driver import Driver, Event
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.differences import space_differences
+from fmnist_tune.study.first_guess import first_guess
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock, is_driven
 from fmnist_tune.study.record import StudyRecord
@@ -477,3 +479,23 @@ def test_a_command_on_a_study_can_be_typed_and_keeps_a_password_to_itself() -> N
     assert StudyPaths(Path("studies"), "s").command("retrain", "--seeds", 3) == "fmnist-tune retrain s --seeds 3"
     paths = StudyPaths(Path("a b"), "s", "postgresql://me:secret@host/db")
     assert paths.command("show") == "fmnist-tune show s --studies-dir 'a b' --storage 'postgresql://me:***@host/db'"
+
+
+@pytest.mark.parametrize(
+    ("section", "domain", "expected"),
+    [
+        ("model.base_channels", "{choice: [32, 64]}", 32),  # the number nearest to 16
+        ("model.base_channels", "{choice: [8, 16, 64]}", 16),
+        ("model.dropout", "{float: [0.3, 0.6]}", 0.3),
+        ("model.head", "{choice: [[64], [32]]}", [64]),  # the first, where none of them is known to do well
+        ("model.residual", "{choice: [true, false]}", False),  # the default
+        ("training.label_smoothing", "{float: [0.0, 0.2]}", 0.0),
+        ("training.optimizer.weight_decay", "{float: [1e-6, 1e-3], log: true}", 1e-3),
+    ],
+)
+def test_a_study_begins_with_what_is_known_to_do_well(section: str, domain: str, expected: Any, tmp_path: Path) -> None:
+    tree: dict[str, Any] = yaml.safe_load(domain)
+    for key in reversed(section.split(".")):
+        tree = {key: tree}
+    tree["model"] = {"name": "cnn"} | tree.get("model", {})
+    assert first_guess(read_space(yaml.safe_dump({"study": "s", **tree}), "s.yaml")) == {section: expected}

@@ -14,6 +14,7 @@ from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.model import Cnn, Mlp
 from fmnist_tune.config.schema import Augment, Data, Optimizer
 from fmnist_tune.models import build_model, n_params
+from fmnist_tune.training import averaging
 from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from fmnist_tune.training.numerics import Numerics
@@ -180,6 +181,7 @@ def test_training_learns_the_bars() -> None:
             "data": {"val_size": 100, "mitigation": "weighted_sampler"},
         },
         {"data": {"val_size": 100, "keep": {3: 0.2}, "mitigation": "oversample"}},
+        {"training": {"average_weights": True}, "model": {"name": "mlp", "hidden": [16], "norm": "batch"}},
     ],
 )
 def test_a_run_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(sections: dict[str, Any], tmp_path: Path) -> None:
@@ -195,8 +197,47 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(sections: 
     assert load_checkpoint(second, tmp_path / "checkpoint.pt") is None
     assert numbers(list(second.epochs())) == expected[2:]
     assert numbers(second.history) == expected
-    for ours, theirs in zip(undisturbed.model.parameters(), second.model.parameters(), strict=True):
+    for ours, theirs in zip(undisturbed.scored_model.parameters(), second.scored_model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_what_counts_is_the_average_of_the_weights_where_that_is_asked_for() -> None:
+    """Polynomial-decay averaging, by its definition: of n states the k-th weighs as much as the updates leave of it."""
+    sections = {"model": {"name": "mlp", "hidden": [8], "norm": "batch"}}
+    training = {"epochs": 2, "batch_size": 25, "optimizer": {"name": "sgd", "lr": 0.05}}
+    plain = make_run(config(**sections, training=training))
+    run = make_run(config(**sections, training={**training, "average_weights": True}))
+    states = []
+    train_batch = run.train_batch
+
+    def noted(*args: Any) -> Any:
+        trained = train_batch(*args)
+        states.append({key: value.clone() for key, value in run.model.state_dict().items()})
+        return trained
+
+    run.train_batch = noted  # type: ignore[method-assign]
+    results = list(run.epochs())
+    seen = [states[i] for i in (7, 15, 19, 27, 35, 39)]  # every eighth step of an epoch, and its last
+    expected = {key: value.double() for key, value in seen[0].items()}
+    for n, state in enumerate(seen[1:], start=2):
+        weight = (averaging.ETA + 1) / (n + averaging.ETA)
+        expected = {key: (1 - weight) * expected[key] + weight * state[key] for key in expected}
+    kept = run.scored_model.state_dict()
+    for key in expected:
+        if key.endswith("num_batches_tracked"):
+            assert kept[key] == 40
+        else:
+            torch.testing.assert_close(kept[key].double(), expected[key], rtol=1e-5, atol=1e-6)
+
+    plainly = list(plain.epochs())
+    assert [r.train_loss for r in results] == [r.train_loss for r in plainly], "the training itself is the same"
+    assert [r.val_loss for r in results] != [r.val_loss for r in plainly]
+    assert run.evaluate(run.data.x_val, run.data.y_val)[1] == results[-1].val_accuracy
+
+
+def test_an_average_of_nothing_is_not_scored() -> None:
+    run = make_run(config(training={"average_weights": True}))
+    assert run.scored_model is run.model
 
 
 def test_looks_change_nothing_of_what_is_trained() -> None:

@@ -108,6 +108,8 @@ class Training(Section):
         schedule: of the learning rate, stepped every batch; `lr` is its highest value. one_cycle warms up over 30 % of
             the steps; step divides by 10 after 1/2 and 3/4 of them.
         loss: mse is taken between the softmax output and the one-hot label.
+        average_weights: what is scored and kept is a running average of the weights, over the latest tenth or so of
+            all steps; it does for a constant rate what a falling one would do, after every epoch.
         early_stopping: ends after so many epochs without a better validation accuracy; the best epoch then counts.
     """
 
@@ -117,6 +119,7 @@ class Training(Section):
     schedule: Literal["constant", "cosine", "one_cycle", "step"] = "constant"
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    average_weights: bool = False
     early_stopping: Annotated[int, Field(ge=1)] | None = None
     augment: Augment = Augment()
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fmnist_tune.config.modular import ModularConfig, ModularTraining
-from fmnist_tune.config.schema import Settings, TrialConfig
+from fmnist_tune.config.schema import Settings, Training, TrialConfig
 
 AnyConfig = TrialConfig | ModularConfig
+AnyTraining = Training | ModularTraining
 CONFIGS: dict[str, type[AnyConfig]] = {config.task: config for config in (TrialConfig, ModularConfig)}
 
 

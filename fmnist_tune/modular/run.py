@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmnist_tune.config.modular import ModularConfig
@@ -17,6 +17,7 @@ from fmnist_tune.modular.data import Pairs, leak, split_pairs
 from fmnist_tune.modular.models import build_pair_model
 from fmnist_tune.modular.outcome import SOLVED
 from fmnist_tune.seeds import derive_seed
+from fmnist_tune.training.checkpoint import Stateful
 from fmnist_tune.training.optimizers import build_optimizer
 from fmnist_tune.training.results import EpochResult, StopReason
 from fmnist_tune.training.run import NonFiniteLossError
@@ -44,6 +45,16 @@ class ModularRun:
         """What to record of a run besides its results."""
         n_pairs = {"pairs_train": len(self._train_xy[1]), "pairs_val": len(self._val_xy[1])}
         return {"params": n_params(self.model), "numerics": "float32", **n_pairs, "leak": round(self._leak, 4)}
+
+    @property
+    def parts(self) -> dict[str, Stateful]:
+        """What changes from epoch to epoch, besides the history."""
+        return {"model": self.model, "optimizer": self.optimizer}
+
+    @property
+    def scored_model(self) -> nn.Module:
+        """The model whose accuracy counts, and whose weights are kept."""
+        return self.model
 
     @property
     def stop_reason(self) -> StopReason | None:

@@ -71,17 +71,17 @@ class Asha:
         last = max(self._curves.get(number, {}), default=0)
         return last if self.is_rung(last) else None
 
-    def goes_on(self, number: int, *, is_full: bool) -> bool:
+    def goes_on(self, number: int, *, rounds_up: bool) -> bool:
         """Tell whether a trial at a rung is among those that go on.
 
         Args:
             number: the trial's.
-            is_full: whether no new trial will come; a share is then rounded up, so that one trial goes on to the end.
+            rounds_up: whether one goes on where there are fewer than reduction_factor, as when no new ones will come.
         """
         rung = self.last_epoch(number)
         n = len(self._ranking(rung))
         factor = self._pruner.reduction_factor
-        return self._place(number, rung) <= (-(-n // factor) if is_full else n // factor)
+        return self._place(number, rung) <= (-(-n // factor) if rounds_up else n // factor)
 
     def by_promise(self, numbers: Collection[int]) -> list[int]:
         """Return trials at rungs, the highest rung first, the best of a rung first."""

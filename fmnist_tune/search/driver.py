@@ -10,6 +10,7 @@ from statistics import median
 
 from optuna.trial import TrialState
 
+from fmnist_tune.config.tasks import AnyTraining
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.queue import Queue
 from fmnist_tune.study.curves import curve_of
@@ -20,7 +21,9 @@ from fmnist_tune.valuation import attributes_of, value_of
 
 MAX_CRASHES = 3
 FINISH_MARGIN = 1.1  # of the time that a trial is expected to need to its end
-FINISHED_PER_WORKER = 2  # trials that each worker trains to their ends before the deadline
+# Trials that each worker trains to their ends before the deadline: where the rate falls towards the end, what a trial
+# has before says little about its end, so that it pays to see several.
+FINISHED_ANNEALED, FINISHED_CONSTANT = 2, 1
 WORKER_START_S = 60.0  # a worker may need this before its first epoch, on a busy machine
 
 
@@ -109,9 +112,10 @@ class Driver:
         for number in record.recover():
             on_event(Event("interrupted", number, "earlier, goes on"))
         pruner = record.space.settings.search.pruner
-        self._queue = Queue(pruner, {t.number: curve_of(t) for t in record.trials}, set(record.waiting))
+        curves = {t.number: curve_of(t) for t in record.trials}
+        self._queue = Queue(pruner, curves, set(record.waiting), first_guess=record.first_guess)
         self._epoch_s: dict[int, float] = {}
-        self._n_epochs: dict[int, int] = {}
+        self._trainings: dict[int, AnyTraining] = {}
         self._finishing: set[int] = set()  # no longer to pause, since the deadline is near
         self._drop_stale_checkpoints()
 
@@ -163,9 +167,11 @@ class Driver:
             return usual
         left = self.deadline - time.monotonic()
         for number in self._queue.by_promise():
-            needed = self._epochs_left(number) * self._seconds_of_epoch(number)
+            training = self._training(number)
+            needed = (training.epochs - int(self._queue.asha.last_epoch(number))) * self._seconds_of_epoch(number)
             if needed <= left:
-                if left > FINISHED_PER_WORKER * FINISH_MARGIN * needed + self._seconds_until_free(usual):
+                n_finished = FINISHED_CONSTANT if training.schedule == "constant" else FINISHED_ANNEALED
+                if left > n_finished * FINISH_MARGIN * needed + self._seconds_until_free(usual):
                     break
                 self._finishing.add(number)
                 return number
@@ -175,10 +181,10 @@ class Driver:
         """Return how long a worker is busy with a waiting trial, or with a new one, until it pauses."""
         return self._queue.asha.epochs_to_rung(number) * self._seconds_of_epoch(number)
 
-    def _epochs_left(self, number: int) -> int:
-        if number not in self._n_epochs:
-            self._n_epochs[number] = self.record.attempt(number).config.training.epochs
-        return self._n_epochs[number] - int(self._queue.asha.last_epoch(number))
+    def _training(self, number: int) -> AnyTraining:
+        if number not in self._trainings:
+            self._trainings[number] = self.record.attempt(number).config.training
+        return self._trainings[number]
 
     def _seconds_of_epoch(self, number: int | None) -> float:
         seen = self.totals.epoch_s[-20:]

@@ -11,16 +11,26 @@ from fmnist_tune.search.asha import Asha
 class Queue:
     """Trials that were cut short go first; those that pause at their rungs when it is their turn."""
 
-    def __init__(self, pruner: Pruner, curves: Mapping[int, Mapping[float, float]], waiting: set[int]) -> None:
+    def __init__(
+        self,
+        pruner: Pruner,
+        curves: Mapping[int, Mapping[float, float]],
+        waiting: set[int],
+        *,
+        first_guess: int | None,
+    ) -> None:
         """Take over a study.
 
         Args:
             pruner: its settings.
             curves: validation accuracy by epoch or share of the first one, by number, of all its trials.
             waiting: those that can go on.
+            first_guess: a trial that is expected to do well, and waits for nobody while it is among the best; None if
+                there is none.
         """
         self.asha = Asha(pruner, curves)
         self._waiting = set(waiting)
+        self._first_guess = first_guess
 
     def put(self, number: int) -> None:
         """Let a trial wait."""
@@ -39,7 +49,9 @@ class Queue:
         cut_short = [n for n in self._waiting if self.asha.at_rung(n) is None]
         if cut_short:
             return min(cut_short)
-        return next((n for n in self.by_promise() if self.asha.goes_on(n, is_full=is_full)), None)
+        return next(
+            (n for n in self.by_promise() if self.asha.goes_on(n, rounds_up=is_full or n == self._first_guess)), None
+        )
 
     def by_promise(self) -> list[int]:
         """Return the trials that pause, the most promising first."""

@@ -111,7 +111,8 @@ class Worker:
 
         assert self._run is not None
         run = self._run
-        save_file({key: value.contiguous().cpu() for key, value in run.model.state_dict().items()}, folder / WEIGHTS)
+        state = run.scored_model.state_dict()
+        save_file({key: value.contiguous().cpu() for key, value in state.items()}, folder / WEIGHTS)
         if test_images_NHW is not None and isinstance(run, TrainingRun):
             x_N1HW = pixels(test_images_NHW, run.config.data, self._device)
             np.save(folder / TEST_SCORES, run.predict(x_N1HW, bf16=False).cpu().numpy())

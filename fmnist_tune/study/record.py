@@ -294,9 +294,14 @@ class StudyRecord:
             storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         return optuna.Trial(self.optuna, trial_id)
 
+    @property
+    def first_guess(self) -> int | None:
+        """Number of the trial that is not drawn but known to do well; None if there is none."""
+        return 0 if self.space.settings.search.sampler.name == "tpe" else None
+
     def _first_guess(self) -> FrozenTrial | None:
         """Return what a study that TPE searches begins with, as Study.enqueue_trial would put it; None later on."""
-        if self.trials or self.space.settings.search.sampler.name != "tpe":
+        if self.trials or self.first_guess is None:
             return None
         params, _ = params_of(first_guess(self.space), self.space)
         return optuna.trial.create_trial(state=TrialState.RUNNING, system_attrs={"fixed_params": params})

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
 
 from fmnist_tune.training.results import EpochResult
 
@@ -21,14 +20,26 @@ class CheckpointError(ValueError):
     """Checkpoints are there, but none of them can be used."""
 
 
+class Stateful(Protocol):
+    """What PyTorch saves and restores."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as tensors, numbers, strings, lists and dicts."""
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """Take over what `state_dict` returned."""
+
+
 class Run(Protocol):
     """A training whose next epoch depends on nothing but these."""
 
     seed: int
     device: str
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
     history: list[EpochResult]
+
+    @property
+    def parts(self) -> dict[str, Stateful]:
+        """The model, its optimizer, and whatever else changes from epoch to epoch."""
 
 
 def save_checkpoint(run: Run, path: Path) -> None:
@@ -93,8 +104,7 @@ def _state(run: Run) -> dict[str, Any]:
     """Return a run's state as tensors, numbers, strings, lists and dicts."""
     return {
         "seed": run.seed,
-        "model": run.model.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
+        **{name: part.state_dict() for name, part in run.parts.items()},
         "history": [asdict(result) for result in run.history],
     }
 
@@ -107,6 +117,6 @@ def _restore(run: Run, state: dict[str, Any]) -> None:
     """
     if state["seed"] != run.seed:
         raise ValueError(f"saved with seed {state['seed']}, not {run.seed}")
-    run.model.load_state_dict(state["model"])
-    run.optimizer.load_state_dict(state["optimizer"])
+    for name, part in run.parts.items():
+        part.load_state_dict(state[name])
     run.history = [EpochResult(**result) for result in state["history"]]

@@ -8,14 +8,17 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.schema import N_CLASSES
 from fmnist_tune.models import build_model, n_params
 from fmnist_tune.seeds import derive_seed
+from fmnist_tune.training import averaging
 from fmnist_tune.training.augment import augment_batch
+from fmnist_tune.training.averaging import WeightAverage
+from fmnist_tune.training.checkpoint import Stateful
 from fmnist_tune.training.numerics import Numerics, choose_numerics
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
 from fmnist_tune.training.results import EpochResult, Look, StopReason, best_epoch
@@ -87,6 +90,7 @@ class TrainingRun:
             self.model = self.model.to(memory_format=torch.channels_last)
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(trained, config.training.optimizer)
+        self.average = WeightAverage(self.model) if config.training.average_weights else None
         self.n_params = n_params(self.model)
         self.history: list[EpochResult] = []
         self.n_epochs = config.training.epochs if n_epochs is None else n_epochs
@@ -97,6 +101,17 @@ class TrainingRun:
     def facts(self) -> dict[str, Any]:
         """What to record of a run besides its results."""
         return {"params": self.n_params, "numerics": str(self.numerics)}
+
+    @property
+    def parts(self) -> dict[str, Stateful]:
+        """What changes from epoch to epoch, besides the history."""
+        parts: dict[str, Stateful] = {"model": self.model, "optimizer": self.optimizer}
+        return parts if self.average is None else parts | {"average": self.average}
+
+    @property
+    def scored_model(self) -> nn.Module:
+        """The model whose accuracy counts, and whose weights are kept: the trained one, or its running average."""
+        return self.model if self.average is None else self.average.scored(self.model)
 
     @property
     def stop_reason(self) -> StopReason | None:
@@ -160,10 +175,10 @@ class TrainingRun:
 
     def predict(self, x_N1HW: Tensor, *, bf16: bool | None = None) -> Tensor:
         """Return float32 scores (N, 10); computed in bf16 where the training is, unless told otherwise."""
-        self.model.eval()
+        model = self.scored_model.eval()
         batch_size = CUDA_EVAL_BATCH_SIZE if self.device.startswith("cuda") else EVAL_BATCH_SIZE
         with torch.inference_mode(), self._autocast(self.numerics.bf16 if bf16 is None else bf16):
-            return torch.cat([self.model(x).float() for x in x_N1HW.split(batch_size)])
+            return torch.cat([model(x).float() for x in x_N1HW.split(batch_size)])
 
     def draw_batches(self) -> list[Tensor]:
         """Return the indices of an epoch's training pictures, batch by batch."""
@@ -200,6 +215,8 @@ class TrainingRun:
             loss, scores = self.train_batch(batch, lr)
             losses.append(loss)
             logits.append(scores)
+            if self.average is not None and (i % averaging.EVERY == averaging.EVERY - 1 or batch is batches[-1]):
+                self.average.update_parameters(self.model)
             if i + 1 in share_after:
                 stopped = time.perf_counter()
                 _, accuracy = self.evaluate(self.data.x_val[::LOOK_STRIDE], self.data.y_val[::LOOK_STRIDE])
