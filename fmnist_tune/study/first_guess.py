@@ -25,7 +25,7 @@ KNOWN_GOOD = {
     "training.optimizer.name": "adamw",
     "training.optimizer.momentum": 0.9,
 }
-LR_CONSTANT, LR_ANNEALED = 2e-3, 4e-3
+LR = 2e-3  # of convolutions at a constant rate; half of it for dense layers alone, twice where it falls towards the end
 WEIGHT_DECAY_ADAMW = 1e-2  # torch.optim's own default; the others' is 0
 MODELS: dict[str, type[BaseModel]] = {"mlp": Mlp, "cnn": Cnn, "torchvision": Torchvision}
 
@@ -48,8 +48,9 @@ def _good(path: str, space: SearchSpace, values: dict[str, Any]) -> Any:
     if path in KNOWN_GOOD:
         return KNOWN_GOOD[path]
     if path == "training.optimizer.lr":
-        schedule = values.get("training.schedule", space.tree.get("training", {}).get("schedule"))
-        return LR_CONSTANT if schedule in (None, "constant") else LR_ANNEALED
+        schedule = values.get("training.schedule", space.tree.get("training", {}).get("schedule", "constant"))
+        name = values.get("model.name", space.tree["model"].get("name"))
+        return LR / (2 if name == "mlp" else 1) * (1 if schedule == "constant" else 2)
     if path == "training.optimizer.weight_decay":
         optimizer = space.tree.get("training", {}).get("optimizer", {})
         return (
