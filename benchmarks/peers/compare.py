@@ -26,7 +26,8 @@ from fmnist_tune.data.split import stratified_split
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PLAIN = {"plain Optuna": "plain_optuna", "plain Ray Tune": "plain_ray"}
-OURS = "fmnist-tune"
+OURS, UNAVERAGED = "fmnist-tune", "fmnist-tune, latest weights"
+ALL = (*PLAIN, UNAVERAGED, OURS)
 SPACES = {name: HERE / "spaces" / f"{name}.yaml" for name in ("cnn", "mlp", "conditional")}
 SPACES["shipped"] = ROOT / "search_spaces" / "cnn.yaml"
 AT_S = (60, 120, 180, 300, 420, 600)
@@ -54,9 +55,12 @@ class Run:
 
 def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: Path) -> Run:
     """Run a search to its end."""
-    if who == OURS:
+    if who not in PLAIN:
+        file = folder / SPACES[space].name
+        text = SPACES[space].read_text()
+        file.write_text(text if who == OURS else text.replace("average_weights: true", "average_weights: false"))
         log = folder / "studies" / SPACES[space].stem / "training.log"
-        command = [sys.executable, "-m", "fmnist_tune.cli", "search", str(SPACES[space]), "--seed", str(seed)]
+        command = [sys.executable, "-m", "fmnist_tune.cli", "search", str(file), "--seed", str(seed)]
         command += ["--timeout", f"{seconds:g}s", "--studies-dir", str(folder / "studies")]
     else:
         log = folder / "epochs.jsonl"
@@ -76,7 +80,7 @@ def table(runs: list[Run]) -> str:
         "| | n | " + " | ".join(f"{at} s" for at in AT_S) + " | epochs | ends after |",
         "| --- " * (len(AT_S) + 4) + "|",
     ]
-    for who in (*PLAIN, OURS):
+    for who in ALL:
         mine = [run for run in runs if run.who == who]
         if mine:
             cells = [f"{statistics.median(run.best(at) for run in mine):.4f}" for at in AT_S]
@@ -93,7 +97,7 @@ def plot(runs: list[Run], title: str, path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     times = range(5, 601, 5)
-    for who in (*PLAIN, OURS):
+    for who in ALL:
         curves = np.array([[run.best(t) or np.nan for t in times] for run in runs if run.who == who])
         if len(curves):
             known = ~np.isnan(curves).any(axis=0)
@@ -113,14 +117,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("space", choices=SPACES)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
-    parser.add_argument(
-        "--only", nargs="+", choices=(*PLAIN, OURS), help="of the searches (all; the shipped space: ours)"
-    )
+    parser.add_argument("--only", nargs="+", choices=ALL, help="of the searches (all; the shipped space: fmnist-tune)")
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--results", type=Path, default=Path("compare.jsonl"), help="kept results (compare.jsonl)")
     parser.add_argument("--plot", type=Path, help="write a PNG")
     arguments = parser.parse_args()
-    who = arguments.only or ([OURS] if arguments.space == "shipped" else [*PLAIN, OURS])
+    who = arguments.only or ([OURS] if arguments.space == "shipped" else list(ALL))
     lines = arguments.results.read_text().splitlines() if arguments.results.exists() else []
     runs = [run for run in (Run(**json.loads(line)) for line in lines) if run.space == arguments.space]
     images = locate_data(None, print)

@@ -25,7 +25,7 @@ KNOWN_GOOD = {
     "training.optimizer.name": "adamw",
     "training.optimizer.momentum": 0.9,
 }
-LR = 2e-3  # of convolutions at a constant rate; half of it for dense layers alone, twice where it falls towards the end
+LR = 2e-3  # of `cnn` at a constant rate; half of it for others, twice where it falls towards the end
 WEIGHT_DECAY_ADAMW = 1e-2  # torch.optim's own default; the others' is 0
 MODELS: dict[str, type[BaseModel]] = {"mlp": Mlp, "cnn": Cnn, "torchvision": Torchvision}
 
@@ -47,21 +47,17 @@ def _good(path: str, space: SearchSpace, values: dict[str, Any]) -> Any:
     """Return what is known to do well, given the values before it, or the default; None if there is neither."""
     if path in KNOWN_GOOD:
         return KNOWN_GOOD[path]
+    training = space.tree.get("training", {})
+    model = values.get("model.name", space.tree["model"].get("name"))
     if path == "training.optimizer.lr":
-        schedule = values.get("training.schedule", space.tree.get("training", {}).get("schedule", "constant"))
-        name = values.get("model.name", space.tree["model"].get("name"))
-        return LR / (2 if name == "mlp" else 1) * (1 if schedule == "constant" else 2)
+        schedule = values.get("training.schedule", training.get("schedule", "constant"))
+        return LR * (1 if model == "cnn" else 0.5) * (1 if schedule == "constant" else 2)
     if path == "training.optimizer.weight_decay":
-        optimizer = space.tree.get("training", {}).get("optimizer", {})
-        return (
-            WEIGHT_DECAY_ADAMW
-            if values.get("training.optimizer.name", optimizer.get("name", "adamw")) == "adamw"
-            else 0.0
-        )
+        optimizer = values.get("training.optimizer.name", training.get("optimizer", {}).get("name", "adamw"))
+        return WEIGHT_DECAY_ADAMW if optimizer == "adamw" else 0.0
     section, *keys = path.split(".")
     if section == "model":
-        name = values.get("model.name", space.tree["model"].get("name"))
-        fields = MODELS[name].model_fields if name in MODELS else {}
+        fields = MODELS[model].model_fields if model in MODELS else {}
         return fields[keys[0]].get_default(call_default_factory=True) if keys[0] in fields else None
     node: Any = TrialConfig.model_fields[section].default if section in TrialConfig.model_fields else None
     for key in keys:
