@@ -164,6 +164,9 @@ def test_before_the_deadline_the_most_promising_trial_is_finished(tmp_path: Path
     assert assignment is not None
     assert assignment.number == 1
     assert driver.on_report(report(1, [0.9, 0.9, 0.9], n_new=2))  # past its rung
+    other = driver.next_assignment()
+    assert other is not None
+    assert other.number == 2, "trial 0 was the worse of two at its rung, and is not worth it"
 
 
 def test_best_yaml_is_the_first_of_equal_trials_whichever_ends_first(tmp_path: Path) -> None:

@@ -87,6 +87,11 @@ class Asha:
         """Return trials at rungs, the highest rung first, the best of a rung first."""
         return sorted(numbers, key=lambda n: (-self.last_epoch(n), self._place(n, self.last_epoch(n))))
 
+    def is_promising(self, number: int) -> bool:
+        """Tell whether a trial at a rung is in the better half of those that got there."""
+        rung = self.last_epoch(number)
+        return 2 * self._place(number, rung) <= len(self._ranking(rung)) + 1
+
     def is_hopeless(self, number: int) -> bool:
         """Tell whether a trial at a rung is too far from going on to be kept."""
         rung = self.last_epoch(number)

@@ -160,7 +160,8 @@ class Driver:
     def _next(self) -> int | None:
         """Return the waiting trial that a free worker takes; None for a new one.
 
-        Before the deadline it is the most promising one that can still be trained to its end, as late as possible.
+        Before the deadline it is the most promising one that can still be trained to its end, as late as possible; none
+        of those that were in the worse half at their rung.
         """
         usual = self._queue.next(is_full=self.record.is_full)
         if self.deadline is None:
@@ -169,7 +170,7 @@ class Driver:
         for number in self._queue.by_promise():
             training = self._training(number)
             needed = (training.epochs - int(self._queue.asha.last_epoch(number))) * self._seconds_of_epoch(number)
-            if needed <= left:
+            if needed <= left and self._queue.asha.is_promising(number):
                 n_finished = FINISHED_CONSTANT if training.schedule == "constant" else FINISHED_ANNEALED
                 if left > n_finished * FINISH_MARGIN * needed + self._seconds_until_free(usual):
                     break
