@@ -30,11 +30,12 @@ study: kills
 search:
   trials: 6
   sampler: {name: tpe, seed: 0}
-  pruner: {name: asha, min_epochs: 20, reduction_factor: 2}
+  pruner: {name: asha, min_epochs: 0.5, reduction_factor: 4}
 model: {name: mlp, hidden: [8], dropout: {float: [0.0, 0.5]}}
 training:
   epochs: 160
   batch_size: {choice: [32, 64]}
+  average_weights: {choice: [true, false]}
   optimizer: {name: adam, lr: {float: [1e-3, 1e-1], log: true}}
 data: {val_size: 100}
 """
