@@ -1,7 +1,7 @@
-"""How good the best trial is after a given time, ours and hand-written: `python -m benchmarks.peers.compare cnn`.
+"""How good the best trial is after a given time, ours and hand-written: `python -m benchmarks.peers.compare`.
 
-Every search is a process of its own on the whole machine, one after another, in an order that is shuffled anew for each
-seed. What has run is kept in a file and not run again, so that an interrupted comparison goes on.
+Every search is a process of its own on the whole machine, one after another, in an order that is shuffled for each seed
+and space. What has run is kept in a file and not run again, so that an interrupted comparison goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,19 +39,23 @@ class Run:
     """One search.
 
     Attributes:
-        epochs: seconds since its start and validation accuracy, of every epoch.
+        commit: of the code that ran.
+        n_epochs: how many it trained.
+        bests: seconds since its start and validation accuracy, of every epoch that was better than all before it.
         wall_s: seconds until it ended.
     """
 
     space: str
     who: str
     seed: int
-    epochs: list[tuple[float, float]]
+    commit: str
+    n_epochs: int
+    bests: list[tuple[float, float]]
     wall_s: float
 
     def best(self, at_s: float) -> float:
         """Return the best validation accuracy after so many seconds; 0 before the first epoch."""
-        return max((accuracy for t, accuracy in self.epochs if t <= at_s), default=0.0)
+        return max((accuracy for t, accuracy in self.bests if t <= at_s), default=0.0)
 
 
 def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: Path) -> Run:
@@ -66,12 +71,17 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
         log = folder / "epochs.jsonl"
         command = [sys.executable, "-m", f"benchmarks.peers.{PLAIN[who]}", space, str(data), str(data / "split.json")]
         command += [str(log), "--seconds", f"{seconds:g}", "--seed", str(seed)]
+    commit = subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True).strip()
     start = time.time()
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wall_s = time.time() - start
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    epochs = [(round(line["time"] - start, 1), line["val_accuracy"]) for line in lines if "val_accuracy" in line]
-    return Run(space, who, seed, epochs, round(wall_s, 1))
+    epochs = sorted((round(line["time"] - start, 1), line["val_accuracy"]) for line in lines if "val_accuracy" in line)
+    bests: list[tuple[float, float]] = []
+    for at_s, accuracy in epochs:
+        if not bests or accuracy > bests[-1][1]:
+            bests.append((at_s, round(accuracy, 4)))
+    return Run(space, who, seed, commit, len(epochs), bests, round(wall_s, 1))
 
 
 def table(runs: list[Run]) -> str:
@@ -84,47 +94,58 @@ def table(runs: list[Run]) -> str:
         mine = [run for run in runs if run.who == who]
         if mine:
             cells = [f"{statistics.median(run.best(at) for run in mine):.4f}" for at in AT_S]
-            epochs = f"{statistics.median(len(run.epochs) for run in mine):.0f}"
+            epochs = f"{statistics.median(run.n_epochs for run in mine):.0f}"
             wall = f"{statistics.median(run.wall_s for run in mine):.0f} s"
             lines.append(f"| {who} | {len(mine)} | " + " | ".join([*cells, epochs, wall]) + " |")
     return "\n".join(lines)
 
 
-def plot(runs: list[Run], title: str, path: Path) -> None:
-    """Draw the median over the seeds of the best accuracy over time, and the band from the worst to the best seed."""
+def plot(runs: dict[str, list[Run]], path: Path) -> None:
+    """Draw each space's best accuracy over time: the median over the seeds, and a band from the worst to the best."""
     import matplotlib.pyplot as plt
     import numpy as np
 
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    times = range(5, 601, 5)
-    for who in ALL:
-        curves = np.array([[run.best(t) or np.nan for t in times] for run in runs if run.who == who])
-        if len(curves):
-            known = ~np.isnan(curves).any(axis=0)
-            axes.plot(np.array(times)[known], np.median(curves[:, known], axis=0), label=f"{who} (n = {len(curves)})")
-            axes.fill_between(
-                np.array(times)[known], curves[:, known].min(axis=0), curves[:, known].max(axis=0), alpha=0.2
-            )
-    axes.set(xlabel="seconds since the command", ylabel="best validation accuracy", title=title, ylim=(0.85, None))
-    axes.legend(loc="lower right")
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=150)
+    figure, panels = plt.subplots(1, len(runs), figsize=(5 * len(runs), 4), layout="constrained", squeeze=False)
+    times = list(range(5, 601, 5))
+    for axes, (space, of_space) in zip(panels[0], runs.items(), strict=True):
+        for who in ALL:
+            curves = np.array([[run.best(t) or np.nan for t in times] for run in of_space if run.who == who])
+            if len(curves):
+                known = ~np.isnan(curves).any(axis=0)
+                x, y = np.array(times)[known], curves[:, known]
+                axes.plot(x, np.median(y, axis=0), label=f"{who} (n = {len(curves)})")
+                axes.fill_between(x, y.min(axis=0), y.max(axis=0), alpha=0.2)
+        top = max((run.best(600) for run in of_space), default=1.0)
+        axes.set(xlabel="seconds since the command", title=f"{space} space", ylim=(top - 0.06, top + 0.003))
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right", fontsize="small")
+    panels[0][0].set_ylabel("best validation accuracy")
+    figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
+def read(path: Path, spaces: Sequence[str]) -> dict[str, list[Run]]:
+    """Return the runs that are kept, by space."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    runs = [Run(**json.loads(line)) for line in lines]
+    return {space: [run for run in runs if run.space == space] for space in spaces}
+
+
 def main() -> None:
-    """Run what has not run yet, then print the table and draw the plot."""
+    """Run what has not run yet, then print the tables and draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("space", choices=SPACES)
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
-    parser.add_argument("--only", nargs="+", choices=ALL, help="of the searches (all; the shipped space: fmnist-tune)")
+    parser.add_argument("--spaces", nargs="+", choices=SPACES, default=["cnn", "mlp", "conditional"])
+    parser.add_argument("--seeds", type=int, nargs="*", default=list(range(5)), help="none: only show what is kept")
     parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--results", type=Path, default=Path("compare.jsonl"), help="kept results (compare.jsonl)")
+    parser.add_argument("--results", type=Path, default=HERE / "compare.jsonl", help="where they are kept")
     parser.add_argument("--plot", type=Path, help="write a PNG")
     arguments = parser.parse_args()
-    who = arguments.only or ([OURS] if arguments.space == "shipped" else list(ALL))
-    lines = arguments.results.read_text().splitlines() if arguments.results.exists() else []
-    runs = [run for run in (Run(**json.loads(line)) for line in lines) if run.space == arguments.space]
+    runs = read(arguments.results, arguments.spaces)
+    todo = []
+    for seed in arguments.seeds:
+        for space in arguments.spaces:
+            systems = (OURS,) if space == "shipped" else ALL
+            todo += [(space, who, seed) for who in random.Random(f"{seed} {space}").sample(systems, len(systems))]
     images = locate_data(None, print)
     with tempfile.TemporaryDirectory() as name:
         data = Path(name)
@@ -133,21 +154,21 @@ def main() -> None:
         unpack(images, raw)
         split = stratified_split(load_part(images, "train").labels_N, 10_000)
         (data / "split.json").write_text(json.dumps([part.tolist() for part in split]))
-        for seed in arguments.seeds:
-            for each in random.Random(seed).sample(who, len(who)):
-                if any((run.who, run.seed) == (each, seed) for run in runs):
-                    continue
-                folder = data / "run"
-                folder.mkdir()
-                run = search(arguments.space, each, seed, arguments.seconds, folder, data)
-                shutil.rmtree(folder)
-                runs.append(run)
-                with arguments.results.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(run)) + "\n")
-                print(f"seed {seed}, {each}: {run.best(arguments.seconds):.4f}", flush=True)
-    print(table(runs))
+        for space, who, seed in todo:
+            if any((run.who, run.seed) == (who, seed) for run in runs[space]):
+                continue
+            folder = data / "run"
+            folder.mkdir()
+            run = search(space, who, seed, arguments.seconds, folder, data)
+            shutil.rmtree(folder)
+            runs[space].append(run)
+            with arguments.results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(run)) + "\n")
+            print(f"{space}, seed {seed}, {who}: {run.best(arguments.seconds):.4f}", flush=True)
+    for space in arguments.spaces:
+        print(f"\n{space} space\n\n{table(runs[space])}")
     if arguments.plot is not None:
-        plot(runs, f"{arguments.space} space", arguments.plot)
+        plot(runs, arguments.plot)
 
 
 if __name__ == "__main__":
