@@ -31,6 +31,7 @@ OURS, UNAVERAGED = "fmnist-tune", "fmnist-tune, latest weights"
 ALL = (*PLAIN, UNAVERAGED, OURS)
 SPACES = {name: HERE / "spaces" / f"{name}.yaml" for name in ("cnn", "mlp", "conditional")}
 SPACES["shipped"] = ROOT / "search_spaces" / "cnn.yaml"
+SYSTEMS = {"cnn": ALL, "mlp": (*PLAIN, OURS), "conditional": (*PLAIN, OURS), "shipped": (OURS,)}
 AT_S = (60, 120, 180, 300, 420, 600)
 
 
@@ -144,7 +145,7 @@ def main() -> None:
     todo = []
     for seed in arguments.seeds:
         for space in arguments.spaces:
-            systems = (OURS,) if space == "shipped" else ALL
+            systems = SYSTEMS[space]
             todo += [(space, who, seed) for who in random.Random(f"{seed} {space}").sample(systems, len(systems))]
     images = locate_data(None, print)
     with tempfile.TemporaryDirectory() as name:
