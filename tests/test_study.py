@@ -17,7 +17,8 @@ from optuna.trial import TrialState
 from fmnist_tune.config import read_space
 from fmnist_tune.config.domain import IntDomain
 from fmnist_tune.errors import UserError
-from fmnist_tune.search.driver import Driver, Event
+from fmnist_tune.search.driver import Driver
+from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.differences import space_differences
@@ -159,7 +160,9 @@ def test_before_the_deadline_the_most_promising_trial_is_finished(tmp_path: Path
         assert assignment is not None
         assert assignment.number == number
         assert not driver.on_report(report(number, [accuracy]))
-    driver.deadline = time.monotonic() + 4.0  # of 1.1 s each, the three epochs that are left fit, and none before them
+    driver.deadline.at = (
+        time.monotonic() + 4.0
+    )  # of 1.1 s each, the three epochs that are left fit, and none before them
     assignment = driver.next_assignment()
     assert assignment is not None
     assert assignment.number == 1
@@ -327,7 +330,7 @@ def test_a_trial_that_gets_on_between_its_workers_deaths_is_not_at_fault(tmp_pat
 def test_after_the_deadline_nothing_begins_and_running_trials_are_put_back(tmp_path: Path) -> None:
     driver = drive(open_study(tmp_path), deadline=float("inf"))
     assert driver.next_assignment() is not None
-    driver.deadline = 0.0
+    driver.deadline.at = 0.0
     assert not driver.on_report(report(0, [0.5]))
     assert driver.next_assignment() is None
     assert driver.record.trials[0].state == TrialState.WAITING

@@ -21,7 +21,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import api_pb2, metadata
 
 from fmnist_tune.config import read_space
-from fmnist_tune.search.driver import Driver, Event
+from fmnist_tune.search.driver import Driver
+from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths

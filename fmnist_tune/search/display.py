@@ -13,7 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fmnist_tune.search.driver import Driver, Event
+from fmnist_tune.search.driver import Driver
+from fmnist_tune.search.events import Event
 
 REFRESH_PER_S = 2
 STATUS_EVERY_S = 30.0
@@ -132,14 +133,14 @@ class Display:
         parts = [f"{clock(now - self._started)} elapsed"]
         done = sum(self._counts.values())
         estimates = []
-        if self._driver.deadline is not None:
-            estimates.append(max(0.0, self._driver.deadline - now))
+        if self._driver.deadline.at is not None:
+            estimates.append(max(0.0, self._driver.deadline.at - now))
         if done >= 3:
             estimates.append((now - self._started) / done * max(0, self._n_target - done))
         if estimates:
             parts.append(
                 f"at most {clock(min(estimates))} left"
-                if self._driver.deadline
+                if self._driver.deadline.at
                 else f"about {clock(min(estimates))} left"
             )
         return ", ".join(parts)

@@ -6,11 +6,11 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 
 from optuna.trial import TrialState
 
-from fmnist_tune.config.tasks import AnyTraining
+from fmnist_tune.search.deadline import Deadline
+from fmnist_tune.search.events import Event, Totals
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.queue import Queue
 from fmnist_tune.study.curves import curve_of
@@ -20,10 +20,6 @@ from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import attributes_of, value_of
 
 MAX_CRASHES = 3
-FINISH_MARGIN = 1.1  # of the time that a trial is expected to need to its end
-# Trials that each worker trains to their ends before the deadline: where the rate falls towards the end, what a trial
-# has before says little about its end, so that it pays to see several.
-FINISHED_ANNEALED, FINISHED_CONSTANT = 2, 1
 WORKER_START_S = 60.0  # a worker may need this before its first epoch, on a busy machine
 
 
@@ -42,40 +38,6 @@ class RunningTrial:
     last: EpochResult | None = None
     trouble: str | None = None
     heard_at: float = field(default_factory=time.monotonic)
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that people want to see.
-
-    Attributes:
-        kind: epoch, complete, paused, pruned, failed, interrupted or trouble.
-        result: the trial's latest epoch.
-        value: of a complete trial.
-    """
-
-    kind: str
-    number: int
-    text: str
-    result: EpochResult | None = None
-    value: float | None = None
-
-
-@dataclass
-class Totals:
-    """Work of this run alone.
-
-    Attributes:
-        epochs: trained.
-        train_s: in training and validation, summed over trials.
-        epoch_s: of each epoch, in order.
-        first_step_at: time.monotonic() when the first epoch began, as far as its report tells; None before.
-    """
-
-    first_step_at: float | None = None
-    epochs: int = 0
-    train_s: float = 0.0
-    epoch_s: list[float] = field(default_factory=list)
 
 
 class Driver:
@@ -98,7 +60,7 @@ class Driver:
             on_event: told what happens.
         """
         self.record = record
-        self.deadline = deadline
+        self.deadline = Deadline(deadline, lambda number: record.attempt(number).config.training)
         self.running: dict[int, RunningTrial] = {}
         self.totals = Totals()
         self.stop_requested = False
@@ -114,18 +76,12 @@ class Driver:
         pruner = record.space.settings.search.pruner
         curves = {t.number: curve_of(t) for t in record.trials}
         self._queue = Queue(pruner, curves, set(record.waiting), first_guess=record.first_guess)
-        self._epoch_s: dict[int, float] = {}
-        self._trainings: dict[int, AnyTraining] = {}
-        self._finishing: set[int] = set()  # no longer to pause, since the deadline is near
         self._drop_stale_checkpoints()
 
     @property
     def is_winding_down(self) -> bool:
         """Whether no new epoch may begin: it was asked to stop, or the next epoch would not end before the deadline."""
-        if self.stop_requested or self.deadline is None:
-            return self.stop_requested
-        expected = median(self.totals.epoch_s[-20:]) if self.totals.epoch_s else 0.0
-        return time.monotonic() + expected > self.deadline
+        return self.stop_requested or self.deadline.is_near()
 
     @property
     def n_paused(self) -> int:
@@ -158,38 +114,8 @@ class Driver:
         )
 
     def _next(self) -> int | None:
-        """Return the waiting trial that a free worker takes; None for a new one.
-
-        Before the deadline it is the most promising one that can still be trained to its end, as late as possible; none
-        of those that were in the worse half at their rung.
-        """
-        usual = self._queue.next(is_full=self.record.is_full)
-        if self.deadline is None:
-            return usual
-        left = self.deadline - time.monotonic()
-        for number in self._queue.by_promise():
-            training = self._training(number)
-            needed = (training.epochs - int(self._queue.asha.last_epoch(number))) * self._seconds_of_epoch(number)
-            if needed <= left and self._queue.asha.is_promising(number):
-                n_finished = FINISHED_CONSTANT if training.schedule == "constant" else FINISHED_ANNEALED
-                if left > n_finished * FINISH_MARGIN * needed + self._seconds_until_free(usual):
-                    break
-                self._finishing.add(number)
-                return number
-        return usual
-
-    def _seconds_until_free(self, number: int | None) -> float:
-        """Return how long a worker is busy with a waiting trial, or with a new one, until it pauses."""
-        return self._queue.asha.epochs_to_rung(number) * self._seconds_of_epoch(number)
-
-    def _training(self, number: int) -> AnyTraining:
-        if number not in self._trainings:
-            self._trainings[number] = self.record.attempt(number).config.training
-        return self._trainings[number]
-
-    def _seconds_of_epoch(self, number: int | None) -> float:
-        seen = self.totals.epoch_s[-20:]
-        return self._epoch_s.get(-1 if number is None else number, median(seen) if seen else 0.0)
+        """Return the waiting trial that a free worker takes; None for a new one."""
+        return self.deadline.next(self._queue, self._queue.next(is_full=self.record.is_full))
 
     def _give_up(self, numbers: Sequence[int]) -> None:
         for number in numbers:
@@ -219,9 +145,8 @@ class Driver:
                 self.totals.first_step_at = time.monotonic() - result.train_s - result.val_s
             self.totals.epochs += 1
             self.totals.train_s += result.train_s + result.val_s
-            self.totals.epoch_s.append(result.train_s + result.val_s)
+            self.deadline.note_epoch(report.number, result.train_s + result.val_s)
             trial.last = result
-            self._epoch_s[report.number] = result.train_s + result.val_s
             self._queue.asha.report(report.number, result.epoch, result.val_accuracy)
             self._on_event(Event("epoch", report.number, "", result))
         self._tensorboard.add(trial.attempt, report.history)
@@ -246,7 +171,7 @@ class Driver:
     def _goes_on(self, report: TrialReport) -> bool:
         """Tell whether a trial at its rung goes on at once; otherwise let it pause there."""
         number = report.number
-        if number in self._finishing:
+        if self.deadline.is_finishing(number):
             return True
         self._queue.put(number)
         if self._next() == number:

@@ -1,0 +1,80 @@
+"""The time that is left: whether another epoch fits in, and which trials are still to be trained to their ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+from fmnist_tune.config.tasks import AnyTraining
+from fmnist_tune.search.queue import Queue
+
+MARGIN = 1.1  # of the time that a trial is expected to need to its end
+RECENT = 20  # epochs from which one of a trial that has ended none is estimated
+# Trials that each worker trains to their ends before the deadline: where the rate falls towards the end, what a trial
+# has before says little about its end, so that it pays to see several.
+FINISHED_ANNEALED, FINISHED_CONSTANT = 2, 1
+
+
+class Deadline:
+    """When a run ends, and how long epochs take.
+
+    Attributes:
+        at: time.monotonic() after which no epoch should be under way; None for no limit.
+    """
+
+    def __init__(self, at: float | None, training_of: Callable[[int], AnyTraining]) -> None:
+        """Take note of the time, and of how to learn what a trial's training section is."""
+        self.at = at
+        self._training_of = training_of
+        self._trainings: dict[int, AnyTraining] = {}
+        self._recent_s: list[float] = []
+        self._latest_s: dict[int, float] = {}
+        self._finishing: set[int] = set()
+
+    def note_epoch(self, number: int, seconds: float) -> None:
+        """Take note of how long an epoch of a trial took."""
+        self._recent_s = [*self._recent_s, seconds][-RECENT:]
+        self._latest_s[number] = seconds
+
+    def is_near(self) -> bool:
+        """Tell whether the next epoch would not end before it."""
+        return self.at is not None and time.monotonic() + self._usual_s > self.at
+
+    def is_finishing(self, number: int) -> bool:
+        """Tell whether a trial does not pause any more, since it is to reach its end."""
+        return number in self._finishing
+
+    def next(self, queue: Queue, usual: int | None) -> int | None:
+        """Return the trial that a free worker takes: the usual one (None for a new trial), or one to be finished.
+
+        That is the most promising one which can still be trained to its end, as late as possible; none of those that
+        were in the worse half at their rung.
+        """
+        if self.at is None:
+            return usual
+        left_s = self.at - time.monotonic()
+        for number in queue.by_promise():
+            training = self._training(number)
+            needed_s = (training.epochs - int(queue.asha.last_epoch(number))) * self._epoch_s(number)
+            if needed_s <= left_s and queue.asha.is_promising(number):
+                n_finished = FINISHED_CONSTANT if training.schedule == "constant" else FINISHED_ANNEALED
+                until_free_s = queue.asha.epochs_to_rung(usual) * self._epoch_s(usual)
+                if left_s > n_finished * MARGIN * needed_s + until_free_s:
+                    break
+                self._finishing.add(number)
+                return number
+        return usual
+
+    def _training(self, number: int) -> AnyTraining:
+        if number not in self._trainings:
+            self._trainings[number] = self._training_of(number)
+        return self._trainings[number]
+
+    @property
+    def _usual_s(self) -> float:
+        return median(self._recent_s) if self._recent_s else 0.0
+
+    def _epoch_s(self, number: int | None) -> float:
+        """Return how long an epoch of a trial, or of a new one, is expected to take."""
+        return self._usual_s if number is None else self._latest_s.get(number, self._usual_s)

@@ -1,0 +1,39 @@
+"""What the driver tells those who watch a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fmnist_tune.training.results import EpochResult
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that people want to see.
+
+    Attributes:
+        kind: epoch, complete, paused, pruned, failed, interrupted or trouble.
+        result: the trial's latest epoch.
+        value: of a complete trial.
+    """
+
+    kind: str
+    number: int
+    text: str
+    result: EpochResult | None = None
+    value: float | None = None
+
+
+@dataclass
+class Totals:
+    """Work of this run alone.
+
+    Attributes:
+        first_step_at: time.monotonic() when the first epoch began, as far as its report tells; None before.
+        epochs: trained.
+        train_s: in training and validation, summed over trials.
+    """
+
+    first_step_at: float | None = None
+    epochs: int = 0
+    train_s: float = 0.0
