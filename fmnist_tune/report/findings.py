@@ -103,10 +103,10 @@ def progress(summary: Summary, *, is_driven: bool) -> list[Finding]:
     n_missing = max(0, summary.n_target - counts["total"])
     if not n_open and not n_missing:
         return []
-    interrupted = f", {n_open} interrupted" if n_open else ""
+    waiting = f", {n_open} of which can go on" if n_open else ""
     return [
         Finding(
-            f"The study has {counts['total']} of {summary.n_target} trials{interrupted}; "
+            f"The study has {counts['total']} of {summary.n_target} trials{waiting}; "
             f"`{summary.paths.command('resume')}` goes on."
         )
     ]
