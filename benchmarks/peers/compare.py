@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
 import statistics
@@ -74,7 +75,8 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
         command += [str(log), "--seconds", f"{seconds:g}", "--seed", str(seed)]
     commit = subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True).strip()
     start = time.time()
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = os.environ | {"RAY_ADDRESS": "local"}  # plain Ray would look for a cluster that once was here
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wall_s = time.time() - start
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     epochs = sorted((round(line["time"] - start, 1), line["val_accuracy"]) for line in lines if "val_accuracy" in line)
