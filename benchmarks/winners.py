@@ -101,9 +101,9 @@ def page(records: dict[str, StudyRecord], where: str) -> str:
         where: the machine.
     """
     columns = ["space", "report, %", "trials", "core minutes", "validation, %", "test, % [95 % interval]", "n"]
+    columns += ["tested", "ours - report"]
     rows = [winner_row(space, records.get(space)) for space in SPACES]
     values = [f"- {space}, trial {r.best.number}: {winner_values(r)}" for space, r in records.items() if r.best]
-    columns += ["tested", "ours - report"]
     return TEXT.format(
         measured=measured_when([record.retrained for record in records.values() if record.retrained]),
         where=where,

@@ -103,3 +103,11 @@ def test_the_first_guess_waits_for_nobody_while_it_is_among_the_best() -> None:
     assert queue.next(is_full=False) is None  # trial 2 is better, but runs
     queue.put(2)
     assert queue.next(is_full=False) == 2
+
+
+def test_an_epoch_that_is_reported_again_counts_once() -> None:
+    a = asha(first_rung(0.5, 0.6, 0.7))
+    a.report(0, 1, 0.5)
+    assert a.standing(0) == "asha: 0.5000 after epoch 1 is number 3 of 3, and 1 in 3 goes on"
+    a.report(0, 1, 0.65)
+    assert a.standing(0) == "asha: 0.6500 after epoch 1 is number 2 of 3, and 1 in 3 goes on"

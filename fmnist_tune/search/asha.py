@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Collection, Iterator, Mapping
 
@@ -29,7 +30,11 @@ class Asha:
             curves: validation accuracy by epoch or share of the first one, by trial number.
         """
         self._pruner = pruner
-        self._curves = {number: dict(curve) for number, curve in curves.items()}
+        self._curves: dict[int, dict[float, float]] = {}
+        self._rankings: dict[float, list[tuple[float, int]]] = {}  # of each rung: the best first, of equals the oldest
+        for number, curve in curves.items():
+            for epoch, value in curve.items():
+                self.report(number, epoch, value)
         self.looks = tuple(itertools.takewhile(lambda rung: rung < 1, self._rungs())) if self._is_on else ()
 
     @property
@@ -47,7 +52,13 @@ class Asha:
 
     def report(self, number: int, epoch: float, value: float) -> None:
         """Take in a trial's validation accuracy after an epoch, or after a share of the first one."""
-        self._curves.setdefault(number, {})[epoch] = value
+        curve = self._curves.setdefault(number, {})
+        if self.is_rung(epoch):
+            ranking = self._rankings.setdefault(epoch, [])
+            if epoch in curve:
+                ranking.remove((-curve[epoch], number))
+            bisect.insort(ranking, (-value, number))
+        curve[epoch] = value
 
     def is_rung(self, epoch: float) -> bool:
         """Tell whether trials are compared after this epoch."""
@@ -79,7 +90,7 @@ class Asha:
             rounds_up: whether one goes on where there are fewer than reduction_factor, as when no new ones will come.
         """
         rung = self.last_epoch(number)
-        n = len(self._ranking(rung))
+        n = len(self._rankings[rung])
         factor = self._pruner.reduction_factor
         return self._place(number, rung) <= (-(-n // factor) if rounds_up else n // factor)
 
@@ -90,21 +101,20 @@ class Asha:
     def is_promising(self, number: int) -> bool:
         """Tell whether a trial at a rung is in the better half of those that got there."""
         rung = self.last_epoch(number)
-        return 2 * self._place(number, rung) <= len(self._ranking(rung)) + 1
+        return 2 * self._place(number, rung) <= len(self._rankings[rung]) + 1
 
     def is_hopeless(self, number: int) -> bool:
         """Tell whether a trial at a rung is too far from going on to be kept."""
         rung = self.last_epoch(number)
-        n_going_on = len(self._ranking(rung)) // self._pruner.reduction_factor
+        n_going_on = len(self._rankings[rung]) // self._pruner.reduction_factor
         return self._place(number, rung) > n_going_on + PAUSED_BEYOND
 
     def standing(self, number: int) -> str:
         """Return a trial's place at its rung, for people."""
         rung = self.last_epoch(number)
-        ranking = self._ranking(rung)
-        value = self._curves[number][rung]
+        value, n = self._curves[number][rung], len(self._rankings[rung])
         return (
-            f"asha: {value:.4f} after {_named(rung)} is number {self._place(number, rung)} of {len(ranking)}, "
+            f"asha: {value:.4f} after {_named(rung)} is number {self._place(number, rung)} of {n}, "
             f"and 1 in {self._pruner.reduction_factor} goes on"
         )
 
@@ -112,13 +122,8 @@ class Asha:
         """Return the latest epoch that a trial has reported, or share of the first one."""
         return max(self._curves[number])
 
-    def _ranking(self, rung: float) -> list[int]:
-        """Return the trials that have reached a rung, the best first, of equals the oldest."""
-        reached = [number for number, curve in self._curves.items() if rung in curve]
-        return sorted(reached, key=lambda number: (-self._curves[number][rung], number))
-
     def _place(self, number: int, rung: float) -> int:
-        return self._ranking(rung).index(number) + 1
+        return bisect.bisect_left(self._rankings[rung], (-self._curves[number][rung], number)) + 1
 
 
 def _named(rung: float) -> str:

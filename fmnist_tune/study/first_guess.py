@@ -12,7 +12,7 @@ from fmnist_tune.config.domain import ChoiceDomain, Domain
 from fmnist_tune.config.model import Cnn, Mlp, Torchvision
 from fmnist_tune.config.schema import TrialConfig
 
-# By search for the comparison with the peers (docs/speed.md); everything else starts from its default.
+# Tried by hand on Fashion-MNIST, in trainings of 10 to 12 epochs; everything else starts from its default.
 KNOWN_GOOD = {
     "model.name": "cnn",
     "model.depth": 2,
