@@ -138,6 +138,7 @@ def main() -> None:
     """Run what has not run yet, then print the tables and draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spaces", nargs="+", choices=SPACES, default=["cnn", "mlp", "conditional"])
+    parser.add_argument("--systems", nargs="+", choices=ALL, default=ALL)
     parser.add_argument("--seeds", type=int, nargs="*", default=list(range(5)), help="none: only show what is kept")
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--results", type=Path, default=HERE / "compare.jsonl", help="where they are kept")
@@ -158,7 +159,7 @@ def main() -> None:
         split = stratified_split(load_part(images, "train").labels_N, 10_000)
         (data / "split.json").write_text(json.dumps([part.tolist() for part in split]))
         for space, who, seed in todo:
-            if any((run.who, run.seed) == (who, seed) for run in runs[space]):
+            if who not in arguments.systems or any((run.who, run.seed) == (who, seed) for run in runs[space]):
                 continue
             folder = data / "run"
             folder.mkdir()
