@@ -139,7 +139,7 @@ def distributions(configs: dict[str, TrialConfig], train: Images) -> dict[str, C
         counts.setdefault("kept", data.y_train.bincount(minlength=len(CLASSES)).numpy())
         run = TrainingRun(config, data, seed=0)
         torch.manual_seed(derive_seed(0, "epoch", 1))
-        counts[name] = data.y_train[run._draw_order()].bincount(minlength=len(CLASSES)).numpy()
+        counts[name] = data.y_train[run.draw_order()].bincount(minlength=len(CLASSES)).numpy()
     return {name: tuple(map(int, of_classes)) for name, of_classes in counts.items()}
 
 

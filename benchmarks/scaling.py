@@ -61,16 +61,16 @@ def ask_and_tell(space: SearchSpace, n: int, repeats: int) -> tuple[float, float
         first = driver.next_assignment()
         opened = time.perf_counter() - start
         assert first is not None
-        driver.record.complete(first.number, 0.5)
+        driver.writer.complete(first.number, 0.5)
         asks, tells = [], []
         for i in range(repeats):
             start = time.perf_counter()
-            attempt = record.begin()
+            attempt = driver.writer.begin()
             asks.append(time.perf_counter() - start)
             assert attempt is not None
-            record.report(attempt.number, 1, 0.5 + i / 1000)
+            driver.writer.report(attempt.number, 1, 0.5 + i / 1000)
             start = time.perf_counter()
-            record.prune(attempt.number)
+            driver.writer.prune(attempt.number)
             tells.append(time.perf_counter() - start)
         return opened, statistics.median(asks), statistics.median(tells)
 

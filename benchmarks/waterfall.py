@@ -33,6 +33,8 @@ from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 
+LOOKS = "looks of trials that paused there"  # what goes on from there is trained again
+
 MATMUL = """
 import time, torch
 torch.set_num_threads(1)
@@ -102,10 +104,12 @@ def timed(spent: dict[str, float], n_pictures: dict[int, int]) -> Iterator[None]
                     spent["validation"] += result.val_s
                     n_pictures[report.number] += result.n_images
             start = time.perf_counter()
-            try:
-                return method(driver, *arguments)
-            finally:
-                spent[name] += time.perf_counter() - start
+            answer = method(driver, *arguments)
+            spent[name] += time.perf_counter() - start
+            for report in arguments:
+                if report.look is not None and not answer:
+                    spent[LOOKS] += report.look.train_s + report.look.val_s
+            return answer
 
         return call
 
@@ -143,7 +147,7 @@ def main() -> None:
             assert isinstance(config, TrialConfig)
             flop += flop_per_picture(config) * n_pictures[trial.number]
     in_epochs = seconds.pop("in epochs") - spent["training"] - spent["validation"]
-    between = seconds.pop("between epochs") - sum(v for k, v in spent.items() if ":" in k)
+    between = seconds.pop("between epochs") - sum(v for k, v in spent.items() if ":" in k or k == LOOKS)
     parts = {
         "start-up": seconds["start-up"],
         **spent,
@@ -153,7 +157,7 @@ def main() -> None:
     }
     total = n_workers * (end - start)
     for name, value in parts.items():
-        print(f"{name:32}{value:9.1f} s {value / total:7.1%}")
+        print(f"{name:36}{value:9.1f} s {value / total:7.1%}")
     rate = matmul_rate(n_workers)
     print(f"{n_workers} workers for {end - start:.1f} s; the sum is {sum(parts.values()) / total:.1%} of that")
     print(

@@ -17,6 +17,13 @@ def first_rung(*values: float) -> dict[int, dict[float, float]]:
     return {number: {1: value} for number, value in enumerate(values)}
 
 
+def paused(curves: dict[int, dict[float, float]], first_guess: int | None = None) -> Queue:
+    queue = Queue(PRUNER, curves, first_guess=first_guess)
+    for number in curves:
+        queue.pause(number)
+    return queue
+
+
 def test_rungs_are_powers_of_the_reduction_factor() -> None:
     a = asha(min_epochs=2)
     assert [epoch for epoch in range(1, 60) if a.is_rung(epoch)] == [2, 6, 18, 54]
@@ -48,7 +55,7 @@ def test_a_third_goes_on_and_the_rest_hears_where_it_stands() -> None:
 
 
 def test_when_no_new_trial_comes_somebody_goes_on_to_the_end() -> None:
-    queue = Queue(PRUNER, first_rung(0.5, 0.6), {0, 1}, first_guess=None)
+    queue = paused(first_rung(0.5, 0.6))
     assert queue.next(is_full=False) is None
     assert queue.next(is_full=True) == 1
 
@@ -67,19 +74,20 @@ def test_a_worker_takes_the_best_of_the_highest_rung_that_goes_on() -> None:
     curves = first_rung(0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
     for number in (0, 1, 2):
         curves[number] |= {2: 0.9, 3: 0.9 + number / 100}
-    queue = Queue(PRUNER, curves, set(curves), first_guess=None)
+    queue = paused(curves)
     assert queue.next(is_full=False) == 2
     queue.take(2)
     assert queue.next(is_full=False) is None  # 0 and 1 are above the first rung, and 1 of 3 goes on from the second
     for number, value in ((6, 0.95), (7, 0.1), (8, 0.1)):
         queue.asha.report(number, 1, value)
-        queue.put(number)
+        queue.pause(number)
     assert queue.next(is_full=False) == 6
 
 
 def test_what_was_cut_short_goes_first() -> None:
-    curves = first_rung(0.9, 0.8, 0.7) | {3: {1: 0.2, 2: 0.2}, 4: {}}
-    queue = Queue(PRUNER, curves, set(curves), first_guess=None)
+    queue = paused(first_rung(0.9, 0.8, 0.7))
+    for number in (4, 3):
+        queue.put_back(number)
     assert queue.next(is_full=False) == 3
     queue.take(3)
     assert queue.next(is_full=False) == 4
@@ -89,19 +97,19 @@ def test_what_was_cut_short_goes_first() -> None:
 
 def test_what_is_far_from_going_on_is_not_kept() -> None:
     curves = first_rung(*(1 - number / 100 for number in range(30)))
-    queue = Queue(PRUNER, curves, set(curves), first_guess=None)
+    queue = paused(curves)
     assert queue.hopeless() == list(range(10 + PAUSED_BEYOND, 30))
 
 
 def test_the_first_guess_waits_for_nobody_while_it_is_among_the_best() -> None:
-    queue = Queue(PRUNER, {0: {1: 0.9}, 1: {1: 0.8}}, {0, 1}, first_guess=0)
+    queue = paused({0: {1: 0.9}, 1: {1: 0.8}}, first_guess=0)
     assert queue.next(is_full=False) == 0
     queue.take(0)
     assert queue.next(is_full=False) is None  # another one waits for two more
-    queue.put(0)
+    queue.pause(0)
     queue.asha.report(2, 1, 0.95)
     assert queue.next(is_full=False) is None  # trial 2 is better, but runs
-    queue.put(2)
+    queue.pause(2)
     assert queue.next(is_full=False) == 2
 
 

@@ -26,6 +26,7 @@ from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.trial_writer import TrialWriter
 from tests.conftest import TINY_SPACE, CommandLine
 
 METRICS = {
@@ -53,18 +54,19 @@ def record(studies_dir: Path) -> StudyRecord:
     storage = open_database(database_url(studies_dir), create=True)
     space = read_space(TINY_SPACE, "tiny.yaml", {"search.trials": 6})
     record = StudyRecord.open(storage, space, StudyPaths(studies_dir, "tiny"))
+    trials = TrialWriter(record)
     for number in range(6):
-        attempt = record.begin()
+        attempt = trials.begin()
         assert attempt is not None
         for epoch in range(1, 5 if number == 0 else 3):
-            record.report(number, epoch, 0.75 - 0.1 * number + 0.025 * epoch)
+            trials.report(number, epoch, 0.75 - 0.1 * number + 0.025 * epoch)
         if number < 4:
-            record.note(number, {"params": 6_370, "duration_s": 2.5})
-    record.complete(0, 0.85)
+            trials.note(number, {"params": 6_370, "duration_s": 2.5})
+    trials.complete(0, 0.85)
     for number in (1, 2, 3):
-        record.prune(number)
-    record.fail(4, "OutOfMemoryError: too | wide")
-    record.release(5)
+        trials.prune(number)
+    trials.fail(4, "OutOfMemoryError: too | wide")
+    trials.release(5)
     return record
 
 

@@ -23,6 +23,7 @@ from fmnist_tune.report.grokking_part import grokking_figure, step_curve
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.trial_writer import TrialWriter
 from fmnist_tune.training.checkpoint import load_checkpoint, save_checkpoint
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.training.run import NonFiniteLossError
@@ -289,10 +290,11 @@ def test_a_value_is_printed_as_a_share_of_steps_and_not_as_an_accuracy(command: 
     paths.studies_dir.mkdir()
     storage = open_database(database_url(paths.studies_dir), create=True)
     record = StudyRecord.open(storage, read_space(SPACE, "s"), paths)
+    trials = TrialWriter(record)
     for share in (0.5, -0.25):
-        attempt = record.begin()
+        attempt = trials.begin()
         assert attempt is not None
-        record.complete(attempt.number, share)
+        trials.complete(attempt.number, share)
     shown = command("show", "tiny-grokking").out
     assert shown.count("50.00% of the steps left") == 2  # in the table and below it
     assert "not solved, 25.00 points short of 99 %" in shown

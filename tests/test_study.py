@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
 import pytest
 import yaml
 from optuna.trial import TrialState
+from rich.console import Console
 
 from fmnist_tune.config import read_space
 from fmnist_tune.config.domain import IntDomain
@@ -25,9 +29,12 @@ from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.first_guess import first_guess
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock, is_driven
-from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.record import StudyRecord, history_of
+from fmnist_tune.study.render import trials_table
 from fmnist_tune.study.sampling import TPE_TRIALS, _BoundedStudy
 from fmnist_tune.study.summary import edge_of, parameter_importances, summarize
+from fmnist_tune.study.trial_writer import TrialWriter
+from fmnist_tune.study.warm_start import take_over
 from fmnist_tune.training.results import EpochResult, Look
 
 SPACE = """
@@ -59,9 +66,15 @@ def result(epoch: int, accuracy: float) -> EpochResult:
 
 
 def report(
-    number: int, curve: list[float], *, stop: Any = None, failure: str | None = None, n_new: int = 1
+    number: int,
+    curve: list[float],
+    *,
+    stop: Any = None,
+    failure: str | None = None,
+    n_new: int = 1,
+    epoch_s: float = 1.1,
 ) -> TrialReport:
-    history = tuple(result(i + 1, value) for i, value in enumerate(curve))
+    history = tuple(replace(result(i + 1, value), train_s=epoch_s - 0.1) for i, value in enumerate(curve))
     return TrialReport(number, history[len(history) - n_new :], history, stop, failure, {"params": 7, "ran_on": "here"})
 
 
@@ -102,7 +115,7 @@ def test_the_driver_tells_every_state_truthfully(tmp_path: Path) -> None:
     assert trials[1].user_attrs["epochs"] == 1
     assert trials[2].user_attrs["reason"] == "OutOfMemoryError: too wide"
     assert trials[3].intermediate_values == {1: 0.9}
-    assert [e.kind for e in events if e.kind != "epoch"] == ["paused", "paused", "failed", "complete", "interrupted"]
+    assert [e.kind for e in events if e.kind != "epoch"] == ["paused", "paused", "failed", "complete", "paused"]
     assert "Trial 0 of study s" in record.paths.best_recipe.read_text()
 
 
@@ -160,9 +173,7 @@ def test_before_the_deadline_the_most_promising_trial_is_finished(tmp_path: Path
         assert assignment is not None
         assert assignment.number == number
         assert not driver.on_report(report(number, [accuracy]))
-    driver.deadline.at = (
-        time.monotonic() + 4.0
-    )  # of 1.1 s each, the three epochs that are left fit, and none before them
+    driver.deadline.at = time.monotonic() + 4.0  # three epochs of 1.1 s are left, which fit, and none before them
     assignment = driver.next_assignment()
     assert assignment is not None
     assert assignment.number == 1
@@ -170,6 +181,101 @@ def test_before_the_deadline_the_most_promising_trial_is_finished(tmp_path: Path
     other = driver.next_assignment()
     assert other is not None
     assert other.number == 2, "trial 0 was the worse of two at its rung, and is not worth it"
+
+
+def test_no_epoch_begins_that_would_not_end_before_the_deadline_and_no_shorter_one_is_kept_from_it(
+    tmp_path: Path,
+) -> None:
+    driver = drive(open_study(tmp_path, SPACE.replace("name: asha", "name: none")), deadline=time.monotonic() + 1000)
+    for number, epoch_s in enumerate([0.1, 40.0, 40.0]):
+        assert driver.next_assignment() is not None
+        assert driver.on_report(report(number, [0.5], epoch_s=epoch_s))
+    driver.deadline.at = time.monotonic() + 20.0
+    assert driver.on_report(report(0, [0.5, 0.5], epoch_s=0.1))
+    assert not driver.on_report(report(1, [0.5, 0.5], epoch_s=40.0))
+    assert driver.next_assignment() is None  # a new one is expected to take as long as the most
+
+
+def test_a_trial_that_was_trained_to_its_end_is_complete_wherever_its_driver_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = SPACE.replace("epochs: 4", "epochs: 2")  # which is a rung
+    driver = drive(open_study(tmp_path, text))
+    accuracies = [0.9, 0.8, 0.7, 0.6]
+    while (assignment := driver.next_assignment()) is not None and (number := assignment.number) is not None:
+        ends = assignment.n_epochs_known == 1
+        if ends and number == 1:  # the second at its last epoch, so that it would pause there
+            break
+        driver.on_report(report(number, [accuracies[number]] * (1 + ends), stop="epochs" if ends else None))
+    monkeypatch.setattr(TrialWriter, "complete", lambda *_: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        driver.on_report(report(1, [0.8] * 2, stop="epochs"))
+    monkeypatch.undo()
+    record = open_study(tmp_path, text)
+    driver = drive(record)
+    assert (record.trials[1].state, record.trials[1].last_step) == (TrialState.WAITING, 2)
+    again = driver.next_assignment()
+    assert again is not None
+    assert again.number == 1
+    driver.on_report(report(1, [0.8] * 2, stop="epochs", n_new=0))
+    assert record.trials[1].state == TrialState.COMPLETE
+
+
+def test_a_trial_that_was_let_go_on_goes_on_first_after_a_crash(tmp_path: Path) -> None:
+    driver = drive(open_study(tmp_path, search__trials=8))
+    for number, accuracy in enumerate([0.5, 0.6]):
+        assert driver.next_assignment() is not None
+        goes_on = driver.on_report(report(number, [accuracy]))
+    assert goes_on  # the better of two
+    for accuracy in (0.9, 0.8, 0.7):  # three better ones, about whom nobody decides
+        assignment = driver.next_assignment()
+        assert assignment is not None
+        driver.writer.report(assignment.number, 1, accuracy)
+    again = drive(open_study(tmp_path, search__trials=8)).next_assignment()
+    assert again is not None
+    assert (again.number, again.n_epochs_known) == (1, 1)
+
+
+def test_what_is_known_of_a_trial_at_its_rung_is_recorded_when_the_time_is_over(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    driver = drive(record, deadline=float("inf"))
+    driver.next_assignment()
+    driver.deadline.at = 0.0
+    assert not driver.on_report(report(0, [0.5]))
+    assert record.trials[0].user_attrs["params"] == 7
+    assert len(history_of(record.trials[0])) == 1
+
+
+def test_only_what_a_worker_trained_for_this_run_is_counted(tmp_path: Path) -> None:
+    driver = drive(open_study(tmp_path, search__pruner__min_epochs=0.5))
+    for _ in range(2):
+        driver.next_assignment()
+    driver.on_report(replace(report(0, [0.5]), is_fresh=False))
+    assert (driver.totals.epochs, driver.totals.train_s, driver.totals.first_step_at) == (0, 0.0, None)
+    driver.on_report(look(1, 0.5))
+    assert driver.totals.train_s == 1.5
+    assert driver.totals.first_step_at == pytest.approx(time.monotonic() - 1.5, abs=1.0)
+
+
+def test_news_of_a_trial_that_was_given_up_as_hanging_come_too_late(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    driver = drive(record)
+    driver.next_assignment()
+    driver.on_hang(0)
+    assert not driver.on_report(report(0, [0.5]))
+    assert record.trials[0].state == TrialState.FAIL
+    assert record.trials[0].intermediate_values == {}
+
+
+def test_a_reason_is_that_of_a_failure(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    driver = drive(record)
+    driver.next_assignment()
+    driver.writer.note(0, {"reason": "its worker died"})  # and then the driver, before it could fail the trial
+    driver.on_report(report(0, [0.5] * 4, stop="epochs", n_new=4))
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(trials_table(record, is_driven=False))
+    assert "its worker died" not in console.export_text()
 
 
 def test_best_yaml_is_the_first_of_equal_trials_whichever_ends_first(tmp_path: Path) -> None:
@@ -201,7 +307,7 @@ def test_an_interrupted_trial_keeps_its_number_values_and_curve(tmp_path: Path) 
     before = driver.next_assignment()
     assert before is not None
     for epoch in (1, 2, 3):
-        record.report(0, epoch, 0.8)
+        driver.writer.report(0, epoch, 0.8)
     del driver, record  # the process is gone; the trial is RUNNING in the database
 
     record = open_study(tmp_path)
@@ -218,7 +324,7 @@ def test_a_trial_whose_driver_died_at_its_rung_waits_there(tmp_path: Path) -> No
     for _ in range(2):
         driver.next_assignment()
     driver.on_report(report(0, [0.9]))
-    driver.record.report(1, 1, 0.1)  # reported, and the driver died before it could decide
+    driver.writer.report(1, 1, 0.1)  # reported, and the driver died before it could decide
 
     driver = drive(open_study(tmp_path))
     assert [a.number for a in (driver.next_assignment(), driver.next_assignment()) if a] == [0, 2]
@@ -226,11 +332,12 @@ def test_a_trial_whose_driver_died_at_its_rung_waits_there(tmp_path: Path) -> No
 
 def test_a_sampler_learns_from_trials_that_pause(tmp_path: Path) -> None:
     record = open_study(tmp_path, search__trials=30)
+    trials = TrialWriter(record)
     for _ in range(3):
-        attempt = record.begin()
+        attempt = trials.begin()
         assert attempt is not None
-        record.report(attempt.number, 1, 0.5)
-        record.release(attempt.number)
+        trials.report(attempt.number, 1, 0.5)
+        trials.release(attempt.number)
     seen = _BoundedStudy(record.optuna)._get_trials(deepcopy=False, states=(TrialState.PRUNED,))
     assert [(t.number, t.value) for t in seen] == [(0, 0.5), (1, 0.5), (2, 0.5)]
     assert all(t.state == TrialState.WAITING for t in record.trials)
@@ -255,7 +362,8 @@ def test_what_a_resumed_study_suggests_is_what_an_undisturbed_one_would_have(tmp
 
 def test_conditional_parameters_are_sampled_only_when_used(tmp_path: Path) -> None:
     record = open_study(tmp_path, search__trials=30)
-    while (attempt := record.begin()) is not None:
+    trials = TrialWriter(record)
+    while (attempt := trials.begin()) is not None:
         momentum = attempt.config.training.optimizer.momentum
         assert (
             ("training.optimizer.momentum" in attempt.values)
@@ -263,17 +371,18 @@ def test_conditional_parameters_are_sampled_only_when_used(tmp_path: Path) -> No
             == (momentum > 0)
         )
         assert attempt.config.model.widths in ([8], [16, 8])
-        record.complete(attempt.number, 0.5)
+        trials.complete(attempt.number, 0.5)
     assert len(record.trials) == 30
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "cmaes"])
 def test_every_sampler_fills_a_study(tmp_path: Path, sampler: str) -> None:
     record = open_study(tmp_path, search__sampler__name=sampler, search__trials=14)
+    trials = TrialWriter(record)
     values = []
-    while (attempt := record.begin()) is not None:
+    while (attempt := trials.begin()) is not None:
         values.append(attempt.values["training.optimizer.lr"])
-        record.complete(attempt.number, values[-1])
+        trials.complete(attempt.number, values[-1])
     assert len(set(values)) >= 12  # gp may propose the best end twice
     assert all(1e-4 <= lr <= 1e-1 for lr in values)
 
@@ -286,10 +395,11 @@ model: {name: {choice: [mlp, cnn]}, depth: {int: [1, 3], when: {model.name: mlp}
 training: {batch_size: {choice: [32, 64]}}
 """
     record = open_study(tmp_path, text)
+    trials = TrialWriter(record)
     seen = []
-    while (attempt := record.begin()) is not None:
+    while (attempt := trials.begin()) is not None:
         seen.append(tuple(sorted(attempt.values.items())))
-        record.complete(attempt.number, 0.5)
+        trials.complete(attempt.number, 0.5)
     assert len(seen) == len(set(seen)) == 10
     assert record.n_target == 10
 
@@ -297,12 +407,31 @@ training: {batch_size: {choice: [32, 64]}}
 def test_a_configuration_that_cannot_be_built_fails_alone(tmp_path: Path) -> None:
     text = "study: s\nsearch: {trials: 8}\nmodel: {name: cnn, blocks: {choice: [1, 6]}}"
     record = open_study(tmp_path, text)
-    while (attempt := record.begin()) is not None:
-        assert attempt.values == {"model.blocks": 1}
-        record.complete(attempt.number, 0.5)
+    events: list[Event] = []
+    driver = drive(record, events)
+    while (assignment := driver.next_assignment()) is not None:
+        assert assignment.config["model"]["blocks"] == 1
+        driver.on_report(report(assignment.number, [0.5] * 10, stop="epochs"))
+    n_failed = sum(t.state == TrialState.FAIL for t in record.trials)
+    assert [e.kind for e in events].count("failed") == n_failed
     states = {t.params["model.blocks"]: t.state for t in record.trials}
     assert states == {1: TrialState.COMPLETE, 6: TrialState.FAIL}
     assert "6 blocks do not fit" in next(t for t in record.trials if t.state == TrialState.FAIL).user_attrs["reason"]
+
+
+def test_a_waiting_trial_that_cannot_be_built_fails_and_the_search_goes_on(tmp_path: Path) -> None:
+    text = "study: s\nsearch: {trials: 8}\nmodel: {name: cnn, blocks: {choice: [1, 6]}}"
+    record = open_study(tmp_path, text)
+    trial = optuna.create_trial(
+        state=TrialState.WAITING,
+        params={"model.blocks": 6},
+        distributions={"model.blocks": optuna.distributions.CategoricalDistribution([1, 6])},
+    )
+    record.optuna.add_trial(trial)  # killed before it was told as FAIL
+    assignment = drive(record).next_assignment()
+    assert assignment is not None
+    assert assignment.number > 0
+    assert record.trials[0].state == TrialState.FAIL
 
 
 def test_a_worker_that_dies_again_and_again_fails_its_trial(tmp_path: Path) -> None:
@@ -443,10 +572,11 @@ def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> 
 
 def test_a_summary_finds_what_mattered_and_what_lies_at_an_edge(tmp_path: Path) -> None:
     record = open_study(tmp_path, search__trials=40)
-    while (attempt := record.begin()) is not None:
+    trials = TrialWriter(record)
+    while (attempt := trials.begin()) is not None:
         lr = attempt.values["training.optimizer.lr"]
-        record.report(attempt.number, 1, lr)
-        record.complete(attempt.number, lr)
+        trials.report(attempt.number, 1, lr)
+        trials.complete(attempt.number, lr)
     summary = summarize(record)
     assert summary.counts["complete"] == 40
     assert summary.importances is not None
@@ -505,3 +635,53 @@ def test_a_study_begins_with_what_is_known_to_do_well(section: str, domain: str,
         tree = {key: tree}
     tree["model"] = {"name": "cnn"} | tree.get("model", {})
     assert first_guess(read_space(yaml.safe_dump({"study": "s", **tree}), "s.yaml")) == {section: expected}
+
+
+def test_the_first_guess_does_not_depend_on_the_order_of_the_file() -> None:
+    text = """
+study: s
+model: {activation: {choice: [gelu, relu]}, name: {choice: [mlp, cnn]}}
+training:
+  optimizer: {weight_decay: {float: [1e-6, 0.1], log: true}, lr: {float: [1e-4, 1e-1], log: true}, name: {choice: [sgd, adamw]}}
+  schedule: {choice: [one_cycle, constant]}
+"""
+    assert first_guess(read_space(text, "s.yaml")) == {
+        "model.activation": "relu",
+        "model.name": "cnn",
+        "training.optimizer.weight_decay": 1e-2,
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.name": "adamw",
+        "training.schedule": "constant",
+    }
+
+
+def test_the_first_guess_is_a_value_of_a_grid_in_steps() -> None:
+    text = "study: s\nmodel: {name: cnn}\ntraining: {schedule: one_cycle, optimizer: {lr: {float: [0.001, 0.0045], step: 0.002}}}"
+    assert first_guess(read_space(text, "s.yaml")) == {"training.optimizer.lr": 0.003}
+
+
+def test_another_task_begins_with_a_drawn_trial(tmp_path: Path) -> None:
+    text = "study: s\ntask: modular-addition\nmodel: {name: mlp}\nsearch: {pruner: {name: none}}\ntraining: {optimizer: {weight_decay: {float: [0.1, 5.0]}}}"
+    assert TrialWriter(open_study(tmp_path, text)).first_guess_number is None
+
+
+def test_trials_are_taken_over_from_one_study_after_another(tmp_path: Path) -> None:
+    records = [open_study(tmp_path, SPACE.replace("study: s", f"study: {name}")) for name in ("a", "b", "new")]
+    for record, n in zip(records[:2], (1, 2), strict=True):
+        for number in range(n):
+            trials = TrialWriter(record)
+            assert trials.begin() is not None
+            trials.complete(number, 0.5 + number / 10)
+    assert [take_over(records[2], old) for old in records[:2]] == [1, 2]
+    assert [t.value for t in records[2].trials] == [0.5, 0.5, 0.6]
+
+
+def test_a_database_that_is_lost_is_told_wherever_it_is_noticed(tmp_path: Path) -> None:
+    from fmnist_tune.search.tune_adapters import StorageLostError, _DriverScheduler
+
+    driver = drive(open_study(tmp_path))
+    trial = SimpleNamespace(config={"assignment": driver.next_assignment()}, error_file=None)
+    with sqlite3.connect(tmp_path / "studies.db") as connection:
+        connection.execute("DROP TABLE trial_user_attributes")
+    with pytest.raises(StorageLostError, match="no such table"):
+        _DriverScheduler(driver).on_trial_error(None, trial)

@@ -25,6 +25,7 @@ from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study.trial_writer import TrialWriter
 from tests.conftest import CommandLine, make_pictures
 
 FILES = sorted(Path("search_spaces").rglob("*.yaml"))
@@ -215,10 +216,11 @@ def test_a_space_without_a_study_is_a_row_that_says_so_beside_its_reports_best()
 def test_a_winner_is_a_row_once_it_is_searched_and_once_it_is_retrained(tmp_path: Path) -> None:
     space = load_space(Path("search_spaces/d-batch-size.yaml"))
     record = StudyRecord.open(open_database(database_url(tmp_path), create=True), space, StudyPaths(tmp_path, "d"))
+    trials = TrialWriter(record)
     for value in (0.9, 0.91):
-        attempt = record.begin()
+        attempt = trials.begin()
         assert attempt is not None
-        record.complete(attempt.number, value)
+        trials.complete(attempt.number, value)
     times = {"begin": (0.0, 100.0), "end": (90.0, 130.0)}
     lines = [{"time": t, "trial": 0, "epoch": e, "event": k} for k, ts in times.items() for e, t in enumerate(ts)]
     record.paths.training_log.parent.mkdir(exist_ok=True)

@@ -267,8 +267,8 @@ def largest_file(n_bytes: int) -> Iterator[None]:
 
 
 def test_once_a_full_disk_has_room_again_the_curves_are_complete(tmp_path: Path) -> None:
-    record = drive(tmp_path).record
-    attempt = record.begin()
+    driver = drive(tmp_path)
+    record, attempt = driver.record, driver.writer.begin()
     assert attempt is not None
     troubles: list[str] = []
     board = TensorBoard(tmp_path, record.space.parameters, lambda number, text: troubles.append(text))

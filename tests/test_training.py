@@ -300,24 +300,24 @@ def test_early_stopping_ends_after_so_many_epochs_without_improvement() -> None:
 def test_oversampling_and_weights_balance_the_classes() -> None:
     rare = {"val_size": 100, "keep": {5: 0.1}}
     run = make_run(config(data={**rare, "mitigation": "oversample"}))
-    order = run._draw_order()
+    order = run.draw_order()
     assert torch.bincount(run.data.y_train[order]).tolist() == [50] * 10
     run = make_run(config(data={**rare, "mitigation": "weighted_sampler"}))
     torch.manual_seed(0)
-    drawn = torch.bincount(torch.cat([run.data.y_train[run._draw_order()] for _ in range(40)]))
+    drawn = torch.bincount(torch.cat([run.data.y_train[run.draw_order()] for _ in range(40)]))
     assert (drawn / drawn.sum()).tolist() == pytest.approx([0.1] * 10, abs=0.01)
     run = make_run(config(data={**rare, "mitigation": "class_weights"}))
     x = torch.zeros(2, 10)
-    common, few = run._criterion(x, torch.tensor([0, 0])), run._criterion(x, torch.tensor([5, 5]))
+    common, few = run.criterion(x, torch.tensor([0, 0])), run.criterion(x, torch.tensor([5, 5]))
     assert common == pytest.approx(few)  # a weighted mean: weights matter within a batch alone
     mixed = torch.zeros(2, 10)
     mixed[1, 5] = 10.0
-    assert run._criterion(mixed, torch.tensor([0, 5])) == pytest.approx((2.3026 * 1 + 0.00041 * 10) / 11, abs=1e-3)
+    assert run.criterion(mixed, torch.tensor([0, 5])) == pytest.approx((2.3026 * 1 + 0.00041 * 10) / 11, abs=1e-3)
 
 
 def test_mse_is_taken_between_softmax_and_one_hot() -> None:
     run = make_run(config(training={"loss": "mse"}))
-    loss = run._criterion(torch.zeros(4, 10), torch.tensor([0, 1, 2, 3]))
+    loss = run.criterion(torch.zeros(4, 10), torch.tensor([0, 1, 2, 3]))
     assert loss.item() == pytest.approx((0.9**2 + 9 * 0.1**2) / 10)
 
 

@@ -1,7 +1,8 @@
-"""How good the best trial is after a given time, ours and hand-written: `python -m benchmarks.peers.compare`.
+"""How good the best model so far is after a given time, ours and hand-written: `python -m benchmarks.peers.compare`.
 
 Every search is a process of its own on the whole machine, one after another, in an order that is shuffled for each seed
-and space. What has run is kept in a file and not run again, so that an interrupted comparison goes on.
+and space. A model is what any trial has after any epoch, whether the trial has ended or not. What has run is kept in a
+file and not run again, so that an interrupted comparison goes on.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PLAIN = {"plain Optuna": "plain_optuna", "plain Ray Tune": "plain_ray"}
 OURS, UNAVERAGED = "fmnist-tune", "fmnist-tune, latest weights"
+AVERAGED = "average_weights: true"
 ALL = (*PLAIN, UNAVERAGED, OURS)
 SPACES = {name: HERE / "spaces" / f"{name}.yaml" for name in ("cnn", "mlp", "conditional")}
 SPACES["shipped"] = ROOT / "search_spaces" / "cnn.yaml"
@@ -65,7 +67,10 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
     if who not in PLAIN:
         file = folder / SPACES[space].name
         text = SPACES[space].read_text()
-        file.write_text(text if who == OURS else text.replace("average_weights: true", "average_weights: false"))
+        if who == UNAVERAGED:
+            assert text.count(AVERAGED) == 1, f"{SPACES[space]} does not say {AVERAGED}"
+            text = text.replace(AVERAGED, "average_weights: false")
+        file.write_text(text)
         log = folder / "studies" / SPACES[space].stem / "training.log"
         command = [sys.executable, "-m", "fmnist_tune.cli", "search", str(file), "--seed", str(seed)]
         command += ["--timeout", f"{seconds:g}s", "--studies-dir", str(folder / "studies")]
@@ -76,8 +81,12 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
     commit = subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True).strip()
     start = time.time()
     environment = os.environ | {"RAY_ADDRESS": "local"}  # plain Ray would look for a cluster that once was here
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wall_s = time.time() - start
+    with (folder / "output.txt").open("w+") as output:
+        code = subprocess.run(command, cwd=ROOT, env=environment, check=False, stdout=output, stderr=output).returncode
+        wall_s = time.time() - start
+        if code:
+            output.seek(0)
+            raise SystemExit(f"{output.read()}\n{who} ended with code {code}")
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     epochs = sorted((round(line["time"] - start, 1), line["val_accuracy"]) for line in lines if "val_accuracy" in line)
     bests: list[tuple[float, float]] = []
@@ -100,6 +109,8 @@ def table(runs: list[Run]) -> str:
             epochs = f"{statistics.median(run.n_epochs for run in mine):.0f}"
             wall = f"{statistics.median(run.wall_s for run in mine):.0f} s"
             lines.append(f"| {who} | {len(mine)} | " + " | ".join([*cells, epochs, wall]) + " |")
+    commits = {who: sorted({run.commit for run in runs if run.who == who}) for who in ALL}
+    lines += ["", *(f"{who}: {', '.join(commits[who])}" for who in ALL if commits[who])]
     return "\n".join(lines)
 
 

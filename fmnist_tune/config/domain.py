@@ -26,7 +26,9 @@ class FloatDomain:
 
     def ends(self) -> list[Any]:
         """Return the extreme values."""
-        return [self.low, self.high]
+        if self.step is None:
+            return [self.low, self.high]
+        return [self.low, self.low + int((self.high - self.low) / self.step + 1e-8) * self.step]
 
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:

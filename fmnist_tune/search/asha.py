@@ -69,7 +69,7 @@ class Asha:
 
         A trial that pauses within its first epoch begins it anew.
         """
-        last = 0.0 if number is None else max(self._curves.get(number, {}), default=0.0)
+        last = 0.0 if number is None else self.last_epoch(number)
         return self._rung_after(last) - int(last)
 
     def looks_left(self, number: int) -> tuple[float, ...]:
@@ -79,7 +79,7 @@ class Asha:
 
     def at_rung(self, number: int) -> float | None:
         """Return the rung at which a trial stands; None if it is between two."""
-        last = max(self._curves.get(number, {}), default=0)
+        last = self.last_epoch(number)
         return last if self.is_rung(last) else None
 
     def goes_on(self, number: int, *, rounds_up: bool) -> bool:
@@ -119,8 +119,8 @@ class Asha:
         )
 
     def last_epoch(self, number: int) -> float:
-        """Return the latest epoch that a trial has reported, or share of the first one."""
-        return max(self._curves[number])
+        """Return the latest epoch that a trial has reported, or share of the first one; 0 before."""
+        return max(self._curves.get(number, {}), default=0.0)
 
     def _place(self, number: int, rung: float) -> int:
         return bisect.bisect_left(self._rankings[rung], (-self._curves[number][rung], number)) + 1

@@ -10,7 +10,7 @@ from fmnist_tune.config.tasks import AnyTraining
 from fmnist_tune.search.queue import Queue
 
 MARGIN = 1.1  # of the time that a trial is expected to need to its end
-RECENT = 20  # epochs from which one of a trial that has ended none is estimated
+RECENT = 20  # a trial that has ended no epoch is expected to take the median of so many latest ones
 # Trials that each worker trains to their ends before the deadline: where the rate falls towards the end, what a trial
 # has before says little about its end, so that it pays to see several.
 FINISHED_ANNEALED, FINISHED_CONSTANT = 2, 1
@@ -37,9 +37,9 @@ class Deadline:
         self._recent_s = [*self._recent_s, seconds][-RECENT:]
         self._latest_s[number] = seconds
 
-    def is_near(self) -> bool:
-        """Tell whether the next epoch would not end before it."""
-        return self.at is not None and time.monotonic() + self._usual_s > self.at
+    def is_near(self, number: int | None) -> bool:
+        """Tell whether the next epoch of a trial, or of a new one, would not end before it."""
+        return self.at is not None and time.monotonic() + self._epoch_s(number) > self.at
 
     def is_finishing(self, number: int) -> bool:
         """Tell whether a trial does not pause any more, since it is to reach its end."""
@@ -55,16 +55,24 @@ class Deadline:
             return usual
         left_s = self.at - time.monotonic()
         for number in queue.by_promise():
-            training = self._training(number)
-            needed_s = (training.epochs - int(queue.asha.last_epoch(number))) * self._epoch_s(number)
+            needed_s = self._epochs_left(queue, number) * self._epoch_s(number)
             if needed_s <= left_s and queue.asha.is_promising(number):
-                n_finished = FINISHED_CONSTANT if training.schedule == "constant" else FINISHED_ANNEALED
-                until_free_s = queue.asha.epochs_to_rung(usual) * self._epoch_s(usual)
+                is_constant = self._training(number).schedule == "constant"
+                n_finished = FINISHED_CONSTANT if is_constant else FINISHED_ANNEALED
+                until_free_s = self._epochs_to_rung(queue, usual) * self._epoch_s(usual)
                 if left_s > n_finished * MARGIN * needed_s + until_free_s:
                     break
                 self._finishing.add(number)
                 return number
         return usual
+
+    def _epochs_left(self, queue: Queue, number: int) -> int:
+        return self._training(number).epochs - int(queue.asha.last_epoch(number))
+
+    def _epochs_to_rung(self, queue: Queue, number: int | None) -> float:
+        """Return for how many epochs a worker that takes a trial, or a new one, is expected to keep it."""
+        to_rung = queue.asha.epochs_to_rung(number)
+        return to_rung if number is None else min(to_rung, self._epochs_left(queue, number))
 
     def _training(self, number: int) -> AnyTraining:
         if number not in self._trainings:

@@ -14,8 +14,9 @@ from fmnist_tune.search.events import Event, Totals
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.queue import Queue
 from fmnist_tune.study.curves import curve_of
-from fmnist_tune.study.record import Attempt, StudyRecord
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.tensorboard import Outcome, TensorBoard
+from fmnist_tune.study.trial_writer import Attempt, TrialWriter, UnbuildableError, goes_on_from
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import attributes_of, value_of
 
@@ -60,7 +61,8 @@ class Driver:
             on_event: told what happens.
         """
         self.record = record
-        self.deadline = Deadline(deadline, lambda number: record.attempt(number).config.training)
+        self.writer = TrialWriter(record)
+        self.deadline = Deadline(deadline, lambda number: self.writer.attempt(number).config.training)
         self.running: dict[int, RunningTrial] = {}
         self.totals = Totals()
         self.stop_requested = False
@@ -71,34 +73,33 @@ class Driver:
             record.space.parameters,
             on_trouble=lambda number, text: on_event(Event("trouble", number, text)),
         )
-        for number in record.recover():
+        record.recover()
+        for number in self.writer.recover():
             on_event(Event("interrupted", number, "earlier, goes on"))
         pruner = record.space.settings.search.pruner
         curves = {t.number: curve_of(t) for t in record.trials}
-        self._queue = Queue(pruner, curves, set(record.waiting), first_guess=record.first_guess)
+        self._queue = Queue(pruner, curves, first_guess=self.writer.first_guess_number)
+        for trial in record.trials:
+            if trial.state == TrialState.WAITING:
+                rung = self._queue.asha.at_rung(trial.number)
+                wait = self._queue.put_back if rung is None or goes_on_from(trial, rung) else self._queue.pause
+                wait(trial.number)
         self._drop_stale_checkpoints()
-
-    @property
-    def is_winding_down(self) -> bool:
-        """Whether no new epoch may begin: it was asked to stop, or the next epoch would not end before the deadline."""
-        return self.stop_requested or self.deadline.is_near()
 
     @property
     def n_paused(self) -> int:
         """How many trials wait at their rungs."""
         return len(self._queue.by_promise())
 
+    def _is_over(self, number: int | None) -> bool:
+        """Tell whether a trial, or a new one, must not begin an epoch: the search is to stop, or it would not end."""
+        return self.stop_requested or self.deadline.is_near(number)
+
     def next_assignment(self) -> Assignment | None:
         """Return the next trial for a worker; None if there is none, now or (with nothing running) for good."""
-        if self.is_winding_down:
-            return None
-        number = self._next()
-        if number is None and self.record.is_full and not self.running:
-            self._give_up(self._queue.by_promise())
-        attempt = self.record.begin(number)
+        attempt = self._begin()
         if attempt is None:
             return None
-        self._queue.take(attempt.number)
         self.running[attempt.number] = RunningTrial(attempt)
         checkpoint = self.record.paths.trial_folder(attempt.number).absolute() / "checkpoint.pt"
         return Assignment(
@@ -113,6 +114,26 @@ class Driver:
             looks=self._queue.asha.looks_left(attempt.number),
         )
 
+    def _begin(self) -> Attempt | None:
+        """Begin the trial that comes next; those that cannot be built fail on the way to it."""
+        while not self._is_over(number := self._next()):
+            if number is None and self.record.is_full and not self.running:
+                self._give_up(self._queue.by_promise())
+            elif number is not None:
+                self._let_go_on(number)
+            try:
+                return self.writer.begin(number)
+            except UnbuildableError as error:
+                self._tell_end(Event("failed", error.number, str(error)))
+        return None
+
+    def _let_go_on(self, number: int) -> None:
+        """Take a trial out of the queue; what it trains from here must not be lost if the driver dies."""
+        rung = self._queue.asha.at_rung(number)
+        if rung is not None:
+            self.writer.note_going_on(number, rung)
+        self._queue.take(number)
+
     def _next(self) -> int | None:
         """Return the waiting trial that a free worker takes; None for a new one."""
         return self.deadline.next(self._queue, self._queue.next(is_full=self.record.is_full))
@@ -120,10 +141,10 @@ class Driver:
     def _give_up(self, numbers: Sequence[int]) -> None:
         for number in numbers:
             reason = self._queue.asha.standing(number)
-            self.record.note(number, {"stop_reason": reason})
-            self._tensorboard.end(self.record.attempt(number), "pruned")
+            self.writer.note(number, {"stop_reason": reason})
+            self._tensorboard.end(self.writer.attempt(number), "pruned")
             self._queue.take(number)
-            self.record.prune(number)
+            self.writer.prune(number)
             self._tell_end(Event("pruned", number, reason))
 
     def on_report(self, report: TrialReport) -> bool:
@@ -132,19 +153,20 @@ class Driver:
         Returns:
             Whether the worker should train its next epoch.
         """
-        trial = self.running[report.number]
+        trial = self.running.get(report.number)
+        if trial is None:  # it was given up as hanging just now
+            return False
         trial.heard_at = time.monotonic()
         trouble = report.facts.get("trouble")
         if trouble is not None and trouble != trial.trouble:
             trial.trouble = trouble
             self._on_event(Event("trouble", report.number, trouble))
+        if report.stop_reason is not None:  # before its last epoch, at which it would seem to pause after a crash
+            self._note(report, report.stop_reason)
+        self.totals.add(report)
         for result in report.epochs:
             if result.epoch not in trial.attempt.curve:
-                self.record.report(report.number, result.epoch, result.val_accuracy)
-            if self.totals.first_step_at is None:
-                self.totals.first_step_at = time.monotonic() - result.train_s - result.val_s
-            self.totals.epochs += 1
-            self.totals.train_s += result.train_s + result.val_s
+                self.writer.report(report.number, result.epoch, result.val_accuracy)
             self.deadline.note_epoch(report.number, result.train_s + result.val_s)
             trial.last = result
             self._queue.asha.report(report.number, result.epoch, result.val_accuracy)
@@ -154,16 +176,16 @@ class Driver:
             self._note(report, report.failure)
             self._fail(report.number, report.failure)
         elif report.stop_reason is not None:
-            self._note(report, report.stop_reason)
             self._complete(report)
-        elif self.is_winding_down:
-            self.release(report.number)
         elif report.look is not None:
-            self.record.note_look(report.number, report.look)
+            self.writer.note_look(report.number, report.look)
             self._queue.asha.report(report.number, report.look.share, report.look.val_accuracy)
             return self._goes_on(report)
         elif report.epochs and self._queue.asha.at_rung(report.number) is not None:
             return self._goes_on(report)
+        elif self._is_over(report.number):
+            self._note(report, None)
+            self.release(report.number)
         else:
             return True
         return False
@@ -171,17 +193,14 @@ class Driver:
     def _goes_on(self, report: TrialReport) -> bool:
         """Tell whether a trial at its rung goes on at once; otherwise let it pause there."""
         number = report.number
-        if self.deadline.is_finishing(number):
-            return True
-        self._queue.put(number)
-        if self._next() == number:
-            self._queue.take(number)
-            return True
-        if report.look is not None:  # what is trained again is counted again
-            self.totals.train_s += report.look.train_s + report.look.val_s
         self._note(report, None)
+        self._queue.pause(number)
+        if not self._is_over(number) and (self.deadline.is_finishing(number) or self._next() == number):
+            self._let_go_on(number)
+            return True
+        self.totals.add_paused(report)
         del self.running[number]
-        self.record.release(number)
+        self.writer.release(number)
         self._on_event(Event("paused", number, self._queue.asha.standing(number)))
         self._give_up(self._queue.hopeless())
         return False
@@ -212,9 +231,9 @@ class Driver:
             return
         trial = self.running[number]
         epoch = 1 + (len(trial.attempt.curve) if trial.last is None else trial.last.epoch)
-        known = self.record.attributes(number)
+        known = self.writer.attributes(number)
         n_crashes = 1 + (known["crashes"] if known.get("crashed_in_epoch") == epoch else 0)
-        self.record.note(number, {"crashes": n_crashes, "crashed_in_epoch": epoch})
+        self.writer.note(number, {"crashes": n_crashes, "crashed_in_epoch": epoch})
         if n_crashes >= MAX_CRASHES:
             self._fail(number, f"its worker died {n_crashes} times in epoch {epoch}: {reason}")
         else:
@@ -223,8 +242,8 @@ class Driver:
     def release(self, number: int, text: str = "can go on later") -> None:
         """Put a running trial back into the study's queue."""
         del self.running[number]
-        self._queue.put(number)
-        self.record.release(number)
+        self._queue.put_back(number)
+        self.writer.release(number)
         self._on_event(Event("interrupted", number, text))
 
     def release_all(self) -> None:
@@ -235,12 +254,12 @@ class Driver:
     def _complete(self, report: TrialReport) -> None:
         config = self._end(report.number, "complete").attempt.config
         value = value_of(config, report.history)
-        self.record.complete(report.number, value)
+        self.writer.complete(report.number, value)
         self._tell_end(Event("complete", report.number, self.record.objective.text(value), report.history[-1], value))
 
     def _fail(self, number: int, reason: str) -> None:
         last = self._end(number, "failed").last
-        self.record.fail(number, reason)
+        self.writer.fail(number, reason)
         self._tell_end(Event("failed", number, reason, last))
 
     def _end(self, number: int, outcome: Outcome) -> RunningTrial:
@@ -257,7 +276,7 @@ class Driver:
         self._on_event(event)
 
     def _note(self, report: TrialReport, reason: str | None) -> None:
-        """Record what is known of a trial at its rung or, with a reason, at its end, before it becomes immutable."""
+        """Record what is known of a trial where it may be stopped or, with a reason, where it ends."""
         history = report.history
         spent = history if history or report.look is None else (report.look,)
         train_s = sum(part.train_s for part in history)
@@ -273,8 +292,8 @@ class Driver:
         attributes |= attributes_of(self.running[report.number].attempt.config, history)
         if train_s:
             attributes["images_per_s"] = round(sum(result.n_images for result in history) / train_s)
-        self.record.note(report.number, attributes)
-        self.record.note_history(report.number, history)
+        self.writer.note(report.number, attributes)
+        self.writer.note_history(report.number, history)
 
     def _drop_stale_checkpoints(self) -> None:
         """Delete checkpoints of trials that can no longer go on; a crash may have left them."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
+from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.training.results import EpochResult
 
 
@@ -29,7 +31,7 @@ class Totals:
     """Work of this run alone.
 
     Attributes:
-        first_step_at: time.monotonic() when the first epoch began, as far as its report tells; None before.
+        first_step_at: time.monotonic() when the first training began, as far as its report tells; None before.
         epochs: trained.
         train_s: in training and validation, summed over trials.
     """
@@ -37,3 +39,18 @@ class Totals:
     first_step_at: float | None = None
     epochs: int = 0
     train_s: float = 0.0
+
+    def add(self, report: TrialReport) -> None:
+        """Count what a worker has just trained; not what it trained for a driver that died before it heard of it."""
+        if not report.is_fresh:
+            return
+        for part in (*report.epochs, report.look):
+            if part is not None and self.first_step_at is None:
+                self.first_step_at = time.monotonic() - part.train_s - part.val_s
+        self.epochs += len(report.epochs)
+        self.train_s += sum(result.train_s + result.val_s for result in report.epochs)
+
+    def add_paused(self, report: TrialReport) -> None:
+        """Count what a trial trained until the look at which it pauses; what it trains again is counted again."""
+        if report.look is not None:
+            self.train_s += report.look.train_s + report.look.val_s

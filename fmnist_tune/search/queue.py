@@ -15,30 +15,34 @@ class Queue:
         self,
         pruner: Pruner,
         curves: Mapping[int, Mapping[float, float]],
-        waiting: set[int],
         *,
         first_guess: int | None,
     ) -> None:
-        """Take over a study.
+        """Begin with nothing that waits.
 
         Args:
             pruner: its settings.
-            curves: validation accuracy by epoch or share of the first one, by number, of all its trials.
-            waiting: those that can go on.
+            curves: validation accuracy by epoch or share of the first one, by number, of all trials of the study.
             first_guess: a trial that is expected to do well, and waits for nobody while it is among the best; None if
                 there is none.
         """
         self.asha = Asha(pruner, curves)
-        self._waiting = set(waiting)
+        self._cut_short: set[int] = set()
+        self._paused: set[int] = set()
         self._first_guess = first_guess
 
-    def put(self, number: int) -> None:
-        """Let a trial wait."""
-        self._waiting.add(number)
+    def put_back(self, number: int) -> None:
+        """Let a trial wait that was cut short: between two rungs, or after it had been let go on from one."""
+        self._cut_short.add(number)
+
+    def pause(self, number: int) -> None:
+        """Let a trial wait at its rung."""
+        self._paused.add(number)
 
     def take(self, number: int) -> None:
         """Take a trial out."""
-        self._waiting.discard(number)
+        self._cut_short.discard(number)
+        self._paused.discard(number)
 
     def next(self, *, is_full: bool) -> int | None:
         """Return the trial that goes on now; None if there is none.
@@ -46,16 +50,15 @@ class Queue:
         Args:
             is_full: whether every trial of the study has begun.
         """
-        cut_short = [n for n in self._waiting if self.asha.at_rung(n) is None]
-        if cut_short:
-            return min(cut_short)
+        if self._cut_short:
+            return min(self._cut_short)
         return next(
             (n for n in self.by_promise() if self.asha.goes_on(n, rounds_up=is_full or n == self._first_guess)), None
         )
 
     def by_promise(self) -> list[int]:
         """Return the trials that pause, the most promising first."""
-        return self.asha.by_promise([n for n in self._waiting if self.asha.at_rung(n) is not None])
+        return self.asha.by_promise(list(self._paused))  # copied at one stroke, since the screen's thread asks too
 
     def hopeless(self) -> list[int]:
         """Return trials that pause and are too far from going on to be kept."""

@@ -156,7 +156,7 @@ def _import_ray() -> None:
 def _run(
     record: StudyRecord, images: Images | None, plan: WorkerPlan, place: Place, display: Display, started: float
 ) -> RunOutcome:
-    from fmnist_tune.search.tune_adapters import StorageLostError, run_trials
+    from fmnist_tune.search.tune_adapters import StorageLostError, run_trials, storage_errors
 
     startup_s = time.monotonic() - started
     gpus = f" and {plan.gpus:g} GPU" if plan.gpus else ""
@@ -170,16 +170,18 @@ def _run(
     )
     display.attach(driver)
     try:
-        with stopping_on_signals(driver, display.line):
-            run_trials(driver, images, plan)
-    except KeyboardInterrupt:
-        driver.stop_requested = True
+        try:
+            with stopping_on_signals(driver, display.line):
+                run_trials(driver, images, plan)
+        except KeyboardInterrupt:
+            driver.stop_requested = True
+        with storage_errors():
+            driver.release_all()
     except StorageLostError as error:
         raise UserError(
             f"{place.url}: the study cannot be written any more: {error}\n"
             f"what was reported before is safe; repair it and go on with `{record.paths.command('resume')}`"
         ) from None
-    driver.release_all()
     totals = driver.totals
     wall_s = time.monotonic() - started
     first_step_s = None if totals.first_step_at is None else totals.first_step_at - started

@@ -60,7 +60,8 @@ class StorageLostError(BaseException):
 
 
 @contextmanager
-def _storage_errors() -> Iterator[None]:
+def storage_errors() -> Iterator[None]:
+    """Turn errors of the study's database into StorageLostError."""
     try:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
@@ -107,7 +108,7 @@ class _DriverSearcher(_Shared, Searcher):  # type: ignore[misc]  # as above
         self._driver = driver
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        with _storage_errors():
+        with storage_errors():
             assignment = self._driver.next_assignment()
         if assignment is not None:
             return {"assignment": assignment}
@@ -133,7 +134,7 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         report: TrialReport = result["report"]
-        with _storage_errors():
+        with storage_errors():
             goes_on = self._driver.on_report(report)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
@@ -143,12 +144,14 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
         except OSError:
             lines = []
         reason = lines[1] if len(lines) > 1 else "no reason given"  # the first line says when
-        self._driver.on_crash(trial.config["assignment"].number, reason)
+        with storage_errors():
+            self._driver.on_crash(trial.config["assignment"].number, reason)
 
     def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
         number = trial.config["assignment"].number
         if number in self._driver.running:
-            self._driver.release(number)
+            with storage_errors():
+                self._driver.release(number)
 
 
 class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
@@ -167,7 +170,8 @@ class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
             if trial.status == Trial.PENDING:  # the cluster has no place for it yet
                 self._driver.on_wait(number)
         for number in self._driver.overdue():
-            self._driver.on_hang(number)
+            with storage_errors():
+                self._driver.on_hang(number)
             actor = live[number].temporary_state.ray_actor if number in live else None
             if actor is not None:
                 ray.kill(actor)

@@ -83,12 +83,13 @@ class Worker:
 
     def step(self) -> TrialReport:
         """Train to the next look or the end of the epoch, or else report epochs that the study has missed."""
-        look = None
+        look, is_fresh = None, False
         try:
             with _holding(Path(self._assignment.checkpoint).parent):
                 if not self._has_begun:
                     self._begin()
                 if self._failure is None and self._run is not None and len(self._run.history) == self._n_reported:
+                    is_fresh = True
                     look = self._train(self._run)
         except Exception as error:  # any error of a trial ends that trial alone
             self._failure = _describe(error)
@@ -96,7 +97,9 @@ class Worker:
         news = history[self._n_reported :]
         self._n_reported = len(history)
         stop_reason = self._run.stop_reason if self._run is not None else None
-        return TrialReport(self._assignment.number, news, history, stop_reason, self._failure, self._facts(), look)
+        return TrialReport(
+            self._assignment.number, news, history, stop_reason, self._failure, self._facts(), look, is_fresh
+        )
 
     def finish(self, folder: Path, test_images_NHW: NDArray[np.uint8] | None) -> None:
         """Leave a finished run's weights, and its scores on the test pictures if there are any.

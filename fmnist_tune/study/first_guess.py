@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from fmnist_tune.config import SearchSpace
-from fmnist_tune.config.domain import ChoiceDomain, Domain
+from fmnist_tune.config.domain import ChoiceDomain, Domain, is_searched, parse_domain
 from fmnist_tune.config.model import Cnn, Mlp, Torchvision
+from fmnist_tune.config.parameters import value_at
 from fmnist_tune.config.schema import TrialConfig
 
 # Tried by hand on Fashion-MNIST, in trainings of 10 to 12 epochs; everything else starts from its default.
@@ -39,22 +40,32 @@ def first_guess(space: SearchSpace) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for parameter in space.parameters:
         if space.is_active(parameter, values):
-            values[parameter.path] = _nearest(parameter.domain, _good(parameter.path, space, values))
+            values[parameter.path] = _nearest(parameter.domain, _good(parameter.path, space))
     return values
 
 
-def _good(path: str, space: SearchSpace, values: dict[str, Any]) -> Any:
-    """Return what is known to do well, given the values before it, or the default; None if there is neither."""
+def _good(path: str, space: SearchSpace) -> Any:
+    """Return what is known to do well, or the default; None if there is neither."""
     if path in KNOWN_GOOD:
         return KNOWN_GOOD[path]
-    training = space.tree.get("training", {})
-    model = values.get("model.name", space.tree["model"].get("name"))
+    model = _setting("model.name", space)
     if path == "training.optimizer.lr":
-        schedule = values.get("training.schedule", training.get("schedule", "constant"))
-        return LR * (1 if model == "cnn" else 0.5) * (1 if schedule == "constant" else 2)
+        is_constant = _setting("training.schedule", space) == "constant"
+        return LR * (1 if model == "cnn" else 0.5) * (1 if is_constant else 2)
     if path == "training.optimizer.weight_decay":
-        optimizer = values.get("training.optimizer.name", training.get("optimizer", {}).get("name", "adamw"))
-        return WEIGHT_DECAY_ADAMW if optimizer == "adamw" else 0.0
+        return WEIGHT_DECAY_ADAMW if _setting("training.optimizer.name", space) == "adamw" else 0.0
+    return _default(path, model)
+
+
+def _setting(path: str, space: SearchSpace) -> Any:
+    """Return a value as the first guess has it, be it searched, written or neither."""
+    found = value_at(space.tree, path)
+    if is_searched(found):
+        return _nearest(parse_domain(found), _good(path, space))
+    return _default(path, None) if found is None else found
+
+
+def _default(path: str, model: str | None) -> Any:
     section, *keys = path.split(".")
     if section == "model":
         fields = MODELS[model].model_fields if model in MODELS else {}
@@ -73,9 +84,8 @@ def _nearest(domain: Domain, default: Any) -> Any:
     low, high = domain.ends()
     if not _is_number(default):
         default = math.sqrt(low * high) if domain.log else (low + high) / 2
-    if domain.step is not None:
-        default = low + round((default - low) / domain.step) * domain.step
-    return min(max(default, low), high)
+    default = min(max(default, low), high)
+    return default if domain.step is None else low + round((default - low) / domain.step) * domain.step
 
 
 def _is_number(value: Any) -> bool:

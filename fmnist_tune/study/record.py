@@ -1,15 +1,13 @@
-"""One study in its database: every state that a trial passes through is written here, by the driver alone.
+"""One study in its database: what is searched, what came of it, and how often the test set was opened for it.
 
-A trial is WAITING while it is interrupted and may go on, RUNNING while a worker trains it, and ends as COMPLETE
-(trained to its end), PRUNED (stopped by ASHA) or FAIL (with its reason).
+Its trials are written by `trial_writer`.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -20,13 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.config import SearchSpace, dump_yaml, read_space
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError, did_you_mean
-from fmnist_tune.seeds import derive_seed
-from fmnist_tune.study.curves import LOOKS_KEY
 from fmnist_tune.study.differences import space_differences
-from fmnist_tune.study.first_guess import first_guess
 from fmnist_tune.study.layout import StudyPaths, write_atomically
-from fmnist_tune.study.sampling import params_of, sampler_for, suggest, values_of
-from fmnist_tune.training.results import EpochResult, Look
+from fmnist_tune.study.sampling import values_of
 from fmnist_tune.valuation import OBJECTIVES, Objective
 
 SPACE_KEY = "space"
@@ -38,33 +32,13 @@ FORMAT_KEY = "fmnist_tune_format"
 FORMAT = 1
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """A trial that has been given to a worker.
-
-    Attributes:
-        number: the trial's, in its study.
-        config: what to train.
-        seed: of the training.
-        values: the searched values, by dotted path.
-        curve: validation accuracy by epoch, as far as the study knows it from before an interruption.
-    """
-
-    number: int
-    config: AnyConfig
-    seed: int
-    values: Mapping[str, Any]
-    curve: Mapping[int, float]
-
-
 class StudyRecord:
-    """A study: asked for trials, told what came of them."""
+    """A study."""
 
     def __init__(self, study: optuna.Study, space: SearchSpace, paths: StudyPaths) -> None:
         self.optuna = study
         self.space = space
         self.paths = paths
-        self._running: dict[int, optuna.Trial] = {}
 
     @classmethod
     def load(cls, storage: RDBStorage, paths: StudyPaths) -> StudyRecord:
@@ -212,147 +186,27 @@ class StudyRecord:
             value = f", which failed: {' '.join(str(trial.user_attrs.get('reason', 'unknown')).split())}"
         return f"# Trial {trial.number} of study {self.paths.name}{value}.\n{dump_yaml(recipe)}"
 
-    def recover(self) -> list[int]:
-        """Put trials that no living process trains back in the queue; to be called by the holder of the driver's lock.
-
-        A retraining that is recorded as running was killed: it is recorded as interrupted. A driver that was killed
-        between the end of its best trial and best.yaml left an earlier one there: it is written again.
-
-        Returns:
-            The trials' numbers.
-        """
+    def write_best_recipe(self) -> None:
+        """Keep best.yaml current; there is none before there is a best trial."""
         best = self.best
         if best is not None:
             write_atomically(self.paths.best_recipe, self.recipe_of(best))
+
+    def recover(self) -> None:
+        """Put right what a killed process left; to be called by the holder of the driver's lock.
+
+        A driver that was killed between the end of its best trial and best.yaml left an earlier one there: it is
+        written again. A retraining that is recorded as running was killed: it is recorded as interrupted.
+        """
+        self.write_best_recipe()
         retraining = self.latest_retraining
         if retraining is not None and retraining["state"] == "running":
             self.record_latest_retraining({**retraining, "state": "interrupted"})
-        orphans = [t for t in self.trials if t.state == TrialState.RUNNING]
-        for trial in orphans:
-            self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-        return [t.number for t in orphans]
 
     @property
     def is_full(self) -> bool:
         """Whether every trial that the study holds in the end has begun."""
         return len(self.trials) >= self.n_target
-
-    @property
-    def waiting(self) -> dict[int, dict[int, float]]:
-        """Curves of the trials that can go on, by number."""
-        return {t.number: dict(t.intermediate_values) for t in self.trials if t.state == TrialState.WAITING}
-
-    def begin(self, number: int | None = None) -> Attempt | None:
-        """Give a trial to a worker: one that waits, or a new one.
-
-        A new trial that cannot be built is told as FAIL with its reason, and the next one is made.
-
-        Args:
-            number: of the waiting trial; None for a new one.
-
-        Returns:
-            None if it was to be a new one and the study is full, or the trial cannot be built.
-        """
-        while number is not None or not self.is_full:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                trial = self._ask(number)
-                values = suggest(trial, self.space)
-            self._running[trial.number] = trial
-            try:
-                return self.attempt(trial.number, values)
-            except UserError as error:
-                self.fail(trial.number, str(error))
-                if number is not None:
-                    return None
-        return None
-
-    def attempt(self, number: int, values: dict[str, Any] | None = None) -> Attempt:
-        """Return what a trial trains, with its curve so far.
-
-        Args:
-            number: the trial's.
-            values: its searched values; None for those that the study has.
-
-        Raises:
-            UserError: it cannot be built.
-        """
-        trial = self.trials[number]
-        values = values_of(trial.params, self.space) if values is None else values
-        seed = derive_seed(self.space.settings.search.sampler.seed, number, "training")
-        return Attempt(number, self.space.config(values), seed, values, dict(trial.intermediate_values))
-
-    def _ask(self, number: int | None) -> optuna.Trial:
-        """Do as Study.ask, which would take a waiting trial of its own choice."""
-        storage = self.optuna._storage
-        self.optuna._thread_local.cached_all_trials = None
-        self.optuna.sampler = sampler_for(self.space, len(self.trials) if number is None else number)
-        if number is None:
-            trial_id = storage.create_new_trial(self.optuna._study_id, self._first_guess())
-        else:
-            trial_id = self.trials[number]._trial_id
-            storage.set_trial_state_values(trial_id, TrialState.RUNNING)
-        return optuna.Trial(self.optuna, trial_id)
-
-    @property
-    def first_guess(self) -> int | None:
-        """Number of the trial that is not drawn but known to do well; None if there is none."""
-        return 0 if self.space.settings.search.sampler.name == "tpe" else None
-
-    def _first_guess(self) -> FrozenTrial | None:
-        """Return what a study that TPE searches begins with, as Study.enqueue_trial would put it; None later on."""
-        if self.trials or self.first_guess is None:
-            return None
-        params, _ = params_of(first_guess(self.space), self.space)
-        return optuna.trial.create_trial(state=TrialState.RUNNING, system_attrs={"fixed_params": params})
-
-    def report(self, number: int, epoch: int, val_accuracy: float) -> None:
-        """Record an epoch's validation accuracy."""
-        self._running[number].report(val_accuracy, epoch)
-
-    def note(self, number: int, attributes: Mapping[str, Any]) -> None:
-        """Record attributes of a trial that runs or waits; ended trials cannot change."""
-        trial_id = self.trials[number]._trial_id
-        for key, value in attributes.items():
-            self.optuna._storage.set_trial_user_attr(trial_id, key, value)
-
-    def note_look(self, number: int, look: Look) -> None:
-        """Record what a running trial's look within its first epoch gave."""
-        looks = self.attributes(number).get(LOOKS_KEY, [])
-        self.note(number, {LOOKS_KEY: [*looks, [look.share, look.val_accuracy]]})
-
-    def note_history(self, number: int, history: Sequence[EpochResult]) -> None:
-        """Record every epoch of a running trial; out of the dashboard's sight, which would print it on one line."""
-        trial_id = self._running[number]._trial_id
-        self.optuna._storage.set_trial_system_attr(trial_id, HISTORY_KEY, [vars(result) for result in history])
-
-    def attributes(self, number: int) -> dict[str, Any]:
-        """Return a trial's attributes."""
-        return self.trials[number].user_attrs
-
-    def complete(self, number: int, value: float) -> None:
-        """End a trial that was trained to its end, and keep best.yaml current."""
-        self.optuna.tell(self._running.pop(number), value)
-        best = self.best
-        if best is not None and best.number == number:
-            write_atomically(self.paths.best_recipe, self.recipe_of(best))
-
-    def prune(self, number: int) -> None:
-        """End a trial that ASHA stopped, running or waiting; its value is its last epoch's, if it ended one."""
-        self._running.pop(number, None)
-        trial = self.trials[number]
-        values = [trial.intermediate_values[trial.last_step]] if trial.last_step is not None else None
-        self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED, values)
-
-    def fail(self, number: int, reason: str) -> None:
-        """End a trial that cannot go on."""
-        self.note(number, {"reason": reason})
-        self.optuna.tell(self._running.pop(number), state=TrialState.FAIL)
-
-    def release(self, number: int) -> None:
-        """Put a running trial back in the queue."""
-        trial = self._running.pop(number)
-        self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
 
 def history_of(trial: FrozenTrial) -> list[dict[str, Any]]:

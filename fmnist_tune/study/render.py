@@ -180,7 +180,7 @@ def trials_table(record: StudyRecord, *, is_driven: bool) -> RenderableType:
             f"{attrs['params']:,}" if "params" in attrs else "-",
             f"{attrs['duration_s']:.0f}" if "duration_s" in attrs else "-",
             *(_cell(values[path]) if path in values else "" for path in paths),
-            str(attrs.get("reason") or attrs.get("stop_reason") or ""),
+            str(attrs.get("reason" if trial.state == TrialState.FAIL else "stop_reason") or ""),
         )
     return table
 

@@ -32,8 +32,6 @@ def distribution(parameter: Parameter) -> BaseDistribution:
         return CategoricalDistribution(domain.labels)
     low, high = domain.low, domain.ends()[1]
     if isinstance(domain, FloatDomain):
-        if domain.step is not None:
-            high = domain.low + int((domain.high - domain.low) / domain.step + 1e-8) * domain.step
         return FloatDistribution(low, high, log=domain.log, step=domain.step)
     return IntDistribution(int(low), high, log=domain.log, step=domain.step)
 

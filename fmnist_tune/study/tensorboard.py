@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fmnist_tune.config import Parameter
 from fmnist_tune.config.domain import ChoiceDomain
-from fmnist_tune.study.record import Attempt
+from fmnist_tune.study.trial_writer import Attempt
 from fmnist_tune.training.results import EpochResult
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import optuna
 from optuna.trial import TrialState
 
 from fmnist_tune.errors import UserError
-from fmnist_tune.study.layout import write_atomically
 from fmnist_tune.study.record import HISTORY_KEY, StudyRecord, history_of
 from fmnist_tune.study.sampling import params_of
 
@@ -21,7 +20,7 @@ def take_over(new: StudyRecord, old: StudyRecord) -> int:
         old: is only read.
 
     Returns:
-        How many the new study has now.
+        How many of them the new study has now.
 
     Raises:
         UserError: the old study was trained on other data.
@@ -29,7 +28,8 @@ def take_over(new: StudyRecord, old: StudyRecord) -> int:
     source = old.paths.name
     if new.optuna.user_attrs.get("data") != old.optuna.user_attrs.get("data"):
         raise UserError(f"--warm-start {source}: that study was trained on other data or another split")
-    known = {t.user_attrs["taken_from"]["trial"] for t in new.trials if "taken_from" in t.user_attrs}
+    origins = [t.user_attrs["taken_from"] for t in new.trials if "taken_from" in t.user_attrs]
+    known = {origin["trial"] for origin in origins if origin["study"] == source}
     for trial in old.trials:
         if trial.number in known or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
             continue
@@ -49,7 +49,5 @@ def take_over(new: StudyRecord, old: StudyRecord) -> int:
             )
         )
         known.add(trial.number)
-    best = new.best
-    if best is not None:
-        write_atomically(new.paths.best_recipe, new.recipe_of(best))
+    new.write_best_recipe()
     return len(known)

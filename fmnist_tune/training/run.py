@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmnist_tune.config import TrialConfig
-from fmnist_tune.config.schema import N_CLASSES
 from fmnist_tune.models import build_model, n_params
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.training import averaging
 from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.averaging import WeightAverage
 from fmnist_tune.training.checkpoint import Stateful
+from fmnist_tune.training.loss import criterion, squared_error
 from fmnist_tune.training.numerics import Numerics, choose_numerics
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
+from fmnist_tune.training.order import order_of
 from fmnist_tune.training.results import EpochResult, Look, StopReason, best_epoch
 from fmnist_tune.training.tensors import TrainingData
 
@@ -94,8 +95,8 @@ class TrainingRun:
         self.n_params = n_params(self.model)
         self.history: list[EpochResult] = []
         self.n_epochs = config.training.epochs if n_epochs is None else n_epochs
-        self._criterion = _criterion(config, data)
-        self._sample_weights = _sample_weights(config, data)
+        self.criterion = criterion(config, data.y_train)
+        self.draw_order = order_of(config, data.y_train)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -169,7 +170,7 @@ class TrainingRun:
         loss = (
             F.cross_entropy(logits_NK, y_N)
             if self.config.training.loss == "cross_entropy"
-            else _mse(logits_NK, y_N).mean()
+            else squared_error(logits_NK, y_N).mean()
         )
         return loss.item(), (logits_NK.argmax(1) == y_N).float().mean().item()
 
@@ -182,7 +183,7 @@ class TrainingRun:
 
     def draw_batches(self) -> list[Tensor]:
         """Return the indices of an epoch's training pictures, batch by batch."""
-        order = self._draw_order()
+        order = self.draw_order()
         batches = order.split(self.config.training.batch_size)
         return [batch for batch in batches if len(batch) > 1 or len(order) == 1]  # batch norm needs 2
 
@@ -193,7 +194,7 @@ class TrainingRun:
         x = augment_batch(data.x_train[batch], self.config.training.augment, data.blank)
         with self._autocast(self.numerics.bf16):
             scores = self.model(x)
-        loss = self._criterion(scores.float(), data.y_train[batch])
+        loss = self.criterion(scores.float(), data.y_train[batch])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -234,50 +235,5 @@ class TrainingRun:
         accuracy = (torch.cat(logits).argmax(1) == self.data.y_train[torch.cat(batches)]).float().mean().item()
         return _Trained(mean_loss, accuracy, lr, n_images, time.perf_counter() - start - away_s, look_s)
 
-    def _draw_order(self) -> Tensor:
-        """Return the indices of the epoch's training pictures, in order."""
-        y = self.data.y_train
-        if self._sample_weights is not None:
-            return torch.multinomial(self._sample_weights, len(y), replacement=True)
-        if self.config.data.mitigation == "oversample":
-            return _oversampled(y)
-        return torch.randperm(len(y), device=self.device)
-
     def _autocast(self, bf16: bool) -> torch.autocast:
         return torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=bf16)
-
-
-def _criterion(config: TrialConfig, data: TrainingData) -> Callable[[Tensor, Tensor], Tensor]:
-    smoothing = config.training.label_smoothing
-    weight = None
-    if config.data.mitigation == "class_weights":
-        counts = torch.bincount(data.y_train, minlength=N_CLASSES).clamp(min=1)
-        weight = len(data.y_train) / (N_CLASSES * counts.float())
-    if config.training.loss == "mse":
-        return lambda logits, y: (_mse(logits, y, smoothing) * (1 if weight is None else weight[y])).mean()
-    return lambda logits, y: F.cross_entropy(logits, y, weight, label_smoothing=smoothing)
-
-
-def _mse(logits_NK: Tensor, y_N: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Return each picture's mean squared distance between softmax output and (smoothed) one-hot label, (N,)."""
-    target = F.one_hot(y_N, N_CLASSES) * (1 - smoothing) + smoothing / N_CLASSES
-    return (logits_NK.softmax(1) - target).square().mean(1)
-
-
-def _sample_weights(config: TrialConfig, data: TrainingData) -> Tensor | None:
-    if config.data.mitigation != "weighted_sampler":
-        return None
-    counts = torch.bincount(data.y_train, minlength=N_CLASSES)
-    return (1 / counts.float())[data.y_train]
-
-
-def _oversampled(y_N: Tensor) -> Tensor:
-    """Return a shuffled order in which every class is as frequent as the most frequent, by drawing again from it."""
-    largest = int(torch.bincount(y_N).max())
-    parts = []
-    for label in torch.unique(y_N):
-        own = torch.nonzero(y_N == label)[:, 0]
-        again = own[torch.randint(len(own), (largest - len(own),), device=y_N.device)]
-        parts.append(torch.cat([own, again]))
-    order = torch.cat(parts)
-    return order[torch.randperm(len(order), device=y_N.device)]

@@ -1,0 +1,35 @@
+"""What a training minimises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fmnist_tune.config import TrialConfig
+from fmnist_tune.config.schema import N_CLASSES
+
+
+def criterion(config: TrialConfig, y_N: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss of a batch's scores (B, 10) and labels (B,), as a scalar.
+
+    Args:
+        config: says which, and whether rare classes weigh more.
+        y_N: all training pictures' labels.
+    """
+    smoothing = config.training.label_smoothing
+    weight = None
+    if config.data.mitigation == "class_weights":
+        counts = torch.bincount(y_N, minlength=N_CLASSES).clamp(min=1)
+        weight = len(y_N) / (N_CLASSES * counts.float())
+    if config.training.loss == "mse":
+        return lambda logits, y: (squared_error(logits, y, smoothing) * (1 if weight is None else weight[y])).mean()
+    return lambda logits, y: F.cross_entropy(logits, y, weight, label_smoothing=smoothing)
+
+
+def squared_error(logits_NK: Tensor, y_N: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return each picture's mean squared distance between softmax output and (smoothed) one-hot label, (N,)."""
+    target = F.one_hot(y_N, N_CLASSES) * (1 - smoothing) + smoothing / N_CLASSES
+    return (logits_NK.softmax(1) - target).square().mean(1)
