@@ -29,9 +29,9 @@ from fmnist_tune.data.split import stratified_split
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PLAIN = {"plain Optuna": "plain_optuna", "plain Ray Tune": "plain_ray"}
-OURS, UNAVERAGED = "fmnist-tune", "fmnist-tune, latest weights"
+OURS, BARE = "fmnist-tune", "fmnist-tune, drawn first trial, latest weights"
 AVERAGED = "average_weights: true"
-ALL = (*PLAIN, UNAVERAGED, OURS)
+ALL = (*PLAIN, BARE, OURS)
 SPACES = {name: HERE / "spaces" / f"{name}.yaml" for name in ("cnn", "mlp", "conditional")}
 SPACES["shipped"] = ROOT / "search_spaces" / "cnn.yaml"
 SYSTEMS = {"cnn": ALL, "mlp": (*PLAIN, OURS), "conditional": (*PLAIN, OURS), "shipped": (OURS,)}
@@ -67,12 +67,13 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
     if who not in PLAIN:
         file = folder / SPACES[space].name
         text = SPACES[space].read_text()
-        if who == UNAVERAGED:
+        if who == BARE:
             assert text.count(AVERAGED) == 1, f"{SPACES[space]} does not say {AVERAGED}"
             text = text.replace(AVERAGED, "average_weights: false")
         file.write_text(text)
         log = folder / "studies" / SPACES[space].stem / "training.log"
-        command = [sys.executable, "-m", "fmnist_tune.cli", "search", str(file), "--seed", str(seed)]
+        module = "benchmarks.peers.bare" if who == BARE else "fmnist_tune.cli"
+        command = [sys.executable, "-m", module, "search", str(file), "--seed", str(seed)]
         command += ["--timeout", f"{seconds:g}s", "--studies-dir", str(folder / "studies")]
     else:
         log = folder / "epochs.jsonl"

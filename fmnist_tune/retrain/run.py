@@ -38,8 +38,8 @@ from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import open_database, study_exists
 from fmnist_tune.study.layout import RESULT, StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
-from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.retraining import COMPARISON, DONE, FAILED, INTERRUPTED, RUNNING
+from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
+from fmnist_tune.study.retraining import COMPARISON
 from fmnist_tune.weights import check_weights
 
 MODEL_SEED = 0  # whose weights become the model: a fixed rule, since choosing by the test set would be cheating

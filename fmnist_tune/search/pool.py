@@ -51,16 +51,9 @@ class _Trainer:
     """A worker as Ray's actor; it lives through many jobs."""
 
     def __init__(self, images: Images | None, test_images_NHW: NDArray[np.uint8] | None) -> None:
-        import torch  # here, since the driver imports this module and has no use for torch
+        from fmnist_tune.search.worker import start_worker  # imports torch, for which the driver has no use
 
-        from fmnist_tune.search.worker import Worker
-        from fmnist_tune.training.memory import keep_freed_memory
-        from fmnist_tune.training.quick_start import skip_dynamo
-
-        skip_dynamo()
-        keep_freed_memory()
-        device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
-        self._worker = Worker(images, device)
+        self._worker = start_worker(images, has_gpu=bool(ray.get_gpu_ids()))
         self._test_images_NHW = test_images_NHW
 
     def begin(self, assignment: Assignment) -> TrialReport:

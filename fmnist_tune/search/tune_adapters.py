@@ -33,16 +33,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray's classes are unt
 
     def setup(self, config: dict[str, Any], images: Images | None) -> None:
         """Start with the first assignment."""
-        import torch  # here, since the driver imports this module and has no use for torch
+        from fmnist_tune.search.worker import start_worker  # imports torch, for which the driver has no use
 
-        from fmnist_tune.search.worker import Worker
-        from fmnist_tune.training.memory import keep_freed_memory
-        from fmnist_tune.training.quick_start import skip_dynamo
-
-        skip_dynamo()
-        keep_freed_memory()
-        device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
-        self._worker = Worker(images, device)
+        self._worker = start_worker(images, has_gpu=bool(ray.get_gpu_ids()))
         self._worker.assign(config["assignment"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -37,8 +37,8 @@ def curves_frame(record: StudyRecord) -> pd.DataFrame:
     """Return one row for each epoch of each trial.
 
     Returns:
-        Columns trial, epoch, val_accuracy, and of ended trials also train_loss, train_accuracy, val_loss, lr, train_s,
-        val_s and n_images.
+        Columns trial, epoch, val_accuracy, and of ended trials, of others up to their rungs, also train_loss,
+        train_accuracy, val_loss, lr, train_s, val_s and n_images.
     """
     rows = []
     for trial in record.trials:

@@ -28,12 +28,13 @@ HISTORY_KEY = "history"
 TEST_USES_KEY = "test_uses"
 RETRAINED_KEY = "retrained"
 LATEST_RETRAINING_KEY = "retraining"
+RUNNING, INTERRUPTED, FAILED, DONE = "running", "interrupted", "failed", "done"  # how a retraining stands
 FORMAT_KEY = "fmnist_tune_format"
 FORMAT = 1
 
 
 class StudyRecord:
-    """A study."""
+    """A study: what everybody may ask of it, and what is written of it as a whole."""
 
     def __init__(self, study: optuna.Study, space: SearchSpace, paths: StudyPaths) -> None:
         self.optuna = study
@@ -200,8 +201,8 @@ class StudyRecord:
         """
         self.write_best_recipe()
         retraining = self.latest_retraining
-        if retraining is not None and retraining["state"] == "running":
-            self.record_latest_retraining({**retraining, "state": "interrupted"})
+        if retraining is not None and retraining["state"] == RUNNING:
+            self.record_latest_retraining({**retraining, "state": INTERRUPTED})
 
     @property
     def is_full(self) -> bool:
@@ -210,5 +211,5 @@ class StudyRecord:
 
 
 def history_of(trial: FrozenTrial) -> list[dict[str, Any]]:
-    """Return an ended trial's epochs, each an EpochResult as a dict; empty if it has trained none or goes on."""
+    """Return a trial's epochs, each an EpochResult as a dict: of an ended one all, of another those up to its rung."""
     return list(trial.system_attrs.get(HISTORY_KEY, ()))

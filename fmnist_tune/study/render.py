@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fmnist_tune.config import SearchSpace
-from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.retraining import DONE, RetrainingStatus, retraining_status
+from fmnist_tune.study.record import DONE, StudyRecord
+from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import STATE_NAMES, Summary, count_states
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.record import FAILED, INTERRUPTED, RUNNING, StudyRecord
 
-RUNNING, INTERRUPTED, FAILED, DONE = "running", "interrupted", "failed", "done"
 COMPARISON = "confirm"
 
 

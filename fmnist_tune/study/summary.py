@@ -52,7 +52,7 @@ class Summary:
 
     Attributes:
         paths: of the study.
-        counts: trials by state: complete, pruned, failed, running, waiting (interrupted, can go on) and total.
+        counts: trials by state: complete, pruned, failed, running, waiting (can go on) and total.
         best: the best COMPLETE trial.
         best_values: its searched values, by dotted path.
         edges: what to say about values of the best trial that lie at the edge of their range.
