@@ -1,4 +1,4 @@
-"""The search that Optuna's PyTorch tutorial teaches: TPE, successive halving, a DataLoader; one trial at a time."""
+"""A search in the manner of Optuna's PyTorch example: TPE, successive halving, a DataLoader; one trial at a time."""
 
 from __future__ import annotations
 

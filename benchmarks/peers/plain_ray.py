@@ -1,4 +1,4 @@
-"""The search that Ray Tune's PyTorch guide teaches: a function trainable, ASHA, OptunaSearch; a trial on each CPU."""
+"""A search in the manner of Ray Tune's PyTorch guide: a function trainable, ASHA, OptunaSearch; a trial on each CPU."""
 
 from __future__ import annotations
 
