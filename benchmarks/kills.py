@@ -48,7 +48,7 @@ class Report:
     """What a study went through.
 
     Attributes:
-        n_interrupted_epochs: begun, but ended by a kill before they were finished.
+        n_interrupted_epochs: begun, but not finished: ended by a kill, or by a pause at a look within the first one.
     """
 
     n_trials: int

@@ -24,7 +24,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import TrialReport
-from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.database import StorageLostError, database_url, open_database
 from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.first_guess import first_guess
 from fmnist_tune.study.layout import StudyPaths
@@ -186,54 +186,140 @@ def test_before_the_deadline_the_most_promising_trial_is_finished(tmp_path: Path
 def test_no_epoch_begins_that_would_not_end_before_the_deadline_and_no_shorter_one_is_kept_from_it(
     tmp_path: Path,
 ) -> None:
-    driver = drive(open_study(tmp_path, SPACE.replace("name: asha", "name: none")), deadline=time.monotonic() + 1000)
-    for number, epoch_s in enumerate([0.1, 40.0, 40.0]):
+    text = SPACE.replace("name: asha", "name: none")
+    driver = drive(open_study(tmp_path, text), deadline=time.monotonic() + 1000)
+    for number, epoch_s in enumerate([0.1, 40.0, 0.1, 0.1]):
         assert driver.next_assignment() is not None
         assert driver.on_report(report(number, [0.5], epoch_s=epoch_s))
     driver.deadline.at = time.monotonic() + 20.0
     assert driver.on_report(report(0, [0.5, 0.5], epoch_s=0.1))
     assert not driver.on_report(report(1, [0.5, 0.5], epoch_s=40.0))
-    assert driver.next_assignment() is None  # a new one is expected to take as long as the most
+    assert driver.record.trials[1].state == TrialState.WAITING
+    other = driver.next_assignment()
+    assert other is not None
+    assert other.number == 4  # a new one is expected to take 0.1 s
+
+    resumed = drive(open_study(tmp_path, text), deadline=time.monotonic() + 20.0)
+    assert not resumed.deadline.fits(1)
+    assert resumed.record.trials[1].state == TrialState.WAITING
 
 
+def test_a_trial_that_pauses_and_would_not_end_its_epoch_in_time_stays_in_the_study(tmp_path: Path) -> None:
+    driver = drive(open_study(tmp_path, search__trials=2), deadline=time.monotonic() + 1000)
+    for number in (0, 1):
+        driver.next_assignment()
+        driver.stop_requested = True
+        assert not driver.on_report(report(number, [0.5], epoch_s=40.0))
+        driver.stop_requested = False
+    driver.deadline.at = time.monotonic() + 20.0
+    assert driver.next_assignment() is None
+    assert [t.state for t in driver.record.trials] == [TrialState.WAITING] * 2
+
+
+def test_a_trial_that_was_not_drawn_yet_when_its_driver_died_is_drawn_before_a_deadline(tmp_path: Path) -> None:
+    text = SPACE.replace("reduction_factor: 2", "reduction_factor: 3").replace("name: mlp", "name: {choice: [mlp]}")
+    driver = drive(open_study(tmp_path, text))
+    driver.next_assignment()
+    driver.on_report(report(0, [0.5]))
+    driver.record.optuna.add_trial(optuna.create_trial(state=TrialState.WAITING))
+    assignment = drive(open_study(tmp_path, text), deadline=time.monotonic() + 1000).next_assignment()
+    assert assignment is not None
+    assert assignment.number == 1
+    assert assignment.config["model"]["name"] == "mlp"
+
+
+@pytest.mark.parametrize("dies_in", ["report", "complete"])
 def test_a_trial_that_was_trained_to_its_end_is_complete_wherever_its_driver_dies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_in: str
 ) -> None:
     text = SPACE.replace("epochs: 4", "epochs: 2")  # which is a rung
     driver = drive(open_study(tmp_path, text))
     accuracies = [0.9, 0.8, 0.7, 0.6]
-    while (assignment := driver.next_assignment()) is not None and (number := assignment.number) is not None:
-        ends = assignment.n_epochs_known == 1
+    while (assignment := driver.next_assignment()) is not None:
+        number, ends = assignment.number, assignment.n_epochs_known == 1
         if ends and number == 1:  # the second at its last epoch, so that it would pause there
             break
         driver.on_report(report(number, [accuracies[number]] * (1 + ends), stop="epochs" if ends else None))
-    monkeypatch.setattr(TrialWriter, "complete", lambda *_: 1 // 0)
-    with pytest.raises(ZeroDivisionError):
+    die_after(monkeypatch, dies_in)
+    with pytest.raises(SystemExit):
         driver.on_report(report(1, [0.8] * 2, stop="epochs"))
     monkeypatch.undo()
     record = open_study(tmp_path, text)
     driver = drive(record)
-    assert (record.trials[1].state, record.trials[1].last_step) == (TrialState.WAITING, 2)
-    again = driver.next_assignment()
-    assert again is not None
-    assert again.number == 1
-    driver.on_report(report(1, [0.8] * 2, stop="epochs", n_new=0))
+    if dies_in == "report":
+        assert (record.trials[1].state, record.trials[1].last_step) == (TrialState.WAITING, 2)
+        again = driver.next_assignment()
+        assert again is not None
+        assert again.number == 1
+        driver.on_report(report(1, [0.8] * 2, stop="epochs", n_new=0))
     assert record.trials[1].state == TrialState.COMPLETE
+    assert len(history_of(record.trials[1])) == 2
 
 
-def test_a_trial_that_was_let_go_on_goes_on_first_after_a_crash(tmp_path: Path) -> None:
-    driver = drive(open_study(tmp_path, search__trials=8))
-    for number, accuracy in enumerate([0.5, 0.6]):
+def die_after(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    original = getattr(TrialWriter, method)
+
+    def call(*arguments: Any) -> None:
+        original(*arguments)
+        raise SystemExit
+
+    monkeypatch.setattr(TrialWriter, method, call)
+
+
+@pytest.mark.parametrize("at", [0.5, 1])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_trial_that_was_let_go_on_goes_on_first_after_a_crash(tmp_path: Path, at: float, at_once: bool) -> None:
+    changes: dict[str, Any] = {"search__trials": 9, "search__pruner__min_epochs": at}
+    driver = drive(open_study(tmp_path, **changes))
+
+    def reach_rung(number: int, accuracy: float) -> bool:
+        return driver.on_report(look(number, accuracy) if at < 1 else report(number, [accuracy]))
+
+    for number, accuracy in enumerate([0.5, 0.6] if at_once else [0.6, 0.5]):
         assert driver.next_assignment() is not None
-        goes_on = driver.on_report(report(number, [accuracy]))
-    assert goes_on  # the better of two
-    for accuracy in (0.9, 0.8, 0.7):  # three better ones, about whom nobody decides
+        goes_on = reach_rung(number, accuracy)
+    assert goes_on == at_once  # the better of two
+    if not at_once:
         assignment = driver.next_assignment()
         assert assignment is not None
-        driver.writer.report(assignment.number, 1, accuracy)
-    again = drive(open_study(tmp_path, search__trials=8)).next_assignment()
+        assert assignment.number == 0
+    for _ in range(3):
+        assert driver.next_assignment() is not None
+    for number, accuracy in zip((2, 3, 4), (0.9, 0.8, 0.7), strict=True):  # three better ones
+        reach_rung(number, accuracy)
+    again = drive(open_study(tmp_path, **changes)).next_assignment()
     assert again is not None
-    assert (again.number, again.n_epochs_known) == (1, 1)
+    assert again.number == int(at_once)
+
+
+def test_a_trial_that_came_to_its_next_rung_pauses_there_after_a_crash(tmp_path: Path) -> None:
+    driver = drive(open_study(tmp_path))
+    for number, accuracy in enumerate([0.5, 0.6]):
+        assert driver.next_assignment() is not None
+        driver.on_report(report(number, [accuracy]))
+    driver.writer.report(1, 2, 0.6)  # it had been let go on from epoch 1, and is alone at epoch 2
+    again = drive(open_study(tmp_path)).next_assignment()
+    assert again is not None
+    assert again.number == 2
+
+
+def test_what_a_trial_trains_again_for_want_of_a_checkpoint_is_not_compared_again(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    driver = drive(record)
+    for number, accuracy in enumerate([0.5, 0.6]):
+        assert driver.next_assignment() is not None
+        driver.on_report(report(number, [accuracy]))
+    assert not driver.on_report(report(1, [0.6] * 2))  # alone at the second rung
+    for number, curve in ((2, [0.7]), (3, [0.8]), (3, [0.8, 0.8])):
+        if len(curve) == 1:
+            assert driver.next_assignment() is not None
+        driver.on_report(report(number, curve))
+    driver.on_crash(3, "killed")  # let go on from epoch 2
+    again = driver.next_assignment()
+    assert again is not None
+    assert again.number == 3
+    assert driver.on_report(report(3, [0.1]))  # epoch 1 once more
+    assert len(history_of(record.trials[3])) == 2
 
 
 def test_what_is_known_of_a_trial_at_its_rung_is_recorded_when_the_time_is_over(tmp_path: Path) -> None:
@@ -627,6 +713,7 @@ def test_a_command_on_a_study_can_be_typed_and_keeps_a_password_to_itself() -> N
         ("model.residual", "{choice: [true, false]}", False),  # the default
         ("training.label_smoothing", "{float: [0.0, 0.2]}", 0.0),
         ("training.optimizer.weight_decay", "{float: [1e-6, 1e-3], log: true}", 1e-3),
+        ("training.augment", "{choice: [{shift: 2}, {flip: true}]}", {"shift": 2}),
     ],
 )
 def test_a_study_begins_with_what_is_known_to_do_well(section: str, domain: str, expected: Any, tmp_path: Path) -> None:
@@ -677,7 +764,7 @@ def test_trials_are_taken_over_from_one_study_after_another(tmp_path: Path) -> N
 
 
 def test_a_database_that_is_lost_is_told_wherever_it_is_noticed(tmp_path: Path) -> None:
-    from fmnist_tune.search.tune_adapters import StorageLostError, _DriverScheduler
+    from fmnist_tune.search.tune_adapters import _DriverScheduler
 
     driver = drive(open_study(tmp_path))
     trial = SimpleNamespace(config={"assignment": driver.next_assignment()}, error_file=None)

@@ -1,8 +1,8 @@
 """How good the best model so far is after a given time, ours and hand-written: `python -m benchmarks.peers.compare`.
 
-Every search is a process of its own on the whole machine, one after another, in an order that is shuffled for each seed
-and space. A model is what any trial has after any epoch, whether the trial has ended or not. What has run is kept in a
-file and not run again, so that an interrupted comparison goes on.
+Every search is a process of its own on the whole machine, one after another: systems in an order that is shuffled for
+each seed and space. A model is what any trial has after any epoch, whether the trial has ended or not. What has run is
+kept in a file and not run again, so that an interrupted comparison goes on.
 """
 
 from __future__ import annotations

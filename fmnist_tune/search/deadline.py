@@ -37,9 +37,9 @@ class Deadline:
         self._recent_s = [*self._recent_s, seconds][-RECENT:]
         self._latest_s[number] = seconds
 
-    def is_near(self, number: int | None) -> bool:
-        """Tell whether the next epoch of a trial, or of a new one, would not end before it."""
-        return self.at is not None and time.monotonic() + self._epoch_s(number) > self.at
+    def fits(self, number: int | None) -> bool:
+        """Tell whether the next epoch of a trial, or of a new one, is expected to end before it."""
+        return self.at is None or time.monotonic() + self._epoch_s(number) <= self.at
 
     def is_finishing(self, number: int) -> bool:
         """Tell whether a trial does not pause any more, since it is to reach its end."""
@@ -72,7 +72,9 @@ class Deadline:
     def _epochs_to_rung(self, queue: Queue, number: int | None) -> float:
         """Return for how many epochs a worker that takes a trial, or a new one, is expected to keep it."""
         to_rung = queue.asha.epochs_to_rung(number)
-        return to_rung if number is None else min(to_rung, self._epochs_left(queue, number))
+        if number is None or not queue.asha.last_epoch(number):  # it may have been killed before its values were drawn
+            return to_rung
+        return min(to_rung, self._epochs_left(queue, number))
 
     def _training(self, number: int) -> AnyTraining:
         if number not in self._trainings:

@@ -14,7 +14,7 @@ from fmnist_tune.search.events import Event, Totals
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.queue import Queue
 from fmnist_tune.study.curves import curve_of
-from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.record import StudyRecord, history_of
 from fmnist_tune.study.tensorboard import Outcome, TensorBoard
 from fmnist_tune.study.trial_writer import Attempt, TrialWriter, UnbuildableError, goes_on_from
 from fmnist_tune.training.results import EpochResult
@@ -81,6 +81,8 @@ class Driver:
         self._queue = Queue(pruner, curves, first_guess=self.writer.first_guess_number)
         for trial in record.trials:
             if trial.state == TrialState.WAITING:
+                for epoch in history_of(trial)[-1:]:
+                    self.deadline.note_epoch(trial.number, epoch["train_s"] + epoch["val_s"])
                 rung = self._queue.asha.at_rung(trial.number)
                 wait = self._queue.put_back if rung is None or goes_on_from(trial, rung) else self._queue.pause
                 wait(trial.number)
@@ -93,7 +95,7 @@ class Driver:
 
     def _is_over(self, number: int | None) -> bool:
         """Tell whether a trial, or a new one, must not begin an epoch: the search is to stop, or it would not end."""
-        return self.stop_requested or self.deadline.is_near(number)
+        return self.stop_requested or not self.deadline.fits(number)
 
     def next_assignment(self) -> Assignment | None:
         """Return the next trial for a worker; None if there is none, now or (with nothing running) for good."""
@@ -117,10 +119,10 @@ class Driver:
     def _begin(self) -> Attempt | None:
         """Begin the trial that comes next; those that cannot be built fail on the way to it."""
         while not self._is_over(number := self._next()):
-            if number is None and self.record.is_full and not self.running:
-                self._give_up(self._queue.by_promise())
-            elif number is not None:
+            if number is not None:
                 self._let_go_on(number)
+            elif self.record.is_full and not self.running and self._queue.next(is_full=True) is None:
+                self._give_up(self._queue.by_promise())
             try:
                 return self.writer.begin(number)
             except UnbuildableError as error:
@@ -136,7 +138,8 @@ class Driver:
 
     def _next(self) -> int | None:
         """Return the waiting trial that a free worker takes; None for a new one."""
-        return self.deadline.next(self._queue, self._queue.next(is_full=self.record.is_full))
+        usual = self._queue.next(is_full=self.record.is_full, fits=self.deadline.fits)
+        return self.deadline.next(self._queue, usual)
 
     def _give_up(self, numbers: Sequence[int]) -> None:
         for number in numbers:
@@ -161,7 +164,8 @@ class Driver:
         if trouble is not None and trouble != trial.trouble:
             trial.trouble = trouble
             self._on_event(Event("trouble", report.number, trouble))
-        if report.stop_reason is not None:  # before its last epoch, at which it would seem to pause after a crash
+        is_at_rung = self._is_at_rung(report)
+        if is_at_rung or report.stop_reason is not None:  # before its epochs: after a crash there they are all there is
             self._note(report, report.stop_reason)
         self.totals.add(report)
         for result in report.epochs:
@@ -177,11 +181,10 @@ class Driver:
             self._fail(report.number, report.failure)
         elif report.stop_reason is not None:
             self._complete(report)
-        elif report.look is not None:
-            self.writer.note_look(report.number, report.look)
-            self._queue.asha.report(report.number, report.look.share, report.look.val_accuracy)
-            return self._goes_on(report)
-        elif report.epochs and self._queue.asha.at_rung(report.number) is not None:
+        elif is_at_rung:
+            if report.look is not None:
+                self.writer.note_look(report.number, report.look)
+                self._queue.asha.report(report.number, report.look.share, report.look.val_accuracy)
             return self._goes_on(report)
         elif self._is_over(report.number):
             self._note(report, None)
@@ -190,10 +193,15 @@ class Driver:
             return True
         return False
 
+    def _is_at_rung(self, report: TrialReport) -> bool:
+        """Tell whether a trial has come to a rung; not by an epoch that it trains again, its checkpoint being lost."""
+        asha, n_epochs = self._queue.asha, len(report.history)
+        is_new = bool(report.epochs) and n_epochs >= asha.last_epoch(report.number)
+        return report.look is not None or (is_new and asha.is_rung(n_epochs))
+
     def _goes_on(self, report: TrialReport) -> bool:
         """Tell whether a trial at its rung goes on at once; otherwise let it pause there."""
         number = report.number
-        self._note(report, None)
         self._queue.pause(number)
         if not self._is_over(number) and (self.deadline.is_finishing(number) or self._next() == number):
             self._let_go_on(number)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 
 from fmnist_tune.config.schema import Pruner
 from fmnist_tune.search.asha import Asha
@@ -44,17 +45,22 @@ class Queue:
         self._cut_short.discard(number)
         self._paused.discard(number)
 
-    def next(self, *, is_full: bool) -> int | None:
+    def next(self, *, is_full: bool, fits: Callable[[int], bool] = lambda number: True) -> int | None:
         """Return the trial that goes on now; None if there is none.
 
         Args:
             is_full: whether every trial of the study has begun.
+            fits: tells which trials may go on at all.
         """
-        if self._cut_short:
-            return min(self._cut_short)
-        return next(
-            (n for n in self.by_promise() if self.asha.goes_on(n, rounds_up=is_full or n == self._first_guess)), None
-        )
+        for number in itertools.chain(sorted(self._cut_short), self._promoted(is_full=is_full)):
+            if fits(number):
+                return number
+        return None
+
+    def _promoted(self, *, is_full: bool) -> Iterator[int]:
+        for number in self.by_promise():
+            if self.asha.goes_on(number, rounds_up=is_full or number == self._first_guess):
+                yield number
 
     def by_promise(self) -> list[int]:
         """Return the trials that pause, the most promising first."""

@@ -27,7 +27,13 @@ from fmnist_tune.search.cluster import (
 from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.signals import stopping_on_signals
-from fmnist_tune.study.database import database_url, open_database, study_exists
+from fmnist_tune.study.database import (
+    StorageLostError,
+    database_url,
+    open_database,
+    storage_errors,
+    study_exists,
+)
 from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
@@ -94,9 +100,20 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
         started: time.monotonic() of the command.
 
     Raises:
-        UserError: something is missing or wrong; found before Ray starts and anything is created.
+        UserError: something is missing or wrong, which is found before Ray starts and anything is created; or the
+            study cannot be written any more.
     """
     paths = StudyPaths(place.studies_dir, space.settings.study, place.storage)
+    try:
+        return _search(space, place, paths, console, started)
+    except StorageLostError as error:
+        raise UserError(
+            f"{place.url}: the study cannot be written any more: {error}\n"
+            f"what was reported before is safe; repair it and go on with `{paths.command('resume')}`"
+        ) from None
+
+
+def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Console, started: float) -> RunOutcome:
     prepare_environment()
     with ThreadPoolExecutor(1) as background, Display(console, paths.name, started) as display, ExitStack() as held:
         imports = background.submit(_import_ray)
@@ -106,6 +123,7 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
         check_folder(place.studies_dir)
         old = _warm_start(place, paths)
 
+        @storage_errors()
         def open_record() -> StudyRecord:
             make_folder(place.studies_dir)
             storage = open_database(place.url, create=True)
@@ -120,7 +138,8 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
         # A study that is there is checked before Ray starts; a new one is not created before Ray is up and has room.
         record = open_record() if study_exists(place.url, paths.name) else None
         if record is not None and _is_finished(record):
-            record.recover()  # a kill may have left best.yaml behind
+            with storage_errors():
+                record.recover()  # a kill may have left best.yaml behind
             extend = f"--trials {2 * record.n_target} would extend it"
             display.line(f"study {paths.name} has all of its {record.n_target} trials; {extend}")
             wall_s = time.monotonic() - started
@@ -156,32 +175,27 @@ def _import_ray() -> None:
 def _run(
     record: StudyRecord, images: Images | None, plan: WorkerPlan, place: Place, display: Display, started: float
 ) -> RunOutcome:
-    from fmnist_tune.search.tune_adapters import StorageLostError, run_trials, storage_errors
+    from fmnist_tune.search.tune_adapters import run_trials
 
     startup_s = time.monotonic() - started
     gpus = f" and {plan.gpus:g} GPU" if plan.gpus else ""
     display.phase(f"{plan.n_workers} worker{'s' if plan.n_workers > 1 else ''}, each with {plan.cpus} CPU{gpus}")
     timeout = record.space.settings.search.timeout
-    driver = Driver(
-        record,
-        deadline=None if timeout is None else started + timeout,
-        n_threads=plan.cpus,
-        on_event=display.event,
-    )
+    with storage_errors():
+        driver = Driver(
+            record,
+            deadline=None if timeout is None else started + timeout,
+            n_threads=plan.cpus,
+            on_event=display.event,
+        )
     display.attach(driver)
     try:
-        try:
-            with stopping_on_signals(driver, display.line):
-                run_trials(driver, images, plan)
-        except KeyboardInterrupt:
-            driver.stop_requested = True
-        with storage_errors():
-            driver.release_all()
-    except StorageLostError as error:
-        raise UserError(
-            f"{place.url}: the study cannot be written any more: {error}\n"
-            f"what was reported before is safe; repair it and go on with `{record.paths.command('resume')}`"
-        ) from None
+        with stopping_on_signals(driver, display.line):
+            run_trials(driver, images, plan)
+    except KeyboardInterrupt:
+        driver.stop_requested = True
+    with storage_errors():
+        driver.release_all()
     totals = driver.totals
     wall_s = time.monotonic() - started
     first_step_s = None if totals.first_step_at is None else totals.first_step_at - started

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from optuna.exceptions import StorageInternalError
 from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
@@ -20,12 +19,12 @@ from ray.tune import CheckpointConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
-from sqlalchemy.exc import SQLAlchemyError
 
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.search.cluster import WorkerPlan
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.messages import TrialReport
+from fmnist_tune.study.database import storage_errors
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray's classes are untyped here
@@ -46,20 +45,6 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray's classes are unt
     def step(self) -> dict[str, Any]:
         """Train an epoch."""
         return {"report": self._worker.step()}
-
-
-class StorageLostError(BaseException):
-    """The study cannot be written any more; not an Exception, since Ray Tune would take it for a trial's."""
-
-
-@contextmanager
-def storage_errors() -> Iterator[None]:
-    """Turn errors of the study's database into StorageLostError."""
-    try:
-        yield
-    except (StorageInternalError, SQLAlchemyError) as error:
-        cause = error.__cause__ or error
-        raise StorageLostError(str(cause).splitlines()[0]) from error
 
 
 @contextmanager

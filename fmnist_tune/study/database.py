@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 import sqlalchemy
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
 from fmnist_tune.errors import UserError
@@ -118,6 +119,20 @@ def _is_ours(path: Path) -> bool:
                 f"{path}: an SQLite file, but not a study database; move it away or give another --studies-dir"
             )
     return False
+
+
+class StorageLostError(BaseException):
+    """A study cannot be written any more; not an Exception, since Ray Tune would take it for a trial's."""
+
+
+@contextlib.contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turn errors of a study's database, and of the files that the driver keeps beside it, into StorageLostError."""
+    try:
+        yield
+    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+        cause = error.__cause__ or error
+        raise StorageLostError(str(cause).splitlines()[0]) from error
 
 
 @contextlib.contextmanager

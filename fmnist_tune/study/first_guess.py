@@ -68,12 +68,14 @@ def _setting(path: str, space: SearchSpace) -> Any:
 def _default(path: str, model: str | None) -> Any:
     section, *keys = path.split(".")
     if section == "model":
+        if not keys:
+            return None
         fields = MODELS[model].model_fields if model in MODELS else {}
         return fields[keys[0]].get_default(call_default_factory=True) if keys[0] in fields else None
     node: Any = TrialConfig.model_fields[section].default if section in TrialConfig.model_fields else None
     for key in keys:
         node = getattr(node, key, None)
-    return node
+    return None if isinstance(node, BaseModel) else node  # a choice among whole sections
 
 
 def _nearest(domain: Domain, default: Any) -> Any:
