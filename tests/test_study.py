@@ -700,6 +700,8 @@ def test_tpe_is_shown_the_best_and_the_latest_of_many_trials() -> None:
 def test_a_command_on_a_study_can_be_typed_and_keeps_a_password_to_itself() -> None:
     assert StudyPaths(Path("studies"), "s").command("retrain", "--seeds", 3) == "fmnist-tune retrain s --seeds 3"
     paths = StudyPaths(Path("a b"), "s", "postgresql://me:secret@host/db")
+    with pytest.raises(UserError, match=r"^postgresql://me:\*\*\*@host/db: cannot be used"):
+        open_database("postgresql://me:secret@host/db", create=True)
     assert paths.command("show") == "fmnist-tune show s --studies-dir 'a b' --storage 'postgresql://me:***@host/db'"
 
 

@@ -34,7 +34,7 @@ from fmnist_tune.study.database import (
     storage_errors,
     study_exists,
 )
-from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder
+from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder, without_password
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.warm_start import take_over
@@ -108,7 +108,7 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
         return _search(space, place, paths, console, started)
     except StorageLostError as error:
         raise UserError(
-            f"{place.url}: the study cannot be written any more: {error}\n"
+            f"{without_password(place.url)}: the study cannot be written any more: {error}\n"
             f"what was reported before is safe; repair it and go on with `{paths.command('resume')}`"
         ) from None
 

@@ -15,7 +15,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
 from fmnist_tune.errors import UserError
-from fmnist_tune.study.layout import STUDIES_DIR, command_line
+from fmnist_tune.study.layout import STUDIES_DIR, command_line, without_password
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -141,6 +141,6 @@ def _database_errors(where: str) -> Iterator[None]:
         yield
     except (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError) as error:
         first = str(error).splitlines()[0]
-        raise UserError(f"{where}: cannot be used as a study database: {first}") from None
+        raise UserError(f"{without_password(where)}: cannot be used as a study database: {first}") from None
     except (ImportError, RuntimeError) as error:
-        raise UserError(f"{where}: cannot be used as a study database: {error}") from None
+        raise UserError(f"{without_password(where)}: cannot be used as a study database: {error}") from None

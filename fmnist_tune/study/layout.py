@@ -101,8 +101,13 @@ def command_line(command: str, *words: object, studies_dir: Path, storage: str |
     """
     options: list[object] = [] if studies_dir == STUDIES_DIR else ["--studies-dir", studies_dir]
     if storage:
-        options += ["--storage", _PASSWORD.sub(r"\1***@", storage)]
+        options += ["--storage", without_password(storage)]
     return shlex.join(["fmnist-tune", command, *map(str, [*words, *options])])
+
+
+def without_password(url: str) -> str:
+    """Return a database's URL as it may be shown and kept."""
+    return _PASSWORD.sub(r"\1***@", url)
 
 
 def check_folder(path: Path) -> None:
