@@ -26,7 +26,7 @@ from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import StorageLostError, database_url, open_database
 from fmnist_tune.study.differences import space_differences
-from fmnist_tune.study.first_guess import first_guess
+from fmnist_tune.study.known_good import known_good
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock, is_driven
 from fmnist_tune.study.record import StudyRecord, history_of
@@ -723,10 +723,23 @@ def test_a_study_begins_with_what_is_known_to_do_well(section: str, domain: str,
     for key in reversed(section.split(".")):
         tree = {key: tree}
     tree["model"] = {"name": "cnn"} | tree.get("model", {})
-    assert first_guess(read_space(yaml.safe_dump({"study": "s", **tree}), "s.yaml")) == {section: expected}
+    assert known_good(read_space(yaml.safe_dump({"study": "s", **tree}), "s.yaml"))[0] == {section: expected}
 
 
-def test_the_first_guess_does_not_depend_on_the_order_of_the_file() -> None:
+def test_a_larger_cnn_follows_where_the_space_has_one() -> None:
+    space = "study: s\nmodel: {name: cnn, base_channels: {choice: [16, %d]}, dropout: {float: [0, 0.5]}}\ntraining: {batch_size: {int: [64, 128]}}"
+    small, larger = known_good(read_space(space % 32, "s.yaml"))
+    assert small == {"model.base_channels": 16, "model.dropout": 0.0, "training.batch_size": 64}
+    assert larger == {"model.base_channels": 32, "model.dropout": 0.1, "training.batch_size": 64}
+    assert known_good(read_space(space % 8, "s.yaml")) == [small]
+
+
+def test_an_mlp_that_is_known_to_do_well_has_dropout() -> None:
+    text = "study: s\nmodel: {name: mlp, width: {int: [32, 1024]}, dropout: {float: [0, 0.5]}}"
+    assert known_good(read_space(text, "s.yaml")) == [{"model.width": 512, "model.dropout": 0.2}]
+
+
+def test_what_is_known_does_not_depend_on_the_order_of_the_file() -> None:
     text = """
 study: s
 model: {activation: {choice: [gelu, relu]}, name: {choice: [mlp, cnn]}}
@@ -734,7 +747,7 @@ training:
   optimizer: {weight_decay: {float: [1e-6, 0.1], log: true}, lr: {float: [1e-4, 1e-1], log: true}, name: {choice: [sgd, adamw]}}
   schedule: {choice: [one_cycle, constant]}
 """
-    assert first_guess(read_space(text, "s.yaml")) == {
+    assert known_good(read_space(text, "s.yaml"))[0] == {
         "model.activation": "relu",
         "model.name": "cnn",
         "training.optimizer.weight_decay": 1e-2,
@@ -744,14 +757,14 @@ training:
     }
 
 
-def test_the_first_guess_is_a_value_of_a_grid_in_steps() -> None:
+def test_what_is_known_is_a_value_of_a_grid_in_steps() -> None:
     text = "study: s\nmodel: {name: cnn}\ntraining: {schedule: one_cycle, optimizer: {lr: {float: [0.001, 0.0045], step: 0.002}}}"
-    assert first_guess(read_space(text, "s.yaml")) == {"training.optimizer.lr": 0.003}
+    assert known_good(read_space(text, "s.yaml")) == [{"training.optimizer.lr": 0.003}]
 
 
 def test_another_task_begins_with_a_drawn_trial(tmp_path: Path) -> None:
     text = "study: s\ntask: modular-addition\nmodel: {name: mlp}\nsearch: {pruner: {name: none}}\ntraining: {optimizer: {weight_decay: {float: [0.1, 5.0]}}}"
-    assert TrialWriter(open_study(tmp_path, text)).first_guess_number is None
+    assert TrialWriter(open_study(tmp_path, text)).known_good == []
 
 
 def test_trials_are_taken_over_from_one_study_after_another(tmp_path: Path) -> None:
@@ -763,6 +776,17 @@ def test_trials_are_taken_over_from_one_study_after_another(tmp_path: Path) -> N
             trials.complete(number, 0.5 + number / 10)
     assert [take_over(records[2], old) for old in records[:2]] == [1, 2]
     assert [t.value for t in records[2].trials] == [0.5, 0.5, 0.6]
+    assert not TrialWriter(records[2]).known_good  # it knows better ones
+
+
+def test_a_study_begins_with_its_known_trials_in_their_order(tmp_path: Path) -> None:
+    text = "study: s\nmodel: {name: cnn, base_channels: {choice: [16, 32]}}\ntraining: {batch_size: {choice: [64, 128, 256]}}"
+    record = open_study(tmp_path, text)
+    begun = [TrialWriter(record).begin() for _ in range(2)]  # each as after a crash
+    assert [attempt.values for attempt in begun if attempt] == TrialWriter(record).known_good
+    third = TrialWriter(record).begin()
+    assert third is not None
+    assert "fixed_params" not in record.trials[2].system_attrs
 
 
 def test_a_database_that_is_lost_is_told_wherever_it_is_noticed(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from fmnist_tune.data.split import stratified_split
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PLAIN = {"plain Optuna": "plain_optuna", "plain Ray Tune": "plain_ray"}
-OURS, BARE = "fmnist-tune", "fmnist-tune, drawn first trial, latest weights"
+OURS, BARE = "fmnist-tune", "fmnist-tune, drawn first trials, latest weights"
 AVERAGED = "average_weights: true"
 ALL = (*PLAIN, BARE, OURS)
 SPACES = {name: HERE / "spaces" / f"{name}.yaml" for name in ("cnn", "mlp", "conditional")}

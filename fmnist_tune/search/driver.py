@@ -78,7 +78,7 @@ class Driver:
             on_event(Event("interrupted", number, "earlier, goes on"))
         pruner = record.space.settings.search.pruner
         curves = {t.number: curve_of(t) for t in record.trials}
-        self._queue = Queue(pruner, curves, first_guess=self.writer.first_guess_number)
+        self._queue = Queue(pruner, curves, n_known_good=len(self.writer.known_good))
         for trial in record.trials:
             if trial.state == TrialState.WAITING:
                 for epoch in history_of(trial)[-1:]:

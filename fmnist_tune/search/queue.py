@@ -17,20 +17,20 @@ class Queue:
         pruner: Pruner,
         curves: Mapping[int, Mapping[float, float]],
         *,
-        first_guess: int | None,
+        n_known_good: int,
     ) -> None:
         """Begin with nothing that waits.
 
         Args:
             pruner: its settings.
             curves: validation accuracy by epoch or share of the first one, by number, of all trials of the study.
-            first_guess: a trial that is expected to do well, and waits for nobody while it is among the best; None if
-                there is none.
+            n_known_good: the first so many trials are expected to do well. They are not compared with each other, and
+                wait for nobody while they are among the best.
         """
         self.asha = Asha(pruner, curves)
         self._cut_short: set[int] = set()
         self._paused: set[int] = set()
-        self._first_guess = first_guess
+        self._known_good = range(n_known_good)
 
     def put_back(self, number: int) -> None:
         """Let a trial wait that was cut short: between two rungs, or after it had been let go on from one."""
@@ -59,7 +59,8 @@ class Queue:
 
     def _promoted(self, *, is_full: bool) -> Iterator[int]:
         for number in self.by_promise():
-            if self.asha.goes_on(number, rounds_up=is_full or number == self._first_guess):
+            apart = self._known_good if number in self._known_good else ()
+            if self.asha.goes_on(number, rounds_up=is_full or bool(apart), apart=apart):
                 yield number
 
     def by_promise(self) -> list[int]:

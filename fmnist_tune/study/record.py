@@ -25,6 +25,7 @@ from fmnist_tune.valuation import OBJECTIVES, Objective
 
 SPACE_KEY = "space"
 HISTORY_KEY = "history"
+TAKEN_FROM_KEY = "taken_from"  # user attribute of a trial that --warm-start copied: its study and number there
 TEST_USES_KEY = "test_uses"
 RETRAINED_KEY = "retrained"
 LATEST_RETRAINING_KEY = "retraining"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, get_args
 
 import optuna
@@ -20,8 +21,8 @@ from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.curves import LOOKS_KEY
-from fmnist_tune.study.first_guess import first_guess
-from fmnist_tune.study.record import HISTORY_KEY, StudyRecord
+from fmnist_tune.study.known_good import known_good
+from fmnist_tune.study.record import HISTORY_KEY, TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.sampling import params_of, sampler_for, suggest, values_of
 from fmnist_tune.training.results import EpochResult, Look, StopReason
 
@@ -78,11 +79,14 @@ class TrialWriter:
             self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
         return [t.number for t in orphans]
 
-    @property
-    def first_guess_number(self) -> int | None:
-        """Number of the trial that is not drawn but known to do well; None if there is none."""
-        settings = self._record.space.settings
-        return 0 if settings.search.sampler.name == "tpe" and settings.task == TrialConfig.task else None
+    @cached_property
+    def known_good(self) -> list[dict[str, Any]]:
+        """The searched values of the trials that a study begins with instead of drawing them."""
+        space = self._record.space
+        if space.settings.search.sampler.name != "tpe" or space.settings.task != TrialConfig.task:
+            return []
+        knows_better = any(TAKEN_FROM_KEY in t.user_attrs for t in self._record.trials)
+        return [] if knows_better else known_good(space)
 
     def begin(self, number: int | None = None) -> Attempt | None:
         """Give a trial to a worker: one that waits, or a new one.
@@ -129,17 +133,18 @@ class TrialWriter:
         self._study._thread_local.cached_all_trials = None
         self._study.sampler = sampler_for(self._record.space, len(self._record.trials) if number is None else number)
         if number is None:
-            trial_id = self._storage.create_new_trial(self._study._study_id, self._first_guess())
+            trial_id = self._storage.create_new_trial(self._study._study_id, self._known_good())
         else:
             trial_id = self._record.trials[number]._trial_id
             self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         return optuna.Trial(self._study, trial_id)
 
-    def _first_guess(self) -> FrozenTrial | None:
-        """Return what a study that TPE searches begins with, as Study.enqueue_trial would put it; None later on."""
-        if self._record.trials or self.first_guess_number is None:
+    def _known_good(self) -> FrozenTrial | None:
+        """Return the next of the trials known to do well, as Study.enqueue_trial would put it; None if none is left."""
+        number = len(self._record.trials)
+        if number >= len(self.known_good):
             return None
-        params, _ = params_of(first_guess(self._record.space), self._record.space)
+        params, _ = params_of(self.known_good[number], self._record.space)
         return optuna.trial.create_trial(state=TrialState.RUNNING, system_attrs={"fixed_params": params})
 
     def report(self, number: int, epoch: int, val_accuracy: float) -> None:

@@ -6,7 +6,7 @@ import optuna
 from optuna.trial import TrialState
 
 from fmnist_tune.errors import UserError
-from fmnist_tune.study.record import HISTORY_KEY, StudyRecord, history_of
+from fmnist_tune.study.record import HISTORY_KEY, TAKEN_FROM_KEY, StudyRecord, history_of
 from fmnist_tune.study.sampling import params_of
 
 
@@ -28,7 +28,7 @@ def take_over(new: StudyRecord, old: StudyRecord) -> int:
     source = old.paths.name
     if new.optuna.user_attrs.get("data") != old.optuna.user_attrs.get("data"):
         raise UserError(f"--warm-start {source}: that study was trained on other data or another split")
-    origins = [t.user_attrs["taken_from"] for t in new.trials if "taken_from" in t.user_attrs]
+    origins = [t.user_attrs[TAKEN_FROM_KEY] for t in new.trials if TAKEN_FROM_KEY in t.user_attrs]
     known = {origin["trial"] for origin in origins if origin["study"] == source}
     for trial in old.trials:
         if trial.number in known or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
@@ -44,7 +44,7 @@ def take_over(new: StudyRecord, old: StudyRecord) -> int:
                 params=params,
                 distributions=distributions,
                 intermediate_values=trial.intermediate_values,
-                user_attrs={**trial.user_attrs, "taken_from": {"study": source, "trial": trial.number}},
+                user_attrs={**trial.user_attrs, TAKEN_FROM_KEY: {"study": source, "trial": trial.number}},
                 system_attrs={HISTORY_KEY: history_of(trial)},
             )
         )
