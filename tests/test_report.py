@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
 import re
 import subprocess
@@ -15,6 +16,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
 
 from fmnist_tune.config import read_space
 from fmnist_tune.data.fashion_mnist import CLASSES, load_part
@@ -25,6 +27,7 @@ from fmnist_tune.report.run import FILES, ReportPaths, write_report
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.render import summary_view
 from fmnist_tune.study.sampling import params_of
 from fmnist_tune.study.summary import Summary, summarize
 from tests.conftest import CommandLine, TinyData
@@ -302,8 +305,22 @@ def test_no_failure_is_told_too(tmp_path: Path) -> None:
     summary = summary_of(tmp_path, TRIALS[:1])
     assert findings.failures(summary) == [Finding("No trial failed.")]
     assert findings.edges(summary) == [Finding("The best trial lies at no end of a searched range.")]
+    assert not findings.known_good(summary)
     (unfinished,) = findings.progress(summary, is_driven=False)
     assert unfinished.text == f"The study has 1 of 5 trials; `{summary.paths.command('resume')}` goes on."
+
+
+def test_a_best_trial_that_was_not_drawn_is_told(tmp_path: Path) -> None:
+    known = trial(TrialState.COMPLETE, [0.6, 0.7, 0.8, 0.9], known_good=True)
+    summary = summary_of(tmp_path, [known, *TRIALS[:2]])
+    (finding,) = findings.known_good(summary)
+    assert finding.text.startswith("Trial 0 was not drawn: searches begin with its values")
+    assert finding.text.endswith("None of the 2 drawn since is better.")
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(summary_view(summary, []))
+    assert "best trial 0: validation accuracy 90.00% (4 epochs, 0 parameters, 0 s, not drawn: known to do well)" in (
+        console.export_text()
+    )
 
 
 def test_climbing_curves_ask_for_more_epochs() -> None:

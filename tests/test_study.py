@@ -786,7 +786,7 @@ def test_a_study_begins_with_its_known_trials_in_their_order(tmp_path: Path) -> 
     assert [attempt.values for attempt in begun if attempt] == TrialWriter(record).known_good
     third = TrialWriter(record).begin()
     assert third is not None
-    assert "fixed_params" not in record.trials[2].system_attrs
+    assert [trial.user_attrs.get("known_good") for trial in record.trials] == [True, True, None]
 
 
 def test_a_database_that_is_lost_is_told_wherever_it_is_noticed(tmp_path: Path) -> None:

@@ -112,6 +112,19 @@ def progress(summary: Summary, *, is_driven: bool) -> list[Finding]:
     ]
 
 
+def known_good(summary: Summary) -> list[Finding]:
+    """Say that the search drew nothing better than what it began with, if that is so."""
+    if summary.best is None or summary.is_best_drawn:
+        return []
+    others = f"None of the {summary.n_drawn:,} drawn since is better" if summary.n_drawn else "None was drawn since"
+    return [
+        Finding(
+            f"Trial {summary.best.number} was not drawn: searches begin with its values, which are known to do well. "
+            f"{others}."
+        )
+    ]
+
+
 def edges(summary: Summary) -> list[Finding]:
     """Say whether the best point lies at an end of a range."""
     if summary.best is None:

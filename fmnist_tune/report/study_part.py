@@ -23,6 +23,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
     schedule = "" if best is None else record.config_of(best).training.schedule
     found = [
         *findings.progress(summary, is_driven=driven),
+        *findings.known_good(summary),
         *findings.edges(summary),
         *findings.failures(summary),
         *(() if space.settings.task == ModularConfig.task else findings.climbing(climb, schedule)),

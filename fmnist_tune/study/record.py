@@ -25,6 +25,7 @@ from fmnist_tune.valuation import OBJECTIVES, Objective
 
 SPACE_KEY = "space"
 HISTORY_KEY = "history"
+KNOWN_GOOD_KEY = "known_good"  # user attribute of a trial that was not drawn: true
 TAKEN_FROM_KEY = "taken_from"  # user attribute of a trial that --warm-start copied: its study and number there
 TEST_USES_KEY = "test_uses"
 RETRAINED_KEY = "retrained"

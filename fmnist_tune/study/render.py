@@ -113,10 +113,11 @@ def _counts(summary: Summary) -> list[RenderableType]:
 
 
 def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
+    origin = "" if summary.is_best_drawn else ", not drawn: known to do well"
     head = Text(
         f"best trial {best.number}: {summary.objective.sentence(best.value or 0.0)} "
         f"({len(best.intermediate_values)} epochs, {best.user_attrs.get('params', 0):,} parameters, "
-        f"{best.user_attrs.get('duration_s', 0.0):.0f} s)",
+        f"{best.user_attrs.get('duration_s', 0.0):.0f} s{origin})",
         style="bold green",
     )
     importances = summary.importances

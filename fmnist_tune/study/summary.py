@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.domain import ChoiceDomain, Domain
 from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.record import KNOWN_GOOD_KEY, StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.valuation import OBJECTIVES, Objective
 
@@ -55,6 +55,7 @@ class Summary:
         counts: trials by state: complete, pruned, failed, running, waiting (can go on) and total.
         best: the best COMPLETE trial.
         best_values: its searched values, by dotted path.
+        n_drawn: how many trials the sampler drew; the others were known to do well.
         edges: what to say about values of the best trial that lie at the edge of their range.
         importances: None while there are too few trials.
         failures: reasons, with how often.
@@ -69,6 +70,7 @@ class Summary:
     n_target: int
     best: FrozenTrial | None
     best_values: dict[str, Any]
+    n_drawn: int
     edges: tuple[str, ...]
     importances: Importances | None
     failures: dict[str, int]
@@ -82,6 +84,11 @@ class Summary:
         """The study's name."""
         return self.paths.name
 
+    @property
+    def is_best_drawn(self) -> bool:
+        """Whether the sampler drew the best trial; False if it was known to do well, or there is none."""
+        return self.best is not None and KNOWN_GOOD_KEY not in self.best.user_attrs
+
 
 def summarize(record: StudyRecord) -> Summary:
     """Sum up a study."""
@@ -94,6 +101,7 @@ def summarize(record: StudyRecord) -> Summary:
         record.n_target,
         best,
         values,
+        sum(KNOWN_GOOD_KEY not in t.user_attrs for t in trials),
         tuple(_edges(record, values)),
         parameter_importances(trials)
         if record.objective is OBJECTIVES[TrialConfig.task]

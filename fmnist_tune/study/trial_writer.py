@@ -22,7 +22,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.curves import LOOKS_KEY
 from fmnist_tune.study.known_good import known_good
-from fmnist_tune.study.record import HISTORY_KEY, TAKEN_FROM_KEY, StudyRecord
+from fmnist_tune.study.record import HISTORY_KEY, KNOWN_GOOD_KEY, TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.sampling import params_of, sampler_for, suggest, values_of
 from fmnist_tune.training.results import EpochResult, Look, StopReason
 
@@ -145,7 +145,9 @@ class TrialWriter:
         if number >= len(self.known_good):
             return None
         params, _ = params_of(self.known_good[number], self._record.space)
-        return optuna.trial.create_trial(state=TrialState.RUNNING, system_attrs={"fixed_params": params})
+        return optuna.trial.create_trial(
+            state=TrialState.RUNNING, user_attrs={KNOWN_GOOD_KEY: True}, system_attrs={"fixed_params": params}
+        )
 
     def report(self, number: int, epoch: int, val_accuracy: float) -> None:
         """Record an epoch's validation accuracy."""
