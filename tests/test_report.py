@@ -318,8 +318,9 @@ def test_a_best_trial_that_was_not_drawn_is_told(tmp_path: Path) -> None:
     assert finding.text.endswith("None of the 2 drawn since is better.")
     console = Console(width=200, file=io.StringIO(), record=True)
     console.print(summary_view(summary, []))
-    assert "best trial 0: validation accuracy 90.00% (4 epochs, 0 parameters, 0 s, not drawn: known to do well)" in (
-        console.export_text()
+    assert (
+        "best trial 0: validation accuracy 90.00% (4 epochs, 0 parameters, 0 s, not drawn: searches begin with it)"
+        in (console.export_text())
     )
 
 

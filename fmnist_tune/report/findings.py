@@ -119,8 +119,8 @@ def known_good(summary: Summary) -> list[Finding]:
     others = f"None of the {summary.n_drawn:,} drawn since is better" if summary.n_drawn else "None was drawn since"
     return [
         Finding(
-            f"Trial {summary.best.number} was not drawn: searches begin with its values, which are known to do well. "
-            f"{others}."
+            f"Trial {summary.best.number} was not drawn: searches begin with its values, in this space the nearest to "
+            f"what is known to do well. {others}."
         )
     ]
 

@@ -131,7 +131,7 @@ def _best(summary: Summary) -> list[str]:
     if "duration_s" in best.user_attrs:
         facts.append(f"{best.user_attrs['duration_s']:.0f} s")
     if not summary.is_best_drawn:
-        facts.append("not drawn: known to do well")
+        facts.append("not drawn: searches begin with it")
     text = summary.objective.text(best.value or 0.0)
     sentence = summary.objective.sentence(best.value or 0.0).replace(text, f"**{text}**")
     blocks = [f"## Best trial: {best.number}", f"{sentence[0].upper()}{sentence[1:]} ({', '.join(facts)})."]

@@ -113,7 +113,7 @@ def _counts(summary: Summary) -> list[RenderableType]:
 
 
 def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
-    origin = "" if summary.is_best_drawn else ", not drawn: known to do well"
+    origin = "" if summary.is_best_drawn else ", not drawn: searches begin with it"
     head = Text(
         f"best trial {best.number}: {summary.objective.sentence(best.value or 0.0)} "
         f"({len(best.intermediate_values)} epochs, {best.user_attrs.get('params', 0):,} parameters, "
