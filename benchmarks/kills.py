@@ -41,6 +41,7 @@ data: {val_size: 100}
 """
 STATES = {"COMPLETE", "PRUNED"}
 SHARE_AT_START = 0.2
+SHARE_LEFT_ALONE = 0.5  # of the searches whose Ray was killed
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def _kill_something(driver: int, rng: random.Random) -> str:
     processes = _descendants(driver)
     victims = {
         "driver": [driver],
-        "worker": [pid for pid, name in processes.items() if name.startswith("ray::ResourceTrainable")],
+        "worker": worker_pids(driver),
         "raylet": [pid for pid, name in processes.items() if "/raylet/raylet " in name],
     }
     kind = rng.choice([kind for kind, pids in victims.items() if pids])
@@ -187,7 +188,10 @@ def run_study(space: Path, folder: Path, n_kills: int, rng: random.Random, data:
                 time.sleep(rng.uniform(0.0, 1.5))
             if process.poll() is not None:
                 break
-            kills[_kill_something(process.pid, rng)] += 1
+            kind = _kill_something(process.pid, rng)
+            kills[kind] += 1
+            if kind == "raylet" and rng.random() < SHARE_LEFT_ALONE:
+                process.wait(timeout=600)  # it ends by itself, whatever its orphaned workers do meanwhile
         _, err = process.communicate(timeout=600)
         if process.returncode == 0:
             return kills, n_starts

@@ -17,7 +17,7 @@ import torch
 from benchmarks.recipes import Recipes, add_options, machine, measured_when, percent, table
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
-from fmnist_tune.evaluation import accuracy, share_spread
+from fmnist_tune.evaluation import accuracy, next_value_ci95, share_spread
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import read_json, write_atomically
 from fmnist_tune.study.record import StudyRecord
@@ -81,7 +81,8 @@ SYSTEMS = (
 TEXT = """\
 # The systems of the five reports
 
-Written by `python -m benchmarks.systems --best-epoch`; `--only NAME ...` trains some of them and keeps the other rows.
+Written by `python -m benchmarks.systems --best-epoch {looked_at}`;
+`--only NAME ...` trains some of them and keeps the other rows.
 Measured {measured} on {where}.
 
 All five reports trained on the 60,000 training pictures (E on 48,000 of them) and chose by looking at the 10,000 test
@@ -89,7 +90,8 @@ pictures; their figures are of one run each. Here every recipe is trained by `fm
 60,000 for the report's number of epochs, with nothing left to choose, and the test set is opened once for each seed,
 after the last epoch. *Ours* is the mean over the n seeds with the 95 % interval of that mean (Student's t, which is
 wide for three); *ours - report* is in points, against the report's best run, and *inside* says that this run lies in
-our interval: it may be a run like ours. At the top of each recipe stands what was added to the report's description.
+the 95 % prediction interval of one more run of ours (for three, twice as wide as that of the mean): it may be a run
+like ours. At the top of each recipe stands what was added to the report's description.
 
 {systems}
 
@@ -121,7 +123,8 @@ def system_row(system: System, metrics: dict[str, Any] | None) -> list[str]:
         return [*head, "not run yet", "", "", "", ""]
     figure = share_spread(metrics["test_accuracy"]["values"])
     lead = f"{100 * figure.mean - max(system.reported):+.2f}" if system.reported else ""
-    if system.reported and figure.ci95 is not None and figure.ci95[0] <= max(system.reported) / 100 <= figure.ci95[1]:
+    one_more = next_value_ci95(figure)
+    if system.reported and one_more is not None and one_more[0] <= max(system.reported) / 100 <= one_more[1]:
         lead += " (inside)"
     n = len(figure.values)
     epoch_s = metrics["train_s"] / (n * metrics["epochs"])
@@ -164,6 +167,7 @@ def page(results: Results, curves: Curves, where: str) -> str:
     counted_systems = [s for s in SYSTEMS if s.best_epoch is not None or s.recipe in curves]
     counted_rows = [best_epoch_row(system, curves.get(system.recipe)) for system in counted_systems]
     return TEXT.format(
+        looked_at=" ".join(sorted(curves)),
         measured=measured_when(list(results.values())),
         where=where,
         seed=BEST_EPOCH_SEED,

@@ -37,8 +37,9 @@ class Paired:
 
     Attributes:
         difference: of the first minus the second, over seeds.
-        confidence: 1 - p of the one-sided paired t-test that the first is better; None for one seed, or where all
-            differences are equal.
+        confidence: 1 - p of the two-sided paired t-test; None for one seed, or where all differences are equal. It
+            is not too high where the first was chosen as the best of several by these figures, and the second is the
+            runner-up (Hung and Fithian 2019, arXiv 1610.03944).
     """
 
     difference: Spread
@@ -52,6 +53,16 @@ class PerClass:
     precision: float
     recall: float
     f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class ClassSpread:
+    """One class's figures over seeds; support in pictures."""
+
+    precision: Spread
+    recall: Spread
+    f1: Spread
     support: int
 
 
@@ -102,13 +113,21 @@ def share_spread(values: Sequence[float]) -> Spread:
     return dataclasses.replace(figure, ci95=(max(0.0, figure.ci95[0]), min(1.0, figure.ci95[1])))
 
 
+def next_value_ci95(figure: Spread) -> tuple[float, float] | None:
+    """Return the 95 % prediction interval, by Student's t, of one more value like these; None for one value."""
+    if figure.std is None:
+        return None
+    n = len(figure.values)
+    half = float(stats.t.ppf(0.975, n - 1)) * figure.std * (1 + 1 / n) ** 0.5
+    return figure.mean - half, figure.mean + half
+
+
 def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
     """Compare two configurations that were trained with the same seeds, in the same order."""
     difference = spread([a - b for a, b in zip(first, second, strict=True)])
     if not difference.std:
         return Paired(difference, None)
-    p = float(stats.ttest_rel(first, second, alternative="greater").pvalue)
-    return Paired(difference, 1 - p)
+    return Paired(difference, 1 - float(stats.ttest_rel(first, second).pvalue))
 
 
 def softmax(scores_NK: NDArray[np.float32]) -> Floats:
@@ -140,6 +159,20 @@ def per_class(confusion_KK: Counts) -> list[PerClass]:
     return [
         PerClass(float(p), float(r), float(f), int(n))
         for p, r, f, n in zip(precision, recall, f1, support, strict=True)
+    ]
+
+
+def class_spreads(scores_SNK: Sequence[NDArray[np.float32]], labels_N: Counts) -> list[ClassSpread]:
+    """Return each class's figures over seeds; one (N, K) array of scores for each seed."""
+    of_seeds = [per_class(confusion_matrix(scores_NK, labels_N)) for scores_NK in scores_SNK]
+    return [
+        ClassSpread(
+            share_spread([c.precision for c in of_class]),
+            share_spread([c.recall for c in of_class]),
+            share_spread([c.f1 for c in of_class]),
+            of_class[0].support,
+        )
+        for of_class in zip(*of_seeds, strict=True)
     ]
 
 

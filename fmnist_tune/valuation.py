@@ -12,6 +12,8 @@ from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.modular import outcome
 from fmnist_tune.training.results import EpochResult, best_epoch
 
+VAL_ACCURACY = "val_accuracy"
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -29,10 +31,15 @@ class Objective:
     text: Callable[[float], str]
     sentence: Callable[[float], str]
 
+    @property
+    def is_val_accuracy(self) -> bool:
+        """Whether a trial's value is on the scale of its curve."""
+        return self.metric == VAL_ACCURACY
+
 
 OBJECTIVES = {
     TrialConfig.task: Objective(
-        "val_accuracy", "validation accuracy", "{:.2%}".format, "validation accuracy {:.2%}".format
+        VAL_ACCURACY, "validation accuracy", "{:.2%}".format, "validation accuracy {:.2%}".format
     ),
     ModularConfig.task: Objective("steps_left", "share of steps left", outcome.value_text, outcome.value_text),
 }

@@ -43,6 +43,12 @@ def test_every_command_has_help(command: CommandLine, name: str) -> None:
     assert f"usage: fmnist-tune {name}" in run.out
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_takes_the_common_options(command: CommandLine, name: str) -> None:
+    out = command(name, "--help").out
+    assert all(option in out for option in ("--studies-dir DIR", "--data-dir DIR", "--json"))
+
+
 def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine) -> None:
     run = command("--help")
     assert all(name in run.out for name in COMMANDS)
@@ -80,6 +86,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine
         (["export", "tiny"], "no studies yet"),
         (["check", "missing.yaml"], "missing.yaml: no such file"),
         (["data", "--data-dir", "space.yaml"], "space.yaml: cannot be created"),
+        (["resume", "tiny", "--seed", "x"], "'x' is not a whole number of at least 0"),
     ],
 )
 def test_a_mistake_gets_one_message_and_exit_code_2(

@@ -113,6 +113,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+def fill(disk: Path) -> None:
+    """Leave no space on a disk but that of its file `ballast`."""
+    with (disk / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
 def test_a_full_disk_stops_the_search_with_a_message_and_it_goes_on_later(
     command: CommandLine, small_disk: Path
 ) -> None:
@@ -122,21 +129,40 @@ def test_a_full_disk_stops_the_search_with_a_message_and_it_goes_on_later(
     end = time.monotonic() + 60
     while not list(small_disk.glob("tiny/trials/*/checkpoint.pt")) and time.monotonic() < end:
         time.sleep(0.2)
-    ballast = small_disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # until no space is left
-        while True:
-            file.write(bytes(4096))
+    fill(small_disk)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 2, err
     assert "the study cannot be written any more" in err
     assert "Traceback" not in err
-    ballast.unlink()
+    (small_disk / "ballast").unlink()
     again = command(*words)
     assert again.code == 0, again.err
     trials = command("show", "tiny", "--studies-dir", small_disk, "--json").json["all"]
     assert [(t["state"], t["epochs"]) for t in trials] == [("complete", 150)] * 2
     with sqlite3.connect(small_disk / "studies.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_full_disk_stops_a_training_with_a_message_and_it_goes_on_later(
+    command: CommandLine, small_disk: Path
+) -> None:
+    recipe = "study: plain\nmodel: {name: mlp, hidden: [8]}\ntraining: {epochs: 100, batch_size: 32}\ndata: {val_size: 100}\n"
+    (command.folder / "recipe.yaml").write_text(recipe)
+    words = ("train", "recipe.yaml", "--seeds", 1, "--data-dir", command.data_dir, "--studies-dir", small_disk)
+    process = command.start(*words)
+    end = time.monotonic() + 60
+    while not list(small_disk.glob("plain/retrain/recipe/seed-0/checkpoint.pt")) and time.monotonic() < end:
+        time.sleep(0.05)
+    fill(small_disk)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 2, err
+    assert "plain: cannot be written: " in err
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
+    (small_disk / "ballast").unlink()
+    again = command(*words, "--json")
+    assert again.code == 0, again.err
+    assert again.json["epochs"] == 100
 
 
 def test_warm_start_takes_over_what_fits(command: CommandLine) -> None:

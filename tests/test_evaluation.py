@@ -12,6 +12,7 @@ from fmnist_tune.evaluation import (
     accuracy,
     calibration,
     confusion_matrix,
+    next_value_ci95,
     paired,
     per_class,
     share_spread,
@@ -56,7 +57,27 @@ def test_the_interval_is_scipys(values: list[float]) -> None:
 def test_a_lead_is_judged_seed_by_seed() -> None:
     lead = paired([0.91, 0.93, 0.92], [0.90, 0.91, 0.91])
     assert lead.difference.mean == pytest.approx(0.04 / 3)
-    assert lead.confidence == pytest.approx(1 - stats.ttest_rel([0.91, 0.93, 0.92], [0.90, 0.91, 0.91]).pvalue / 2)
+    assert lead.confidence == pytest.approx(1 - stats.ttest_rel([0.91, 0.93, 0.92], [0.90, 0.91, 0.91]).pvalue)
+
+
+def test_the_best_of_equals_is_seldom_called_better() -> None:
+    rng = np.random.default_rng(0)
+    n_called = 0
+    for _ in range(2000):
+        best, second = sorted(rng.normal(0.93, 0.002, (4, 5)).tolist(), key=np.mean, reverse=True)[:2]
+        n_called += (paired(best, second).confidence or 0.0) > 0.95
+    assert n_called / 2000 < 0.06
+
+
+def test_one_more_value_lies_in_its_interval_as_often_as_said() -> None:
+    rng = np.random.default_rng(0)
+    n_inside = 0
+    for _ in range(2000):
+        *known, new = rng.normal(0.9, 0.01, 4).tolist()
+        low, high = next_value_ci95(spread(known)) or (0.0, 0.0)
+        n_inside += low <= new <= high
+    assert n_inside / 2000 == pytest.approx(0.95, abs=0.015)
+    assert next_value_ci95(spread([0.9])) is None
 
 
 @pytest.mark.parametrize(("first", "second"), [([0.9], [0.8]), ([0.5, 0.5], [0.25, 0.25])])

@@ -301,6 +301,21 @@ def test_a_value_is_printed_as_a_share_of_steps_and_not_as_an_accuracy(command: 
     assert "50.00% of the steps left" in command("studies").out
 
 
+def test_a_pruned_trial_has_no_value_since_its_accuracy_is_none(tmp_path: Path) -> None:
+    record = StudyRecord.open(
+        open_database(database_url(tmp_path), create=True),
+        read_space(SPACE, "s"),
+        StudyPaths(tmp_path, "tiny-grokking"),
+    )
+    trials = TrialWriter(record)
+    assert trials.begin() is not None
+    trials.report(0, 1, 0.62)
+    trials.prune(0)
+    (trial,) = record.trials
+    assert trial.value is None
+    assert "steps_left" not in record.recipe_of(trial)
+
+
 @pytest.mark.ray
 def test_a_search_finds_the_fewest_steps_and_its_winner_is_retrained(command: CommandLine) -> None:
     (command.folder / "space.yaml").write_text(SPACE)
@@ -355,6 +370,10 @@ def test_a_recipe_is_trained_over_seeds_and_reported(command: CommandLine) -> No
     assert "(2 of 2 seeds; 95 % interval of the mean" in text
     assert "test set" not in text
     Image.new("L", (28, 28)).save(command.folder / "picture.png")
+    (folder / metrics["curves"][1]).unlink()
+    gone = command("report", "tiny-grokking")
+    assert gone.code == 2
+    assert "seed-1/result.json: missing or damaged; `fmnist-tune retrain tiny-grokking` makes it again" in gone.err
     predict = command("predict", "tiny-grokking", "picture.png")
     assert predict.code == 2
     assert predict.err.strip().endswith("task: modular-addition has no pictures; this is for fashion-mnist")

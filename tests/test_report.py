@@ -279,7 +279,6 @@ def test_robustness_takes_the_rows_over_all_classes_in_the_order_of_strength() -
     unchanged = {"corruption": "none", "strength": "0", "parameter": "0.0", "class": "all", "accuracy": "0.9"}
     info = model_info.robustness([unchanged, *rows], 0.9)
     assert info.accuracies == {"noise": (0.7, 0.5)}
-    assert info.parameters == {"noise": ("10", "20")}
 
 
 def test_the_promise_names_both_accuracies_and_that_choosing_is_optimistic() -> None:

@@ -182,6 +182,26 @@ def test_ctrl_c_stops_after_the_running_epochs_and_the_command_goes_on(study: Co
     assert "the test set" not in study("show", "long").out  # no model has been scored yet
 
 
+@pytest.mark.parametrize("after", ["starting Ray", "robustness audit"])
+def test_sigterm_ends_a_training_as_ctrl_c_does_wherever_it_is(study: CommandLine, after: str) -> None:
+    path = study.folder / "plain.yaml"
+    path.write_text(RECIPE)
+    process = study.start("train", path, "--seeds", 1, "--data-dir", study.data_dir)
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if after in line:
+            break
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, (seen, err)
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert study("show", "plain", "--json").json["retraining"]["state"] == "interrupted"
+
+
 def test_the_best_trials_are_compared_over_seeds_on_validation(study: CommandLine) -> None:
     run = study("retrain", "tiny", "--top", 2, "--seeds", 2, "--data-dir", study.data_dir, "--json")
     assert run.code == 0, run.err
@@ -209,7 +229,13 @@ def test_an_exported_recipe_is_trained_beside_the_search_it_came_from(study: Com
     changed.write_text(re.sub(r"epochs: \d+", "epochs: 9", path.read_text()))
     refused = study("train", changed, "--seeds", 1, "--data-dir", study.data_dir)
     assert refused.code == 2
-    assert "training.epochs: 4 -> 9" in refused.err
+    assert "begun with another recipe:\n  training.epochs: 4 -> 9\neither give it a name of its own" in refused.err
+    assert "--warm-start" not in refused.err
+    report = study("report", "tiny-recipe", "--data-dir", study.data_dir)
+    assert report.code == 0, report.err
+    page = (study.folder / "studies" / "tiny-recipe" / "report" / "report.md").read_text()
+    assert "fmnist-tune train tiny-recipe.yaml" in page
+    assert "study: tiny-recipe" in page
     assert study("resume", "tiny-recipe", "--data-dir", study.data_dir).code == 2
 
 
@@ -222,8 +248,16 @@ def test_early_stopping_trains_to_the_epoch_that_was_best(command: CommandLine) 
     )
     best_epoch = record.trials[0].user_attrs["best_epoch"]
     run = command("retrain", "tiny", "--seeds", 1, "--data-dir", command.data_dir, "--json")
-    assert run.json["epochs"] == best_epoch
+    assert run.json["epochs"] == best_epoch < 30
     assert run.json["config"]["training"]["epochs"] == 30  # the learning rate's schedule stays
+    card = (command.folder / "studies" / "tiny" / "model" / "model_card.md").read_text()
+    assert "`config.yaml` alone would train for all 30 epochs, `fmnist-tune retrain tiny --trial 0`" in card
+    recipe = command("export", "tiny").out
+    assert f"# It was best after epoch {best_epoch}: `retrain` trains it for so many." in recipe
+    (command.folder / "recipe.yaml").write_text(recipe)
+    trained = command("train", "recipe.yaml", "--seeds", 1, "--data-dir", command.data_dir, "--json")
+    assert trained.json["epochs"] == 30
+    assert "training.early_stopping has nothing to stop by" in trained.err
 
 
 @pytest.mark.parametrize(
@@ -231,6 +265,8 @@ def test_early_stopping_trains_to_the_epoch_that_was_best(command: CommandLine) 
     [
         (["retrain", "tinny"], "study 'tinny': no such study; did you mean 'tiny'?"),
         (["retrain", "tiny", "--trial", "9"], "--trial 9: study 'tiny' has trials 0 to 3"),
+        (["resume", "tiny", "--seed", "7"], "--seed 7: study 'tiny' was begun with seed 0, which stays"),
+        (["export", "tiny", "--output", "."], "--output .: a directory; name a file, such as recipe.yaml"),
         (["retrain", "tiny", "--seeds", "0"], "--seeds: '0' is not a whole number of at least 1"),
         (["retrain", "tiny", "--top", "1"], "--top: '1' is not a whole number of at least 2"),
         (["retrain", "tiny", "--top", "9"], "--top 9: study 'tiny' has 4 COMPLETE trials"),

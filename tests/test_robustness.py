@@ -195,4 +195,3 @@ def test_the_report_reads_the_table_as_it_was_written(tmp_path: Path) -> None:
         info = robustness(list(csv.DictReader(file)), rows[0].accuracy)
     noisy = [r for r in rows if r.corruption == "noise" and r.class_name == ALL_CLASSES]
     assert info.accuracies == {"noise": tuple(r.accuracy for r in noisy)}
-    assert info.parameters == {"noise": tuple(str(r.parameter) for r in noisy)}

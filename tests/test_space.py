@@ -125,11 +125,21 @@ resources: {cpus: 1, gpus: auto}
         ("study: x\nmodel: {name: mlp}\nresources: {gpus: lots}", "'lots' is neither auto nor a number of GPUs"),
         ("study: x\nmodel: {name: mlp, width: 99999999999999999999999}", "too large for a whole number"),
         ("a: &a [*a]", "alias inside itself"),
+        ("study: x\nmodel: {name: mlp}\ndata: {keep: {99999999999999999999: 0.1}}", "data.keep: 99999999999999999999 is too large for a whole number"),
+        ("study: x\nmodel: {name: mlp, !foo x: 1}", "could not determine a constructor for the tag '!foo'"),
+        ("study: x\nmodel: {name: mlp}\nsearch: {pruner: {min_epochs: .inf}}", "inf is neither a whole number of epochs"),
+        ("study: x\nmodel: {name: mlp, dropout: {float: [0, 1], step: 1e-17}}", "step 1e-17 is too small: 0 .. 1 has more than 1e+15 of them"),
+        ("study: x\nmodel: {name: mlp, width: {int: [32, 1000000000000]}}\nsearch: {sampler: {name: grid}}", "width"),
         ("!!python/object/apply:os.system ['true']", "a list; a search space is a mapping"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_place_and_what_is_allowed(text: str, expected: str) -> None:
     assert any(expected in problem for problem in problems(text)), problems(text)
+
+
+def test_the_size_of_a_space_is_not_found_by_listing_it() -> None:
+    space = read_space("study: x\nmodel: {name: mlp, dropout: {float: [0.0, 0.9], step: 1e-12}}", "f.yaml")
+    assert space.size() == 10_001
 
 
 def test_all_problems_of_a_file_come_at_once() -> None:

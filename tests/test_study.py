@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,72 +16,23 @@ from typing import Any
 
 import optuna
 import pytest
-import yaml
 from optuna.trial import TrialState
 from rich.console import Console
 
 from fmnist_tune.config import read_space
 from fmnist_tune.config.domain import IntDomain
 from fmnist_tune.errors import UserError
-from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.events import Event
-from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import StorageLostError, database_url, open_database
 from fmnist_tune.study.differences import space_differences
-from fmnist_tune.study.known_good import known_good
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock, is_driven
-from fmnist_tune.study.record import StudyRecord, history_of
+from fmnist_tune.study.record import CLAIM_S, StudyRecord, history_of
 from fmnist_tune.study.render import trials_table
-from fmnist_tune.study.sampling import TPE_TRIALS, _BoundedStudy
+from fmnist_tune.study.sampling import _BoundedStudy
 from fmnist_tune.study.summary import edge_of, parameter_importances, summarize
 from fmnist_tune.study.trial_writer import TrialWriter
-from fmnist_tune.study.warm_start import take_over
-from fmnist_tune.training.results import EpochResult, Look
-
-SPACE = """
-study: s
-search: {trials: 6, sampler: {name: random, seed: 3}, pruner: {name: asha, reduction_factor: 2}}
-model: {name: mlp, hidden: {choice: [[8], [16, 8]]}, dropout: {float: [0.0, 0.5]}}
-training:
-  epochs: 4
-  optimizer:
-    name: {choice: [sgd, adamw]}
-    lr: {float: [1e-4, 1e-1], log: true}
-    momentum: {float: [0.8, 0.99], when: {training.optimizer.name: sgd}}
-"""
-
-
-def open_study(folder: Path, text: str = SPACE, **overrides: Any) -> StudyRecord:
-    storage = open_database(database_url(folder), create=True)
-    space = read_space(text, "s.yaml", {key.replace("__", "."): value for key, value in overrides.items()})
-    return StudyRecord.open(storage, space, StudyPaths(folder, space.settings.study))
-
-
-def drive(record: StudyRecord, events: list[Event] | None = None, **kwargs: Any) -> Driver:
-    sink = events if events is not None else []
-    return Driver(record, deadline=kwargs.get("deadline"), n_threads=1, on_event=sink.append)
-
-
-def result(epoch: int, accuracy: float) -> EpochResult:
-    return EpochResult(epoch, 0.5, accuracy, 0.5, accuracy, 0.01, 1.0, 0.1, 500)
-
-
-def report(
-    number: int,
-    curve: list[float],
-    *,
-    stop: Any = None,
-    failure: str | None = None,
-    n_new: int = 1,
-    epoch_s: float = 1.1,
-) -> TrialReport:
-    history = tuple(replace(result(i + 1, value), train_s=epoch_s - 0.1) for i, value in enumerate(curve))
-    return TrialReport(number, history[len(history) - n_new :], history, stop, failure, {"params": 7, "ran_on": "here"})
-
-
-def look(number: int, accuracy: float) -> TrialReport:
-    return TrialReport(number, (), (), None, None, {"params": 7}, Look(0.5, accuracy, 1.0, 0.5))
+from tests.studies import SPACE, drive, look, open_study, report
 
 
 def test_the_driver_tells_every_state_truthfully(tmp_path: Path) -> None:
@@ -353,6 +306,32 @@ def test_news_of_a_trial_that_was_given_up_as_hanging_come_too_late(tmp_path: Pa
     assert record.trials[0].intermediate_values == {}
 
 
+def test_what_is_known_of_a_trial_that_hangs_is_kept(tmp_path: Path) -> None:
+    record = open_study(tmp_path, SPACE.replace("name: asha", "name: none"))
+    driver = drive(record)
+    driver.next_assignment()
+    for n in (1, 2):
+        assert driver.on_report(report(0, [0.5, 0.6][:n]))
+    driver.on_hang(0)
+    (trial,) = record.trials
+    assert [epoch["val_accuracy"] for epoch in history_of(trial)] == [0.5, 0.6]
+    assert (trial.user_attrs["epochs"], trial.user_attrs["duration_s"]) == (2, pytest.approx(2.2))
+
+
+def test_how_long_a_look_took_tells_how_long_the_epoch_will_take(tmp_path: Path) -> None:
+    record = open_study(tmp_path, search__pruner__min_epochs=0.5)
+    driver = drive(record, deadline=time.monotonic() + 1000)
+    for _ in range(2):
+        driver.next_assignment()
+    assert not driver.on_report(look(0, 0.7, train_s=600.0))
+    assert not driver.on_report(look(1, 0.6))
+    assert driver.deadline.fits(1)
+    assert not driver.deadline.fits(0)
+    again = driver.next_assignment()
+    assert again is not None
+    assert again.number == 2
+
+
 def test_a_reason_is_that_of_a_failure(tmp_path: Path) -> None:
     record = open_study(tmp_path)
     driver = drive(record)
@@ -414,80 +393,6 @@ def test_a_trial_whose_driver_died_at_its_rung_waits_there(tmp_path: Path) -> No
 
     driver = drive(open_study(tmp_path))
     assert [a.number for a in (driver.next_assignment(), driver.next_assignment()) if a] == [0, 2]
-
-
-def test_a_sampler_learns_from_trials_that_pause(tmp_path: Path) -> None:
-    record = open_study(tmp_path, search__trials=30)
-    trials = TrialWriter(record)
-    for _ in range(3):
-        attempt = trials.begin()
-        assert attempt is not None
-        trials.report(attempt.number, 1, 0.5)
-        trials.release(attempt.number)
-    seen = _BoundedStudy(record.optuna)._get_trials(deepcopy=False, states=(TrialState.PRUNED,))
-    assert [(t.number, t.value) for t in seen] == [(0, 0.5), (1, 0.5), (2, 0.5)]
-    assert all(t.state == TrialState.WAITING for t in record.trials)
-
-
-def test_what_a_resumed_study_suggests_is_what_an_undisturbed_one_would_have(tmp_path: Path) -> None:
-    def search(folder: Path, *, restart: bool) -> list[dict[str, Any]]:
-        folder.mkdir()
-        text = SPACE.replace("name: random", "name: tpe").replace("trials: 6", "trials: 15")
-        driver = drive(open_study(folder, text))
-        while (assignment := driver.next_assignment()) is not None:
-            lr = assignment.config["training"]["optimizer"]["lr"]
-            driver.on_report(report(assignment.number, [1 - lr] * 4, stop="epochs", n_new=4))
-            if restart:
-                driver = drive(open_study(folder, text))
-        return [t.params for t in driver.record.trials]
-
-    undisturbed = search(tmp_path / "a", restart=False)
-    assert len(undisturbed) == 15
-    assert search(tmp_path / "b", restart=True) == undisturbed
-
-
-def test_conditional_parameters_are_sampled_only_when_used(tmp_path: Path) -> None:
-    record = open_study(tmp_path, search__trials=30)
-    trials = TrialWriter(record)
-    while (attempt := trials.begin()) is not None:
-        momentum = attempt.config.training.optimizer.momentum
-        assert (
-            ("training.optimizer.momentum" in attempt.values)
-            == (attempt.values["training.optimizer.name"] == "sgd")
-            == (momentum > 0)
-        )
-        assert attempt.config.model.widths in ([8], [16, 8])
-        trials.complete(attempt.number, 0.5)
-    assert len(record.trials) == 30
-
-
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "cmaes"])
-def test_every_sampler_fills_a_study(tmp_path: Path, sampler: str) -> None:
-    record = open_study(tmp_path, search__sampler__name=sampler, search__trials=14)
-    trials = TrialWriter(record)
-    values = []
-    while (attempt := trials.begin()) is not None:
-        values.append(attempt.values["training.optimizer.lr"])
-        trials.complete(attempt.number, values[-1])
-    assert len(set(values)) >= 12  # gp may propose the best end twice
-    assert all(1e-4 <= lr <= 1e-1 for lr in values)
-
-
-def test_a_grid_study_visits_every_configuration_once_and_ends(tmp_path: Path) -> None:
-    text = """
-study: s
-search: {trials: 100, sampler: {name: grid, seed: 1}}
-model: {name: {choice: [mlp, cnn]}, depth: {int: [1, 3], when: {model.name: mlp}}, blocks: {int: [1, 2], when: {model.name: cnn}}}
-training: {batch_size: {choice: [32, 64]}}
-"""
-    record = open_study(tmp_path, text)
-    trials = TrialWriter(record)
-    seen = []
-    while (attempt := trials.begin()) is not None:
-        seen.append(tuple(sorted(attempt.values.items())))
-        trials.complete(attempt.number, 0.5)
-    assert len(seen) == len(set(seen)) == 10
-    assert record.n_target == 10
 
 
 def test_a_configuration_that_cannot_be_built_fails_alone(tmp_path: Path) -> None:
@@ -633,6 +538,69 @@ def test_a_study_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         open_study(tmp_path)
 
 
+def test_a_study_whose_creator_was_killed_is_begun_again(tmp_path: Path) -> None:
+    storage = open_database(database_url(tmp_path), create=True)
+    optuna.create_study(study_name="s", storage=storage, direction="maximize")
+    record = open_study(tmp_path)
+    assert StudyRecord.load(storage, record.paths).space.parameters == record.space.parameters
+
+
+def test_a_study_that_another_folder_drives_is_refused_until_that_driver_must_be_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = open_database(database_url(tmp_path), create=True)
+    space = read_space(SPACE, "s.yaml")
+    here, there = (StudyRecord.open(storage, space, StudyPaths(tmp_path / name, "s")) for name in ("here", "there"))
+    ids = {}
+    for record in (here, there, here):
+        with DriverLock(record.paths) as lock:
+            assert ids.setdefault(record.paths.studies_dir, lock.folder_id) == lock.folder_id
+    id_here, id_there = ids.values()
+    here.claim(id_here)
+    here.claim(id_here)  # it was killed, and goes on from the same folder
+    with pytest.raises(UserError, match=r"study s is being searched already, from \S+/here on \S+, \d+ s ago; wait"):
+        there.claim(id_there)
+    here.end_claim()
+    there.claim(id_there)
+    later = time.time() + CLAIM_S + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    here.claim(id_here)
+
+
+def test_a_look_at_a_lock_does_not_keep_a_driver_from_it(tmp_path: Path) -> None:
+    paths = StudyPaths(tmp_path, "s")
+    with DriverLock(paths):
+        pass
+    looking = paths.lock.open()
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    threading.Timer(0.3, looking.close).start()
+    with DriverLock(paths):
+        assert is_driven(paths)
+
+
+def test_a_database_is_found_whatever_its_folder_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / "a #b+c&d"
+    folder.mkdir()
+    open_study(folder)
+    assert optuna.get_all_study_names(open_database(database_url(folder), create=False)) == ["s"]
+    assert list(tmp_path.iterdir()) == [folder]
+    for name in ("a?b", "a%41b"):
+        with pytest.raises(UserError, match=r"neither \? nor % may be in it"):
+            database_url(tmp_path / name)
+
+
+def test_checkpoints_of_ended_trials_that_a_kill_left_are_deleted(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    trials = TrialWriter(record)
+    for _ in range(2):
+        trials.begin()
+    trials.complete(0, 0.5)
+    for number in range(2):
+        record.paths.trial_folder(number).mkdir(parents=True)
+    record.recover()
+    assert [path.name for path in record.paths.trial_folder(0).parent.iterdir()] == ["1"]
+
+
 def test_a_second_driver_is_refused_with_who_holds_the_study(tmp_path: Path) -> None:
     paths = StudyPaths(tmp_path, "s")
     with DriverLock(paths):
@@ -683,110 +651,12 @@ def test_an_edge_is_measured_on_the_scale_that_is_searched(tmp_path: Path) -> No
     assert edge_of(lr, 9e-2) == "upper"
 
 
-def test_tpe_is_shown_the_best_and_the_latest_of_many_trials() -> None:
-    study = optuna.create_study(direction="maximize")
-    values = [0.9 if number == 3 else 0.5 + number / 10_000 for number in range(1200)]
-    study.add_trials([optuna.create_trial(value=value, params={}, distributions={}) for value in values])
-    seen = [t.number for t in _BoundedStudy(study)._get_trials(deepcopy=False)]
-    assert len(seen) <= TPE_TRIALS
-    assert 3 in seen
-    assert 4 not in seen
-    assert seen[-900:] == list(range(300, 1200))
-    small = optuna.create_study(direction="maximize")
-    small.add_trials(study.trials[:TPE_TRIALS])
-    assert len(_BoundedStudy(small)._get_trials(deepcopy=False)) == TPE_TRIALS
-
-
 def test_a_command_on_a_study_can_be_typed_and_keeps_a_password_to_itself() -> None:
     assert StudyPaths(Path("studies"), "s").command("retrain", "--seeds", 3) == "fmnist-tune retrain s --seeds 3"
     paths = StudyPaths(Path("a b"), "s", "postgresql://me:secret@host/db")
     with pytest.raises(UserError, match=r"^postgresql://me:\*\*\*@host/db: cannot be used"):
         open_database("postgresql://me:secret@host/db", create=True)
     assert paths.command("show") == "fmnist-tune show s --studies-dir 'a b' --storage 'postgresql://me:***@host/db'"
-
-
-@pytest.mark.parametrize(
-    ("section", "domain", "expected"),
-    [
-        ("model.base_channels", "{choice: [32, 64]}", 32),  # the number nearest to 16
-        ("model.base_channels", "{choice: [8, 16, 64]}", 16),
-        ("model.dropout", "{float: [0.3, 0.6]}", 0.3),
-        ("model.head", "{choice: [[64], [32]]}", [64]),  # the first, where none of them is known to do well
-        ("model.residual", "{choice: [true, false]}", False),  # the default
-        ("training.label_smoothing", "{float: [0.0, 0.2]}", 0.0),
-        ("training.optimizer.weight_decay", "{float: [1e-6, 1e-3], log: true}", 1e-3),
-        ("training.augment", "{choice: [{shift: 2}, {flip: true}]}", {"shift": 2}),
-    ],
-)
-def test_a_study_begins_with_what_is_known_to_do_well(section: str, domain: str, expected: Any, tmp_path: Path) -> None:
-    tree: dict[str, Any] = yaml.safe_load(domain)
-    for key in reversed(section.split(".")):
-        tree = {key: tree}
-    tree["model"] = {"name": "cnn"} | tree.get("model", {})
-    assert known_good(read_space(yaml.safe_dump({"study": "s", **tree}), "s.yaml"))[0] == {section: expected}
-
-
-def test_a_larger_cnn_follows_where_the_space_has_one() -> None:
-    space = "study: s\nmodel: {name: cnn, base_channels: {choice: [16, %d]}, dropout: {float: [0, 0.5]}}\ntraining: {batch_size: {int: [64, 128]}}"
-    small, larger = known_good(read_space(space % 32, "s.yaml"))
-    assert small == {"model.base_channels": 16, "model.dropout": 0.0, "training.batch_size": 64}
-    assert larger == {"model.base_channels": 32, "model.dropout": 0.1, "training.batch_size": 64}
-    assert known_good(read_space(space % 8, "s.yaml")) == [small]
-
-
-def test_an_mlp_that_is_known_to_do_well_has_dropout() -> None:
-    text = "study: s\nmodel: {name: mlp, width: {int: [32, 1024]}, dropout: {float: [0, 0.5]}}"
-    assert known_good(read_space(text, "s.yaml")) == [{"model.width": 512, "model.dropout": 0.2}]
-
-
-def test_what_is_known_does_not_depend_on_the_order_of_the_file() -> None:
-    text = """
-study: s
-model: {activation: {choice: [gelu, relu]}, name: {choice: [mlp, cnn]}}
-training:
-  optimizer: {weight_decay: {float: [1e-6, 0.1], log: true}, lr: {float: [1e-4, 1e-1], log: true}, name: {choice: [sgd, adamw]}}
-  schedule: {choice: [one_cycle, constant]}
-"""
-    assert known_good(read_space(text, "s.yaml"))[0] == {
-        "model.activation": "relu",
-        "model.name": "cnn",
-        "training.optimizer.weight_decay": 1e-2,
-        "training.optimizer.lr": 2e-3,
-        "training.optimizer.name": "adamw",
-        "training.schedule": "constant",
-    }
-
-
-def test_what_is_known_is_a_value_of_a_grid_in_steps() -> None:
-    text = "study: s\nmodel: {name: cnn}\ntraining: {schedule: one_cycle, optimizer: {lr: {float: [0.001, 0.0045], step: 0.002}}}"
-    assert known_good(read_space(text, "s.yaml")) == [{"training.optimizer.lr": 0.003}]
-
-
-def test_another_task_begins_with_a_drawn_trial(tmp_path: Path) -> None:
-    text = "study: s\ntask: modular-addition\nmodel: {name: mlp}\nsearch: {pruner: {name: none}}\ntraining: {optimizer: {weight_decay: {float: [0.1, 5.0]}}}"
-    assert TrialWriter(open_study(tmp_path, text)).known_good == []
-
-
-def test_trials_are_taken_over_from_one_study_after_another(tmp_path: Path) -> None:
-    records = [open_study(tmp_path, SPACE.replace("study: s", f"study: {name}")) for name in ("a", "b", "new")]
-    for record, n in zip(records[:2], (1, 2), strict=True):
-        for number in range(n):
-            trials = TrialWriter(record)
-            assert trials.begin() is not None
-            trials.complete(number, 0.5 + number / 10)
-    assert [take_over(records[2], old) for old in records[:2]] == [1, 2]
-    assert [t.value for t in records[2].trials] == [0.5, 0.5, 0.6]
-    assert not TrialWriter(records[2]).known_good  # it knows better ones
-
-
-def test_a_study_begins_with_its_known_trials_in_their_order(tmp_path: Path) -> None:
-    text = "study: s\nmodel: {name: cnn, base_channels: {choice: [16, 32]}}\ntraining: {batch_size: {choice: [64, 128, 256]}}"
-    record = open_study(tmp_path, text)
-    begun = [TrialWriter(record).begin() for _ in range(2)]  # each as after a crash
-    assert [attempt.values for attempt in begun if attempt] == TrialWriter(record).known_good
-    third = TrialWriter(record).begin()
-    assert third is not None
-    assert [trial.user_attrs.get("known_good") for trial in record.trials] == [True, True, None]
 
 
 def test_a_database_that_is_lost_is_told_wherever_it_is_noticed(tmp_path: Path) -> None:

@@ -251,6 +251,12 @@ def test_looks_change_nothing_of_what_is_trained() -> None:
     assert numbers([r for r in results if isinstance(r, EpochResult)]) == expected
 
 
+def test_a_batch_may_be_a_single_picture_where_the_file_says_so() -> None:
+    run = make_run(config(training={"batch_size": 1, "epochs": 1}))
+    assert next(run.epochs()).n_images == 500
+    assert {len(batch) for batch in make_run(config(training={"batch_size": 499})).draw_batches()} == {499}
+
+
 def test_the_seed_decides() -> None:
     trial = config(training={"epochs": 1})
     assert numbers(list(make_run(trial, 1).epochs())) == numbers(list(make_run(trial, 1).epochs()))

@@ -1,8 +1,9 @@
 """How good the best model so far is after a given time, ours and hand-written: `python -m benchmarks.peers.compare`.
 
 Every search is a process of its own on the whole machine, one after another: systems in an order that is shuffled for
-each seed and space. A model is what any trial has after any epoch, whether the trial has ended or not. What has run is
-kept in a file and not run again, so that an interrupted comparison goes on.
+each seed and space. A model is what any trial has after any epoch, whether the trial has ended or not, and whether the
+system would keep that model or not. What has run is kept in a file and not run again, so that an interrupted comparison
+goes on.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.throughput import unpack
+from fmnist_tune import load_study
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.data.split import stratified_split
@@ -47,6 +49,10 @@ class Run:
         n_epochs: how many it trained.
         bests: seconds since its start and validation accuracy, of every epoch that was better than all before it.
         wall_s: seconds until it ended.
+        seconds: it was given.
+        started: date and time.
+        kept: validation accuracy of the best finished trial, which is what fmnist-tune hands out; None where that is
+            not known, and for the scripts.
     """
 
     space: str
@@ -56,6 +62,9 @@ class Run:
     n_epochs: int
     bests: list[tuple[float, float]]
     wall_s: float
+    seconds: float = 600
+    started: str = ""
+    kept: float | None = None
 
     def best(self, at_s: float) -> float:
         """Return the best validation accuracy after so many seconds; 0 before the first epoch."""
@@ -94,7 +103,15 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
     for at_s, accuracy in epochs:
         if not bests or accuracy > bests[-1][1]:
             bests.append((at_s, round(accuracy, 4)))
-    return Run(space, who, seed, commit, len(epochs), bests, round(wall_s, 1))
+    started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(start))
+    kept = None if who in PLAIN else _kept(log.parent)
+    return Run(space, who, seed, commit, len(epochs), bests, round(wall_s, 1), seconds, started, kept)
+
+
+def _kept(folder: Path) -> float | None:
+    """Return the value of a study's best trial; `folder` is the study's."""
+    best = load_study(folder.name, folder.parent).best
+    return None if best is None else round(best["value"], 4)
 
 
 def table(runs: list[Run]) -> str:
@@ -110,9 +127,29 @@ def table(runs: list[Run]) -> str:
             epochs = f"{statistics.median(run.n_epochs for run in mine):.0f}"
             wall = f"{statistics.median(run.wall_s for run in mine):.0f} s"
             lines.append(f"| {who} | {len(mine)} | " + " | ".join([*cells, epochs, wall]) + " |")
+    lines += ["", *_passed(runs)]
     commits = {who: sorted({run.commit for run in runs if run.who == who}) for who in ALL}
     lines += ["", *(f"{who}: {', '.join(commits[who])}" for who in ALL if commits[who])]
     return "\n".join(lines)
+
+
+def _passed(runs: list[Run]) -> list[str]:
+    """Say between which figures each system's seeds end, and from when on our median is above a script's last one."""
+    lines = []
+    for who in ALL:
+        mine, ours = [run for run in runs if run.who == who], [run for run in runs if run.who == OURS]
+        if mine:
+            last = [run.best(mine[0].seconds) for run in mine]
+            text = f"{who}: {min(last):.4f} to {max(last):.4f} at the end"
+            if who != OURS and ours:
+                goal = statistics.median(last)
+                at_s = next((at for at in range(601) if statistics.median(r.best(at) for r in ours) >= goal), None)
+                text += "; ours has its median " + ("never" if at_s is None else f"after {at_s} s")
+            kept = [run.kept for run in mine if run.kept is not None]
+            if kept:
+                text += f"; of the best finished trial {statistics.median(kept):.4f} (n = {len(kept)})"
+            lines.append(text)
+    return lines
 
 
 def plot(runs: dict[str, list[Run]], path: Path) -> None:
@@ -171,7 +208,9 @@ def main() -> None:
         split = stratified_split(load_part(images, "train").labels_N, 10_000)
         (data / "split.json").write_text(json.dumps([part.tolist() for part in split]))
         for space, who, seed in todo:
-            if who not in arguments.systems or any((run.who, run.seed) == (who, seed) for run in runs[space]):
+            if who not in arguments.systems or any(
+                (run.who, run.seed, run.seconds) == (who, seed, arguments.seconds) for run in runs[space]
+            ):
                 continue
             folder = data / "run"
             folder.mkdir()

@@ -33,33 +33,32 @@ def _add_search_commands(commands: Any) -> None:
     search = _command(commands, "search", "search", "run a study to its trials or timeout; run again, it goes on")
     search.add_argument("space", metavar="SPACE.yaml", help="the search space")
     search.add_argument("--study", type=_study, help="name of the study, instead of the file's")
-    search.add_argument("--seed", type=_whole(0), help="seed of the sampler and the training, instead of the file's")
     search.add_argument(
         "--warm-start",
         type=_study,
         metavar="STUDY",
         help="take over another study's finished trials that fit the space",
     )
-    _add_search_options(search)
+    _add_search_options(search, seed="seed of the sampler and the training, instead of the file's")
 
     resume = _command(commands, "search", "resume", "go on with a study; its search space is stored in it")
     resume.add_argument("study", type=_study, metavar="STUDY")
-    _add_search_options(resume)
+    _add_search_options(resume, seed="the study's own: checked, since it cannot change")
 
 
 def _add_studies_commands(commands: Any) -> None:
     studies = _command(commands, "studies", "studies", "list the studies")
-    _add_store_options(studies)
+    _add_storage_option(studies)
 
     show = _command(commands, "studies", "show", "show a study's trials")
     show.add_argument("study", type=_study, metavar="STUDY")
-    _add_store_options(show)
+    _add_storage_option(show)
 
     export = _command(commands, "studies", "export", "print a trial as a recipe in YAML")
     export.add_argument("study", type=_study, metavar="STUDY")
     export.add_argument("--trial", type=_whole(0), metavar="N", help="the trial; the best one by default")
     export.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of stdout")
-    _add_store_options(export)
+    _add_storage_option(export)
 
 
 def _add_training_commands(commands: Any) -> None:
@@ -88,8 +87,7 @@ def _add_training_commands(commands: Any) -> None:
 def _add_result_commands(commands: Any) -> None:
     report = _command(commands, "report", "report", "write a report with plots and per-class figures")
     report.add_argument("study", type=_study, metavar="STUDY")
-    _add_data_option(report)
-    _add_store_options(report)
+    _add_storage_option(report)
 
     dashboard = _command(
         commands, "dashboard", "dashboard", "browse the studies in optuna-dashboard, on this machine only"
@@ -97,14 +95,14 @@ def _add_result_commands(commands: Any) -> None:
     dashboard.add_argument(
         "--port", type=_port, default=8080, metavar="N", help="of the web page (8080; 0: any free one)"
     )
-    _add_store_options(dashboard)
+    _add_storage_option(dashboard)
 
     predict = _command(commands, "predict", "predict", "classify pictures with a study's retrained model")
     predict.add_argument("study", type=_study, metavar="STUDY")
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG files of any size")
     predict.add_argument("--top", type=_whole(1), default=3, metavar="K", help="how many classes to print (3)")
     predict.add_argument("--invert", action="store_true", help="for dark clothes on a light ground")
-    _add_store_options(predict)
+    _add_storage_option(predict)
 
 
 def _add_find_lr_command(commands: Any) -> None:
@@ -128,48 +126,35 @@ def _add_find_lr_command(commands: Any) -> None:
     find_lr.add_argument(
         "--output", type=Path, metavar="PNG", help="the plot (lr_range.png in the folder of the recipe's study)"
     )
-    find_lr.add_argument(
-        "--studies-dir", type=Path, default=Path("studies"), metavar="DIR", help="folder of all studies (./studies)"
-    )
-    find_lr.add_argument("--json", action="store_true", help="print one JSON object")
-    _add_data_option(find_lr)
 
 
 def _add_input_commands(commands: Any) -> None:
-    data = _command(commands, "data", "data", "fetch and verify the data set, show its class distribution")
-    data.add_argument(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        help="folder of the data set; fetched into it if it is not there",
-    )
-    data.add_argument("--json", action="store_true", help="print one JSON object")
-
+    _command(commands, "data", "data", "fetch and verify the data set, show its class distribution")
     check = _command(commands, "check", "check", "check a search space and print it as a table")
     check.add_argument("space", metavar="SPACE.yaml")
-    check.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _command(commands: Any, module: str, name: str, text: str) -> argparse.ArgumentParser:
     """Add a command: the function of its name, `_` for `-`, in `fmnist_tune.cli.<module>`; imported when called."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.set_defaults(module=module, command=name.replace("-", "_"))
+    common = parser.add_argument_group("common options", "taken by every command, whether it has a use for them or not")
+    common.add_argument(
+        "--studies-dir", type=Path, default=Path("studies"), metavar="DIR", help="folder of all studies (./studies)"
+    )
+    common.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="your own copy of the data set; `data` fetches it there"
+    )
+    common.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 
-def _add_store_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--studies-dir",
-        type=Path,
-        default=Path("studies"),
-        metavar="DIR",
-        help="folder of all studies (./studies)",
-    )
+def _add_storage_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--storage", metavar="URL", help="database of the studies (SQLite in the studies folder)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _add_search_options(parser: argparse.ArgumentParser) -> None:
+def _add_search_options(parser: argparse.ArgumentParser, *, seed: str) -> None:
+    parser.add_argument("--seed", type=_whole(0), metavar="N", help=seed)
     parser.add_argument("--trials", type=_whole(1), metavar="N", help="how many trials the study holds in the end")
     parser.add_argument("--timeout", type=_duration, metavar="TIME", help="longest time of this run: 90s, 10m, 1.5h")
     _add_place_options(parser)
@@ -182,13 +167,8 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_place_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=_whole(1), metavar="N", help="trainings at a time (as many as fit)")
-    _add_data_option(parser)
     parser.add_argument("--address", metavar="RAY", help="a Ray cluster to join, such as auto or ray://host:10001")
-    _add_store_options(parser)
-
-
-def _add_data_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="your own copy of the data set")
+    _add_storage_option(parser)
 
 
 def _study(text: str) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
 from fmnist_tune.cli.store import load_recipe, load_record, stdout
+from fmnist_tune.config.schema import Training
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.render import confirmation_json, confirmation_view, metrics_view
 from fmnist_tune.retrain.run import open_recipe
@@ -35,8 +36,16 @@ def train(arguments: argparse.Namespace, started: float) -> int:
     place = _place(arguments)
     record = open_recipe(space, place, name_given=arguments.study is not None)
     name = space.settings.study
+    notes = []
     if record.paths.name != name:
-        text = f"a search has the name {name}: this training is kept in the study {record.paths.name}"
+        notes.append(f"a search has the name {name}: this training is kept in the study {record.paths.name}")
+    training = space.config({}).training
+    if isinstance(training, Training) and training.early_stopping is not None:
+        notes.append(
+            f"training.early_stopping has nothing to stop by: the validation split is trained on too, for all "
+            f"{training.epochs} epochs"
+        )
+    for text in notes:
         Console(stderr=True).print(text, style="yellow", highlight=False, soft_wrap=True)
     return _run(arguments, record, place, started)
 
@@ -63,12 +72,12 @@ def _run(arguments: argparse.Namespace, record: StudyRecord, place: Place, start
     if arguments.json:
         out: dict[str, Any] = dict(result.metrics)
         if result.confirmation is not None:
-            out["confirmation"] = confirmation_json(result.confirmation)
+            out["confirmation"] = confirmation_json(result.confirmation, record.objective)
         print(json.dumps(out))
         return EXIT_OK
     screen = stdout()
     if result.confirmation is not None:
-        screen.print(confirmation_view(result.confirmation))
+        screen.print(confirmation_view(result.confirmation, record.objective))
     screen.print(metrics_view(result.metrics))
     screen.print("next:", style="bold")
     commands = [record.paths.command("report")]

@@ -44,6 +44,9 @@ def resume(arguments: argparse.Namespace, started: float) -> int:
             f"study {arguments.study!r} is a recipe's: nothing is searched; "
             f"`{record.paths.command('retrain')}` trains it"
         )
+    seed = stored.settings.search.sampler.seed
+    if arguments.seed not in (None, seed):
+        raise UserError(f"--seed {arguments.seed}: study {arguments.study!r} was begun with seed {seed}, which stays")
     overrides = {"search.trials": arguments.trials, "search.timeout": arguments.timeout}
     changed = {path: value for path, value in overrides.items() if value is not None}
     return _run(arguments, read_space(stored.to_yaml(), stored.source, changed), started)

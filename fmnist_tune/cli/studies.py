@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -116,8 +117,11 @@ def export(arguments: argparse.Namespace, started: float) -> int:
     if arguments.output is None:
         print(recipe, end="")
         return EXIT_OK
+    output: Path = arguments.output
+    if output.is_dir():
+        raise UserError(f"--output {output}: a directory; name a file, such as {output / 'recipe.yaml'}")
     try:
-        write_atomically(arguments.output, recipe)
+        write_atomically(output, recipe)
     except OSError as error:
-        raise UserError(f"--output {arguments.output}: cannot be written: {error.strerror}") from None
+        raise UserError(f"--output {output}: cannot be written: {error.strerror}") from None
     return EXIT_OK

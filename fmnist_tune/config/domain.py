@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from fmnist_tune.errors import did_you_mean
 
 KINDS = ("float", "int", "choice")
+MAX_STEPS = 1e15  # as many as a float counts without gaps
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,20 @@ class FloatDomain:
     def __post_init__(self) -> None:
         _check_range(self.low, self.high, self.log, self.step)
 
+    @property
+    def n_values(self) -> int | None:
+        """How many values there are; None if they are endless."""
+        if self.step is None:
+            return 1 if self.low == self.high else None
+        return 1 + int((_decimal(self.high) - _decimal(self.low)) // _decimal(self.step))
+
+    def value(self, i: int) -> float:
+        """Return the i-th value, counted from 0: in decimal, as Optuna does, so that three steps of 0.1 are 0.3."""
+        return self.low if self.step is None else float(_decimal(self.low) + i * _decimal(self.step))
+
     def ends(self) -> list[Any]:
         """Return the extreme values."""
-        if self.step is None:
-            return [self.low, self.high]
-        return [self.low, self.low + int((self.high - self.low) / self.step + 1e-8) * self.step]
+        return [self.low, self.high if self.n_values is None else self.value(self.n_values - 1)]
 
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
@@ -57,9 +68,18 @@ class IntDomain:
                 raise ValueError(f"{name} {value!r} is not a whole number; use float for numbers with a fraction")
         _check_range(self.low, self.high, self.log, None if self.step == 1 else self.step)
 
+    @property
+    def n_values(self) -> int:
+        """How many values there are."""
+        return 1 + (self.high - self.low) // self.step
+
+    def value(self, i: int) -> int:
+        """Return the i-th value, counted from 0."""
+        return self.low + i * self.step
+
     def ends(self) -> list[Any]:
         """Return the extreme values."""
-        return [self.low, self.low + (self.high - self.low) // self.step * self.step]
+        return [self.low, self.value(self.n_values - 1)]
 
     def __contains__(self, value: object) -> bool:
         return (
@@ -91,6 +111,15 @@ class ChoiceDomain:
     def labels(self) -> tuple[str | int | float | bool | None, ...]:
         """Each value as Optuna can store it: scalars as they are, lists and mappings as JSON text."""
         return tuple(json.dumps(v) if isinstance(v, list | dict) else v for v in self.values)
+
+    @property
+    def n_values(self) -> int:
+        """How many values there are."""
+        return len(self.values)
+
+    def value(self, i: int) -> Any:
+        """Return the i-th value, counted from 0."""
+        return self.values[i]
 
     def ends(self) -> list[Any]:
         """Return all values."""
@@ -174,6 +203,12 @@ def _check_range(low: float, high: float, log: bool, step: float | None) -> None
             raise ValueError(f"step {step:g} must be greater than 0")
         if low < high and step > high - low:
             raise ValueError(f"step {step:g} is larger than the range {low:g} .. {high:g}")
+        if (high - low) / step > MAX_STEPS:
+            raise ValueError(f"step {step:g} is too small: {low:g} .. {high:g} has more than {MAX_STEPS:.0e} of them")
+
+
+def _decimal(number: float) -> Decimal:
+    return Decimal(str(number))
 
 
 def _how(log: bool, step: float | None) -> str:

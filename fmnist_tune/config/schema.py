@@ -175,7 +175,7 @@ class Sampler(Section):
 
 
 def _epochs_or_share(value: object) -> object:
-    if isinstance(value, float) and value >= 1 and value != int(value):
+    if isinstance(value, float) and value >= 1 and not value.is_integer():
         raise ValueError(f"{value} is neither a whole number of epochs nor a share of the first one, below 1")
     return value
 
@@ -213,7 +213,7 @@ def _gpu_share(value: object) -> object:
         return None
     if isinstance(value, str):
         raise ValueError(f"{value!r} is neither auto nor a number of GPUs")
-    if isinstance(value, int | float) and value > 1 and value != int(value):
+    if isinstance(value, int | float) and value > 1 and not float(value).is_integer():
         raise ValueError(f"{value} GPUs: more than one GPU must be a whole number")
     return value
 

@@ -13,7 +13,6 @@ import pydantic
 import yaml
 
 from fmnist_tune.config.corners import check_configs, corners
-from fmnist_tune.config.domain import ChoiceDomain, Domain
 from fmnist_tune.config.parameters import Parameter, is_active, read_parameters, searched_nodes, substitute, value_at
 from fmnist_tune.config.problems import schema_problems
 from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings, TrialConfig
@@ -105,8 +104,7 @@ class SearchSpace:
 
     def size(self) -> int | None:
         """Count different configurations, to 10,001 at most; None where a float without a step makes them endless."""
-        grids = [_grid_values(p.domain) for p in self.parameters]
-        if any(grid is None for grid in grids):
+        if any(p.domain.n_values is None for p in self.parameters):
             return None
         return sum(1 for _ in itertools.islice(self.grid(), MAX_GRID + 1))
 
@@ -185,7 +183,7 @@ def read_space(text: str, source: str, overrides: Mapping[str, Any] | None = Non
         problems += [
             Problem(p.path, "a grid needs a step (or use choice): a float range has endlessly many values")
             for p in parameters
-            if _grid_values(p.domain) is None
+            if p.domain.n_values is None
         ]
         if (
             not problems
@@ -230,15 +228,6 @@ def _line(lines: Mapping[str, int], path: str) -> int | None:
     return lines.get(path) if path else None
 
 
-def _grid_values(domain: Domain) -> list[Any] | None:
-    if isinstance(domain, ChoiceDomain):
-        return list(domain.values)
-    if domain.step is None:
-        return None if domain.low < domain.high else [domain.low]
-    n = int((domain.high - domain.low) / domain.step + 1e-8) + 1
-    return [domain.low + i * domain.step for i in range(n)]
-
-
 def _expand(parameters: tuple[Parameter, ...], values: dict[str, Any], tree: object) -> Iterator[dict[str, Any]]:
     if not parameters:
         yield values
@@ -247,8 +236,8 @@ def _expand(parameters: tuple[Parameter, ...], values: dict[str, Any], tree: obj
     if not is_active(first, values, tree):
         yield from _expand(rest, values, tree)
         return
-    grid = _grid_values(first.domain)
-    if grid is None:
+    n_values = first.domain.n_values
+    if n_values is None:
         raise ValueError(f"{first.path}: a float range without a step has no grid")
-    for value in grid:
-        yield from _expand(rest, {**values, first.path: value}, tree)
+    for i in range(n_values):
+        yield from _expand(rest, {**values, first.path: first.domain.value(i)}, tree)

@@ -109,7 +109,7 @@ def _construct(
             if not isinstance(key_node, yaml.ScalarNode):
                 problems.append(Problem(name, "a key must be a word or a number", key_node.start_mark.line + 1))
                 continue
-            key = loader.construct_object(key_node)
+            key = _construct_scalar(loader, key_node, name, problems)
             child = (*path, str(key))
             if key in result:
                 problems.append(Problem(".".join(child), "given twice", key_node.start_mark.line + 1))
@@ -117,9 +117,14 @@ def _construct(
         return result
     if isinstance(node, yaml.SequenceNode):
         return [_construct(loader, item, (*path, str(i)), lines, problems) for i, item in enumerate(node.value)]
+    return _construct_scalar(loader, node, name, problems)
+
+
+def _construct_scalar(loader: _Loader, node: yaml.Node, name: str, problems: list[Problem]) -> Any:
+    """Return a scalar's value; None, with a problem of that name, if it has none."""
     try:
         return loader.construct_object(node)
     except (yaml.YAMLError, ValueError) as error:
         what = getattr(error, "problem", None) or str(error)
-        problems.append(Problem(name, what, line))
+        problems.append(Problem(name, what, node.start_mark.line + 1))
         return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from fmnist_tune.config.modular import ModularConfig
+from fmnist_tune.errors import UserError
 from fmnist_tune.modular.data import leak, split_pairs
 from fmnist_tune.modular.metrics import steps_over_seeds
 from fmnist_tune.modular.outcome import milestones
@@ -77,7 +78,11 @@ def grokking_figure(curves: Sequence[StepCurve]) -> Figure:
 
 
 def grokking_content(record: StudyRecord) -> Content | None:
-    """Return what the report says of the retrained seeds, or else of the best trial; None if there is neither."""
+    """Return what the report says of the retrained seeds, or else of the best trial; None if there is neither.
+
+    Raises:
+        UserError: a file of a retrained seed is missing.
+    """
     metrics, best = record.retrained, record.best
     if metrics is not None:
         config = ModularConfig.model_validate(metrics["config"])
@@ -120,8 +125,11 @@ def grokking_content(record: StudyRecord) -> Content | None:
 
 
 def _read_history(record: StudyRecord, path: str) -> list[EpochResult]:
-    found = read_json(record.paths.folder / path)
-    return [EpochResult(**result) for result in found["history"]] if isinstance(found, dict) else []
+    file = record.paths.folder / path
+    found = read_json(file)
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: missing or damaged; `{record.paths.command('retrain')}` makes it again")
+    return [EpochResult(**result) for result in found["history"]]
 
 
 def _steps(steps: int | None) -> str:

@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.evaluation import (
     Calibration,
+    ClassSpread,
     Counts,
     Floats,
     Spread,
     accuracy,
     calibration,
+    class_spreads,
     confusion_matrix,
-    per_class,
+    share_spread,
     softmax,
-    spread,
 )
 
 Scores = NDArray[np.float32]
@@ -44,15 +45,11 @@ class ConfusionInfo:
         return CLASSES[true], CLASSES[predicted], float(mistakes_KK[true, predicted])
 
 
-@dataclass(frozen=True)
-class ClassFigures:
-    """One class's figures over seeds; support in pictures."""
+@dataclass(frozen=True, kw_only=True)
+class ClassFigures(ClassSpread):
+    """A class's figures over seeds, with its name."""
 
     name: str
-    precision: Spread
-    recall: Spread
-    f1: Spread
-    support: int
 
 
 @dataclass(frozen=True)
@@ -89,17 +86,15 @@ class RobustnessInfo:
     Attributes:
         clean: accuracy on the unchanged ones (strength 0).
         accuracies: by corruption, at strengths 1 to 5.
-        parameters: what each strength means, likewise.
     """
 
     clean: float
     accuracies: Mapping[str, tuple[float, ...]]
-    parameters: Mapping[str, tuple[str, ...]]
 
 
 def accuracy_over_seeds(scores: Sequence[Scores], labels_N: Counts) -> Spread:
     """Return the accuracy over seeds."""
-    return spread([accuracy(scores_NK, labels_N) for scores_NK in scores])
+    return share_spread([accuracy(scores_NK, labels_N) for scores_NK in scores])
 
 
 def confusion(scores: Sequence[Scores], labels_N: Counts) -> ConfusionInfo:
@@ -111,23 +106,14 @@ def confusion(scores: Sequence[Scores], labels_N: Counts) -> ConfusionInfo:
 
 def class_figures(scores: Sequence[Scores], labels_N: Counts) -> tuple[ClassFigures, ...]:
     """Return precision, recall and F1 of every class over seeds."""
-    by_seed = [per_class(confusion_matrix(scores_NK, labels_N)) for scores_NK in scores]
-    return tuple(
-        ClassFigures(
-            name,
-            spread([seed[k].precision for seed in by_seed]),
-            spread([seed[k].recall for seed in by_seed]),
-            spread([seed[k].f1 for seed in by_seed]),
-            by_seed[0][k].support,
-        )
-        for k, name in enumerate(CLASSES)
-    )
+    spreads = class_spreads(scores, labels_N)
+    return tuple(ClassFigures(name=name, **vars(spread)) for name, spread in zip(CLASSES, spreads, strict=True))
 
 
 def reliability(scores: Sequence[Scores], labels_N: Counts) -> ReliabilityInfo:
     """Return how well confidence and accuracy agree."""
     pooled = calibration(np.concatenate(scores), np.tile(labels_N, len(scores)))
-    return ReliabilityInfo(pooled, spread([calibration(scores_NK, labels_N).ece for scores_NK in scores]))
+    return ReliabilityInfo(pooled, share_spread([calibration(scores_NK, labels_N).ece for scores_NK in scores]))
 
 
 def confidently_wrong(
@@ -163,11 +149,9 @@ def robustness(rows: Sequence[Mapping[str, str]], clean: float) -> RobustnessInf
     rows = [r for r in rows if int(r["strength"]) > 0]
     overall = sorted((r for r in rows if r["class"] == "all"), key=lambda r: int(r["strength"]))
     accuracies: dict[str, tuple[float, ...]] = {r["corruption"]: () for r in rows}
-    parameters: dict[str, tuple[str, ...]] = {r["corruption"]: () for r in rows}
     for row in overall:
         accuracies[row["corruption"]] += (float(row["accuracy"]),)
-        parameters[row["corruption"]] += (row["parameter"],)
-    return RobustnessInfo(clean, accuracies, parameters)
+    return RobustnessInfo(clean, accuracies)
 
 
 def _pictures(

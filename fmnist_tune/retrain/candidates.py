@@ -17,13 +17,13 @@ class Candidate:
 
     Attributes:
         number: the trial's.
-        searched: the validation accuracy that the search had seen.
-        val_accuracy: over the seeds.
+        searched: the value that the search had seen.
+        value: over the seeds.
     """
 
     number: int
     searched: float
-    val_accuracy: Spread
+    value: Spread
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Confirmation:
     """The best trials of a study compared over seeds.
 
     Attributes:
-        candidates: the best on validation first.
+        candidates: the best over the seeds first.
         lead: the first against the second, seed by seed.
     """
 

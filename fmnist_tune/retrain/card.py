@@ -143,11 +143,17 @@ def _robustness(rows: Sequence[RobustnessRow]) -> str:
 def _training(metrics: Mapping[str, Any]) -> str:
     source = "a recipe" if metrics["trial"] is None else f"trial {metrics['trial']} of study {metrics['study']}"
     recipe = dump_yaml(metrics["config"])
+    n_configured = metrics["config"]["training"]["epochs"]
+    again = "`config.yaml` trains it again: `fmnist-tune train config.yaml`."
+    if metrics["epochs"] < n_configured:
+        again = (
+            f"Early stopping had found it best then: `config.yaml` alone would train for all {n_configured} epochs, "
+            f"`fmnist-tune retrain {metrics['study']} --trial {metrics['trial']}` trains it again."
+        )
     return (
         f"From {source}: {metrics['epochs']} {_plural(metrics['epochs'], 'epoch')} on the training and the validation "
         f"pictures together, once for each of the seeds {', '.join(map(str, metrics['seeds']))} "
-        f"({metrics['train_s']:.0f} s of training in all). `config.yaml` trains it again: "
-        f"`fmnist-tune train config.yaml`. In full:\n\n```yaml\n{recipe}```"
+        f"({metrics['train_s']:.0f} s of training in all). {again} In full:\n\n```yaml\n{recipe}```"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_tune.data.fashion_mnist import CLASSES
-from fmnist_tune.evaluation import Spread, accuracy, calibration, confusion_matrix, per_class, share_spread
+from fmnist_tune.evaluation import Spread, accuracy, calibration, class_spreads, share_spread
 
 
 def spread_json(figure: Spread) -> dict[str, Any]:
@@ -28,18 +28,16 @@ def evaluate(scores_SNK: Sequence[NDArray[np.float32]], labels_N: NDArray[np.int
     Returns:
         test_accuracy, per_class (means over seeds, with the interval of recall) and calibration.
     """
-    of_seeds = [per_class(confusion_matrix(scores, labels_N)) for scores in scores_SNK]
-    classes = {}
-    for k, name in enumerate(CLASSES):
-        of_class = [seed[k] for seed in of_seeds]
-        recall = share_spread([c.recall for c in of_class])
-        classes[name] = {
-            "precision": share_spread([c.precision for c in of_class]).mean,
-            "recall": recall.mean,
-            "f1": share_spread([c.f1 for c in of_class]).mean,
-            "support": of_class[0].support,
-            "recall_ci95": recall.ci95,
+    classes = {
+        name: {
+            "precision": c.precision.mean,
+            "recall": c.recall.mean,
+            "f1": c.f1.mean,
+            "support": c.support,
+            "recall_ci95": c.recall.ci95,
         }
+        for name, c in zip(CLASSES, class_spreads(scores_SNK, labels_N), strict=True)
+    }
     return {
         "test_accuracy": spread_json(share_spread([accuracy(scores, labels_N) for scores in scores_SNK])),
         "per_class": classes,

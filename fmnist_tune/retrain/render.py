@@ -11,6 +11,7 @@ from rich.text import Text
 from fmnist_tune.retrain.candidates import Confirmation
 from fmnist_tune.retrain.metrics import spread_json
 from fmnist_tune.study.render import spread_text, steps_text
+from fmnist_tune.valuation import Objective
 
 
 def metrics_view(metrics: dict[str, Any]) -> RenderableType:
@@ -77,14 +78,14 @@ def _pairs_view(metrics: dict[str, Any]) -> RenderableType:
     return Group(*parts, Text(f"model: {metrics['model']}", style="dim"))
 
 
-def confirmation_view(confirmation: Confirmation) -> RenderableType:
+def confirmation_view(confirmation: Confirmation, objective: Objective) -> RenderableType:
     """Return a comparison of the best trials, for a terminal."""
     table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
     for name in ("trial", "in the search", "over seeds", "std"):
         table.add_column(name, justify="right")
     for c in confirmation.candidates:
-        std = "-" if c.val_accuracy.std is None else f"{c.val_accuracy.std:.2%}"
-        table.add_row(str(c.number), f"{c.searched:.2%}", f"{c.val_accuracy.mean:.2%}", std)
+        std = "-" if c.value.std is None else f"{c.value.std:.2%}"
+        table.add_row(str(c.number), objective.text(c.searched), objective.text(c.value.mean), std)
     first, second = confirmation.candidates[:2]
     lead = confirmation.lead
     if lead.confidence is None:
@@ -96,14 +97,14 @@ def confirmation_view(confirmation: Confirmation) -> RenderableType:
             f"trial {first.number} is better than trial {second.number} with {lead.confidence:.0%} confidence "
             f"(paired over seeds: {lead.difference.mean:+.2%}, 95 % interval {low:+.2%} to {high:+.2%})"
         )
-    return Group(Text("validation accuracy, trained on the training split", style="bold"), table, Text(text))
+    return Group(Text(f"{objective.label}, trained on the training split", style="bold"), table, Text(text))
 
 
-def confirmation_json(confirmation: Confirmation) -> dict[str, Any]:
+def confirmation_json(confirmation: Confirmation, objective: Objective) -> dict[str, Any]:
     """Return a comparison of the best trials as JSON."""
     return {
         "candidates": [
-            {"trial": c.number, "searched": c.searched, "val_accuracy": spread_json(c.val_accuracy)}
+            {"trial": c.number, "searched": c.searched, objective.metric: spread_json(c.value)}
             for c in confirmation.candidates
         ],
         "lead": {

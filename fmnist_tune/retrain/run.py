@@ -9,11 +9,10 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from fmnist_tune.config import SearchSpace
+from fmnist_tune.config import SearchSpace, read_space
 from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.data.fashion_mnist import Images, load_part
 from fmnist_tune.data.fetch import locate_data
@@ -35,7 +34,7 @@ from fmnist_tune.search.cluster import (
 )
 from fmnist_tune.search.run import Place
 from fmnist_tune.search.signals import stopping_on_signals
-from fmnist_tune.study.database import open_database, study_exists
+from fmnist_tune.study.database import STORAGE_ERRORS, open_database, study_exists
 from fmnist_tune.study.layout import RESULT, StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
@@ -74,6 +73,7 @@ def open_recipe(space: SearchSpace, place: Place, *, name_given: bool) -> StudyR
         if name_given:
             raise UserError(f"--study {paths.name}: a search has that name; give another one")
         paths = replace(paths, name=f"{paths.name}-recipe")
+        space = read_space(space.to_yaml(), space.source, {"study": paths.name})
     return StudyRecord.open(storage, space, paths)
 
 
@@ -119,8 +119,13 @@ def retrain(
             result = None
         except Exception as error:
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            with suppress(StorageInternalError):  # what there is to say is the error, not that it cannot be kept
+            with suppress(*STORAGE_ERRORS):  # what there is to say is the error, not that it cannot be kept
                 work.note(state=FAILED, reason=f"{kind}{error}")
+            if isinstance(error, STORAGE_ERRORS):
+                raise UserError(
+                    f"{record.paths.folder}: cannot be written: {str(error.__cause__ or error).splitlines()[0]}; "
+                    "what was trained is safe: repair it, and the same command goes on"
+                ) from error
             raise
         work.note(state=INTERRUPTED if result is None else DONE)
         return result
@@ -176,7 +181,7 @@ class _Work:
         return None if metrics is None else Retraining(metrics, confirmation)
 
     def _confirm(self, trials: Sequence[FrozenTrial]) -> Confirmation | None:
-        """Train trials over the seeds on the training split, and compare them on the validation split."""
+        """Train trials over the seeds on the training split, and compare their values."""
         self.note()
         plans = [
             Plan(f"confirm-trial-{t.number}", f"trial {t.number}", config, config.training.epochs, with_val=True)
@@ -187,14 +192,13 @@ class _Work:
         results = self._train(plans, None)
         if results is None:
             return None
-        accuracies = {
-            t.number: [result.val_accuracy for result in results[plan.label]]
-            for t, plan in zip(trials, plans, strict=True)
+        values = {
+            t.number: [result.value for result in results[plan.label]] for t, plan in zip(trials, plans, strict=True)
         }
-        ranked = sorted(trials, key=lambda t: (-spread(accuracies[t.number]).mean, t.number))
+        ranked = sorted(trials, key=lambda t: (-spread(values[t.number]).mean, t.number))
         return Confirmation(
-            tuple(Candidate(t.number, t.value or 0.0, spread(accuracies[t.number])) for t in ranked),
-            paired(accuracies[ranked[0].number], accuracies[ranked[1].number]),
+            tuple(Candidate(t.number, t.value or 0.0, spread(values[t.number])) for t in ranked),
+            paired(values[ranked[0].number], values[ranked[1].number]),
         )
 
     def _retrain(self, trial: FrozenTrial | None, command: str) -> dict[str, Any] | None:
@@ -213,7 +217,7 @@ class _Work:
         return self._save(trial, plan, results[plan.label], test, may_be_known=not todo)
 
     def _record_test_use(self, trial: FrozenTrial | None, command: str) -> None:
-        """Record that a model was scored on the test pictures; once for a retraining."""
+        """Record that a model is about to be scored on the test pictures; once for a retraining."""
         before = len(self._record.test_uses)
         number = None if trial is None else trial.number
         n_uses = self._record.record_test_use(command, number, self._seeds)
@@ -242,7 +246,7 @@ class _Work:
         return known or self._folder.keep(self._folder.begin(_kept(of_seeds), self._recipe(trial)), metrics)
 
     def _train(
-        self, plans: Sequence[Plan], test: Images | None, on_scored: Callable[[], None] = lambda: None
+        self, plans: Sequence[Plan], test: Images | None, before_scoring: Callable[[], None] = lambda: None
     ) -> dict[str, list[SeedResult]] | None:
         """Return every plan's results by label, in the order of the seeds; None if it was stopped."""
         todo = self._store.unfinished(plans, self._seeds)
@@ -253,7 +257,7 @@ class _Work:
             pool = Pool(self._workers(), self._images, None if test is None else test.images_NHW)
             try:
                 with stopping_on_signals(pool, self._progress.line):
-                    if not self._store.train(todo, pool, self._progress, on_scored):
+                    if not self._store.train(todo, pool, self._progress, before_scoring):
                         return None
             except JobError as error:
                 raise UserError(str(error)) from None

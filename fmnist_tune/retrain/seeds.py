@@ -79,7 +79,7 @@ class SeedResult:
         epochs: trained.
         train_s: seconds spent in training and validation.
         n_params: trainable parameters.
-        val_accuracy: as a search would have valued it; nan if the validation split was trained on.
+        value: as a search would have valued it; nan if the validation split was trained on.
     """
 
     seed: int
@@ -87,7 +87,7 @@ class SeedResult:
     epochs: int
     train_s: float
     n_params: int
-    val_accuracy: float
+    value: float
 
     def history(self) -> list[EpochResult]:
         """Return every epoch; of a training with a validation split."""
@@ -136,7 +136,7 @@ class SeedStore:
         todo: Sequence[tuple[Plan, int]],
         pool: Pool,
         progress: TrainingProgress,
-        on_scored: Callable[[], None],
+        before_scoring: Callable[[], None],
     ) -> bool:
         """Train plans with seeds; what was begun goes on.
 
@@ -144,7 +144,7 @@ class SeedStore:
             todo: what to train.
             pool: of Ray's actors.
             progress: shown to people.
-            on_scored: called whenever a training has ended, before its result counts.
+            before_scoring: called whenever a training has ended, before its model is scored.
 
         Returns:
             Whether all ended; False if it was stopped.
@@ -155,11 +155,15 @@ class SeedStore:
         jobs = [self._job(plan, seed) for plan, seed in todo]
         plans = {job.folder: plan for job, (plan, _) in zip(jobs, todo, strict=True)}
 
+        def on_epoch(job: Job, report: TrialReport) -> None:
+            progress.on_epoch(job, report)
+            if report.stop_reason is not None:
+                before_scoring()
+
         def on_end(job: Job, report: TrialReport) -> None:
-            on_scored()
             progress.on_end(job, self._keep(plans[job.folder], job, report))
 
-        return pool.run(jobs, progress.on_epoch, on_end)
+        return pool.run(jobs, on_epoch, on_end)
 
     def _job(self, plan: Plan, seed: int) -> Job:
         folder = self._paths.retraining(plan.label, seed)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import socket
 from dataclasses import dataclass
+from typing import Any
 
 from fmnist_tune.config.schema import Resources
 from fmnist_tune.errors import UserError
@@ -59,9 +61,21 @@ def start_ray(address: str | None) -> None:
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
-        return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        if address is None:
+            ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+        else:
+            _join(address, quiet)
+    except SystemExit:  # by the handler that Ray puts in
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def _join(address: str, quiet: dict[str, Any]) -> None:
+    import ray
+
     try:
         _check_reachable(address)
         ray.init(address=address, **quiet)

@@ -8,6 +8,7 @@ from statistics import median
 
 from fmnist_tune.config.tasks import AnyTraining
 from fmnist_tune.search.queue import Queue
+from fmnist_tune.training.results import Look
 
 MARGIN = 1.1  # of the time that a trial is expected to need to its end
 RECENT = 20  # a trial that has ended no epoch is expected to take the median of so many latest ones
@@ -36,6 +37,10 @@ class Deadline:
         """Take note of how long an epoch of a trial took."""
         self._recent_s = [*self._recent_s, seconds][-RECENT:]
         self._latest_s[number] = seconds
+
+    def note_look(self, number: int, look: Look) -> None:
+        """Take note of how long a trial took to a look within its first epoch."""
+        self._latest_s[number] = look.train_s / look.share
 
     def fits(self, number: int | None) -> bool:
         """Tell whether the next epoch of a trial, or of a new one, is expected to end before it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from types import TracebackType
@@ -36,7 +37,7 @@ class Display:
         self._started = started
         self._driver: Driver | None = None
         self._counts: Counter[str] = Counter()
-        self._n_target = 0
+        self._n_target = self._n_before = 0
         self._leader: tuple[float, int, int] | None = None
         self._best: tuple[float, int] | None = None
         self._phase = ""
@@ -70,7 +71,9 @@ class Display:
         trials = driver.record.trials
         self._n_target = driver.record.n_target
         names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-        self._counts = Counter(names[t.state] for t in trials if t.state in names)
+        self._counts = Counter(dict.fromkeys(names.values(), 0))  # all keys: the screen's thread goes through them
+        self._counts.update(names[t.state] for t in trials if t.state in names)
+        self._n_before = sum(self._counts.values())
         for trial in trials:
             for epoch, value in trial.intermediate_values.items():
                 self._lead(value, trial.number, epoch)
@@ -130,20 +133,17 @@ class Display:
     def _time_left(self) -> str:
         assert self._driver is not None
         now = time.monotonic()
-        parts = [f"{clock(now - self._started)} elapsed"]
+        elapsed_s = now - self._started
         done = sum(self._counts.values())
-        estimates = []
-        if self._driver.deadline.at is not None:
-            estimates.append(max(0.0, self._driver.deadline.at - now))
-        if done >= 3:
-            estimates.append((now - self._started) / done * max(0, self._n_target - done))
-        if estimates:
-            parts.append(
-                f"at most {clock(min(estimates))} left"
-                if self._driver.deadline.at
-                else f"about {clock(min(estimates))} left"
-            )
-        return ", ".join(parts)
+        n_new = done - self._n_before
+        estimate_s = elapsed_s / n_new * max(0, self._n_target - done) if n_new >= 3 else math.inf
+        until_s = math.inf if self._driver.deadline.at is None else max(0.0, self._driver.deadline.at - now)
+        left = ""
+        if estimate_s < until_s:
+            left = f", about {clock(estimate_s)} left"
+        elif until_s < math.inf:
+            left = f", at most {clock(until_s)} left"
+        return f"{clock(elapsed_s)} elapsed{left}"
 
     def _render(self) -> RenderableType:
         if self._driver is None:

@@ -31,12 +31,14 @@ class RunningTrial:
     Attributes:
         attempt: what was asked for.
         last: its latest epoch; None before the first.
+        report: its latest report; None before the first.
         trouble: what its worker complained of; None if it did not.
         heard_at: time.monotonic() of its assignment or latest report.
     """
 
     attempt: Attempt
     last: EpochResult | None = None
+    report: TrialReport | None = None
     trouble: str | None = None
     heard_at: float = field(default_factory=time.monotonic)
 
@@ -86,7 +88,6 @@ class Driver:
                 rung = self._queue.asha.at_rung(trial.number)
                 wait = self._queue.put_back if rung is None or goes_on_from(trial, rung) else self._queue.pause
                 wait(trial.number)
-        self._drop_stale_checkpoints()
 
     @property
     def n_paused(self) -> int:
@@ -160,6 +161,7 @@ class Driver:
         if trial is None:  # it was given up as hanging just now
             return False
         trial.heard_at = time.monotonic()
+        trial.report = report
         trouble = report.facts.get("trouble")
         if trouble is not None and trouble != trial.trouble:
             trial.trouble = trouble
@@ -177,12 +179,12 @@ class Driver:
             self._on_event(Event("epoch", report.number, "", result))
         self._tensorboard.add(trial.attempt, report.history)
         if report.failure is not None:
-            self._note(report, report.failure)
             self._fail(report.number, report.failure)
         elif report.stop_reason is not None:
             self._complete(report)
         elif is_at_rung:
             if report.look is not None:
+                self.deadline.note_look(report.number, report.look)
                 self.writer.note_look(report.number, report.look)
                 self._queue.asha.report(report.number, report.look.share, report.look.val_accuracy)
             return self._goes_on(report)
@@ -266,6 +268,9 @@ class Driver:
         self._tell_end(Event("complete", report.number, self.record.objective.text(value), report.history[-1], value))
 
     def _fail(self, number: int, reason: str) -> None:
+        report = self.running[number].report
+        if report is not None:
+            self._note(report, reason)
         last = self._end(number, "failed").last
         self.writer.fail(number, reason)
         self._tell_end(Event("failed", number, reason, last))
@@ -302,11 +307,3 @@ class Driver:
             attributes["images_per_s"] = round(sum(result.n_images for result in history) / train_s)
         self.writer.note(report.number, attributes)
         self.writer.note_history(report.number, history)
-
-    def _drop_stale_checkpoints(self) -> None:
-        """Delete checkpoints of trials that can no longer go on; a crash may have left them."""
-        alive = {str(t.number) for t in self.record.trials if t.state in (TrialState.WAITING, TrialState.RUNNING)}
-        folder = self.record.paths.trial_folder(0).parent
-        for trial in folder.iterdir() if folder.is_dir() else ():
-            if trial.name not in alive:
-                shutil.rmtree(trial, ignore_errors=True)

@@ -103,7 +103,7 @@ class Pool:
 
         Args:
             jobs: in the order in which they begin.
-            on_epoch: told of every report.
+            on_epoch: told of every report; of the one with a stop_reason before weights and scores are left.
             on_end: told of a job's last report once its weights and scores are on disk.
 
         Returns:

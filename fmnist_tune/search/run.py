@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import (
+    STORAGE_ERRORS,
     StorageLostError,
     database_url,
     open_database,
@@ -127,8 +129,9 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
         def open_record() -> StudyRecord:
             make_folder(place.studies_dir)
             storage = open_database(place.url, create=True)
-            held.enter_context(DriverLock(paths))
+            lock = held.enter_context(DriverLock(paths))
             record = StudyRecord.open(storage, space, paths)
+            held.enter_context(_claimed(record, lock))
             record.bind_data(source.description)
             if old is not None:
                 n_taken = take_over(record, old)
@@ -154,6 +157,16 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
             return _run(record, source.images, plan, place, display, started)
         finally:
             stop_ray()
+
+
+@contextmanager
+def _claimed(record: StudyRecord, lock: DriverLock) -> Iterator[None]:
+    record.claim(lock.folder_id)
+    try:
+        yield
+    finally:
+        with suppress(*STORAGE_ERRORS):  # who lost the database has been told
+            record.end_claim()
 
 
 def _warm_start(place: Place, paths: StudyPaths) -> StudyRecord | None:

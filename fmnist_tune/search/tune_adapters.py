@@ -133,7 +133,7 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
 
 
 class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
-    """Kills workers that hang."""
+    """Kills workers that hang, and says that the driver does not."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -143,6 +143,8 @@ class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
         if time.monotonic() - self._looked_at < 1.0:  # Ray Tune asks at every event
             return
         self._looked_at = time.monotonic()
+        with storage_errors():
+            self._driver.record.renew_claim()
         live = {t.config["assignment"].number: t for t in trials if t.status in (Trial.PENDING, Trial.RUNNING)}
         for number, trial in live.items():
             if trial.status == Trial.PENDING:  # the cluster has no place for it yet

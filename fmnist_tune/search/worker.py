@@ -80,10 +80,12 @@ class Worker:
         except CheckpointError as error:
             complaint = str(error)
             self._run = self._new_run()
+        n_epochs = len(self._run.history)
         if complaint is not None:
-            n_epochs = len(self._run.history)
             self._trouble = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
-        self._n_reported = min(self._n_reported, len(self._run.history))
+        elif n_epochs < self._n_reported:
+            self._trouble = f"no checkpoint of epoch {self._n_reported}; goes on from epoch {n_epochs}"
+        self._n_reported = min(self._n_reported, n_epochs)
         self._progress = self._run.progress(assignment.looks)
 
     def _new_run(self) -> TrainingRun | ModularRun:
@@ -124,12 +126,16 @@ class Worker:
             folder: gets weights.safetensors and test_scores.npy (float32, (N, 10)).
             test_images_NHW: the test pictures.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         assert self._run is not None
         run = self._run
         state = run.scored_model.state_dict()
-        save_file({key: value.contiguous().cpu() for key, value in state.items()}, folder / WEIGHTS)
+        try:
+            save_file({key: value.contiguous().cpu() for key, value in state.items()}, folder / WEIGHTS)
+        except SafetensorError as error:  # it says so when the disk is full
+            raise OSError(str(error)) from None
         if test_images_NHW is not None and isinstance(run, TrainingRun):
             x_N1HW = pixels(test_images_NHW, run.config.data, self._device)
             np.save(folder / TEST_SCORES, run.predict(x_N1HW, bf16=False).cpu().numpy())
@@ -191,14 +197,16 @@ def _holding(folder: Path) -> Iterator[None]:
     A worker that outlives its driver finishes the epoch it is in; whoever goes on with the trial waits for it here, so
     that no epoch is trained twice.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    file = os.open(folder / "worker.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    file = None
+    with contextlib.suppress(OSError):  # a full disk must not end a trial; a file system may know no locks
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / "worker.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(file, fcntl.LOCK_EX)
     try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(file)
+        if file is not None:
+            os.close(file)
 
 
 def _describe(error: Exception) -> str:

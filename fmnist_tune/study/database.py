@@ -23,7 +23,13 @@ BUSY_TIMEOUT_S = 60.0
 
 
 def database_url(studies_dir: Path) -> str:
-    """Return the URL of the database in a studies folder."""
+    """Return the URL of the database in a studies folder.
+
+    Raises:
+        UserError: a URL cannot name it.
+    """
+    if set("?%") & set(str(studies_dir)):
+        raise UserError(f"--studies-dir {studies_dir}: neither ? nor % may be in it, since a URL names the database")
     return f"sqlite:///{studies_dir / 'studies.db'}"
 
 
@@ -100,9 +106,10 @@ def _is_ours(path: Path) -> bool:
     # By SQLite alone: whoever opens the file and closes it takes the locks of this process's connections with it, and
     # then another program that closes the database deletes the write-ahead log that they go on writing to
     # (sqlite.org/howtocorrupt.html, 2.2).
+    uri = f"{path.absolute().as_uri()}?mode=ro"
     with (
         _database_errors(str(path)),
-        contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)) as connection,
+        contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as connection,
     ):
         try:
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -125,12 +132,15 @@ class StorageLostError(BaseException):
     """A study cannot be written any more; not an Exception, since Ray Tune would take it for a trial's."""
 
 
+STORAGE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError)
+
+
 @contextlib.contextmanager
 def storage_errors() -> Iterator[None]:
     """Turn errors of a study's database, and of the files that the driver keeps beside it, into StorageLostError."""
     try:
         yield
-    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+    except STORAGE_ERRORS as error:
         cause = error.__cause__ or error
         raise StorageLostError(str(cause).splitlines()[0]) from error
 

@@ -97,7 +97,7 @@ def _nearest(domain: Domain, default: Any) -> Any:
     if not _is_number(default):
         default = math.sqrt(low * high) if domain.log else (low + high) / 2
     default = min(max(default, low), high)
-    return default if domain.step is None else low + round((default - low) / domain.step) * domain.step
+    return default if domain.step is None else domain.value(round((default - low) / domain.step))
 
 
 def _is_number(value: Any) -> bool:

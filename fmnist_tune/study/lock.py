@@ -7,14 +7,23 @@ import json
 import os
 import socket
 import time
+import uuid
 from types import TracebackType
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.layout import StudyPaths, make_folder, read_json
 
+PATIENCE_S = 2.0
+
 
 class DriverLock:
-    """Held while a process drives a study; the kernel lets go of it when the process dies, however it dies."""
+    """Held while a process drives a study; the kernel lets go of it when the process dies, however it dies.
+
+    Attributes:
+        folder_id: of the study's folder, the same for all who have ever held its lock.
+    """
+
+    folder_id: str
 
     def __init__(self, paths: StudyPaths) -> None:
         self._paths = paths
@@ -27,16 +36,18 @@ class DriverLock:
         """
         make_folder(self._paths.folder)
         self._file = os.open(self._paths.lock, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(self._file):
             os.close(self._file)
             raise UserError(
                 f"study {self._paths.name} is being searched or trained already{_holder(self._paths)}; "
                 "wait for it, stop it, or give another name with --study"
-            ) from None
+            )
+        before = read_json(self._paths.lock)
+        known_id = before.get("folder_id") if isinstance(before, dict) else None
+        self.folder_id = known_id or uuid.uuid4().hex
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": since})
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": since, "folder_id": self.folder_id}
+        text = json.dumps(holder)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, text.encode(), 0)
         return self
@@ -60,6 +71,20 @@ def is_driven(paths: StudyPaths) -> bool:
     finally:
         os.close(file)
     return False
+
+
+def _lock(file: int) -> bool:
+    """Take a lock; others hold it for a moment to see whether it is free, or while they write a study's note."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
 
 
 def _holder(paths: StudyPaths) -> str:

@@ -5,14 +5,17 @@ Its trials are written by `trial_writer`.
 
 from __future__ import annotations
 
+import shutil
 import time
 import warnings
 from collections.abc import Mapping
+from socket import gethostname
 from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import SearchSpace, dump_yaml, read_space
@@ -31,6 +34,8 @@ TEST_USES_KEY = "test_uses"
 RETRAINED_KEY = "retrained"
 LATEST_RETRAINING_KEY = "retraining"
 RUNNING, INTERRUPTED, FAILED, DONE = "running", "interrupted", "failed", "done"  # how a retraining stands
+DRIVER_KEY = "driver"  # who drives the study, and when that was last sure; None after the end of a run
+CLAIM_S = 120.0
 FORMAT_KEY = "fmnist_tune_format"
 FORMAT = 1
 
@@ -42,6 +47,8 @@ class StudyRecord:
         self.optuna = study
         self.space = space
         self.paths = paths
+        self._claim: dict[str, Any] = {}
+        self._claimed_at = 0.0
 
     @classmethod
     def load(cls, storage: RDBStorage, paths: StudyPaths) -> StudyRecord:
@@ -73,25 +80,36 @@ class StudyRecord:
         """
         if paths.name not in optuna.get_all_study_names(storage):
             study = optuna.create_study(study_name=paths.name, storage=storage, direction="maximize")
-            study.set_user_attr(SPACE_KEY, space.to_yaml())
-            study.set_user_attr(FORMAT_KEY, FORMAT)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                study.set_metric_names([OBJECTIVES[space.settings.task].metric])
-            return cls(study, space, paths)
+            return cls._begin(study, space, paths)
+        study = optuna.load_study(study_name=paths.name, storage=storage)
+        is_ours = study.direction == StudyDirection.MAXIMIZE and study.user_attrs.keys() <= {SPACE_KEY}
+        if is_ours and not study.trials:  # who created it was killed before it was whole
+            return cls._begin(study, space, paths)
         record = cls.load(storage, paths)
         changes = space_differences(record.space.tree, space.tree)
         if changes:
+            what, warm_start = "recipe", ""
+            if space.parameters:
+                what = "search space"
+                warm_start = f", with --warm-start {paths.name} to take over the trials that fit it"
             raise UserError(
-                f"{space.source}: study {paths.name!r} was begun with another search space:\n  "
+                f"{space.source}: study {paths.name!r} was begun with another {what}:\n  "
                 + "\n  ".join(changes)
-                + f"\neither give it a name of its own (--study {paths.name}-2, with --warm-start {paths.name} "
-                "to take over the trials that fit it), or change it back"
+                + f"\neither give it a name of its own (--study {paths.name}-2{warm_start}), or change it back"
             )
         record.space = space
         if record.optuna.user_attrs[SPACE_KEY] != space.to_yaml():
             record.optuna.set_user_attr(SPACE_KEY, space.to_yaml())  # the budget has changed
         return record
+
+    @classmethod
+    def _begin(cls, study: optuna.Study, space: SearchSpace, paths: StudyPaths) -> StudyRecord:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([OBJECTIVES[space.settings.task].metric])
+        study.set_user_attr(SPACE_KEY, space.to_yaml())
+        study.set_user_attr(FORMAT_KEY, FORMAT)  # the last: with it the study is whole
+        return cls(study, space, paths)
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -187,7 +205,14 @@ class StudyRecord:
         value = f", {self.objective.metric} {trial.value:.4f}" if trial.value is not None else ""
         if trial.state == TrialState.FAIL:
             value = f", which failed: {' '.join(str(trial.user_attrs.get('reason', 'unknown')).split())}"
-        return f"# Trial {trial.number} of study {self.paths.name}{value}.\n{dump_yaml(recipe)}"
+        lines = [f"# Trial {trial.number} of study {self.paths.name}{value}."]
+        best_epoch = trial.user_attrs.get("best_epoch")
+        if best_epoch is not None and best_epoch < (n_epochs := self.config_of(trial).training.epochs):
+            lines.append(
+                f"# It was best after epoch {best_epoch}: `retrain` trains it for so many. `train` of this file,"
+            )
+            lines.append(f"# which has no validation split to stop early by, trains it for all {n_epochs}.")
+        return "\n".join([*lines, dump_yaml(recipe)])
 
     def write_best_recipe(self) -> None:
         """Keep best.yaml current; there is none before there is a best trial."""
@@ -195,13 +220,53 @@ class StudyRecord:
         if best is not None:
             write_atomically(self.paths.best_recipe, self.recipe_of(best))
 
+    def claim(self, folder_id: str) -> None:
+        """Take the study for the driver that holds the lock of a studies folder.
+
+        Several folders may share a database (--storage); their locks know nothing of each other.
+
+        Raises:
+            UserError: a driver from another folder has the study, or was killed less than CLAIM_S seconds ago.
+        """
+        known = self.optuna._storage.get_study_system_attrs(self.optuna._study_id).get(DRIVER_KEY)
+        if known is not None and known["folder_id"] != folder_id:
+            since_s = time.time() - known["at"]
+            if since_s < CLAIM_S:
+                raise UserError(
+                    f"study {self.paths.name} is being searched already, from {known['folder']} on {known['host']}, "
+                    f"{max(0, since_s):.0f} s ago; wait for its end, or, if it was killed, go on from there, or from "
+                    f"here {CLAIM_S:.0f} s after its death: trials under way would begin anew"
+                )
+        self._claim = {"folder_id": folder_id, "folder": str(self.paths.studies_dir.absolute()), "host": gethostname()}
+        self._write_claim({**self._claim, "at": time.time()})
+
+    def renew_claim(self) -> None:
+        """Say that the driver lives, if that was not said just now; to be called often while it does."""
+        if self._claim and time.monotonic() - self._claimed_at > CLAIM_S / 6:
+            self._write_claim({**self._claim, "at": time.time()})
+
+    def end_claim(self) -> None:
+        """Say that nobody drives the study any more."""
+        self._claim = {}
+        self._write_claim(None)
+
+    def _write_claim(self, claim: dict[str, Any] | None) -> None:
+        self.optuna._storage.set_study_system_attr(self.optuna._study_id, DRIVER_KEY, claim)
+        self._claimed_at = time.monotonic()
+
     def recover(self) -> None:
         """Put right what a killed process left; to be called by the holder of the driver's lock.
 
         A driver that was killed between the end of its best trial and best.yaml left an earlier one there: it is
-        written again. A retraining that is recorded as running was killed: it is recorded as interrupted.
+        written again. One killed between a trial's end and the removal of its checkpoints left those. A retraining that
+        is recorded as running was killed: it is recorded as interrupted.
         """
         self.write_best_recipe()
+        alive = {str(t.number) for t in self.trials if not t.state.is_finished()}
+        folder = self.paths.trial_folder(0).parent
+        for trial in folder.iterdir() if folder.is_dir() else ():
+            if trial.name not in alive:
+                shutil.rmtree(trial, ignore_errors=True)
         retraining = self.latest_retraining
         if retraining is not None and retraining["state"] == RUNNING:
             self.record_latest_retraining({**retraining, "state": INTERRUPTED})

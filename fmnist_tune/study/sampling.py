@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import heapq
-import itertools
 import random
 import warnings
+from collections import deque
 from collections.abc import Container, Mapping
 from typing import Any, cast
 
@@ -78,8 +78,14 @@ def value_of(parameter: Parameter, stored: Any) -> Any:
     return stored
 
 
-def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
-    """Return the sampler for one trial; its draws follow from the study's seed, the number and the trials before."""
+def sampler_for(space: SearchSpace, number: int, taken: Container[int] = ()) -> BaseSampler:
+    """Return the sampler for one trial; its draws follow from the study's seed, the number and the trials before.
+
+    Args:
+        space: what is searched.
+        number: the trial's.
+        taken: the numbers of trials that were taken over from another study instead of being drawn.
+    """
     settings = space.settings.search.sampler
     seed = derive_seed(settings.seed, number, "sampler")
     with warnings.catch_warnings():
@@ -90,15 +96,9 @@ def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
             case "random":
                 return RandomSampler(seed=seed)
             case "grid":
-                return _GridSampler(space, settings.seed)
+                return _GridSampler(space, settings.seed, taken)
             case "qmc":
-                # One seed for the whole sequence; Optuna keeps the place in it with the study.
-                return QMCSampler(
-                    seed=settings.seed,
-                    scramble=True,
-                    independent_sampler=RandomSampler(seed),
-                    warn_independent_sampling=False,
-                )
+                return _WholeSpaceQmc(space, settings.seed)
             case "gp":
                 return GPSampler(seed=seed, independent_sampler=RandomSampler(seed))
             case "cmaes":
@@ -181,31 +181,56 @@ def _best_and_latest(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     return [trials[i] for i in sorted(kept)]
 
 
+class _WholeSpaceQmc(QMCSampler):
+    """A quasi-random sequence over all parameters, from the first trial on; Optuna keeps the place in it in the study.
+
+    Optuna's own takes the parameters from the first trial that has ended: those before it would be random ones, which
+    are most of a short study where trials pause.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int) -> None:
+        super().__init__(seed=seed, scramble=True)
+        self._space = space
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return _distributions(self._space)
+
+
 class _GridSampler(BaseSampler):
-    """Trial n gets the n-th configuration of the grid in an order shuffled by the seed.
+    """Each trial gets the next configuration of the grid in an order shuffled by the seed, but those taken over.
 
     Unlike Optuna's it knows conditions, so that configurations which differ in unused values alone do not repeat.
     """
 
-    def __init__(self, space: SearchSpace, seed: int) -> None:
+    def __init__(self, space: SearchSpace, seed: int, taken: Container[int]) -> None:
         self._space = space
         self._seed = seed
+        self._taken = taken
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {p.path: distribution(p) for p in self._space.parameters}
+        return _distributions(self._space)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        order = list(range(sum(1 for _ in self._space.grid())))
+        order = list(self._space.grid())
         random.Random(self._seed).shuffle(order)
-        values = next(itertools.islice(self._space.grid(), order[trial.number % len(order)], None))
-        return params_of(values, self._space)[0]
+        left = deque(order)
+        for before in study.get_trials(deepcopy=False)[: trial.number]:
+            if before.number not in self._taken:
+                left.popleft()
+            elif (values := values_of(before.params, self._space)) in left:
+                left.remove(values)
+        return params_of(left[0], self._space)[0]
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         raise RuntimeError(f"{param_name} is not in the grid")
+
+
+def _distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    return {p.path: distribution(p) for p in space.parameters}
 
 
 __all__ = ["distribution", "params_of", "sampler_for", "suggest", "value_of", "values_of"]

@@ -85,8 +85,12 @@ class TrialWriter:
         space = self._record.space
         if space.settings.search.sampler.name != "tpe" or space.settings.task != TrialConfig.task:
             return []
-        knows_better = any(TAKEN_FROM_KEY in t.user_attrs for t in self._record.trials)
-        return [] if knows_better else known_good(space)
+        return [] if self._taken else known_good(space)
+
+    @cached_property
+    def _taken(self) -> set[int]:
+        """The numbers of trials that were taken over from another study."""
+        return {t.number for t in self._record.trials if TAKEN_FROM_KEY in t.user_attrs}
 
     def begin(self, number: int | None = None) -> Attempt | None:
         """Give a trial to a worker: one that waits, or a new one.
@@ -131,7 +135,8 @@ class TrialWriter:
     def _ask(self, number: int | None) -> optuna.Trial:
         """Do as Study.ask, which would take a waiting trial of its own choice."""
         self._study._thread_local.cached_all_trials = None
-        self._study.sampler = sampler_for(self._record.space, len(self._record.trials) if number is None else number)
+        of_number = len(self._record.trials) if number is None else number
+        self._study.sampler = sampler_for(self._record.space, of_number, self._taken)
         if number is None:
             trial_id = self._storage.create_new_trial(self._study._study_id, self._known_good())
         else:
@@ -186,10 +191,15 @@ class TrialWriter:
             self._record.write_best_recipe()
 
     def prune(self, number: int) -> None:
-        """End a trial that ASHA stopped, running or waiting; its value is its last epoch's, if it ended one."""
+        """End a trial that ASHA stopped, running or waiting.
+
+        Its value is its last epoch's validation accuracy, if it ended one and that is what the study maximises.
+        """
         self._running.pop(number, None)
         trial = self._record.trials[number]
-        values = [trial.intermediate_values[trial.last_step]] if trial.last_step is not None else None
+        values = None
+        if trial.last_step is not None and self._record.objective.is_val_accuracy:
+            values = [trial.intermediate_values[trial.last_step]]
         self._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED, values)
 
     def fail(self, number: int, reason: str) -> None:

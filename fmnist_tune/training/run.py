@@ -185,7 +185,9 @@ class TrainingRun:
         """Return the indices of an epoch's training pictures, batch by batch."""
         order = self.draw_order()
         batches = order.split(self.config.training.batch_size)
-        return [batch for batch in batches if len(batch) > 1 or len(order) == 1]  # batch norm needs 2
+        if self.config.training.batch_size == 1 or len(order) == 1:
+            return list(batches)
+        return [batch for batch in batches if len(batch) > 1]  # batch norm needs 2
 
     def train_batch(self, batch: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         """Take one step of a model in training mode; returns its loss and its scores (N, 10) without their graph."""

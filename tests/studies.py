@@ -1,0 +1,60 @@
+"""Studies without workers: a search space, its driver, and what workers would report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fmnist_tune.config import read_space
+from fmnist_tune.search.driver import Driver
+from fmnist_tune.search.events import Event
+from fmnist_tune.search.messages import TrialReport
+from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.training.results import EpochResult, Look
+
+SPACE = """
+study: s
+search: {trials: 6, sampler: {name: random, seed: 3}, pruner: {name: asha, reduction_factor: 2}}
+model: {name: mlp, hidden: {choice: [[8], [16, 8]]}, dropout: {float: [0.0, 0.5]}}
+training:
+  epochs: 4
+  optimizer:
+    name: {choice: [sgd, adamw]}
+    lr: {float: [1e-4, 1e-1], log: true}
+    momentum: {float: [0.8, 0.99], when: {training.optimizer.name: sgd}}
+"""
+
+
+def open_study(folder: Path, text: str = SPACE, **overrides: Any) -> StudyRecord:
+    storage = open_database(database_url(folder), create=True)
+    space = read_space(text, "s.yaml", {key.replace("__", "."): value for key, value in overrides.items()})
+    return StudyRecord.open(storage, space, StudyPaths(folder, space.settings.study))
+
+
+def drive(record: StudyRecord, events: list[Event] | None = None, **kwargs: Any) -> Driver:
+    sink = events if events is not None else []
+    return Driver(record, deadline=kwargs.get("deadline"), n_threads=1, on_event=sink.append)
+
+
+def result(epoch: int, accuracy: float) -> EpochResult:
+    return EpochResult(epoch, 0.5, accuracy, 0.5, accuracy, 0.01, 1.0, 0.1, 500)
+
+
+def report(
+    number: int,
+    curve: list[float],
+    *,
+    stop: Any = None,
+    failure: str | None = None,
+    n_new: int = 1,
+    epoch_s: float = 1.1,
+) -> TrialReport:
+    history = tuple(replace(result(i + 1, value), train_s=epoch_s - 0.1) for i, value in enumerate(curve))
+    return TrialReport(number, history[len(history) - n_new :], history, stop, failure, {"params": 7, "ran_on": "here"})
+
+
+def look(number: int, accuracy: float, train_s: float = 1.0) -> TrialReport:
+    return TrialReport(number, (), (), None, None, {"params": 7}, Look(0.5, accuracy, train_s, 0.5))

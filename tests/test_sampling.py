@@ -1,0 +1,239 @@
+"""What is tried next: the samplers, and what a study begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from fmnist_tune.config import read_space
+from fmnist_tune.study.known_good import known_good
+from fmnist_tune.study.sampling import TPE_TRIALS, _BoundedStudy, distribution
+from fmnist_tune.study.trial_writer import TrialWriter
+from fmnist_tune.study.warm_start import take_over
+from tests.studies import SPACE, drive, open_study, report
+
+
+def test_a_sampler_learns_from_trials_that_pause(tmp_path: Path) -> None:
+    record = open_study(tmp_path, search__trials=30)
+    trials = TrialWriter(record)
+    for _ in range(3):
+        attempt = trials.begin()
+        assert attempt is not None
+        trials.report(attempt.number, 1, 0.5)
+        trials.release(attempt.number)
+    seen = _BoundedStudy(record.optuna)._get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+    assert [(t.number, t.value) for t in seen] == [(0, 0.5), (1, 0.5), (2, 0.5)]
+    assert all(t.state == TrialState.WAITING for t in record.trials)
+
+
+def test_what_a_resumed_study_suggests_is_what_an_undisturbed_one_would_have(tmp_path: Path) -> None:
+    def search(folder: Path, *, restart: bool) -> list[dict[str, Any]]:
+        folder.mkdir()
+        text = SPACE.replace("name: random", "name: tpe").replace("trials: 6", "trials: 15")
+        driver = drive(open_study(folder, text))
+        while (assignment := driver.next_assignment()) is not None:
+            lr = assignment.config["training"]["optimizer"]["lr"]
+            driver.on_report(report(assignment.number, [1 - lr] * 4, stop="epochs", n_new=4))
+            if restart:
+                driver = drive(open_study(folder, text))
+        return [t.params for t in driver.record.trials]
+
+    undisturbed = search(tmp_path / "a", restart=False)
+    assert len(undisturbed) == 15
+    assert search(tmp_path / "b", restart=True) == undisturbed
+
+
+def test_conditional_parameters_are_sampled_only_when_used(tmp_path: Path) -> None:
+    record = open_study(tmp_path, search__trials=30)
+    trials = TrialWriter(record)
+    while (attempt := trials.begin()) is not None:
+        momentum = attempt.config.training.optimizer.momentum
+        assert (
+            ("training.optimizer.momentum" in attempt.values)
+            == (attempt.values["training.optimizer.name"] == "sgd")
+            == (momentum > 0)
+        )
+        assert attempt.config.model.widths in ([8], [16, 8])
+        trials.complete(attempt.number, 0.5)
+    assert len(record.trials) == 30
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "cmaes"])
+def test_every_sampler_fills_a_study(tmp_path: Path, sampler: str) -> None:
+    record = open_study(tmp_path, search__sampler__name=sampler, search__trials=14)
+    trials = TrialWriter(record)
+    values = []
+    while (attempt := trials.begin()) is not None:
+        values.append(attempt.values["training.optimizer.lr"])
+        trials.complete(attempt.number, values[-1])
+    assert len(set(values)) >= 12  # gp may propose the best end twice
+    assert all(1e-4 <= lr <= 1e-1 for lr in values)
+
+
+def test_a_grid_study_visits_every_configuration_once_and_ends(tmp_path: Path) -> None:
+    text = """
+study: s
+search: {trials: 100, sampler: {name: grid, seed: 1}}
+model: {name: {choice: [mlp, cnn]}, depth: {int: [1, 3], when: {model.name: mlp}}, blocks: {int: [1, 2], when: {model.name: cnn}}}
+training: {batch_size: {choice: [32, 64]}}
+"""
+    record = open_study(tmp_path, text)
+    trials = TrialWriter(record)
+    seen = []
+    while (attempt := trials.begin()) is not None:
+        seen.append(tuple(sorted(attempt.values.items())))
+        trials.complete(attempt.number, 0.5)
+    assert len(seen) == len(set(seen)) == 10
+    assert record.n_target == 10
+
+
+def test_tpe_is_shown_the_best_and_the_latest_of_many_trials() -> None:
+    study = optuna.create_study(direction="maximize")
+    values = [0.9 if number == 3 else 0.5 + number / 10_000 for number in range(1200)]
+    study.add_trials([optuna.create_trial(value=value, params={}, distributions={}) for value in values])
+    seen = [t.number for t in _BoundedStudy(study)._get_trials(deepcopy=False)]
+    assert len(seen) <= TPE_TRIALS
+    assert 3 in seen
+    assert 4 not in seen
+    assert seen[-900:] == list(range(300, 1200))
+    small = optuna.create_study(direction="maximize")
+    small.add_trials(study.trials[:TPE_TRIALS])
+    assert len(_BoundedStudy(small)._get_trials(deepcopy=False)) == TPE_TRIALS
+
+
+@pytest.mark.parametrize(
+    ("section", "domain", "expected"),
+    [
+        ("model.base_channels", "{choice: [32, 64]}", 32),  # the number nearest to 16
+        ("model.base_channels", "{choice: [8, 16, 64]}", 16),
+        ("model.dropout", "{float: [0.3, 0.6]}", 0.3),
+        ("model.head", "{choice: [[64], [32]]}", [64]),  # the first, where none of them is known to do well
+        ("model.residual", "{choice: [true, false]}", False),  # the default
+        ("training.label_smoothing", "{float: [0.0, 0.2]}", 0.0),
+        ("training.optimizer.weight_decay", "{float: [1e-6, 1e-3], log: true}", 1e-3),
+        ("training.augment", "{choice: [{shift: 2}, {flip: true}]}", {"shift": 2}),
+    ],
+)
+def test_a_study_begins_with_what_is_known_to_do_well(section: str, domain: str, expected: Any, tmp_path: Path) -> None:
+    tree: dict[str, Any] = yaml.safe_load(domain)
+    for key in reversed(section.split(".")):
+        tree = {key: tree}
+    tree["model"] = {"name": "cnn"} | tree.get("model", {})
+    assert known_good(read_space(yaml.safe_dump({"study": "s", **tree}), "s.yaml"))[0] == {section: expected}
+
+
+def test_a_larger_cnn_follows_where_the_space_has_one() -> None:
+    space = "study: s\nmodel: {name: cnn, base_channels: {choice: [16, %d]}, dropout: {float: [0, 0.5]}}\ntraining: {batch_size: {int: [64, 128]}}"
+    small, larger = known_good(read_space(space % 32, "s.yaml"))
+    assert small == {"model.base_channels": 16, "model.dropout": 0.0, "training.batch_size": 64}
+    assert larger == {"model.base_channels": 32, "model.dropout": 0.1, "training.batch_size": 64}
+    assert known_good(read_space(space % 8, "s.yaml")) == [small]
+
+
+def test_an_mlp_that_is_known_to_do_well_has_dropout() -> None:
+    text = "study: s\nmodel: {name: mlp, width: {int: [32, 1024]}, dropout: {float: [0, 0.5]}}"
+    assert known_good(read_space(text, "s.yaml")) == [{"model.width": 512, "model.dropout": 0.2}]
+
+
+def test_what_is_known_does_not_depend_on_the_order_of_the_file() -> None:
+    text = """
+study: s
+model: {activation: {choice: [gelu, relu]}, name: {choice: [mlp, cnn]}}
+training:
+  optimizer: {weight_decay: {float: [1e-6, 0.1], log: true}, lr: {float: [1e-4, 1e-1], log: true}, name: {choice: [sgd, adamw]}}
+  schedule: {choice: [one_cycle, constant]}
+"""
+    assert known_good(read_space(text, "s.yaml"))[0] == {
+        "model.activation": "relu",
+        "model.name": "cnn",
+        "training.optimizer.weight_decay": 1e-2,
+        "training.optimizer.lr": 2e-3,
+        "training.optimizer.name": "adamw",
+        "training.schedule": "constant",
+    }
+
+
+def test_what_is_known_is_a_value_of_a_grid_in_steps() -> None:
+    text = "study: s\nmodel: {name: cnn}\ntraining: {schedule: one_cycle, optimizer: {lr: {float: [0.001, 0.0045], step: 0.002}}}"
+    assert known_good(read_space(text, "s.yaml")) == [{"training.optimizer.lr": 0.003}]
+
+
+def test_another_task_begins_with_a_drawn_trial(tmp_path: Path) -> None:
+    text = "study: s\ntask: modular-addition\nmodel: {name: mlp}\nsearch: {pruner: {name: none}}\ntraining: {optimizer: {weight_decay: {float: [0.1, 5.0]}}}"
+    assert TrialWriter(open_study(tmp_path, text)).known_good == []
+
+
+def test_trials_are_taken_over_from_one_study_after_another(tmp_path: Path) -> None:
+    records = [open_study(tmp_path, SPACE.replace("study: s", f"study: {name}")) for name in ("a", "b", "new")]
+    for record, n in zip(records[:2], (1, 2), strict=True):
+        for number in range(n):
+            trials = TrialWriter(record)
+            assert trials.begin() is not None
+            trials.complete(number, 0.5 + number / 10)
+    assert [take_over(records[2], old) for old in records[:2]] == [1, 2]
+    assert [t.value for t in records[2].trials] == [0.5, 0.5, 0.6]
+    assert not TrialWriter(records[2]).known_good  # it knows better ones
+
+
+def test_a_study_begins_with_its_known_trials_in_their_order(tmp_path: Path) -> None:
+    text = "study: s\nmodel: {name: cnn, base_channels: {choice: [16, 32]}}\ntraining: {batch_size: {choice: [64, 128, 256]}}"
+    record = open_study(tmp_path, text)
+    begun = [TrialWriter(record).begin() for _ in range(2)]  # each as after a crash
+    assert [attempt.values for attempt in begun if attempt] == TrialWriter(record).known_good
+    third = TrialWriter(record).begin()
+    assert third is not None
+    assert [trial.user_attrs.get("known_good") for trial in record.trials] == [True, True, None]
+
+
+def test_a_grid_in_decimal_steps_has_its_round_numbers_and_both_ends(tmp_path: Path) -> None:
+    text = "study: s\nsearch: {trials: 9, sampler: {name: grid}}\nmodel: {name: mlp, dropout: {float: [0.0, 0.3], step: 0.1}}"
+    trials = TrialWriter(open_study(tmp_path, text))
+    seen = []
+    while (attempt := trials.begin()) is not None:
+        seen.append(attempt.values["model.dropout"])
+        trials.complete(attempt.number, 0.5)
+    assert sorted(seen) == [0.0, 0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize(("high", "step"), [(0.9, 0.3), (0.7, 0.1), (0.85, 0.3)])
+def test_the_last_step_of_a_range_is_drawn(high: float, step: float) -> None:
+    space = read_space(f"study: s\nmodel: {{name: mlp, dropout: {{float: [0.0, {high}], step: {step}}}}}", "s.yaml")
+    (parameter,) = space.parameters
+    drawn = distribution(parameter)
+    assert isinstance(drawn, optuna.distributions.FloatDistribution)
+    assert drawn.high == parameter.domain.ends()[1] == round(high // step * step + (step if high == 0.9 else 0), 3)
+
+
+def test_a_grid_goes_on_from_another_study_with_what_that_one_left(tmp_path: Path) -> None:
+    text = "study: {}\nsearch: {{trials: 9, sampler: {{name: {}}}}}\nmodel: {{name: mlp, depth: {{int: [1, 6]}}}}"
+    old = open_study(tmp_path, text.format("old", "random"), search__trials=2)
+    for _ in range(2):
+        attempt = TrialWriter(old).begin()
+        assert attempt is not None
+        old.optuna._storage.set_trial_state_values(old.trials[attempt.number]._trial_id, TrialState.COMPLETE, [0.5])
+    new = open_study(tmp_path, text.format("new", "grid"))
+    assert take_over(new, old) == 2
+    trials = TrialWriter(new)
+    while (attempt := trials.begin()) is not None:
+        trials.complete(attempt.number, 0.5)
+    depths = [t.params["model.depth"] for t in new.trials]
+    assert len(depths) == 6
+    assert len({*depths[2:]}) == 4
+    assert {*depths[:2]}.isdisjoint(depths[2:])
+
+
+def test_a_quasi_random_study_is_spread_out_from_its_first_trial_on(tmp_path: Path) -> None:
+    text = "study: s\nsearch: {trials: 8, sampler: {name: qmc}}\nmodel: {name: mlp, dropout: {float: [0, 0.8]}}\ntraining: {label_smoothing: {float: [0, 0.8]}}"
+    trials = TrialWriter(open_study(tmp_path, text))
+    drawn = []
+    while (attempt := trials.begin()) is not None:
+        drawn.append(attempt.values)
+        trials.report(attempt.number, 1, 0.5)
+        trials.release(attempt.number)  # it pauses
+    for path in ("model.dropout", "training.label_smoothing"):
+        assert sorted(int(10 * values[path]) for values in drawn) == list(range(8))  # one in each eighth: Sobol'

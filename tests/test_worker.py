@@ -1,0 +1,41 @@
+"""A worker without Ray: whatever becomes of its files, it trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.search.messages import Assignment
+from fmnist_tune.search.worker import Worker
+from tests.conftest import make_pictures
+
+CONFIG = {"model": {"name": "mlp", "hidden": [8]}, "training": {"epochs": 3}, "data": {"val_size": 100}}
+
+
+def assigned(folder: Path, *, n_known: int = 0) -> Worker:
+    images, labels = make_pictures(200, 0)
+    worker = Worker(Images(images.astype(np.uint8), labels.astype(np.int64), ("", "")), "cpu")
+    worker.assign(Assignment(0, CONFIG, 0, n_known, str(folder / "checkpoint.pt"), str(folder / "log"), 1))
+    return worker
+
+
+def test_a_trial_goes_on_where_its_folder_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    worker = assigned(tmp_path / "file" / "0")
+    reports = [worker.step() for _ in range(3)]
+    assert [r.failure for r in reports] == [None] * 3
+    assert reports[-1].stop_reason == "epochs"
+    assert reports[-1].facts["trouble"].startswith("no checkpoint: ")
+
+
+def test_a_trial_whose_checkpoint_is_gone_says_so_and_is_trained_again(tmp_path: Path) -> None:
+    first = assigned(tmp_path).step()
+    assert "trouble" not in first.facts
+    assert "trouble" not in assigned(tmp_path, n_known=1).step().facts
+    for path in tmp_path.glob("*.pt"):
+        path.unlink()
+    again = assigned(tmp_path, n_known=2).step()
+    assert again.facts["trouble"] == "no checkpoint of epoch 2; goes on from epoch 0"
+    assert [r.val_accuracy for r in again.epochs] == [r.val_accuracy for r in first.epochs]
