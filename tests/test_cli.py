@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from fmnist_tune.cli import main
 from tests.conftest import TINY_SPACE, CommandLine
 
 COMMANDS = [
-    "search", "resume", "studies", "show", "export", "retrain", "train", "report", "dashboard", "predict", "data", "check"
+    "search", "resume", "studies", "show", "export", "retrain", "train", "report", "dashboard", "predict", "data", "check",
+    "find-lr",
 ]  # fmt: skip
 
 
@@ -147,6 +151,14 @@ def test_a_damaged_data_file_is_named_and_refused(command: CommandLine, space: P
     os.truncate(path, path.stat().st_size // 2)
     message = refused(command, "search", space, "--data-dir", damaged)
     assert "train-labels-idx1-ubyte.gz: damaged or unreadable" in message
+
+
+def test_a_program_can_run_commands_in_any_thread_and_keeps_its_signal_handlers(space: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["check", str(space)]) == 0
+    assert signal.getsignal(signal.SIGTERM) == before
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(main, ["check", str(space)]).result() == 0
 
 
 def test_check_prints_the_space(command: CommandLine, space: Path) -> None:

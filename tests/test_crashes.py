@@ -77,6 +77,7 @@ def test_a_damaged_checkpoint_costs_an_epoch_at_most(command: CommandLine) -> No
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
     time.sleep(2)  # the worker finishes the epoch that it is in
+    (before,) = command("show", "tiny", "--json").json["all"]
     (command.folder / "studies/tiny/trials/0/checkpoint.pt").write_bytes(b"garbage")
     run = command("search", "space.yaml", "--data-dir", command.data_dir, "--json")
     assert run.code == 0, run.err
@@ -84,7 +85,7 @@ def test_a_damaged_checkpoint_costs_an_epoch_at_most(command: CommandLine) -> No
     (trial,) = command("show", "tiny", "--json").json["all"]
     assert trial["state"] == "complete"
     assert trial["epochs"] == 80
-    assert run.json["epochs"] <= 72
+    assert run.json["epochs"] <= 80 - before["epochs"] + 1
 
 
 def test_another_program_may_lock_the_database_for_a_while(command: CommandLine) -> None:
@@ -127,7 +128,8 @@ def test_a_full_disk_stops_the_search_with_a_message_and_it_goes_on_later(
     words = ("search", "space.yaml", "--data-dir", command.data_dir, "--studies-dir", small_disk, "--json")
     process = command.start(*words)
     end = time.monotonic() + 60
-    while not list(small_disk.glob("tiny/trials/*/checkpoint.pt")) and time.monotonic() < end:
+    while not list(small_disk.glob("tiny/trials/*/checkpoint.pt")):
+        assert time.monotonic() < end
         time.sleep(0.2)
     fill(small_disk)
     _, err = process.communicate(timeout=240)
@@ -143,15 +145,19 @@ def test_a_full_disk_stops_the_search_with_a_message_and_it_goes_on_later(
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+@pytest.mark.parametrize("is_database_there", [True, False])
 def test_a_full_disk_stops_a_training_with_a_message_and_it_goes_on_later(
-    command: CommandLine, small_disk: Path
+    command: CommandLine, small_disk: Path, is_database_there: bool
 ) -> None:
     recipe = "study: plain\nmodel: {name: mlp, hidden: [8]}\ntraining: {epochs: 100, batch_size: 32}\ndata: {val_size: 100}\n"
     (command.folder / "recipe.yaml").write_text(recipe)
     words = ("train", "recipe.yaml", "--seeds", 1, "--data-dir", command.data_dir, "--studies-dir", small_disk)
+    if not is_database_there:
+        words = (*words, "--storage", f"sqlite:///{command.folder}/elsewhere.db")
     process = command.start(*words)
     end = time.monotonic() + 60
-    while not list(small_disk.glob("plain/retrain/recipe/seed-0/checkpoint.pt")) and time.monotonic() < end:
+    while not list(small_disk.glob("plain/retrain/recipe/seed-0/checkpoint.pt")):
+        assert time.monotonic() < end
         time.sleep(0.05)
     fill(small_disk)
     _, err = process.communicate(timeout=240)

@@ -176,10 +176,16 @@ def test_a_trained_system_is_a_row_of_mean_interval_and_time() -> None:
         "86.58, 88.33 (two runs)",
         "89.00 [86.52, 91.48]",  # t(0.975, 2) = 4.303 times 1 / sqrt(3)
         "3",
-        "+0.67 (inside)",  # of the interval lies 88.33
+        "+0.67 (inside)",
         "10",
         "2.0",
     ]
+
+
+def test_a_reports_run_is_inside_where_one_more_of_ours_could_be() -> None:
+    for value, expected in ((0.92, "+3.67 (inside)"), (0.94, "+5.67")):  # +- 4.303 * sqrt(1 + 1 / 3) = 4.97
+        metrics = {"test_accuracy": {"values": [value - 0.01, value, value + 0.01]}, "train_s": 60.0, "epochs": 10}
+        assert systems.system_row(systems.SYSTEMS[0], metrics)[5] == expected
 
 
 def test_a_system_without_results_or_without_a_figure_says_so() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -135,20 +136,23 @@ def table(runs: list[Run]) -> str:
 
 def _passed(runs: list[Run]) -> list[str]:
     """Say between which figures each system's seeds end, and from when on our median is above a script's last one."""
+    ours = [run for run in runs if run.who == OURS]
     lines = []
     for who in ALL:
-        mine, ours = [run for run in runs if run.who == who], [run for run in runs if run.who == OURS]
-        if mine:
-            last = [run.best(mine[0].seconds) for run in mine]
-            text = f"{who}: {min(last):.4f} to {max(last):.4f} at the end"
-            if who != OURS and ours:
-                goal = statistics.median(last)
-                at_s = next((at for at in range(601) if statistics.median(r.best(at) for r in ours) >= goal), None)
-                text += "; ours has its median " + ("never" if at_s is None else f"after {at_s} s")
-            kept = [run.kept for run in mine if run.kept is not None]
-            if kept:
-                text += f"; of the best finished trial {statistics.median(kept):.4f} (n = {len(kept)})"
-            lines.append(text)
+        mine = [run for run in runs if run.who == who]
+        if not mine:
+            continue
+        seconds = mine[0].seconds
+        last = [run.best(seconds) for run in mine]
+        text = f"{who}: {min(last):.4f} to {max(last):.4f} at the end"
+        if who != OURS and ours:
+            curve = [(at, statistics.median(run.best(at) for run in ours)) for at in range(math.ceil(seconds) + 1)]
+            at_s = next((at for at, median in curve if median >= statistics.median(last)), None)
+            text += "; ours has its median " + ("never" if at_s is None else f"after {at_s} s")
+        kept = [run.kept for run in mine if run.kept is not None]
+        if kept:
+            text += f"; of the best finished trial {statistics.median(kept):.4f} (n = {len(kept)})"
+        lines.append(text)
     return lines
 
 
@@ -176,11 +180,11 @@ def plot(runs: dict[str, list[Run]], path: Path) -> None:
     plt.close(figure)
 
 
-def read(path: Path, spaces: Sequence[str]) -> dict[str, list[Run]]:
-    """Return the runs that are kept, by space."""
+def read(path: Path, spaces: Sequence[str], seconds: float) -> dict[str, list[Run]]:
+    """Return the runs of that length that are kept, by space."""
     lines = path.read_text().splitlines() if path.exists() else []
     runs = [Run(**json.loads(line)) for line in lines]
-    return {space: [run for run in runs if run.space == space] for space in spaces}
+    return {space: [run for run in runs if (run.space, run.seconds) == (space, seconds)] for space in spaces}
 
 
 def main() -> None:
@@ -193,7 +197,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=HERE / "compare.jsonl", help="where they are kept")
     parser.add_argument("--plot", type=Path, help="write a PNG")
     arguments = parser.parse_args()
-    runs = read(arguments.results, arguments.spaces)
+    runs = read(arguments.results, arguments.spaces, arguments.seconds)
     todo = []
     for seed in arguments.seeds:
         for space in arguments.spaces:
@@ -208,9 +212,7 @@ def main() -> None:
         split = stratified_split(load_part(images, "train").labels_N, 10_000)
         (data / "split.json").write_text(json.dumps([part.tolist() for part in split]))
         for space, who, seed in todo:
-            if who not in arguments.systems or any(
-                (run.who, run.seed, run.seconds) == (who, seed, arguments.seconds) for run in runs[space]
-            ):
+            if who not in arguments.systems or any((run.who, run.seed) == (who, seed) for run in runs[space]):
                 continue
             folder = data / "run"
             folder.mkdir()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
 import time
 
 from fmnist_tune.cli.parser import build_parser
 from fmnist_tune.errors import UserError
+from fmnist_tune.search.signals import sigterm_as_ctrl_c
 
 EXIT_OK, EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -17,10 +17,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     started = time.monotonic()
     arguments = build_parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends a command as Ctrl-C does
     try:
-        module = importlib.import_module(f"fmnist_tune.cli.{arguments.module}")
-        return int(getattr(module, arguments.command)(arguments, started))
+        with sigterm_as_ctrl_c():
+            module = importlib.import_module(f"fmnist_tune.cli.{arguments.module}")
+            return int(getattr(module, arguments.command)(arguments, started))
     except UserError as error:
         print(f"fmnist-tune: {error}", file=sys.stderr)
         return EXIT_USER

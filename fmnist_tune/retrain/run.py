@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,7 +34,7 @@ from fmnist_tune.search.cluster import (
 )
 from fmnist_tune.search.run import Place
 from fmnist_tune.search.signals import stopping_on_signals
-from fmnist_tune.study.database import STORAGE_ERRORS, open_database, study_exists
+from fmnist_tune.study.database import STORAGE_ERRORS, open_database, storage_trouble
 from fmnist_tune.study.layout import RESULT, StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
@@ -69,7 +69,7 @@ def open_recipe(space: SearchSpace, place: Place, *, name_given: bool) -> StudyR
     check_folder(place.studies_dir)
     make_folder(place.studies_dir)
     storage = open_database(place.url, create=True)
-    if study_exists(place.url, paths.name) and not StudyRecord.load(storage, paths).is_recipe:
+    if StudyRecord.is_begun(storage, paths) and not StudyRecord.load(storage, paths).is_recipe:
         if name_given:
             raise UserError(f"--study {paths.name}: a search has that name; give another one")
         paths = replace(paths, name=f"{paths.name}-recipe")
@@ -108,7 +108,7 @@ def retrain(
     """
     chosen = [] if record.is_recipe else candidates(record, trial, top)
     prepare_environment()
-    with ExitStack() as held, TrainingProgress(console, started) as progress:
+    with _storage_trouble_told(record), ExitStack() as held, TrainingProgress(console, started) as progress:
         source = open_source(record.space, place.data_dir, progress.line)
         held.enter_context(DriverLock(record.paths))
         record.bind_data(source.description)
@@ -121,14 +121,23 @@ def retrain(
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             with suppress(*STORAGE_ERRORS):  # what there is to say is the error, not that it cannot be kept
                 work.note(state=FAILED, reason=f"{kind}{error}")
-            if isinstance(error, STORAGE_ERRORS):
-                raise UserError(
-                    f"{record.paths.folder}: cannot be written: {str(error.__cause__ or error).splitlines()[0]}; "
-                    "what was trained is safe: repair it, and the same command goes on"
-                ) from error
             raise
         work.note(state=INTERRUPTED if result is None else DONE)
         return result
+
+
+@contextmanager
+def _storage_trouble_told(record: StudyRecord) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        reason = storage_trouble(error)
+        if reason is None:
+            raise
+        raise UserError(
+            f"{record.paths.folder}: cannot be written: {reason}; finished seeds are kept: repair it, and the same "
+            "command goes on"
+        ) from error
 
 
 class _Work:

@@ -21,7 +21,7 @@ from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.search.messages import TEST_SCORES, WEIGHTS, TrialReport
 from fmnist_tune.search.pool import Job, Pool
 from fmnist_tune.study.layout import RESULT, StudyPaths, read_json, write_atomically
-from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.record import StudyRecord, best_epoch_of
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import OBJECTIVES, value_of
 
@@ -59,9 +59,8 @@ def plan_for(record: StudyRecord, trial: FrozenTrial | None, *, with_val: bool) 
         with_val: hold out the validation split all the same.
     """
     config = record.space.config({}) if trial is None else record.config_of(trial)
-    n_epochs = config.training.epochs
-    if trial is not None:
-        n_epochs = int(trial.user_attrs.get("best_epoch", n_epochs))  # where early stopping found its best
+    best_epoch = None if trial is None else best_epoch_of(trial)
+    n_epochs = config.training.epochs if best_epoch is None else best_epoch
     if isinstance(config, TrialConfig) and config.training.early_stopping is not None:
         # there is nothing to validate on
         config = config.model_copy(update={"training": config.training.model_copy(update={"early_stopping": None})})

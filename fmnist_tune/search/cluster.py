@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-import signal
 import socket
 from dataclasses import dataclass
 from typing import Any
 
 from fmnist_tune.config.schema import Resources
 from fmnist_tune.errors import UserError
+from fmnist_tune.search.signals import sigterm_as_ctrl_c
 
 # Set before Ray is imported; what each one does is in docs/structure.md.
 ENVIRONMENT = {
@@ -61,16 +61,14 @@ def start_ray(address: str | None) -> None:
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        if address is None:
-            ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
-        else:
-            _join(address, quiet)
-    except SystemExit:  # by the handler that Ray puts in
+        with sigterm_as_ctrl_c():  # Ray puts in a handler that exits with code 15; afterwards it is as it was
+            if address is None:
+                ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+            else:
+                _join(address, quiet)
+    except SystemExit:
         raise KeyboardInterrupt from None
-    finally:
-        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -130,8 +129,8 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
             make_folder(place.studies_dir)
             storage = open_database(place.url, create=True)
             lock = held.enter_context(DriverLock(paths))
-            record = StudyRecord.open(storage, space, paths)
-            held.enter_context(_claimed(record, lock))
+            record = StudyRecord.open(storage, space, paths, folder_id=lock.folder_id)
+            held.callback(_end_claim, record)
             record.bind_data(source.description)
             if old is not None:
                 n_taken = take_over(record, old)
@@ -159,14 +158,9 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
             stop_ray()
 
 
-@contextmanager
-def _claimed(record: StudyRecord, lock: DriverLock) -> Iterator[None]:
-    record.claim(lock.folder_id)
-    try:
-        yield
-    finally:
-        with suppress(*STORAGE_ERRORS):  # who lost the database has been told
-            record.end_claim()
+def _end_claim(record: StudyRecord) -> None:
+    with suppress(*STORAGE_ERRORS):  # who lost the database has been told
+        record.claim.end()
 
 
 def _warm_start(place: Place, paths: StudyPaths) -> StudyRecord | None:

@@ -144,7 +144,7 @@ class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
             return
         self._looked_at = time.monotonic()
         with storage_errors():
-            self._driver.record.renew_claim()
+            self._driver.record.claim.renew()
         live = {t.config["assignment"].number: t for t in trials if t.status in (Trial.PENDING, Trial.RUNNING)}
         for number, trial in live.items():
             if trial.status == Trial.PENDING:  # the cluster has no place for it yet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -125,6 +126,9 @@ class Worker:
         Args:
             folder: gets weights.safetensors and test_scores.npy (float32, (N, 10)).
             test_images_NHW: the test pictures.
+
+        Raises:
+            OSError: they cannot be written.
         """
         from safetensors import SafetensorError
         from safetensors.torch import save_file
@@ -134,11 +138,11 @@ class Worker:
         state = run.scored_model.state_dict()
         try:
             save_file({key: value.contiguous().cpu() for key, value in state.items()}, folder / WEIGHTS)
-        except SafetensorError as error:  # it says so when the disk is full
-            raise OSError(str(error)) from None
-        if test_images_NHW is not None and isinstance(run, TrainingRun):
-            x_N1HW = pixels(test_images_NHW, run.config.data, self._device)
-            np.save(folder / TEST_SCORES, run.predict(x_N1HW, bf16=False).cpu().numpy())
+            if test_images_NHW is not None and isinstance(run, TrainingRun):
+                x_N1HW = pixels(test_images_NHW, run.config.data, self._device)
+                np.save(folder / TEST_SCORES, run.predict(x_N1HW, bf16=False).cpu().numpy())
+        except (SafetensorError, OSError) as error:  # numpy too says it without a number when the disk is full
+            raise OSError(errno.EIO, str(error)) from None
 
     def _train(self, run: TrainingRun | ModularRun) -> Look | None:
         """Train to the next look, which is returned, or to the end of the epoch, whose state is saved."""

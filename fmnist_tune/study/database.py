@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -28,8 +29,8 @@ def database_url(studies_dir: Path) -> str:
     Raises:
         UserError: a URL cannot name it.
     """
-    if set("?%") & set(str(studies_dir)):
-        raise UserError(f"--studies-dir {studies_dir}: neither ? nor % may be in it, since a URL names the database")
+    if set("?%{}") & set(str(studies_dir)):
+        raise UserError(f"--studies-dir {studies_dir}: no ?, %, {{ or }} may be in it, since a URL names the database")
     return f"sqlite:///{studies_dir / 'studies.db'}"
 
 
@@ -133,6 +134,17 @@ class StorageLostError(BaseException):
 
 
 STORAGE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError)
+DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+def storage_trouble(error: Exception) -> str | None:
+    """Return why a study's database or disk cannot be written; None if an error, a worker's too, is something else."""
+    error = getattr(error, "cause", None) or error  # of Ray's RayTaskError
+    if isinstance(error, OSError):
+        return error.strerror if error.errno in DISK_ERRNOS else None
+    if isinstance(error, STORAGE_ERRORS):
+        return str(error.__cause__ or error).partition("\n")[0]
+    return None
 
 
 @contextlib.contextmanager

@@ -48,8 +48,8 @@ class DriverLock:
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": since, "folder_id": self.folder_id}
         text = json.dumps(holder)
-        os.ftruncate(self._file, 0)
         os.pwrite(self._file, text.encode(), 0)
+        os.ftruncate(self._file, len(text))
         return self
 
     def __exit__(

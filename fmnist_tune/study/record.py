@@ -9,7 +9,6 @@ import shutil
 import time
 import warnings
 from collections.abc import Mapping
-from socket import gethostname
 from typing import Any
 
 import optuna
@@ -21,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.config import SearchSpace, dump_yaml, read_space
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError, did_you_mean
+from fmnist_tune.study.claim import Claim
 from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.sampling import values_of
@@ -34,8 +34,6 @@ TEST_USES_KEY = "test_uses"
 RETRAINED_KEY = "retrained"
 LATEST_RETRAINING_KEY = "retraining"
 RUNNING, INTERRUPTED, FAILED, DONE = "running", "interrupted", "failed", "done"  # how a retraining stands
-DRIVER_KEY = "driver"  # who drives the study, and when that was last sure; None after the end of a run
-CLAIM_S = 120.0
 FORMAT_KEY = "fmnist_tune_format"
 FORMAT = 1
 
@@ -47,8 +45,7 @@ class StudyRecord:
         self.optuna = study
         self.space = space
         self.paths = paths
-        self._claim: dict[str, Any] = {}
-        self._claimed_at = 0.0
+        self.claim = Claim(study, paths)
 
     @classmethod
     def load(cls, storage: RDBStorage, paths: StudyPaths) -> StudyRecord:
@@ -72,19 +69,29 @@ class StudyRecord:
         return cls(study, read_space(text, f"study {paths.name}"), paths)
 
     @classmethod
-    def open(cls, storage: RDBStorage, space: SearchSpace, paths: StudyPaths) -> StudyRecord:
+    def open(
+        cls, storage: RDBStorage, space: SearchSpace, paths: StudyPaths, *, folder_id: str | None = None
+    ) -> StudyRecord:
         """Open the study of a search space, or create it.
 
+        Args:
+            storage: the database.
+            space: what is searched, or a recipe.
+            paths: of the study.
+            folder_id: of the driver's lock, to claim the study before anything in it changes; None without a driver.
+
         Raises:
-            UserError: the study exists with another search space; names every difference.
+            UserError: the study exists with another search space (names every difference), or cannot be claimed.
         """
-        if paths.name not in optuna.get_all_study_names(storage):
-            study = optuna.create_study(study_name=paths.name, storage=storage, direction="maximize")
-            return cls._begin(study, space, paths)
-        study = optuna.load_study(study_name=paths.name, storage=storage)
-        is_ours = study.direction == StudyDirection.MAXIMIZE and study.user_attrs.keys() <= {SPACE_KEY}
-        if is_ours and not study.trials:  # who created it was killed before it was whole
-            return cls._begin(study, space, paths)
+        if not cls.is_begun(storage, paths):
+            study = optuna.create_study(
+                study_name=paths.name, storage=storage, direction="maximize", load_if_exists=True
+            )
+            record = cls(study, space, paths)
+            if folder_id is not None:
+                record.claim.take(folder_id)
+            record._begin()
+            return record
         record = cls.load(storage, paths)
         changes = space_differences(record.space.tree, space.tree)
         if changes:
@@ -97,19 +104,28 @@ class StudyRecord:
                 + "\n  ".join(changes)
                 + f"\neither give it a name of its own (--study {paths.name}-2{warm_start}), or change it back"
             )
+        if folder_id is not None:
+            record.claim.take(folder_id)
         record.space = space
         if record.optuna.user_attrs[SPACE_KEY] != space.to_yaml():
             record.optuna.set_user_attr(SPACE_KEY, space.to_yaml())  # the budget has changed
         return record
 
     @classmethod
-    def _begin(cls, study: optuna.Study, space: SearchSpace, paths: StudyPaths) -> StudyRecord:
+    def is_begun(cls, storage: RDBStorage, paths: StudyPaths) -> bool:
+        """Tell whether a study of this name is there, and whole; who creates one may be killed in between."""
+        if paths.name not in optuna.get_all_study_names(storage):
+            return False
+        study = optuna.load_study(study_name=paths.name, storage=storage)
+        is_blank = study.direction == StudyDirection.MAXIMIZE and study.user_attrs.keys() <= {SPACE_KEY}
+        return not is_blank or bool(study.trials)
+
+    def _begin(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names([OBJECTIVES[space.settings.task].metric])
-        study.set_user_attr(SPACE_KEY, space.to_yaml())
-        study.set_user_attr(FORMAT_KEY, FORMAT)  # the last: with it the study is whole
-        return cls(study, space, paths)
+            self.optuna.set_metric_names([self.objective.metric])
+        self.optuna.set_user_attr(SPACE_KEY, self.space.to_yaml())
+        self.optuna.set_user_attr(FORMAT_KEY, FORMAT)  # the last: with it the study is whole
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -206,7 +222,7 @@ class StudyRecord:
         if trial.state == TrialState.FAIL:
             value = f", which failed: {' '.join(str(trial.user_attrs.get('reason', 'unknown')).split())}"
         lines = [f"# Trial {trial.number} of study {self.paths.name}{value}."]
-        best_epoch = trial.user_attrs.get("best_epoch")
+        best_epoch = best_epoch_of(trial)
         if best_epoch is not None and best_epoch < (n_epochs := self.config_of(trial).training.epochs):
             lines.append(
                 f"# It was best after epoch {best_epoch}: `retrain` trains it for so many. `train` of this file,"
@@ -219,40 +235,6 @@ class StudyRecord:
         best = self.best
         if best is not None:
             write_atomically(self.paths.best_recipe, self.recipe_of(best))
-
-    def claim(self, folder_id: str) -> None:
-        """Take the study for the driver that holds the lock of a studies folder.
-
-        Several folders may share a database (--storage); their locks know nothing of each other.
-
-        Raises:
-            UserError: a driver from another folder has the study, or was killed less than CLAIM_S seconds ago.
-        """
-        known = self.optuna._storage.get_study_system_attrs(self.optuna._study_id).get(DRIVER_KEY)
-        if known is not None and known["folder_id"] != folder_id:
-            since_s = time.time() - known["at"]
-            if since_s < CLAIM_S:
-                raise UserError(
-                    f"study {self.paths.name} is being searched already, from {known['folder']} on {known['host']}, "
-                    f"{max(0, since_s):.0f} s ago; wait for its end, or, if it was killed, go on from there, or from "
-                    f"here {CLAIM_S:.0f} s after its death: trials under way would begin anew"
-                )
-        self._claim = {"folder_id": folder_id, "folder": str(self.paths.studies_dir.absolute()), "host": gethostname()}
-        self._write_claim({**self._claim, "at": time.time()})
-
-    def renew_claim(self) -> None:
-        """Say that the driver lives, if that was not said just now; to be called often while it does."""
-        if self._claim and time.monotonic() - self._claimed_at > CLAIM_S / 6:
-            self._write_claim({**self._claim, "at": time.time()})
-
-    def end_claim(self) -> None:
-        """Say that nobody drives the study any more."""
-        self._claim = {}
-        self._write_claim(None)
-
-    def _write_claim(self, claim: dict[str, Any] | None) -> None:
-        self.optuna._storage.set_study_system_attr(self.optuna._study_id, DRIVER_KEY, claim)
-        self._claimed_at = time.monotonic()
 
     def recover(self) -> None:
         """Put right what a killed process left; to be called by the holder of the driver's lock.
@@ -280,3 +262,9 @@ class StudyRecord:
 def history_of(trial: FrozenTrial) -> list[dict[str, Any]]:
     """Return a trial's epochs, each an EpochResult as a dict: of an ended one all, of another those up to its rung."""
     return list(trial.system_attrs.get(HISTORY_KEY, ()))
+
+
+def best_epoch_of(trial: FrozenTrial) -> int | None:
+    """Return the epoch that a trial with early stopping, trained to its end, is valued by; None of another one."""
+    best_epoch: int | None = trial.user_attrs.get("best_epoch")
+    return best_epoch if trial.state == TrialState.COMPLETE else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import heapq
+import json
 import random
 import warnings
-from collections import deque
 from collections.abc import Container, Mapping
 from typing import Any, cast
 
@@ -78,14 +78,8 @@ def value_of(parameter: Parameter, stored: Any) -> Any:
     return stored
 
 
-def sampler_for(space: SearchSpace, number: int, taken: Container[int] = ()) -> BaseSampler:
-    """Return the sampler for one trial; its draws follow from the study's seed, the number and the trials before.
-
-    Args:
-        space: what is searched.
-        number: the trial's.
-        taken: the numbers of trials that were taken over from another study instead of being drawn.
-    """
+def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
+    """Return the sampler for one trial; its draws follow from the study's seed, the number and the trials before."""
     settings = space.settings.search.sampler
     seed = derive_seed(settings.seed, number, "sampler")
     with warnings.catch_warnings():
@@ -96,7 +90,7 @@ def sampler_for(space: SearchSpace, number: int, taken: Container[int] = ()) -> 
             case "random":
                 return RandomSampler(seed=seed)
             case "grid":
-                return _GridSampler(space, settings.seed, taken)
+                return _GridSampler(space, settings.seed)
             case "qmc":
                 return _WholeSpaceQmc(space, settings.seed)
             case "gp":
@@ -197,15 +191,14 @@ class _WholeSpaceQmc(QMCSampler):
 
 
 class _GridSampler(BaseSampler):
-    """Each trial gets the next configuration of the grid in an order shuffled by the seed, but those taken over.
+    """Each trial gets the first configuration that no other one has, in an order shuffled by the seed.
 
     Unlike Optuna's it knows conditions, so that configurations which differ in unused values alone do not repeat.
     """
 
-    def __init__(self, space: SearchSpace, seed: int, taken: Container[int]) -> None:
+    def __init__(self, space: SearchSpace, seed: int) -> None:
         self._space = space
         self._seed = seed
-        self._taken = taken
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return _distributions(self._space)
@@ -215,18 +208,19 @@ class _GridSampler(BaseSampler):
     ) -> dict[str, Any]:
         order = list(self._space.grid())
         random.Random(self._seed).shuffle(order)
-        left = deque(order)
-        for before in study.get_trials(deepcopy=False)[: trial.number]:
-            if before.number not in self._taken:
-                left.popleft()
-            elif (values := values_of(before.params, self._space)) in left:
-                left.remove(values)
-        return params_of(left[0], self._space)[0]
+        others = (t for t in study.get_trials(deepcopy=False) if t.number != trial.number)
+        visited = {_key(values_of(t.params, self._space)) for t in others}
+        return params_of(next(values for values in order if _key(values) not in visited), self._space)[0]
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         raise RuntimeError(f"{param_name} is not in the grid")
+
+
+def _key(values: Mapping[str, Any]) -> str:
+    """Return values as text; numbers that differ by rounding alone are the same."""
+    return json.dumps({k: float(f"{v:.12g}") if isinstance(v, float) else v for k, v in sorted(values.items())})
 
 
 def _distributions(space: SearchSpace) -> dict[str, BaseDistribution]:

@@ -85,12 +85,8 @@ class TrialWriter:
         space = self._record.space
         if space.settings.search.sampler.name != "tpe" or space.settings.task != TrialConfig.task:
             return []
-        return [] if self._taken else known_good(space)
-
-    @cached_property
-    def _taken(self) -> set[int]:
-        """The numbers of trials that were taken over from another study."""
-        return {t.number for t in self._record.trials if TAKEN_FROM_KEY in t.user_attrs}
+        knows_better = any(TAKEN_FROM_KEY in t.user_attrs for t in self._record.trials)
+        return [] if knows_better else known_good(space)
 
     def begin(self, number: int | None = None) -> Attempt | None:
         """Give a trial to a worker: one that waits, or a new one.
@@ -135,8 +131,7 @@ class TrialWriter:
     def _ask(self, number: int | None) -> optuna.Trial:
         """Do as Study.ask, which would take a waiting trial of its own choice."""
         self._study._thread_local.cached_all_trials = None
-        of_number = len(self._record.trials) if number is None else number
-        self._study.sampler = sampler_for(self._record.space, of_number, self._taken)
+        self._study.sampler = sampler_for(self._record.space, len(self._record.trials) if number is None else number)
         if number is None:
             trial_id = self._storage.create_new_trial(self._study._study_id, self._known_good())
         else:
