@@ -30,17 +30,20 @@ class RunningTrial:
 
     Attributes:
         attempt: what was asked for.
-        last: its latest epoch; None before the first.
         report: its latest report; None before the first.
         trouble: what its worker complained of; None if it did not.
         heard_at: time.monotonic() of its assignment or latest report.
     """
 
     attempt: Attempt
-    last: EpochResult | None = None
     report: TrialReport | None = None
     trouble: str | None = None
     heard_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def last(self) -> EpochResult | None:
+        """Its latest epoch, as far as a worker has told of it; None before the first."""
+        return self.report.history[-1] if self.report is not None and self.report.history else None
 
 
 class Driver:
@@ -174,7 +177,6 @@ class Driver:
             if result.epoch not in trial.attempt.curve:
                 self.writer.report(report.number, result.epoch, result.val_accuracy)
             self.deadline.note_epoch(report.number, result.train_s + result.val_s)
-            trial.last = result
             self._queue.asha.report(report.number, result.epoch, result.val_accuracy)
             self._on_event(Event("epoch", report.number, "", result))
         self._tensorboard.add(trial.attempt, report.history)

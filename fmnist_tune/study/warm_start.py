@@ -30,6 +30,7 @@ def take_over(new: StudyRecord, old: StudyRecord) -> int:
         raise UserError(f"--warm-start {source}: that study was trained on other data or another split")
     origins = [t.user_attrs[TAKEN_FROM_KEY] for t in new.trials if TAKEN_FROM_KEY in t.user_attrs]
     known = {origin["trial"] for origin in origins if origin["study"] == source}
+    known_params = [t.params for t in new.trials]
     is_grid = new.space.settings.search.sampler.name == "grid"  # in which each configuration counts once
     for trial in old.trials:
         if trial.number in known or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
@@ -38,8 +39,9 @@ def take_over(new: StudyRecord, old: StudyRecord) -> int:
         if values is None:
             continue
         params, distributions = params_of(values, new.space)
-        if is_grid and any(t.params == params for t in new.trials):
+        if is_grid and params in known_params:
             continue
+        known_params.append(params)
         new.optuna.add_trial(
             optuna.create_trial(
                 state=trial.state,
