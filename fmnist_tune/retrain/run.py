@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,17 +23,10 @@ from fmnist_tune.retrain.candidates import Candidate, Confirmation, candidates
 from fmnist_tune.retrain.folder import ModelFolder
 from fmnist_tune.retrain.metrics import evaluate
 from fmnist_tune.retrain.progress import TrainingProgress
-from fmnist_tune.retrain.seeds import Plan, SeedResult, SeedStore, plan_for
-from fmnist_tune.search.cluster import (
-    WorkerPlan,
-    cluster_resources,
-    plan_workers,
-    prepare_environment,
-    start_ray,
-    stop_ray,
-)
+from fmnist_tune.retrain.seeds import Plan, SeedResult, plan_for
+from fmnist_tune.retrain.trainer import SeedTrainer
+from fmnist_tune.search.cluster import prepare_environment
 from fmnist_tune.search.run import Place
-from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import STORAGE_ERRORS, open_database, storage_trouble
 from fmnist_tune.study.layout import RESULT, StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
@@ -141,7 +134,7 @@ def _storage_trouble_told(record: StudyRecord) -> Iterator[None]:
 
 
 class _Work:
-    """One command's work on a study whose lock is held; Ray starts when there is something to train."""
+    """One command's work on a study whose lock is held."""
 
     def __init__(
         self,
@@ -158,10 +151,8 @@ class _Work:
         self._images = images
         self._seeds = seeds
         self._progress = progress
-        self._held = held
-        self._store = SeedStore(record.paths, images)
+        self._trainer = SeedTrainer(record, place, images, seeds, progress, held)
         self._folder = ModelFolder(record)
-        self._worker_plan: WorkerPlan | None = None
         self._status: dict[str, Any] = {
             "state": RUNNING,
             "reason": None,
@@ -198,7 +189,7 @@ class _Work:
             for config in [self._record.config_of(t)]
         ]
         check_weights([plan.config for plan in plans], self._record.space.source)
-        results = self._train(plans, None)
+        results = self._trainer.train(plans, None)
         if results is None:
             return None
         values = {
@@ -217,13 +208,13 @@ class _Work:
         if self._images is None:
             return self._retrain_pairs(trial, plan)
         test = load_part(locate_data(self._place.data_dir, self._progress.line), "test")
-        todo = self._store.unfinished([plan], self._seeds)
-        if todo:
+        may_be_known = self._trainer.has_finished(plan)
+        if not may_be_known:
             check_weights([plan.config], self._record.space.source)
-        results = self._train([plan], test, lambda: self._record_test_use(trial, command))
+        results = self._trainer.train([plan], test, lambda: self._record_test_use(trial, command))
         if results is None:
             return None
-        return self._save(trial, plan, results[plan.label], test, may_be_known=not todo)
+        return self._save(trial, plan, results[plan.label], test, may_be_known=may_be_known)
 
     def _record_test_use(self, trial: FrozenTrial | None, command: str) -> None:
         """Record that a model is about to be scored on the test pictures; once for a retraining."""
@@ -242,7 +233,7 @@ class _Work:
         """Train on the training pairs over the seeds; there is neither a test set nor anything to audit or export."""
         from fmnist_tune.modular.metrics import pair_metrics
 
-        results = self._train([plan], None)
+        results = self._trainer.train([plan], None)
         if results is None:
             return None
         assert isinstance(plan.config, ModularConfig)
@@ -253,40 +244,6 @@ class _Work:
         metrics["finished_at"] = time.strftime("%Y-%m-%d %H:%M:%S")
         known = self._known(metrics)
         return known or self._folder.keep(self._folder.begin(_kept(of_seeds), self._recipe(trial)), metrics)
-
-    def _train(
-        self, plans: Sequence[Plan], test: Images | None, before_scoring: Callable[[], None] = lambda: None
-    ) -> dict[str, list[SeedResult]] | None:
-        """Return every plan's results by label, in the order of the seeds; None if it was stopped."""
-        todo = self._store.unfinished(plans, self._seeds)
-        if todo:
-            from fmnist_tune.search.pool import JobError, Pool
-
-            make_folder(self._record.paths.retrain_log.parent)
-            pool = Pool(self._workers(), self._images, None if test is None else test.images_NHW)
-            try:
-                with stopping_on_signals(pool, self._progress.line):
-                    if not self._store.train(todo, pool, self._progress, before_scoring):
-                        return None
-            except JobError as error:
-                raise UserError(str(error)) from None
-        results: dict[str, list[SeedResult]] = {}
-        for plan in plans:
-            found = [self._store.finished(plan, seed) for seed in self._seeds]
-            results[plan.label] = [result for result in found if result is not None]
-        return results
-
-    def _workers(self) -> WorkerPlan:
-        """Start Ray, once."""
-        if self._worker_plan is None:
-            self._progress.line("starting Ray")
-            self._held.callback(stop_ray)
-            start_ray(self._place.address)
-            resources = self._record.space.settings.resources
-            self._worker_plan = plan_workers(resources, cluster_resources(), self._place.n_workers)
-            n = self._worker_plan.n_workers
-            self._progress.line(f"{n} worker{'s' if n > 1 else ''}, each with {self._worker_plan.cpus} CPU")
-        return self._worker_plan
 
     def _metrics(self, trial: FrozenTrial | None, plan: Plan, results: Sequence[SeedResult]) -> dict[str, Any]:
         """Return what is told of every retraining."""
@@ -328,7 +285,7 @@ class _Work:
         from fmnist_tune.retrain.inspection import inspect_model  # imports torch, which only this needs
 
         new = self._folder.begin(_kept(results), self._recipe(trial))
-        metrics = inspect_model(new, metrics, test, self._workers(), self._progress.line)
+        metrics = inspect_model(new, metrics, test, self._trainer.workers(), self._progress.line)
         return self._folder.keep(new, metrics)
 
 

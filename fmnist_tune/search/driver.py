@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from optuna.trial import TrialState
 
@@ -13,37 +11,14 @@ from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.search.events import Event, Totals
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.queue import Queue
+from fmnist_tune.search.running import RunningTrial
 from fmnist_tune.study.curves import curve_of
 from fmnist_tune.study.record import StudyRecord, history_of
 from fmnist_tune.study.tensorboard import Outcome, TensorBoard
 from fmnist_tune.study.trial_writer import Attempt, TrialWriter, UnbuildableError, goes_on_from
-from fmnist_tune.training.results import EpochResult
-from fmnist_tune.valuation import attributes_of, value_of
+from fmnist_tune.valuation import value_of
 
 MAX_CRASHES = 3
-WORKER_START_S = 60.0  # a worker may need this before its first epoch, on a busy machine
-
-
-@dataclass
-class RunningTrial:
-    """A trial that a worker trains.
-
-    Attributes:
-        attempt: what was asked for.
-        report: its latest report; None before the first.
-        trouble: what its worker complained of; None if it did not.
-        heard_at: time.monotonic() of its assignment or latest report.
-    """
-
-    attempt: Attempt
-    report: TrialReport | None = None
-    trouble: str | None = None
-    heard_at: float = field(default_factory=time.monotonic)
-
-    @property
-    def last(self) -> EpochResult | None:
-        """Its latest epoch, as far as a worker has told of it; None before the first."""
-        return self.report.history[-1] if self.report is not None and self.report.history else None
 
 
 class Driver:
@@ -163,15 +138,14 @@ class Driver:
         trial = self.running.get(report.number)
         if trial is None:  # it was given up as hanging just now
             return False
-        trial.heard_at = time.monotonic()
-        trial.report = report
+        trial.hear(report)
         trouble = report.facts.get("trouble")
         if trouble is not None and trouble != trial.trouble:
             trial.trouble = trouble
             self._on_event(Event("trouble", report.number, trouble))
         is_at_rung = self._is_at_rung(report)
         if is_at_rung or report.stop_reason is not None:  # before its epochs: after a crash there they are all there is
-            self._note(report, report.stop_reason)
+            self._note(trial, report.stop_reason)
         self.totals.add(report)
         for result in report.epochs:
             if result.epoch not in trial.attempt.curve:
@@ -191,7 +165,7 @@ class Driver:
                 self._queue.asha.report(report.number, report.look.share, report.look.val_accuracy)
             return self._goes_on(report)
         elif self._is_over(report.number):
-            self._note(report, None)
+            self._note(trial, None)
             self.release(report.number)
         else:
             return True
@@ -220,17 +194,12 @@ class Driver:
     def on_wait(self, number: int) -> None:
         """Take note that a trial still waits for a worker: its time has not begun."""
         if number in self.running:
-            self.running[number].heard_at = time.monotonic()
+            self.running[number].hear()
 
     def overdue(self) -> list[int]:
         """Return the trials whose epoch takes longer than the search allows."""
-        limit = self.record.space.settings.search.epoch_timeout
-        now = time.monotonic()
-        return [
-            number
-            for number, trial in self.running.items()
-            if now - trial.heard_at > limit + (WORKER_START_S if trial.last is None else 0)
-        ]
+        limit_s = self.record.space.settings.search.epoch_timeout
+        return [number for number, trial in self.running.items() if trial.is_overdue(limit_s)]
 
     def on_hang(self, number: int) -> None:
         """Fail a trial that is overdue; its worker is to be killed."""
@@ -270,12 +239,12 @@ class Driver:
         self._tell_end(Event("complete", report.number, self.record.objective.text(value), report.history[-1], value))
 
     def _fail(self, number: int, reason: str) -> None:
-        report = self.running[number].report
-        if report is not None:
-            self._note(report, reason)
-        last = self._end(number, "failed").last
+        trial = self.running[number]
+        if trial.report is not None:
+            self._note(trial, reason)
+        self._end(number, "failed")
         self.writer.fail(number, reason)
-        self._tell_end(Event("failed", number, reason, last))
+        self._tell_end(Event("failed", number, reason, trial.last))
 
     def _end(self, number: int, outcome: Outcome) -> RunningTrial:
         """Take a trial off the workers' list and end its curves.
@@ -290,22 +259,7 @@ class Driver:
         shutil.rmtree(self.record.paths.trial_folder(event.number), ignore_errors=True)
         self._on_event(event)
 
-    def _note(self, report: TrialReport, reason: str | None) -> None:
+    def _note(self, trial: RunningTrial, reason: str | None) -> None:
         """Record what is known of a trial where it may be stopped or, with a reason, where it ends."""
-        history = report.history
-        spent = history if history or report.look is None else (report.look,)
-        train_s = sum(part.train_s for part in history)
-        seconds = sum(part.train_s + part.val_s for part in spent)
-        attributes = {
-            **report.facts,
-            "seed": self.running[report.number].attempt.seed,
-            "epochs": len(history),
-            "duration_s": round(seconds, 3),
-        }
-        if reason is not None:
-            attributes["stop_reason"] = reason
-        attributes |= attributes_of(self.running[report.number].attempt.config, history)
-        if train_s:
-            attributes["images_per_s"] = round(sum(result.n_images for result in history) / train_s)
-        self.writer.note(report.number, attributes)
-        self.writer.note_history(report.number, history)
+        self.writer.note(trial.attempt.number, trial.attributes(reason))
+        self.writer.note_history(trial.attempt.number, trial.history)
