@@ -159,6 +159,20 @@ def test_no_epoch_begins_that_would_not_end_before_the_deadline_and_no_shorter_o
     assert resumed.record.trials[1].state == TrialState.WAITING
 
 
+def test_what_could_not_be_trained_to_its_end_in_time_lets_others_go_first(tmp_path: Path) -> None:
+    driver = drive(open_study(tmp_path), deadline=time.monotonic() + 1000)
+    for number, (accuracy, epoch_s) in enumerate([(0.9, 400.0), (0.5, 1.1)]):
+        driver.next_assignment()
+        assert not driver.on_report(report(number, [accuracy], epoch_s=epoch_s))
+    other = driver.next_assignment()  # trial 0 is the better one, but has three epochs of 400 s to go
+    assert other is not None
+    assert other.number == 2
+    driver.deadline.at = time.monotonic() + 500  # half of the trials take more than 800 s from beginning to end
+    again = driver.next_assignment()
+    assert again is not None
+    assert again.number == 0
+
+
 def test_a_trial_that_pauses_and_would_not_end_its_epoch_in_time_stays_in_the_study(tmp_path: Path) -> None:
     driver = drive(open_study(tmp_path, search__trials=2), deadline=time.monotonic() + 1000)
     for number in (0, 1):

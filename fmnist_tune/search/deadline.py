@@ -1,4 +1,4 @@
-"""The time that is left: whether another epoch fits in, and which trials are still to be trained to their ends."""
+"""The time that is left: whether another epoch fits in, and which trials can still be trained to their ends."""
 
 from __future__ import annotations
 
@@ -50,12 +50,17 @@ class Deadline:
         """Tell whether a trial does not pause any more, since it is to reach its end."""
         return number in self._finishing
 
-    def next(self, queue: Queue, usual: int | None) -> int | None:
-        """Return the trial that a free worker takes: the usual one (None for a new trial), or one to be finished.
+    def next(self, queue: Queue, *, is_full: bool) -> int | None:
+        """Return the waiting trial that a free worker takes; None for a new one.
 
-        That is the most promising one which can still be trained to its end, as late as possible; none of those that
-        were in the worse half at their rung.
+        It is the usual one, or one to be finished: the most promising one which can still be trained to its end, as
+        late as possible; none of those that were in the worse half at their rung.
+
+        Args:
+            queue: the trials that wait.
+            is_full: whether every trial of the study has begun.
         """
+        usual = self._usual(queue, is_full=is_full)
         if self.at is None:
             return usual
         left_s = self.at - time.monotonic()
@@ -70,6 +75,29 @@ class Deadline:
                 self._finishing.add(number)
                 return number
         return usual
+
+    def _usual(self, queue: Queue, *, is_full: bool) -> int | None:
+        """Return the trial that goes on now, or None for a new one, as if there was time for more.
+
+        One that pauses and could not be trained to its end in time lets others go first, a new trial too unless even
+        that could not: what is trained half is of no use to whoever searches no longer than this.
+        """
+        usual = queue.next(is_full=is_full, fits=self.fits)
+        if usual is None or not queue.is_paused(usual) or self._reaches_end(queue, usual):
+            return usual
+        other = queue.next(is_full=is_full, fits=lambda number: self.fits(number) and self._reaches_end(queue, number))
+        if other is None and (is_full or not self._new_reaches_end()):
+            return usual
+        return other
+
+    def _reaches_end(self, queue: Queue, number: int) -> bool:
+        needed_s = self._epochs_left(queue, number) * self._epoch_s(number)
+        return self.at is None or time.monotonic() + needed_s <= self.at
+
+    def _new_reaches_end(self) -> bool:
+        """Tell whether a new trial is expected to reach its end: one as long as half of the latest ones would be."""
+        needed_s = median(s * self._training(n).epochs for n, s in [*self._latest_s.items()][-RECENT:])
+        return self.at is None or time.monotonic() + needed_s <= self.at
 
     def _epochs_left(self, queue: Queue, number: int) -> int:
         return self._training(number).epochs - int(queue.asha.last_epoch(number))

@@ -117,8 +117,7 @@ class Driver:
 
     def _next(self) -> int | None:
         """Return the waiting trial that a free worker takes; None for a new one."""
-        usual = self._queue.next(is_full=self.record.is_full, fits=self.deadline.fits)
-        return self.deadline.next(self._queue, usual)
+        return self.deadline.next(self._queue, is_full=self.record.is_full)
 
     def _give_up(self, numbers: Sequence[int]) -> None:
         for number in numbers:

@@ -45,6 +45,10 @@ class Queue:
         self._cut_short.discard(number)
         self._paused.discard(number)
 
+    def is_paused(self, number: int) -> bool:
+        """Tell whether a trial waits at its rung."""
+        return number in self._paused
+
     def next(self, *, is_full: bool, fits: Callable[[int], bool] = lambda number: True) -> int | None:
         """Return the trial that goes on now; None if there is none.
 
