@@ -36,11 +36,16 @@ def build_model(model: Mlp | Cnn | Torchvision, image_size: int, *, pretrained: 
         ValueError: the pictures are too small for its blocks.
         UserError: the weights that it names are not there, or do not fit.
     """
+    if isinstance(model, Mlp):
+        return build_dense(model, image_size**2, N_CLASSES)
+    net: nn.Module
     if isinstance(model, Torchvision):
         from fmnist_tune.backbone import Backbone  # here, since importing torchvision takes a second
 
-        return Backbone(model, pretrained=pretrained)
-    return build_dense(model, image_size**2, N_CLASSES) if isinstance(model, Mlp) else _cnn(model, image_size)
+        net = Backbone(model, pretrained=pretrained)
+    else:
+        net = _cnn(model, image_size)
+    return _FlipTta(net) if model.tta == "flip" else net
 
 
 def n_params(model: nn.Module) -> int:
@@ -106,6 +111,18 @@ def _block(cnn: Cnn, in_channels: int, out_channels: int, *, pooled: bool) -> nn
         pool_first = not cnn.residual and cnn.pool == "max" and cnn.activation in _MONOTONE
         layers.insert(len(layers) - pool_first, pool)
     return nn.Sequential(*layers)
+
+
+class _FlipTta(nn.Module):
+    """In evaluation mode the mean of what a network says of a picture and of its mirror image."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x_N1HW: Tensor) -> Tensor:
+        scores_NK: Tensor = self.net(x_N1HW)
+        return scores_NK if self.training else (scores_NK + self.net(x_N1HW.flip(3))) / 2
 
 
 class _Residual(nn.Module):

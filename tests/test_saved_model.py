@@ -163,7 +163,7 @@ def test_loading_runs_no_code(tmp_path: Path) -> None:
         "{name: mlp, depth: 0}",
         "{name: cnn, channels: [4, 8], residual: true, pool: avg, activation: gelu, dropout: 0.2, dropout2d: 0.1, head: [8]}",
         "{name: cnn, channels: [4], convs_per_block: 2, padding: valid, norm: none, activation: tanh}",
-        "{name: cnn, channels: [4, 4], activation: leaky_relu}",
+        "{name: cnn, channels: [4, 4], activation: leaky_relu, tta: flip}",
     ],
 )
 def test_exported_models_agree_for_any_number_of_pictures(

@@ -110,6 +110,27 @@ def test_a_residual_block_adds_its_input() -> None:
         torch.testing.assert_close(model[0][0](x), shortcut(x))
 
 
+@pytest.mark.parametrize(
+    "section",
+    [{"name": "cnn", "channels": [4], "dropout": 0.5}, {"name": "torchvision", "architecture": "squeezenet1_1"}],
+)
+def test_a_picture_and_its_mirror_image_score_the_same_where_both_are_asked_for(section: dict[str, Any]) -> None:
+    config = TrialConfig.model_validate({"model": {**section, "tta": "flip"}})
+    torch.manual_seed(0)
+    model = build_model(config.model, 28).eval()
+    torch.manual_seed(0)
+    plain = build_model(TrialConfig.model_validate({"model": section}).model, 28).eval()
+    x = torch.randn(3, 1, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), model(x.flip(3)))
+        torch.testing.assert_close(model(x), (plain(x) + plain(x.flip(3))) / 2)
+        model.train(), plain.train()
+        torch.manual_seed(1)
+        scores = model(x)
+        torch.manual_seed(1)
+        torch.testing.assert_close(scores, plain(x))
+
+
 def test_lr_schedules_are_torchs_own() -> None:
     steps = 100
     for name, make in {

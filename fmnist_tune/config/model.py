@@ -19,6 +19,7 @@ from fmnist_tune.config.section import Probability, Section, Width
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
 Norm = Literal["none", "batch"]
+Tta = Literal["none", "flip"]
 Channels = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -71,6 +72,7 @@ class Cnn(Section):
         dropout: probability before each dense layer, the classifier included.
         feature_dropout: instead of `dropout` before the first of them, which sees the last block's output.
         residual: adds each block's input (through a 1x1 convolution) to its output, before the pooling.
+        tta: test-time augmentation: flip scores a picture by the mean of its own scores and its mirror image's.
     """
 
     name: Literal["cnn"]
@@ -89,6 +91,7 @@ class Cnn(Section):
     dropout: Probability = 0.0
     feature_dropout: Probability | None = None
     residual: bool = False
+    tta: Tta = "none"
 
     @model_validator(mode="after")
     def _consistent(self) -> Cnn:
@@ -164,6 +167,7 @@ class Torchvision(Section):
         frozen: only the classifier, its last layer, is trained; the rest stays as it is, batch statistics included.
         image_size: pixels along a side to which pictures are enlarged.
         dropout: probability before the classifier, besides what the architecture has of its own.
+        tta: as of `Cnn`.
     """
 
     name: Literal["torchvision"]
@@ -172,6 +176,7 @@ class Torchvision(Section):
     frozen: bool = False
     image_size: Annotated[int, Field(ge=MIN_SIZE, le=MAX_SIZE)] = MIN_SIZE
     dropout: Probability = 0.0
+    tta: Tta = "none"
 
     def check_sizes(self, picture_size: int) -> None:
         """Raise a ValueError unless pictures of so many pixels can be enlarged to what the architecture works on."""
