@@ -28,6 +28,7 @@ from fmnist_tune import load_study
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.data.split import stratified_split
+from fmnist_tune.training.numerics import has_fast_bf16
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -66,6 +67,7 @@ class Run:
     seconds: float = 600
     started: str = ""
     kept: float | None = None
+    cpu: str = ""
 
     def best(self, at_s: float) -> float:
         """Return the best validation accuracy after so many seconds; 0 before the first epoch."""
@@ -106,7 +108,13 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
             bests.append((at_s, round(accuracy, 4)))
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(start))
     kept = None if who in PLAIN else _kept(log.parent)
-    return Run(space, who, seed, commit, len(epochs), bests, round(wall_s, 1), seconds, started, kept)
+    return Run(space, who, seed, commit, len(epochs), bests, round(wall_s, 1), seconds, started, kept, _cpu())
+
+
+def _cpu() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{name}, {'bf16' if has_fast_bf16('cpu') else 'no bf16'}"
 
 
 def _kept(folder: Path) -> float | None:
@@ -129,8 +137,10 @@ def table(runs: list[Run]) -> str:
             wall = f"{statistics.median(run.wall_s for run in mine):.0f} s"
             lines.append(f"| {who} | {len(mine)} | " + " | ".join([*cells, epochs, wall]) + " |")
     lines += ["", *_passed(runs)]
-    commits = {who: sorted({run.commit for run in runs if run.who == who}) for who in ALL}
-    lines += ["", *(f"{who}: {', '.join(commits[who])}" for who in ALL if commits[who])]
+    lines.append("")
+    for who in ALL:
+        ran = sorted({(run.cpu, run.commit) for run in runs if run.who == who})
+        lines += [f"{who}: commit {commit} on {cpu}" for cpu, commit in ran]
     return "\n".join(lines)
 
 
