@@ -159,6 +159,20 @@ def test_no_epoch_begins_that_would_not_end_before_the_deadline_and_no_shorter_o
     assert resumed.record.trials[1].state == TrialState.WAITING
 
 
+def test_a_trial_that_was_to_be_finished_and_turns_out_too_slow_for_it_pauses(tmp_path: Path) -> None:
+    record = open_study(tmp_path, search__pruner__min_epochs=0.5)
+    driver = drive(record, deadline=time.monotonic() + 1000)
+    for number, accuracy in enumerate([0.7, 0.6]):
+        driver.next_assignment()
+        assert not driver.on_report(look(number, accuracy, train_s=100.0))
+    driver.deadline.at = time.monotonic() + 900  # four epochs of 200 s
+    first = driver.next_assignment()
+    assert first is not None
+    assert first.number == 0
+    assert not driver.on_report(report(0, [0.8], epoch_s=400.0))
+    assert record.trials[0].state == TrialState.WAITING
+
+
 def test_what_could_not_be_trained_to_its_end_in_time_lets_others_go_first(tmp_path: Path) -> None:
     driver = drive(open_study(tmp_path), deadline=time.monotonic() + 1000)
     for number, (accuracy, epoch_s) in enumerate([(0.9, 400.0), (0.5, 1.1)]):

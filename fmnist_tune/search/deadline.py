@@ -46,9 +46,9 @@ class Deadline:
         """Tell whether the next epoch of a trial, or of a new one, is expected to end before it."""
         return self.at is None or time.monotonic() + self._epoch_s(number) <= self.at
 
-    def is_finishing(self, number: int) -> bool:
-        """Tell whether a trial does not pause any more, since it is to reach its end."""
-        return number in self._finishing
+    def is_finishing(self, queue: Queue, number: int) -> bool:
+        """Tell whether a trial does not pause any more, since it is to reach its end, and still can in time."""
+        return number in self._finishing and self._reaches_end(queue, number)
 
     def next(self, queue: Queue, *, is_full: bool) -> int | None:
         """Return the waiting trial that a free worker takes; None for a new one.

@@ -180,7 +180,7 @@ class Driver:
         """Tell whether a trial at its rung goes on at once; otherwise let it pause there."""
         number = report.number
         self._queue.pause(number)
-        if not self._is_over(number) and (self.deadline.is_finishing(number) or self._next() == number):
+        if not self._is_over(number) and (self.deadline.is_finishing(self._queue, number) or self._next() == number):
             self._let_go_on(number)
             return True
         self.totals.add_paused(report)
