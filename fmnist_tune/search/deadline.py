@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from statistics import median
@@ -44,11 +45,11 @@ class Deadline:
 
     def fits(self, number: int | None) -> bool:
         """Tell whether the next epoch of a trial, or of a new one, is expected to end before it."""
-        return self.at is None or time.monotonic() + self._epoch_s(number) <= self.at
+        return self._epoch_s(number) <= self._left_s
 
     def is_finishing(self, queue: Queue, number: int) -> bool:
         """Tell whether a trial does not pause any more, since it is to reach its end, and still can in time."""
-        return number in self._finishing and self._reaches_end(queue, number)
+        return number in self._finishing and self._needed_s(queue, number) <= self._left_s
 
     def next(self, queue: Queue, *, is_full: bool) -> int | None:
         """Return the waiting trial that a free worker takes; None for a new one.
@@ -61,16 +62,12 @@ class Deadline:
             is_full: whether every trial of the study has begun.
         """
         usual = self._usual(queue, is_full=is_full)
-        if self.at is None:
-            return usual
-        left_s = self.at - time.monotonic()
         for number in queue.by_promise():
-            needed_s = self._epochs_left(queue, number) * self._epoch_s(number)
-            if needed_s <= left_s and queue.asha.is_promising(number):
+            if self._reaches_end(queue, number) and queue.asha.is_promising(number):
                 is_constant = self._training(number).schedule == "constant"
                 n_finished = FINISHED_CONSTANT if is_constant else FINISHED_ANNEALED
                 until_free_s = self._epochs_to_rung(queue, usual) * self._epoch_s(usual)
-                if left_s > n_finished * MARGIN * needed_s + until_free_s:
+                if self._left_s > n_finished * MARGIN * self._needed_s(queue, number) + until_free_s:
                     break
                 self._finishing.add(number)
                 return number
@@ -90,14 +87,21 @@ class Deadline:
             return usual
         return other
 
+    @property
+    def _left_s(self) -> float:
+        return math.inf if self.at is None else self.at - time.monotonic()
+
+    def _needed_s(self, queue: Queue, number: int) -> float:
+        """Return how long a waiting trial is expected to need to its end."""
+        return self._epochs_left(queue, number) * self._epoch_s(number)
+
     def _reaches_end(self, queue: Queue, number: int) -> bool:
-        needed_s = self._epochs_left(queue, number) * self._epoch_s(number)
-        return self.at is None or time.monotonic() + needed_s <= self.at
+        return MARGIN * self._needed_s(queue, number) <= self._left_s
 
     def _new_reaches_end(self) -> bool:
         """Tell whether a new trial is expected to reach its end: one as long as half of the latest ones would be."""
-        needed_s = median(s * self._training(n).epochs for n, s in [*self._latest_s.items()][-RECENT:])
-        return self.at is None or time.monotonic() + needed_s <= self.at
+        needed_s = [s * self._training(n).epochs for n, s in [*self._latest_s.items()][-RECENT:]]
+        return not needed_s or MARGIN * median(needed_s) <= self._left_s
 
     def _epochs_left(self, queue: Queue, number: int) -> int:
         return self._training(number).epochs - int(queue.asha.last_epoch(number))
