@@ -76,8 +76,8 @@ class Deadline:
     def _usual(self, queue: Queue, *, is_full: bool) -> int | None:
         """Return the trial that goes on now, or None for a new one, as if there was time for more.
 
-        One that pauses and could not be trained to its end in time lets others go first, a new trial too unless even
-        that could not: what is trained half is of no use to whoever searches no longer than this.
+        One that pauses and could not be trained to its end in time lets others go first, a new one too as long as that
+        might: what is trained half is of no use to whoever searches no longer than this.
         """
         usual = queue.next(is_full=is_full, fits=self.fits)
         if usual is None or not queue.is_paused(usual) or self._reaches_end(queue, usual):
@@ -99,9 +99,9 @@ class Deadline:
         return MARGIN * self._needed_s(queue, number) <= self._left_s
 
     def _new_reaches_end(self) -> bool:
-        """Tell whether a new trial is expected to reach its end: one as long as half of the latest ones would be."""
+        """Tell whether a new trial may reach its end: as the quickest of the latest ones would, begun now."""
         needed_s = [s * self._training(n).epochs for n, s in [*self._latest_s.items()][-RECENT:]]
-        return not needed_s or MARGIN * median(needed_s) <= self._left_s
+        return MARGIN * min(needed_s, default=0.0) <= self._left_s
 
     def _epochs_left(self, queue: Queue, number: int) -> int:
         return self._training(number).epochs - int(queue.asha.last_epoch(number))
