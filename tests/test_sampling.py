@@ -18,17 +18,33 @@ from fmnist_tune.study.warm_start import take_over
 from tests.studies import SPACE, drive, open_study, report
 
 
-def test_a_sampler_learns_from_trials_that_pause(tmp_path: Path) -> None:
+def test_a_sampler_learns_from_trials_that_pause_or_run(tmp_path: Path) -> None:
     record = open_study(tmp_path, search__trials=30)
     trials = TrialWriter(record)
-    for _ in range(3):
-        attempt = trials.begin()
-        assert attempt is not None
-        trials.report(attempt.number, 1, 0.5)
-        trials.release(attempt.number)
+    for _ in range(4):
+        trials.begin()
+    for number in (0, 1, 2):
+        trials.report(number, 1, 0.5)
+    trials.release(0)
     seen = _BoundedStudy(record.optuna)._get_trials(deepcopy=False, states=(TrialState.PRUNED,))
     assert [(t.number, t.value) for t in seen] == [(0, 0.5), (1, 0.5), (2, 0.5)]
-    assert all(t.state == TrialState.WAITING for t in record.trials)
+    assert [t.state for t in record.trials] == [TrialState.WAITING, *[TrialState.RUNNING] * 3]
+
+
+def test_what_is_known_to_do_well_has_tpe_learn_from_the_first_trials_on(tmp_path: Path) -> None:
+    def sixth(folder: Path, accuracies: list[float]) -> Any:
+        folder.mkdir()
+        trials = TrialWriter(open_study(folder, SPACE.replace("name: random", "name: tpe")))
+        for number, accuracy in enumerate(accuracies):
+            trials.begin()
+            trials.report(number, 1, accuracy)
+            trials.release(number)
+        attempt = trials.begin()
+        assert attempt is not None
+        return attempt.values
+
+    rising, falling = [0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.3, 0.2, 0.1]
+    assert sixth(tmp_path / "a", rising) != sixth(tmp_path / "b", falling), "drawn at random it would be the same"
 
 
 def test_what_a_resumed_study_suggests_is_what_an_undisturbed_one_would_have(tmp_path: Path) -> None:

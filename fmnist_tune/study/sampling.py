@@ -23,6 +23,9 @@ from fmnist_tune.study.curves import looks_of
 
 # Up to so many trials TPE sees them all; beyond, these best ones (by value, and by how far they got) and the latest.
 TPE_TRIALS, TPE_BEST = 1000, 25
+# TPE draws at random until there are so many trials: Optuna's default, and where some of them are known to do well, as
+# it then knows where to look.
+TPE_STARTUP, TPE_STARTUP_KNOWING = 10, 4
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
@@ -78,15 +81,22 @@ def value_of(parameter: Parameter, stored: Any) -> Any:
     return stored
 
 
-def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
-    """Return the sampler for one trial; its draws follow from the study's seed, the number and the trials before."""
+def sampler_for(space: SearchSpace, number: int, *, has_known_good: bool = False) -> BaseSampler:
+    """Return the sampler for one trial; its draws follow from the study's seed, the number and the trials before.
+
+    Args:
+        space: what is searched.
+        number: the trial's.
+        has_known_good: whether the study begins with trials that are known to do well.
+    """
     settings = space.settings.search.sampler
     seed = derive_seed(settings.seed, number, "sampler")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         match settings.name:
             case "tpe":
-                return _BoundedTpe(seed=seed, multivariate=True, group=True)
+                n_startup = TPE_STARTUP_KNOWING if has_known_good else TPE_STARTUP
+                return _BoundedTpe(seed=seed, multivariate=True, group=True, n_startup_trials=n_startup)
             case "random":
                 return RandomSampler(seed=seed)
             case "grid":
@@ -129,8 +139,9 @@ class _BoundedTpe(TPESampler):
 class _BoundedStudy:
     """A study as a sampler sees it while it draws one trial, with at most TPE_TRIALS others.
 
-    A trial that waits at its rung counts as pruned there, so that what it taught is used at once; one that got no
-    further than a look within its first epoch as pruned after step 0.
+    A trial that has reported something counts as pruned there while it waits or runs, so that what it taught is used at
+    once; TPE would take a running one for a bad one. One that got no further than a look within its first epoch counts
+    as pruned after step 0.
     """
 
     def __init__(self, study: optuna.Study) -> None:
@@ -151,9 +162,9 @@ class _BoundedStudy:
 
 def _as_seen(trial: FrozenTrial) -> FrozenTrial:
     looks = looks_of(trial)
-    is_paused = trial.state == TrialState.WAITING and bool(looks or trial.intermediate_values)
+    has_told = not trial.state.is_finished() and bool(looks or trial.intermediate_values)
     is_looked_at = trial.state == TrialState.PRUNED and bool(looks) and not trial.intermediate_values
-    if not is_paused and not is_looked_at:
+    if not has_told and not is_looked_at:
         return trial
     seen = copy.copy(trial)
     seen.state = TrialState.PRUNED

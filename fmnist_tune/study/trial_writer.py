@@ -131,7 +131,8 @@ class TrialWriter:
     def _ask(self, number: int | None) -> optuna.Trial:
         """Do as Study.ask, which would take a waiting trial of its own choice."""
         self._study._thread_local.cached_all_trials = None
-        self._study.sampler = sampler_for(self._record.space, len(self._record.trials) if number is None else number)
+        new = len(self._record.trials) if number is None else number
+        self._study.sampler = sampler_for(self._record.space, new, has_known_good=bool(self.known_good))
         if number is None:
             trial_id = self._storage.create_new_trial(self._study._study_id, self._known_good())
         else:
