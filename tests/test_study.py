@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from fmnist_tune.config import read_space
-from fmnist_tune.config.domain import IntDomain
+from fmnist_tune.config.domain import FloatDomain, IntDomain
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.seeds import plan_for
 from fmnist_tune.search.events import Event
@@ -707,6 +707,9 @@ def test_an_edge_is_measured_on_the_scale_that_is_searched(tmp_path: Path) -> No
     assert edge_of(lr, 1e-2) is None
     assert edge_of(IntDomain(2, 3), 3) is None  # each of two values is an end
     assert edge_of(lr, 9e-2) == "upper"
+    dropout = FloatDomain(0.0, 0.5)
+    assert edge_of(dropout, 0.0) is None  # there is nothing below it
+    assert edge_of(dropout, 0.5) == "upper"
 
 
 def test_a_command_on_a_study_can_be_typed_and_keeps_a_password_to_itself() -> None:

@@ -162,14 +162,19 @@ def _importances(valued: list[tuple[FrozenTrial, float]], of: str) -> Importance
 
 
 def edge_of(domain: Domain, value: Any) -> str | None:
-    """Return "lower" or "upper" if a value lies within 5 % of an end of its range; choices have no ends."""
+    """Return "lower" or "upper" if a value lies within 5 % of an end of its range that could be moved.
+
+    Choices have no ends; a lower end of 0 cannot be moved, since rates, shares and probabilities are not negative.
+    """
     if isinstance(domain, ChoiceDomain) or domain.low == domain.high:
         return None
     if domain.step is not None and domain.high - domain.low < 2 * domain.step:  # two values: each is an end
         return None
     low, high, at = (math.log(x) if domain.log else float(x) for x in (domain.low, domain.high, value))
     share = (at - low) / (high - low)
-    return "lower" if share <= EDGE_SHARE else "upper" if share >= 1 - EDGE_SHARE else None
+    if share <= EDGE_SHARE:
+        return None if domain.low == 0 else "lower"
+    return "upper" if share >= 1 - EDGE_SHARE else None
 
 
 def _edges(record: StudyRecord, values: Mapping[str, Any]) -> list[str]:
