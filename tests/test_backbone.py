@@ -125,7 +125,7 @@ def test_an_architecture_works_on_pictures_from_its_least_size_on(architecture: 
         ),
         (
             "wieghts: none",
-            "model.wieghts: unknown key; allowed are name, architecture, weights, frozen, image_size, dropout; did you mean 'weights'?",
+            "model.wieghts: unknown key; allowed are name, architecture, weights, frozen, image_size, dropout, tta; did you mean 'weights'?",
         ),
     ],
 )
