@@ -61,6 +61,8 @@ class Deadline:
             queue: the trials that wait.
             is_full: whether every trial of the study has begun.
         """
+        if self.at is None:
+            return queue.next(is_full=is_full)
         usual = self._usual(queue, is_full=is_full)
         for number in queue.by_promise():
             if self._reaches_end(queue, number) and queue.asha.is_promising(number):
