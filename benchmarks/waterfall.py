@@ -1,7 +1,7 @@
 """Where the time of a search goes: `python -m benchmarks.waterfall search_spaces/cnn.yaml`.
 
 Runs the search in this process with its driver timed, and adds up the workers' seconds; what they trained is compared
-with the rate at which the same cores multiply matrices in bf16.
+with the rate at which the same cores multiply matrices in the format that they train convolutions in.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from fmnist_tune.search.driver import Driver
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.training.numerics import has_fast_bf16
 
 LOOKS = "looks of trials that paused there"  # what goes on from there is trained again
 
 MATMUL = """
-import time, torch
+import sys, time, torch
 torch.set_num_threads(1)
-a = torch.randn(2048, 2048).bfloat16()
+a = torch.randn(2048, 2048).to(getattr(torch, sys.argv[1]))
 a @ a
 n, start = 0, time.perf_counter()
 while time.perf_counter() - start < 3:
@@ -48,11 +49,10 @@ print(2 * 2048**3 * n / (time.perf_counter() - start))
 """
 
 
-def matmul_rate(n_processes: int) -> float:
-    """Return the bf16 matrix multiplications of one thread in flop/s, with so many at once; the mean over them."""
-    running = [
-        subprocess.Popen([sys.executable, "-c", MATMUL], stdout=subprocess.PIPE, text=True) for _ in range(n_processes)
-    ]
+def matmul_rate(n_processes: int, number_format: str) -> float:
+    """Return the matrix multiplications of one thread in flop/s, with so many at once; the mean over them."""
+    command = [sys.executable, "-c", MATMUL, number_format]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(n_processes)]
     return sum(float(process.communicate()[0]) for process in running) / n_processes
 
 
@@ -158,11 +158,12 @@ def main() -> None:
     total = n_workers * (end - start)
     for name, value in parts.items():
         print(f"{name:36}{value:9.1f} s {value / total:7.1%}")
-    rate = matmul_rate(n_workers)
+    number_format = "bfloat16" if has_fast_bf16("cpu") else "float32"
+    rate = matmul_rate(n_workers, number_format)
     print(f"{n_workers} workers for {end - start:.1f} s; the sum is {sum(parts.values()) / total:.1%} of that")
     print(
         f"training steps: {flop / spent['training'] / 1e9:.0f} Gflop/s of {rate / 1e9:.0f} that one core multiplies "
-        f"matrices with in bf16: {flop / spent['training'] / rate:.0%}"
+        f"matrices with in {number_format}: {flop / spent['training'] / rate:.0%}"
     )
 
 
