@@ -34,7 +34,7 @@ from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.training.numerics import has_fast_bf16
 
-LOOKS = "looks of trials that paused there"  # what goes on from there is trained again
+LOOKS = "looks of trials that never went on"
 
 MATMUL = """
 import sys, time, torch
@@ -87,12 +87,13 @@ def worker_seconds(log: list[dict[str, Any]], start: float, end: float) -> dict[
 
 
 @contextlib.contextmanager
-def timed(spent: dict[str, float], n_pictures: dict[int, int]) -> Iterator[None]:
+def timed(spent: dict[str, float], n_pictures: dict[int, int], looks_s: dict[int, float]) -> Iterator[None]:
     """Add up what happens while a search runs.
 
     Args:
-        spent: gets the driver's seconds, and those of training and validation that the workers report.
+        spent: gets the driver's seconds, and those of training and validation in epochs that the workers report.
         n_pictures: gets how many pictures each trial trained on, by its number.
+        looks_s: gets the seconds until the look at which a trial paused, by its number.
     """
 
     def wrap(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,7 +109,7 @@ def timed(spent: dict[str, float], n_pictures: dict[int, int]) -> Iterator[None]
             spent[name] += time.perf_counter() - start
             for report in arguments:
                 if report.look is not None and not answer:
-                    spent[LOOKS] += report.look.train_s + report.look.val_s
+                    looks_s[report.number] = report.look.train_s + report.look.val_s
             return answer
 
         return call
@@ -129,10 +130,11 @@ def main() -> None:
     arguments = parser.parse_args()
     spent: dict[str, float] = defaultdict(float)
     n_pictures: dict[int, int] = defaultdict(int)
+    looks_s: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         words = ["search", str(arguments.space), "--timeout", arguments.timeout, "--seed", str(arguments.seed)]
         start = time.time()
-        with timed(spent, n_pictures), contextlib.redirect_stdout(io.StringIO()) as out:
+        with timed(spent, n_pictures, looks_s), contextlib.redirect_stdout(io.StringIO()) as out:
             code = cli.main([*words, "--studies-dir", folder, "--json"])
         end = time.time()
         if code:
@@ -146,8 +148,10 @@ def main() -> None:
             config = record.config_of(trial)
             assert isinstance(config, TrialConfig)
             flop += flop_per_picture(config) * n_pictures[trial.number]
-    in_epochs = seconds.pop("in epochs") - spent["training"] - spent["validation"]
-    between = seconds.pop("between epochs") - sum(v for k, v in spent.items() if ":" in k or k == LOOKS)
+    spent[LOOKS] = sum(look_s for number, look_s in looks_s.items() if not n_pictures[number])
+    went_on_s = sum(looks_s.values()) - spent[LOOKS]  # in their epochs' seconds, but not between its begin and its end
+    in_epochs = seconds.pop("in epochs") - spent["training"] - spent["validation"] + went_on_s
+    between = seconds.pop("between epochs") - sum(v for k, v in spent.items() if ":" in k) - sum(looks_s.values())
     parts = {
         "start-up": seconds["start-up"],
         **spent,

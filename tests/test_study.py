@@ -74,7 +74,7 @@ def test_the_driver_tells_every_state_truthfully(tmp_path: Path) -> None:
     assert "Trial 0 of study s" in record.paths.best_recipe.read_text()
 
 
-def test_a_look_within_the_first_epoch_pauses_a_trial_which_begins_anew_when_it_goes_on(tmp_path: Path) -> None:
+def test_a_look_within_the_first_epoch_pauses_a_trial(tmp_path: Path) -> None:
     record = open_study(tmp_path, search__pruner__min_epochs=0.5)
     events: list[Event] = []
     driver = drive(record, events)
@@ -319,7 +319,7 @@ def test_only_what_a_worker_trained_for_this_run_is_counted(tmp_path: Path) -> N
     driver = drive(open_study(tmp_path, search__pruner__min_epochs=0.5))
     for _ in range(2):
         driver.next_assignment()
-    driver.on_report(replace(report(0, [0.5]), is_fresh=False))
+    driver.on_report(replace(report(0, [0.5]), spent_s=0.0))
     assert (driver.totals.epochs, driver.totals.train_s, driver.totals.first_step_at) == (0, 0.0, None)
     before = time.monotonic()
     driver.on_report(look(1, 0.5))

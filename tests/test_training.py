@@ -272,6 +272,47 @@ def test_looks_change_nothing_of_what_is_trained() -> None:
     assert numbers([r for r in results if isinstance(r, EpochResult)]) == expected
 
 
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_trial_goes_on_from_a_look_as_if_it_had_never_paused(heard: bool, tmp_path: Path) -> None:
+    training = {"epochs": 2, "batch_size": 16, "augment": {"flip": True}, "average_weights": True}
+    trial = config(training=training, model={"name": "cnn", "blocks": 1, "base_channels": 8, "dropout": 0.5})
+    expected = list(make_run(trial).progress((0.5,)))
+    run = make_run(trial)
+    look = next(run.progress((0.5,)))
+    assert isinstance(look, Look)
+    save_checkpoint(run, tmp_path / "checkpoint.pt")
+    again = make_run(trial)
+    assert load_checkpoint(again, tmp_path / "checkpoint.pt") is None
+    steps: list[None] = []
+    again.optimizer.register_step_post_hook(lambda *_: steps.append(None))
+    results = list(again.progress(() if heard else (0.5,)))
+    assert len(steps) == 16 + 32, "no step is taken twice"
+    if not heard:
+        repeated = results.pop(0)
+        assert isinstance(repeated, Look)
+        assert repeated.val_accuracy == look.val_accuracy
+    assert numbers([r for r in results if isinstance(r, EpochResult)]) == numbers(expected[1:])
+    assert isinstance(results[0], EpochResult)
+    assert results[0].train_s > look.train_s, "the time before counts"
+
+
+def test_a_checkpoint_of_a_version_that_began_epochs_anew_is_taken_over(tmp_path: Path) -> None:
+    run = make_run(config(training={"epochs": 2}))
+    next(run.epochs())
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(run, path)
+    state = torch.load(path)
+    del state["partial"]
+    torch.save(state, path)
+    again = make_run(config(training={"epochs": 2}))
+    assert load_checkpoint(again, path) is None
+    assert again.history == run.history
+    del state["model"]
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt: .*Missing key"):
+        load_checkpoint(again, path)
+
+
 def test_a_batch_may_be_a_single_picture_where_the_file_says_so() -> None:
     run = make_run(config(training={"batch_size": 1, "epochs": 1}))
     assert next(run.epochs()).n_images == 500

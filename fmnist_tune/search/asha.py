@@ -65,12 +65,9 @@ class Asha:
         return self._is_on and next(rung for rung in self._rungs() if rung >= epoch) == epoch
 
     def epochs_to_rung(self, number: int | None) -> float:
-        """Return how many epochs lie between a trial at a rung, or a new one, and its next rung.
-
-        A trial that pauses within its first epoch begins it anew.
-        """
+        """Return how many epochs lie between a trial at a rung, or a new one, and its next rung."""
         last = 0.0 if number is None else self.last_epoch(number)
-        return self._rung_after(last) - int(last)
+        return self._rung_after(last) - last
 
     def looks_left(self, number: int) -> tuple[float, ...]:
         """Return the rungs within the first epoch that a trial has not reached yet."""

@@ -105,8 +105,8 @@ class Deadline:
         needed_s = [s * self._training(n).epochs for n, s in [*self._latest_s.items()][-RECENT:]]
         return MARGIN * min(needed_s, default=0.0) <= self._left_s
 
-    def _epochs_left(self, queue: Queue, number: int) -> int:
-        return self._training(number).epochs - int(queue.asha.last_epoch(number))
+    def _epochs_left(self, queue: Queue, number: int) -> float:
+        return self._training(number).epochs - queue.asha.last_epoch(number)
 
     def _epochs_to_rung(self, queue: Queue, number: int | None) -> float:
         """Return for how many epochs a worker that takes a trial, or a new one, is expected to keep it."""

@@ -183,7 +183,6 @@ class Driver:
         if not self._is_over(number) and (self.deadline.is_finishing(self._queue, number) or self._next() == number):
             self._let_go_on(number)
             return True
-        self.totals.add_paused(report)
         del self.running[number]
         self.writer.release(number)
         self._on_event(Event("paused", number, self._queue.asha.standing(number)))

@@ -42,15 +42,9 @@ class Totals:
 
     def add(self, report: TrialReport) -> None:
         """Count what a worker has just trained; not what it trained for a driver that died before it heard of it."""
-        if not report.is_fresh:
+        if not report.spent_s:
             return
-        for part in (*report.epochs, report.look):
-            if part is not None and self.first_step_at is None:
-                self.first_step_at = time.monotonic() - part.train_s - part.val_s
+        if self.first_step_at is None:
+            self.first_step_at = time.monotonic() - report.spent_s
         self.epochs += len(report.epochs)
-        self.train_s += sum(result.train_s + result.val_s for result in report.epochs)
-
-    def add_paused(self, report: TrialReport) -> None:
-        """Count what a trial trained until the look at which it pauses; what it trains again is counted again."""
-        if report.look is not None:
-            self.train_s += report.look.train_s + report.look.val_s
+        self.train_s += report.spent_s

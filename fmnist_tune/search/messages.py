@@ -55,8 +55,9 @@ class TrialReport:
         stop_reason: why there is nothing left to train; None while there is.
         failure: why the trial cannot go on; None while it can.
         facts: what it runs on, for the trial's attributes.
-        is_fresh: whether the worker has trained it just now, not for a driver that died before it heard of it.
         look: within the first epoch, which goes on with the next step; None at an epoch's end.
+        spent_s: seconds of training and validation just now; 0 where all was trained for a driver that died before it
+            heard of it.
     """
 
     number: int
@@ -66,4 +67,4 @@ class TrialReport:
     failure: str | None
     facts: dict[str, Any]
     look: Look | None = None
-    is_fresh: bool = True
+    spent_s: float = 0.0

@@ -100,13 +100,12 @@ class Worker:
 
     def step(self) -> TrialReport:
         """Train to the next look or the end of the epoch, or else report epochs that the study has missed."""
-        look, is_fresh = None, False
+        look, self._spent_s = None, 0.0
         try:
             with _holding(Path(self._assignment.checkpoint).parent):
                 if not self._has_begun:
                     self._begin()
                 if self._failure is None and self._run is not None and len(self._run.history) == self._n_reported:
-                    is_fresh = True
                     look = self._train(self._run)
         except Exception as error:  # any error of a trial ends that trial alone
             self._failure = _describe(error)
@@ -115,7 +114,7 @@ class Worker:
         self._n_reported = len(history)
         stop_reason = self._run.stop_reason if self._run is not None else None
         return TrialReport(
-            self._assignment.number, news, history, stop_reason, self._failure, self._facts(), look, is_fresh
+            self._assignment.number, news, history, stop_reason, self._failure, self._facts(), look, self._spent_s
         )
 
     def finish(self, folder: Path, test_images_NHW: NDArray[np.uint8] | None) -> None:
@@ -145,19 +144,21 @@ class Worker:
             raise OSError(errno.EIO, str(error)) from None
 
     def _train(self, run: TrainingRun | ModularRun) -> Look | None:
-        """Train to the next look, which is returned, or to the end of the epoch, whose state is saved."""
+        """Train to the next look, which is returned, or to the end of the epoch; the state is saved."""
         if run.stop_reason is not None:
             return None
         if not self._in_epoch:
             self._log("begin", len(run.history) + 1)
+        start = time.perf_counter()
         result = next(self._progress)
+        self._spent_s = time.perf_counter() - start
         self._in_epoch = isinstance(result, Look)
-        if isinstance(result, Look):
-            return result
         try:
             save_checkpoint(run, Path(self._assignment.checkpoint))
         except OSError as error:  # the epoch counts all the same; after a crash it would be trained again
             self._trouble = f"no checkpoint: {error}"
+        if isinstance(result, Look):
+            return result
         self._log("end", result.epoch, val_accuracy=result.val_accuracy)
         return None
 

@@ -1,4 +1,4 @@
-"""A training run's state on disk, between epochs."""
+"""A training run's state on disk, between epochs and at looks within one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Stateful(Protocol):
 
 
 class Run(Protocol):
-    """A training whose next epoch depends on nothing but these."""
+    """A training whose next steps depend on nothing but these."""
 
     seed: int
     device: str
@@ -39,7 +39,7 @@ class Run(Protocol):
 
     @property
     def parts(self) -> dict[str, Stateful]:
-        """The model, its optimizer, and whatever else changes from epoch to epoch."""
+        """The model, its optimizer, and whatever else changes with the steps."""
 
 
 def save_checkpoint(run: Run, path: Path) -> None:
@@ -118,5 +118,5 @@ def _restore(run: Run, state: dict[str, Any]) -> None:
     if state["seed"] != run.seed:
         raise ValueError(f"saved with seed {state['seed']}, not {run.seed}")
     for name, part in run.parts.items():
-        part.load_state_dict(state[name])
+        part.load_state_dict(state.get(name, {}))  # whatever cannot be without its state refuses this
     run.history = [EpochResult(**result) for result in state["history"]]

@@ -1,11 +1,11 @@
-"""One training run: a generator of epoch results, whose state can be saved after every epoch."""
+"""One training run: a generator of epoch results and looks, after each of which its state can be saved."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from fmnist_tune.training.loss import criterion, squared_error
 from fmnist_tune.training.numerics import Numerics, choose_numerics
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
 from fmnist_tune.training.order import order_of
+from fmnist_tune.training.partial_epoch import PartialEpoch
 from fmnist_tune.training.results import EpochResult, Look, StopReason, best_epoch
 from fmnist_tune.training.tensors import TrainingData
 
@@ -30,22 +31,6 @@ from fmnist_tune.training.tensors import TrainingData
 EVAL_BATCH_SIZE, CUDA_EVAL_BATCH_SIZE = 100, 5000
 STEPS_BETWEEN_CHECKS = 64
 LOOK_STRIDE = 5  # a look within an epoch is at one validation picture in so many
-
-
-class _Trained(NamedTuple):
-    """An epoch before its validation.
-
-    Attributes:
-        lr: the last step's.
-        train_s, look_s: seconds in steps, and in looks.
-    """
-
-    loss: float
-    accuracy: float
-    lr: float
-    n_images: int
-    train_s: float
-    look_s: float
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -94,6 +79,7 @@ class TrainingRun:
         self.average = WeightAverage(self.model) if config.training.average_weights else None
         self.n_params = n_params(self.model)
         self.history: list[EpochResult] = []
+        self.partial = PartialEpoch(device)
         self.n_epochs = config.training.epochs if n_epochs is None else n_epochs
         self.criterion = criterion(config, data.y_train)
         self.draw_order = order_of(config, data.y_train)
@@ -106,7 +92,7 @@ class TrainingRun:
     @property
     def parts(self) -> dict[str, Stateful]:
         """What changes from epoch to epoch, besides the history."""
-        parts: dict[str, Stateful] = {"model": self.model, "optimizer": self.optimizer}
+        parts: dict[str, Stateful] = {"model": self.model, "optimizer": self.optimizer, "partial": self.partial}
         return parts if self.average is None else parts | {"average": self.average}
 
     @property
@@ -135,31 +121,15 @@ class TrainingRun:
     def progress(self, looks: Sequence[float] = ()) -> Iterator[EpochResult | Look]:
         """Do as `epochs`, and look at a sample of the validation pictures within the first epoch.
 
-        Looking changes nothing of what is trained.
+        Looking changes nothing of what is trained, nor does going on from a state that was saved at a look.
 
         Args:
-            looks: after which shares of the first epoch.
+            looks: after which shares of the first epoch; one that lies behind a state taken over is not looked at.
         """
         while self.stop_reason is None:
             epoch = len(self.history) + 1
             torch.manual_seed(derive_seed(self.seed, "epoch", epoch))
-            trained = yield from self._train_epoch(epoch, looks if epoch == 1 else ())
-            start = time.perf_counter()
-            val_loss, val_accuracy = self.evaluate(self.data.x_val, self.data.y_val)
-            val_s = trained.look_s + time.perf_counter() - start
-            self.history.append(
-                EpochResult(
-                    epoch,
-                    trained.loss,
-                    trained.accuracy,
-                    val_loss,
-                    val_accuracy,
-                    trained.lr,
-                    trained.train_s,
-                    val_s,
-                    trained.n_images,
-                )
-            )
+            self.history.append((yield from self._train_epoch(epoch, looks if epoch == 1 else ())))
             yield self.history[-1]
 
     def evaluate(self, x_N1HW: Tensor, y_N: Tensor) -> tuple[float, float]:
@@ -202,40 +172,55 @@ class TrainingRun:
         optimizer.step()
         return loss.detach(), scores.detach()
 
-    def _train_epoch(self, epoch: int, looks: Sequence[float] = ()) -> Generator[Look, None, _Trained]:
-        training = self.config.training
-        start, away_s, look_s = time.perf_counter(), 0.0, 0.0
+    def _train_epoch(self, epoch: int, looks: Sequence[float]) -> Generator[Look, None, EpochResult]:
+        """Train an epoch, or what is left of it; `partial` keeps its steps as they are, so that they do but train."""
+        training, partial = self.config.training, self.partial
+        start = time.perf_counter()
         batches = self.draw_batches()
+        partial.restore_random()
+        n_before = len(partial.losses)
         share_after = {max(1, round(share * len(batches))): share for share in looks}
         total_steps = training.epochs * len(batches)
         lr = training.optimizer.lr
-        # Kept as they are until the epoch's end, so that a step does nothing but train.
-        losses: list[Tensor] = []
-        logits: list[Tensor] = []
+        if n_before in share_after:  # whoever waited for this look died before it was heard of
+            yield self._look(share_after[n_before])
+            start = time.perf_counter()
         self.model.train()
-        for i, batch in enumerate(batches):
+        for i, batch in enumerate(batches[n_before:], start=n_before):
             lr = training.optimizer.lr * lr_factor(training.schedule, ((epoch - 1) * len(batches) + i) / total_steps)
             loss, scores = self.train_batch(batch, lr)
-            losses.append(loss)
-            logits.append(scores)
+            partial.losses.append(loss)
+            partial.scores.append(scores)
             if self.average is not None and (i % averaging.EVERY == averaging.EVERY - 1 or batch is batches[-1]):
                 self.average.update_parameters(self.model)
             if i + 1 in share_after:
-                stopped = time.perf_counter()
-                _, accuracy = self.evaluate(self.data.x_val[::LOOK_STRIDE], self.data.y_val[::LOOK_STRIDE])
-                look_s += time.perf_counter() - stopped
-                yield Look(share_after[i + 1], accuracy, stopped - start - away_s, look_s)
+                partial.train_s += time.perf_counter() - start
+                yield self._look(share_after[i + 1])
                 self.model.train()
-                away_s += time.perf_counter() - stopped
-            if i % STEPS_BETWEEN_CHECKS == STEPS_BETWEEN_CHECKS - 1 and not math.isfinite(losses[-1].item()):
+                start = time.perf_counter()
+            if i % STEPS_BETWEEN_CHECKS == STEPS_BETWEEN_CHECKS - 1 and not math.isfinite(loss.item()):
                 break
+        losses = partial.losses
         if not math.isfinite(losses[-1].item()):
             raise NonFiniteLossError(f"loss is {losses[-1].item()} in epoch {epoch}, step {len(losses)} (lr {lr:.3g})")
         sizes = torch.tensor([len(b) for b in batches], device=self.device)
         n_images = int(sizes.sum())
         mean_loss = (torch.stack(losses) * sizes).sum().item() / n_images
-        accuracy = (torch.cat(logits).argmax(1) == self.data.y_train[torch.cat(batches)]).float().mean().item()
-        return _Trained(mean_loss, accuracy, lr, n_images, time.perf_counter() - start - away_s, look_s)
+        hits_N = torch.cat(partial.scores).argmax(1) == self.data.y_train[torch.cat(batches)]
+        accuracy = hits_N.float().mean().item()
+        trained = time.perf_counter()
+        train_s, look_s = partial.train_s + trained - start, partial.look_s
+        partial.clear()
+        val = self.evaluate(self.data.x_val, self.data.y_val)
+        val_s = look_s + time.perf_counter() - trained
+        return EpochResult(epoch, mean_loss, accuracy, *val, lr, train_s, val_s, n_images)
+
+    def _look(self, share: float) -> Look:
+        """Score a sample of the validation pictures."""
+        start = time.perf_counter()
+        _, accuracy = self.evaluate(self.data.x_val[::LOOK_STRIDE], self.data.y_val[::LOOK_STRIDE])
+        self.partial.look_s += time.perf_counter() - start
+        return Look(share, accuracy, self.partial.train_s, self.partial.look_s)
 
     def _autocast(self, bf16: bool) -> torch.autocast:
         return torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=bf16)

@@ -1,0 +1,57 @@
+"""The part of an epoch that has been trained: saved where a trial is looked at, so that it can go on from there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class PartialEpoch:
+    """What the steps of an epoch have given so far.
+
+    Attributes:
+        losses: each step's.
+        scores: (N, 10) of each step, or of several.
+        train_s, look_s: seconds in steps, and in looks.
+    """
+
+    losses: list[Tensor]
+    scores: list[Tensor]
+    train_s: float
+    look_s: float
+
+    def __init__(self, device: str) -> None:
+        """Begin with no steps."""
+        self._device = device
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the steps: the epoch has ended."""
+        self.losses, self.scores, self.train_s, self.look_s = [], [], 0.0, 0.0
+        self._random: list[Tensor] = []
+
+    def restore_random(self) -> None:
+        """Set PyTorch's generators as they were when a state that has been taken over was saved."""
+        if self._random:
+            torch.set_rng_state(self._random[0].cpu())
+            for state in self._random[1:]:
+                torch.cuda.set_rng_state(state.cpu(), self._device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the steps, and where PyTorch's generators stand now; nothing where there are no steps."""
+        if not self.losses:
+            return {}
+        random = [torch.get_rng_state()]
+        if self._device.startswith("cuda"):
+            random.append(torch.cuda.get_rng_state(self._device))
+        losses, scores = torch.stack(self.losses), torch.cat(self.scores)
+        return {"losses": losses, "scores": scores, "train_s": self.train_s, "look_s": self.look_s, "random": random}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.clear()
+        if state:
+            self.losses, self.scores = list(state["losses"]), [state["scores"]]
+            self.train_s, self.look_s, self._random = state["train_s"], state["look_s"], state["random"]
