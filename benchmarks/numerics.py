@@ -54,7 +54,7 @@ def speed(repeats: int) -> None:
         for repeat in range(repeats + 1):
             for numerics, run in runs.items():
                 start = time.perf_counter()
-                list(run._train_epoch(1))
+                list(run._train_epoch(1, ()))
                 if repeat:  # the first round warms up
                     rates[numerics].append(n / (time.perf_counter() - start))
         chosen = choose_numerics(config, "cpu", 28)

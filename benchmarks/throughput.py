@@ -36,7 +36,7 @@ def ours(run: TrainingRun) -> Loop:
     """Return fmnist-tune's own training epoch, without validation."""
 
     def loop() -> int:
-        list(run._train_epoch(1))
+        list(run._train_epoch(1, ()))
         return len(run.data.x_train)
 
     return loop
@@ -115,7 +115,7 @@ def main() -> None:
             )
             train, _ = stratified_split(images.labels_N, 10_000)
             data = TrainingData.from_images(images.images_NHW, images.labels_N, config.data, "cpu")
-            data = TrainingData(data.x_train[:n].clone(), data.y_train[:n].clone(), data.x_val, data.y_val, data.blank)
+            data = TrainingData(data.x_train[:n].clone(), data.y_train[:n].clone(), data.x_val[:0], data.y_val[:0], 0.0)
             run = TrainingRun(config, data, seed=0)
             loops = {
                 "ours": ours(run),

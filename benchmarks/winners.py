@@ -7,7 +7,6 @@ ended at its timeout goes on, one that has all of its trials does not; what is n
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from fmnist_tune.config import load_space
 from fmnist_tune.evaluation import share_spread
 from fmnist_tune.study.database import database_url, open_database, study_exists
 from fmnist_tune.study.layout import StudyPaths, write_atomically
-from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.record import StudyRecord, history_of
 from fmnist_tune.study.sampling import values_of
 
 SPACES = {"a-mlp": "A", "b-cnn": "B", "d-batch-size": "D", "e-cnn": "E"}
@@ -64,7 +63,7 @@ def winner_row(space: str, record: StudyRecord | None) -> list[str]:
         return [*head, "not run yet", "", "", "", "", "", ""]
     counts = Counter(trial.state.name.lower() for trial in record.trials)
     trials = f"{len(record.trials)} ({', '.join(f'{n} {state}' for state, n in counts.items())})"
-    searched = [*head, trials, f"{epochs_s(record.paths.training_log) / 60:.0f}", f"{100 * record.best.value:.2f}"]
+    searched = [*head, trials, f"{epochs_s(record) / 60:.0f}", f"{100 * record.best.value:.2f}"]
     metrics = record.retrained
     if metrics is None or metrics["trial"] != record.best.number:
         return [*searched, "not retrained yet", "", "", ""]
@@ -73,18 +72,9 @@ def winner_row(space: str, record: StudyRecord | None) -> list[str]:
     return [*searched, percent(figure), str(len(figure.values)), str(len(record.test_uses)), lead]
 
 
-def epochs_s(training_log: Path) -> float:
-    """Return the seconds in all epochs that a study's workers have finished."""
-    began: dict[tuple[int, int], float] = {}
-    seconds = 0.0
-    for line in training_log.read_text().splitlines() if training_log.exists() else ():
-        event = json.loads(line)
-        key = event["trial"], event["epoch"]
-        if event["event"] == "begin":
-            began[key] = event["time"]
-        else:
-            seconds += event["time"] - began[key]
-    return seconds
+def epochs_s(record: StudyRecord) -> float:
+    """Return the seconds in the epochs of a study's trials."""
+    return float(sum(epoch["train_s"] + epoch["val_s"] for trial in record.trials for epoch in history_of(trial)))
 
 
 def winner_values(record: StudyRecord) -> str:

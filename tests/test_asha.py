@@ -38,6 +38,7 @@ def test_a_rung_below_an_epoch_is_a_look_within_the_first() -> None:
     assert a.at_rung(0) == 0.33
     assert a.standing(0) == "asha: 0.5000 after 33% of epoch 1 is number 1 of 1, and 1 in 3 goes on"
     assert asha(min_epochs=0.1).looks == (0.1, 0.30000000000000004)
+    assert asha({0: {0.30000000000000004: 0.5}}, min_epochs=0.1).looks_left(0) == (), "what lies behind it is past"
 
 
 def test_the_first_to_arrive_does_not_go_on_for_being_alone() -> None:

@@ -24,6 +24,7 @@ from fmnist_tune.config.domain import FloatDomain, IntDomain
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.seeds import plan_for
 from fmnist_tune.search.events import Event
+from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.claim import DEAD_AFTER_S
 from fmnist_tune.study.database import StorageLostError, database_url, open_database
 from fmnist_tune.study.differences import space_differences
@@ -303,6 +304,7 @@ def test_what_a_trial_trains_again_for_want_of_a_checkpoint_is_not_compared_agai
     assert again.number == 3
     assert driver.on_report(report(3, [0.1]))  # epoch 1 once more
     assert len(history_of(record.trials[3])) == 2
+    assert driver.on_report(report(3, [0.1, 0.1]))  # and the one from which it had been let go on
 
 
 def test_what_is_known_of_a_trial_at_its_rung_is_recorded_when_the_time_is_over(tmp_path: Path) -> None:
@@ -353,15 +355,41 @@ def test_what_is_known_of_a_trial_that_hangs_is_kept(tmp_path: Path) -> None:
 def test_how_long_a_look_took_tells_how_long_the_epoch_will_take(tmp_path: Path) -> None:
     record = open_study(tmp_path, search__pruner__min_epochs=0.5)
     driver = drive(record, deadline=time.monotonic() + 1000)
-    for _ in range(2):
+    for _ in range(3):
         driver.next_assignment()
-    assert not driver.on_report(look(0, 0.7, train_s=600.0))
+    assert not driver.on_report(look(0, 0.7, train_s=1200.0))
     assert not driver.on_report(look(1, 0.6))
+    assert not driver.on_report(look(2, 0.5))
     assert driver.deadline.fits(1)
     assert not driver.deadline.fits(0)
     again = driver.next_assignment()
     assert again is not None
-    assert again.number == 2
+    assert again.number == 3
+    driver.deadline.at = time.monotonic() + 1300
+    assert driver.deadline.fits(0), "of 2400 s, and 2.5 s of validation, half is left"
+    driver.release_all()
+    resumed = drive(record, deadline=time.monotonic() + 1000)
+    assert not resumed.deadline.fits(0), "known from the earlier run"
+    assert resumed.deadline.fits(1)
+
+
+def test_a_new_trial_is_expected_to_take_as_long_as_others_took_to_their_looks(tmp_path: Path) -> None:
+    driver = drive(open_study(tmp_path, search__pruner__min_epochs=0.5), deadline=time.monotonic() + 100)
+    driver.next_assignment()
+    assert not driver.on_report(look(0, 0.7, train_s=60.0))
+    assert driver.next_assignment() is None
+
+
+def test_a_trial_that_fails_after_a_look_keeps_the_time_it_took(tmp_path: Path) -> None:
+    record = open_study(tmp_path, search__pruner__min_epochs=0.5)
+    driver = drive(record)
+    driver.next_assignment()
+    driver.next_assignment()
+    driver.on_report(look(0, 0.6))
+    driver.on_report(look(1, 0.7))  # goes on at once
+    driver.on_report(TrialReport(1, (), (), None, "loss is nan", {}))
+    assert record.trials[1].state == TrialState.FAIL
+    assert record.trials[1].user_attrs["duration_s"] == 1.5
 
 
 def test_a_reason_is_that_of_a_failure(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from fmnist_tune.training.numerics import Numerics
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
+from fmnist_tune.training.partial_epoch import PartialEpoch
 from fmnist_tune.training.results import EpochResult, Look, best_epoch
 from fmnist_tune.training.run import NonFiniteLossError, TrainingRun
 from fmnist_tune.training.tensors import TrainingData
@@ -294,6 +295,21 @@ def test_a_trial_goes_on_from_a_look_as_if_it_had_never_paused(heard: bool, tmp_
     assert numbers([r for r in results if isinstance(r, EpochResult)]) == numbers(expected[1:])
     assert isinstance(results[0], EpochResult)
     assert results[0].train_s > look.train_s, "the time before counts"
+
+
+def test_a_part_of_an_epoch_goes_on_on_the_same_kind_of_device_alone(tmp_path: Path) -> None:
+    run = make_run(config())
+    next(run.progress((0.5,)))
+    state = run.partial.state_dict()
+    with pytest.raises(ValueError, match="saved within an epoch on another kind of device than cuda"):
+        PartialEpoch("cuda").load_state_dict(state)
+    path = tmp_path / "checkpoint.pt"
+    run.partial.state_dict = lambda: state | {"random": state["random"] * 2}  # type: ignore[method-assign]
+    save_checkpoint(run, path)
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint\.pt: saved within an epoch on another kind of device than cpu"
+    ):
+        load_checkpoint(make_run(config()), path)
 
 
 def test_a_checkpoint_of_a_version_that_began_epochs_anew_is_taken_over(tmp_path: Path) -> None:

@@ -70,9 +70,8 @@ class Asha:
         return self._rung_after(last) - last
 
     def looks_left(self, number: int) -> tuple[float, ...]:
-        """Return the rungs within the first epoch that a trial has not reached yet."""
-        known = self._curves.get(number, {})
-        return tuple(look for look in self.looks if look not in known)
+        """Return the rungs within the first epoch that lie before a trial."""
+        return tuple(look for look in self.looks if look > self.last_epoch(number))
 
     def at_rung(self, number: int) -> float | None:
         """Return the rung at which a trial stands; None if it is between two."""

@@ -9,7 +9,6 @@ from statistics import median
 
 from fmnist_tune.config.tasks import AnyTraining
 from fmnist_tune.search.queue import Queue
-from fmnist_tune.training.results import Look
 
 MARGIN = 1.1  # of the time that a trial is expected to need to its end
 RECENT = 20  # a trial that has ended no epoch is expected to take the median of so many latest ones
@@ -32,20 +31,24 @@ class Deadline:
         self._trainings: dict[int, AnyTraining] = {}
         self._recent_s: list[float] = []
         self._latest_s: dict[int, float] = {}
+        self._begun: dict[int, float] = {}  # the share of the first epoch that trials have trained
         self._finishing: set[int] = set()
 
     def note_epoch(self, number: int, seconds: float) -> None:
         """Take note of how long an epoch of a trial took."""
         self._recent_s = [*self._recent_s, seconds][-RECENT:]
         self._latest_s[number] = seconds
+        self._begun.pop(number, None)
 
-    def note_look(self, number: int, look: Look) -> None:
-        """Take note of how long a trial took to a look within its first epoch."""
-        self._latest_s[number] = look.train_s / look.share
+    def note_look(self, number: int, share: float, epoch_s: float) -> None:
+        """Take note of how long, after a look within its first epoch, a trial is expected to take for the whole one."""
+        self._latest_s[number] = epoch_s
+        self._begun[number] = share
 
     def fits(self, number: int | None) -> bool:
-        """Tell whether the next epoch of a trial, or of a new one, is expected to end before it."""
-        return self._epoch_s(number) <= self._left_s
+        """Tell whether a trial's epoch, or that of a new one, is expected to end before it."""
+        share = 0.0 if number is None else self._begun.get(number, 0.0)
+        return (1 - share) * self._epoch_s(number) <= self._left_s
 
     def is_finishing(self, queue: Queue, number: int) -> bool:
         """Tell whether a trial does not pause any more, since it is to reach its end, and still can in time."""
@@ -85,7 +88,7 @@ class Deadline:
         if usual is None or not queue.is_paused(usual) or self._reaches_end(queue, usual):
             return usual
         other = queue.next(is_full=is_full, fits=lambda number: self.fits(number) and self._reaches_end(queue, number))
-        if other is None and (is_full or not self._new_reaches_end()):
+        if other is None and (is_full or not (self.fits(None) and self._new_reaches_end())):
             return usual
         return other
 
@@ -122,7 +125,7 @@ class Deadline:
 
     @property
     def _usual_s(self) -> float:
-        return median(self._recent_s) if self._recent_s else 0.0
+        return median(self._recent_s or self._latest_s.values() or [0.0])
 
     def _epoch_s(self, number: int | None) -> float:
         """Return how long an epoch of a trial, or of a new one, is expected to take."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.search.events import Event, Totals
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.queue import Queue
 from fmnist_tune.search.running import RunningTrial
-from fmnist_tune.study.curves import curve_of
+from fmnist_tune.study.curves import curve_of, looks_of
 from fmnist_tune.study.record import StudyRecord, history_of
 from fmnist_tune.study.tensorboard import Outcome, TensorBoard
 from fmnist_tune.study.trial_writer import Attempt, TrialWriter, UnbuildableError, goes_on_from
@@ -61,11 +61,19 @@ class Driver:
         self._queue = Queue(pruner, curves, n_known_good=len(self.writer.known_good))
         for trial in record.trials:
             if trial.state == TrialState.WAITING:
-                for epoch in history_of(trial)[-1:]:
-                    self.deadline.note_epoch(trial.number, epoch["train_s"] + epoch["val_s"])
+                self._recall_time(trial)
                 rung = self._queue.asha.at_rung(trial.number)
                 wait = self._queue.put_back if rung is None or goes_on_from(trial, rung) else self._queue.pause
                 wait(trial.number)
+
+    def _recall_time(self, trial: FrozenTrial) -> None:
+        """Take note of how long a trial that waits took in an earlier run."""
+        history, looks = history_of(trial), looks_of(trial)
+        if history:
+            self.deadline.note_epoch(trial.number, history[-1]["train_s"] + history[-1]["val_s"])
+        elif looks and "duration_s" in trial.user_attrs:
+            share = max(looks)
+            self.deadline.note_look(trial.number, share, trial.user_attrs["duration_s"] / share)
 
     @property
     def n_paused(self) -> int:
@@ -159,7 +167,7 @@ class Driver:
             self._complete(report)
         elif is_at_rung:
             if report.look is not None:
-                self.deadline.note_look(report.number, report.look)
+                self.deadline.note_look(report.number, report.look.share, report.look.epoch_s)
                 self.writer.note_look(report.number, report.look)
                 self._queue.asha.report(report.number, report.look.share, report.look.val_accuracy)
             return self._goes_on(report)
@@ -173,7 +181,7 @@ class Driver:
     def _is_at_rung(self, report: TrialReport) -> bool:
         """Tell whether a trial has come to a rung; not by an epoch that it trains again, its checkpoint being lost."""
         asha, n_epochs = self._queue.asha, len(report.history)
-        is_new = bool(report.epochs) and n_epochs >= asha.last_epoch(report.number)
+        is_new = bool(report.epochs) and n_epochs > asha.last_epoch(report.number)
         return report.look is not None or (is_new and asha.is_rung(n_epochs))
 
     def _goes_on(self, report: TrialReport) -> bool:

@@ -57,12 +57,9 @@ class RunningTrial:
         look = self.report.look
         spent = self.history if self.history or look is None else (look,)
         train_s = sum(part.train_s for part in self.history)
-        attributes = {
-            **self.report.facts,
-            "seed": self.attempt.seed,
-            "epochs": len(self.history),
-            "duration_s": round(sum(part.train_s + part.val_s for part in spent), 3),
-        }
+        attributes = {**self.report.facts, "seed": self.attempt.seed, "epochs": len(self.history)}
+        if spent:
+            attributes["duration_s"] = round(sum(part.train_s + part.val_s for part in spent), 3)
         if reason is not None:
             attributes["stop_reason"] = reason
         attributes |= attributes_of(self.attempt.config, self.history)

@@ -150,8 +150,10 @@ class Worker:
         if not self._in_epoch:
             self._log("begin", len(run.history) + 1)
         start = time.perf_counter()
-        result = next(self._progress)
-        self._spent_s = time.perf_counter() - start
+        try:
+            result = next(self._progress)
+        finally:
+            self._spent_s = time.perf_counter() - start
         self._in_epoch = isinstance(result, Look)
         try:
             save_checkpoint(run, Path(self._assignment.checkpoint))

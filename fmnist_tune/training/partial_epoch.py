@@ -50,7 +50,13 @@ class PartialEpoch:
         return {"losses": losses, "scores": scores, "train_s": self.train_s, "look_s": self.look_s, "random": random}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Take over what `state_dict` returned.
+
+        Raises:
+            ValueError: it was saved on another kind of device, whose generators draw other batches.
+        """
+        if state and len(state["random"]) != 1 + self._device.startswith("cuda"):
+            raise ValueError(f"saved within an epoch on another kind of device than {self._device}")
         self.clear()
         if state:
             self.losses, self.scores = list(state["losses"]), [state["scores"]]

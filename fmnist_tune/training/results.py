@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+LOOK_STRIDE = 5  # a look within an epoch is at one validation picture in so many
+
 StopReason = Literal["epochs", "early_stopping", "solved"]
 
 
@@ -47,6 +49,11 @@ class Look:
     val_accuracy: float
     train_s: float
     val_s: float
+
+    @property
+    def epoch_s(self) -> float:
+        """How long the whole epoch is expected to take; too long rather than too short after more looks than one."""
+        return self.train_s / self.share + LOOK_STRIDE * self.val_s
 
 
 def best_epoch(history: Sequence[EpochResult]) -> int:

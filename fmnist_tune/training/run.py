@@ -23,14 +23,13 @@ from fmnist_tune.training.numerics import Numerics, choose_numerics
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
 from fmnist_tune.training.order import order_of
 from fmnist_tune.training.partial_epoch import PartialEpoch
-from fmnist_tune.training.results import EpochResult, Look, StopReason, best_epoch
+from fmnist_tune.training.results import LOOK_STRIDE, EpochResult, Look, StopReason, best_epoch
 from fmnist_tune.training.tensors import TrainingData
 
 # Pictures at a time without gradients. On a CPU a small batch's feature maps stay in the cache: a CNN 64-128-256 scored
 # 2,606 pictures/s by hundreds and 1,852 by five hundreds, an MLP 341,000 and 385,000 (Zen 4, one thread, n = 3).
 EVAL_BATCH_SIZE, CUDA_EVAL_BATCH_SIZE = 100, 5000
 STEPS_BETWEEN_CHECKS = 64
-LOOK_STRIDE = 5  # a look within an epoch is at one validation picture in so many
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -181,19 +180,25 @@ class TrainingRun:
         n_before = len(partial.losses)
         share_after = {max(1, round(share * len(batches))): share for share in looks}
         total_steps = training.epochs * len(batches)
-        lr = training.optimizer.lr
+
+        def lr_of(step: int) -> float:
+            done = (epoch - 1) * len(batches) + step
+            return training.optimizer.lr * lr_factor(training.schedule, done / total_steps)
+
+        lr = lr_of(max(n_before - 1, 0))
         if n_before in share_after:  # whoever waited for this look died before it was heard of
             yield self._look(share_after[n_before])
             start = time.perf_counter()
         self.model.train()
         for i, batch in enumerate(batches[n_before:], start=n_before):
-            lr = training.optimizer.lr * lr_factor(training.schedule, ((epoch - 1) * len(batches) + i) / total_steps)
+            lr = lr_of(i)
             loss, scores = self.train_batch(batch, lr)
             partial.losses.append(loss)
             partial.scores.append(scores)
             if self.average is not None and (i % averaging.EVERY == averaging.EVERY - 1 or batch is batches[-1]):
                 self.average.update_parameters(self.model)
             if i + 1 in share_after:
+                loss.item()  # a GPU is done with what it has been given
                 partial.train_s += time.perf_counter() - start
                 yield self._look(share_after[i + 1])
                 self.model.train()
