@@ -33,7 +33,9 @@ def main() -> None:
             space = Path(folder) / "space.yaml"
             space.write_text(SPACE)
             command = [
-                "fmnist-tune",
+                sys.executable,
+                "-m",
+                "fmnist_tune.cli",
                 "search",
                 str(space),
                 "--studies-dir",
