@@ -175,16 +175,8 @@ def run_study(space: Path, folder: Path, n_kills: int, rng: random.Random, data:
     kills: Counter[str] = Counter()
     n_starts = n_known = 0
     log = folder / "studies" / space.stem / "training.log"
-    command = [
-        sys.executable,
-        "-m",
-        "fmnist_tune.cli",
-        "search",
-        str(space),
-        "--studies-dir",
-        str(folder / "studies"),
-        *data,
-    ]
+    command = [sys.executable, "-m", "fmnist_tune.cli", "search", str(space)]
+    command += ["--studies-dir", str(folder / "studies"), *data]
     while True:
         n_starts += 1
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

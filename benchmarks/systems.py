@@ -1,7 +1,7 @@
 """Every system of the five reports beside its reported figure: `python -m benchmarks.systems`.
 
-Trains each recipe with `fmnist-tune train`, which opens the test set once for each seed, after the last epoch, and
-writes docs/systems.md. What is trained already is not trained again; what is not yet is a row that says so.
+Trains each recipe with `fmnist-tune train`, which scores each seed's model on the test set once, after the last
+epoch, and writes docs/systems.md. What is trained already is not trained again; what is not yet is a row that says so.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ Written by `python -m benchmarks.systems --best-epoch {looked_at}`;
 `--only NAME ...` trains some of them and keeps the other rows.
 Measured {measured} on {where}.
 
-All five reports trained on the 60,000 training pictures (E on 48,000 of them) and chose by looking at the 10,000 test
+All five (published student and practitioner reports on Fashion-MNIST, A to E below) trained on the 60,000 training pictures (E on 48,000 of them) and chose by looking at the 10,000 test
 pictures; their figures are of one run each. Here every recipe is trained by `fmnist-tune train RECIPE --seeds n` on all
-60,000 for the report's number of epochs, with nothing left to choose, and the test set is opened once for each seed,
+60,000 for the report's number of epochs, with nothing left to choose, and each model is scored on the test set once,
 after the last epoch. *Ours* is the mean over the n seeds with the 95 % interval of that mean (Student's t, which is
 wide for three); *ours - report* is in points, against the report's best run, and *inside* says that this run lies in
 the 95 % prediction interval of one more run of ours (for three, twice as wide as that of the mean): it may be a run

@@ -87,6 +87,9 @@ def test_a_search_without_the_test_files_finds_a_best_trial_and_leaves_a_whole_s
     assert out["startup_s"] < out["first_step_s"] < out["wall_s"]
 
     shown = command("show", "tiny", "--json").json
+    assert set(out) - set(shown) == {"startup_s", "first_step_s"}
+    assert (shown["workers"], shown["epochs"], shown["train_s"]) == (None, 0, 0.0), "of this command"
+    assert "next:" not in command("show", "tiny").out
     assert out["epochs"] == sum(trial["epochs"] for trial in shown["all"])
     for trial in shown["all"]:
         assert list(trial["intermediate"]) == [str(epoch + 1) for epoch in range(trial["epochs"])]
@@ -197,6 +200,7 @@ def test_a_search_that_was_killed_goes_on(command: CommandLine) -> None:
     assert "RUNNING" in states(command).values()
     shown = command("show", "tiny", "--json").json
     assert shown["trials"]["running"] == 0  # nobody trains it, and show says so
+    assert command("show", "tiny").out.count("\n  fmnist-tune resume tiny\n") == 1
     n_known = sum(trial["epochs"] for trial in shown["all"])
 
     run = command("search", "space.yaml", "--data-dir", command.data_dir, "--json")

@@ -83,8 +83,8 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
 
 def _next_commands(record: StudyRecord) -> list[str]:
     paths = record.paths
-    is_open = len(record.trials) < record.n_target or any(not t.state.is_finished() for t in record.trials)
-    commands = [paths.command("resume", *(() if is_open else ("--trials", 2 * record.n_target))), paths.command("show")]
+    extension = ("--trials", 2 * record.n_target) if record.is_finished else ()
+    commands = [paths.command("resume", *extension), paths.command("show")]
     if record.best is not None:
         commands.append(paths.command("retrain"))
     dashboard = command_line("dashboard", studies_dir=paths.studies_dir, storage=paths.storage)

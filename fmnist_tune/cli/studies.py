@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,10 @@ def show(arguments: argparse.Namespace, started: float) -> int:
         result = {
             "study": record.paths.name,
             "storage": storage_url(arguments),
+            "wall_s": round(time.monotonic() - started, 3),
+            "workers": None,
+            "epochs": 0,
+            "train_s": 0.0,
             "active": driven,
             "disk_bytes": record.paths.disk_bytes(),
             **study_json(record, is_driven=driven),
@@ -81,7 +86,9 @@ def show(arguments: argparse.Namespace, started: float) -> int:
     console = stdout()
     if not record.is_recipe:
         console.print(trials_table(record, is_driven=driven))
-    console.print(summary_view(summarize(record), [], retraining_status(record, is_driven=driven)))
+    is_waiting = not (record.is_recipe or record.is_finished or driven)
+    goes_on = [record.paths.command("resume")] if is_waiting else []
+    console.print(summary_view(summarize(record), goes_on, retraining_status(record, is_driven=driven)))
     console.print(
         f"files: {record.paths.disk_bytes() / 1e6:.1f} MB in {record.paths.folder}",
         style="dim",

@@ -9,7 +9,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from optuna.trial import TrialState
 from rich.console import Console
 
 from fmnist_tune.config import SearchSpace
@@ -139,7 +138,7 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
 
         # A study that is there is checked before Ray starts; a new one is not created before Ray is up and has room.
         record = open_record() if study_exists(place.url, paths.name) else None
-        if record is not None and _is_finished(record):
+        if record is not None and record.is_finished:
             with storage_errors():
                 record.recover()  # a kill may have left best.yaml behind
             extend = f"--trials {2 * record.n_target} would extend it"
@@ -216,9 +215,3 @@ def _run(
         totals.train_s,
         driver.stop_requested,
     )
-
-
-def _is_finished(record: StudyRecord) -> bool:
-    trials = record.trials
-    open_trials = [t for t in trials if t.state in (TrialState.WAITING, TrialState.RUNNING)]
-    return not open_trials and len(trials) >= record.n_target

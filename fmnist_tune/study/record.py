@@ -258,6 +258,11 @@ class StudyRecord:
         """Whether every trial that the study holds in the end has begun."""
         return len(self.trials) >= self.n_target
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether every trial that the study holds in the end has ended."""
+        return self.is_full and all(trial.state.is_finished() for trial in self.trials)
+
 
 def history_of(trial: FrozenTrial) -> list[dict[str, Any]]:
     """Return a trial's epochs, each an EpochResult as a dict: of an ended one all, of another those up to its rung."""
