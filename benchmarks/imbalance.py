@@ -49,7 +49,8 @@ Written by `python -m benchmarks.imbalance`. Measured {where}.
 A's report made a training set with a tenth of two classes ({names}: {n_kept} pictures stay) and trained its deeper net
 on it. search_spaces/recipes/imbalance-*.yaml does that with each of the four values of `data.mitigation`, through
 `fmnist-tune train`, over the same seeds; the test set is whole, and each seed's model is scored on it once.
-Figures are means over seeds in per cent with 95 % intervals (Student's t); *against none* is the paired difference of balanced accuracy,
+Figures are means over seeds in per cent with 95 % intervals (Student's t);
+*against none* is the paired difference of balanced accuracy,
 seed by seed, in points.
 
 Balanced accuracy is the mean of the classes' recalls.{same}

@@ -31,7 +31,8 @@ Measured {measured} on {where}.
 Each space under `search_spaces/` that goes on where a report stops was searched with `fmnist-tune search`, which knows
 no test set, and its best trial by validation accuracy was trained again on all 60,000 pictures with
 `fmnist-tune retrain STUDY --seeds n`, which scored each seed's model on the test set once.
-*Test* is the mean over the n seeds with the 95 % interval of that mean; *ours - report* is in points, against the best figure of the report
+*Test* is the mean over the n seeds with the 95 % interval of that mean;
+*ours - report* is in points, against the best figure of the report
 ([systems.md](systems.md)), which is one run's. *Tested* is how many retrainings opened the test set: more than
 once where the search went on and its new winner was trained too. *Core minutes* is the training and validation of all
 trials together, each on one core. E's report gives no figure; its recipe as it stands is a row of
