@@ -86,7 +86,8 @@ Written by `python -m benchmarks.systems --best-epoch {looked_at}`;
 Measured {measured} on {where}.
 
 All five, student and practitioner reports on Fashion-MNIST that were published (A to E below), trained on the 60,000
-training pictures (E on 48,000 of them) and chose by looking at the 10,000 test pictures; their figures are of one run each. Here every recipe is trained by `fmnist-tune train RECIPE --seeds n` on all
+training pictures (E on 48,000 of them) and chose by looking at the 10,000 test pictures;
+their figures are of one run each. Here every recipe is trained by `fmnist-tune train RECIPE --seeds n` on all
 60,000 for the report's number of epochs, with nothing left to choose, and each model is scored on the test set once,
 after the last epoch. *Ours* is the mean over the n seeds with the 95 % interval of that mean (Student's t, which is
 wide for three); *ours - report* is in points, against the report's best run, and *inside* says that this run lies in
