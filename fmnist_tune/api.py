@@ -78,7 +78,7 @@ class Study:
     @property
     def summary(self) -> Summary:
         """Counts, best trial, importances, edges."""
-        return summarize(self._record)
+        return summarize(self._record, is_driven=is_driven(self._paths))
 
     @property
     def retrained(self) -> dict[str, Any] | None:

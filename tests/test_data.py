@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fmnist_tune.config import read_space
 from fmnist_tune.data.fashion_mnist import DEBIAN_DIR, has_part, load_part
-from fmnist_tune.data.fetch import locate_data
-from fmnist_tune.data.split import fingerprint, keep_shares, stratified_split
+from fmnist_tune.data.fetch import fetch_data, locate_data
+from fmnist_tune.data.split import describe_data, fingerprint, keep_shares, stratified_split
 from fmnist_tune.errors import UserError
 from tests.conftest import TinyData
 
@@ -41,6 +42,19 @@ def test_uncompressed_files_and_torchvisions_folders_are_found(copy: Path, tmp_p
     for path in copy.glob("*.gz"):
         (raw / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
     assert (load_part(tmp_path / "root", "train").images_NHW == load_part(copy, "train").images_NHW).all()
+
+
+def test_a_folder_that_is_not_writable_is_named() -> None:
+    with pytest.raises(UserError, match="^/proc: the data set cannot be put there: "):
+        fetch_data(Path("/proc"), print)
+
+
+def test_the_splits_of_a_searched_data_section_are_those_of_its_choices(copy: Path) -> None:
+    images = load_part(copy, "train")
+    text = "study: x\nmodel: {name: mlp}\ndata: {choice: [{val_size: 100}, {val_size: 200, pad: 2}]}"
+    split = describe_data(read_space(text, "f.yaml"), images)["split"]
+    assert isinstance(split, dict)
+    assert set(split) == {"kind", "n_pictures", "val_size 100", "val_size 200"}
 
 
 def test_a_truncated_file_is_named_and_refused(copy: Path) -> None:

@@ -21,7 +21,9 @@ from rich.console import Console
 from fmnist_tune.config import read_space
 from fmnist_tune.data.fashion_mnist import CLASSES, load_part
 from fmnist_tune.errors import UserError
+from fmnist_tune.evaluation import share_spread
 from fmnist_tune.report import findings, model_info, study_info
+from fmnist_tune.report.model_part import _class_table
 from fmnist_tune.report.page import Fact, Finding, Page, Part, Section, Table, to_html, to_markdown
 from fmnist_tune.report.run import FILES, ReportPaths, write_report
 from fmnist_tune.study.database import database_url, open_database
@@ -149,7 +151,7 @@ def checksums(tiny_data: TinyData, monkeypatch: pytest.MonkeyPatch) -> TinyData:
 
 
 def summary_of(tmp_path: Path, trials: list[FrozenTrial]) -> Summary:
-    return summarize(open_study(tmp_path, trials=trials))
+    return summarize(open_study(tmp_path, trials=trials), is_driven=False)
 
 
 def test_history_has_every_value_and_the_best_so_far() -> None:
@@ -293,6 +295,22 @@ def test_the_promise_names_both_accuracies_and_that_choosing_is_optimistic() -> 
     assert "5.00 points lower, although it is optimistic by design" in lower.text
     assert other.is_warning
     assert "is of trial 2, but the best trial is 3; `fmnist-tune retrain s`" in other.text
+    cut, other = findings.promise(test, val=None, trial=2, best=3, n_trials=5, paths=StudyPaths(Path("studies"), "s"))
+    assert cut.text.startswith("Trial 2, which the search did not train to its end, reaches 75.00% on the test set (")
+    assert other.is_warning
+    (recipe,) = findings.promise(
+        test, val=None, trial=None, best=None, n_trials=0, paths=StudyPaths(Path("studies"), "s")
+    )
+    assert recipe.text.startswith("The recipe reaches 75.00%")
+
+
+def test_an_interval_that_ends_at_100_percent_keeps_its_width() -> None:
+    spread = share_spread([0.98, 0.99])
+    assert spread.ci95 is not None
+    assert spread.ci95[1] == 1.0
+    figures = model_info.ClassFigures(name="Bag", precision=spread, recall=spread, f1=spread, support=1000)
+    (row,) = _class_table((figures,)).rows
+    assert row[2] == f"98.5 ± {100 * (spread.mean - spread.ci95[0]):.1f}"
 
 
 def test_failures_are_told_with_their_share_and_reasons(tmp_path: Path) -> None:

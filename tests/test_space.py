@@ -131,6 +131,11 @@ resources: {cpus: 1, gpus: auto}
         ("study: x\nmodel: {name: mlp, dropout: {float: [0, 1], step: 1e-17}}", "step 1e-17 is too small: 0 .. 1 has more than 1e+15 of them"),
         ("study: x\nmodel: {name: mlp, width: {int: [32, 1000000000000]}}\nsearch: {sampler: {name: grid}}", "width"),
         ("!!python/object/apply:os.system ['true']", "a list; a search space is a mapping"),
+        ("study: x\nmodel: {name: mlp, norm: !!bool maybe}", "model.norm: 'maybe' is no bool"),
+        ("study: x\nmodel: {name: mlp, dropout: !!float ''}", "model.dropout: '' is no float"),
+        ("study: x\nmodel: {name: mlp, norm: !!timestamp x}", "model.norm: 'x' is no timestamp"),
+        ("study: x\nmodel: {name: mlp, norm: batch}\ntraining: {batch_size: 1}", "training.batch_size: batches of 1 have no variance for model.norm batch"),
+        ("study: x\nmodel: {choice: [{name: cnn, blocks: 6}, {name: cnn, blocks: 7}]}", "blocks do not fit an image of 28 pixels"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_place_and_what_is_allowed(text: str, expected: str) -> None:
@@ -197,6 +202,38 @@ def test_the_model_itself_can_be_searched() -> None:
     )
     assert space.size() == 5
     assert space.config({"model.name": "mlp", "model.depth": 3}).model.widths == [128, 128, 128]
+
+
+def test_choices_of_whole_models_are_all_looked_at() -> None:
+    models = "{choice: [{name: cnn}, {name: cnn, blocks: 6}, {name: torchvision, weights: absent.pth}]}"
+    space = read_space(f"study: x\nmodel: {models}", "f.yaml")
+    assert any("blocks do not fit" in warning for warning in space.warnings)
+    names = {config.model.name for config in space.corner_configs()}  # whose weights are asked for before a search
+    assert names == {"cnn", "torchvision"}
+
+
+def test_a_configuration_is_found_in_the_space_that_gave_it() -> None:
+    space = read_space(
+        "study: x\nmodel: {name: mlp, dropout: {choice: [0, 0.5]}}\n"
+        "training: {augment: {choice: [{}, {flip: true}, {flip: true, shift: 2}]}, "
+        "optimizer: {weight_decay: {float: [0, 1], when: {model.dropout: 0.0}}}}",
+        "f.yaml",
+    )
+    for dropout in (0, 0.5):
+        for augment in ({}, {"flip": True}, {"flip": True, "shift": 2}):
+            values = {"model.dropout": dropout, "training.augment": augment}
+            if not dropout:
+                values["training.optimizer.weight_decay"] = 0.25
+            assert space.values_for(space.config(values)) == values
+    other = read_space("study: x\nmodel: {name: mlp, dropout: 0.25}", "f.yaml").config({})
+    assert space.values_for(other) is None
+
+
+@pytest.mark.parametrize("name", ["08", "0089", "1e5", "1.5e3", "59e6", "7", "true", "a"])
+def test_a_name_that_looks_like_a_number_stays_a_name(name: str) -> None:
+    space = read_space(f"study: '{name}'\nmodel: {{name: mlp, depth: {{int: [1, 2]}}}}", "f.yaml")
+    again = read_space(space.to_yaml(), "f.yaml")
+    assert (again.settings.study, again.tree) == (name, space.tree)
 
 
 def test_a_recipe_round_trips() -> None:

@@ -717,16 +717,49 @@ def test_a_summary_finds_what_mattered_and_what_lies_at_an_edge(tmp_path: Path) 
         lr = attempt.values["training.optimizer.lr"]
         trials.report(attempt.number, 1, lr)
         trials.complete(attempt.number, lr)
-    summary = summarize(record)
+    summary = summarize(record, is_driven=False)
     assert summary.counts["complete"] == 40
     assert summary.importances is not None
     assert next(iter(summary.importances.shares)) == "training.optimizer.lr"
     assert sum(summary.importances.shares.values()) == pytest.approx(1)
+    assert summary.importances.meaning == "what sets the best 5 of 40 trials apart, by accuracy after epoch 1"
     assert any(line.startswith("training.optimizer.lr = ") and "upper end" in line for line in summary.edges)
 
 
 def test_importances_need_ten_trials(tmp_path: Path) -> None:
     assert parameter_importances(open_study(tmp_path).trials) is None
+
+
+def test_nothing_is_important_where_all_trials_are_alike(tmp_path: Path) -> None:
+    record = open_study(tmp_path, search__trials=12)
+    driver = drive(record)
+    for _ in range(12):
+        driver.next_assignment()
+    for number in range(12):
+        driver.on_report(report(number, [0.1]))
+    assert summarize(record, is_driven=True).counts["running"] == 0
+    assert parameter_importances(record.trials) is None
+
+
+def test_what_was_running_waits_where_nobody_drives_the_study(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    drive(record).next_assignment()
+    assert summarize(record, is_driven=True).counts["running"] == 1
+    counts = summarize(record, is_driven=False).counts
+    assert (counts["running"], counts["waiting"]) == (0, 1)
+
+
+def test_files_of_a_study_that_was_deleted_are_not_taken_for_another_ones(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    record.paths.model.mkdir(parents=True)
+    record.paths.training_log.touch()
+    assert open_study(tmp_path).trials == [], "the same study"
+    optuna.delete_study(study_name="s", storage=record.optuna._storage)
+    with pytest.raises(
+        UserError, match=r"s: has files \(training.log, model\) of a study 's' that is not in the database"
+    ):
+        open_study(tmp_path)
+    assert record.paths.disk_bytes() == 0
 
 
 def test_an_edge_is_measured_on_the_scale_that_is_searched(tmp_path: Path) -> None:

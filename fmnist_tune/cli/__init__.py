@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import time
 
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"fmnist-tune: {error}", file=sys.stderr)
         return EXIT_USER
     except BrokenPipeError:  # `fmnist-tune show cnn | head`
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
         return EXIT_OK
     except KeyboardInterrupt:
         print("fmnist-tune: interrupted", file=sys.stderr)

@@ -66,7 +66,7 @@ def _publish(storage: RDBStorage, arguments: argparse.Namespace, name: str) -> d
         paths = StudyPaths(arguments.studies_dir, name, arguments.storage)
         record = StudyRecord.load(storage, paths)
         driven = is_driven(paths)
-        counts = count_states(record.trials)
+        counts = count_states(record.trials, is_driven=driven)
         status = f"{counts['total']} of {record.n_target} trials, {counts['pruned']} pruned"
         if record.is_recipe:
             status = f"recipe, {retraining_cell(record, retraining_status(record, is_driven=driven))}"

@@ -77,7 +77,7 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
         }
         print(json.dumps(result))
     else:
-        stdout().print(summary_view(summarize(outcome.record), _next_commands(outcome.record)))
+        stdout().print(summary_view(summarize(outcome.record, is_driven=False), _next_commands(outcome.record)))
     return EXIT_INTERRUPTED if outcome.interrupted else EXIT_OK
 
 

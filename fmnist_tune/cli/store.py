@@ -49,6 +49,13 @@ def storage_url(arguments: argparse.Namespace) -> str:
     return str(arguments.storage or database_url(arguments.studies_dir))
 
 
+class _Results(Console):
+    """A console whose reader may go away, which is no mistake; rich would end the program with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def stdout() -> Console:
     """Return a console for results; what is piped is wide enough not to be cut."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    return _Results(width=None if sys.stdout.isatty() else PIPE_WIDTH)

@@ -88,7 +88,8 @@ def show(arguments: argparse.Namespace, started: float) -> int:
         console.print(trials_table(record, is_driven=driven))
     is_waiting = not (record.is_recipe or record.is_finished or driven)
     goes_on = [record.paths.command("resume")] if is_waiting else []
-    console.print(summary_view(summarize(record), goes_on, retraining_status(record, is_driven=driven)))
+    summary = summarize(record, is_driven=driven)
+    console.print(summary_view(summary, goes_on, retraining_status(record, is_driven=driven)))
     console.print(
         f"files: {record.paths.disk_bytes() / 1e6:.1f} MB in {record.paths.folder}",
         style="dim",

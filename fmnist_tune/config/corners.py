@@ -72,7 +72,7 @@ def _probes(parameters: list[Parameter], tree: object) -> Iterator[dict[str, Any
 
 def corners(parameters: Sequence[Parameter], tree: object) -> Iterator[dict[str, Any]]:
     """Yield values with every model parameter at one of its ends: all such corners, or a fixed sample of them."""
-    shaping = [p for p in parameters if p.path.startswith(("model.", "data.pad"))]
+    shaping = [p for p in parameters if p.path in ("model", "data") or p.path.startswith(("model.", "data.pad"))]
     ends = [p.domain.ends() for p in shaping]
     total = 1
     for values in ends:

@@ -126,10 +126,35 @@ class ChoiceDomain:
         return list(self.values)
 
     def __contains__(self, value: object) -> bool:
-        return json.dumps(value) in {json.dumps(v) for v in self.values}
+        return any(_same(v, value) for v in self.values)
+
+    def listed(self, value: Any) -> Any:
+        """Return the value as it is listed: 0 for 0.0, or what was written of a section; itself if it is not."""
+        for v in sorted(self.values, key=lambda v: -len(v) if isinstance(v, dict) else 0):
+            if _same(v, value) or (isinstance(v, dict) and isinstance(value, dict) and _says(v, value)):
+                return v
+        return value
 
     def __str__(self) -> str:
         return ", ".join(str(v) for v in self.values)
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return one == other
+    return json.dumps(one) == json.dumps(other)
+
+
+def _says(part: dict[str, Any], whole: dict[str, Any]) -> bool:
+    """Tell whether a section has whatever a part of it says."""
+    return all(
+        _says(value, whole[key])
+        if isinstance(value, dict) and isinstance(whole.get(key), dict)
+        else key in whole and _same(value, whole[key])
+        for key, value in part.items()
+    )
 
 
 Domain = FloatDomain | IntDomain | ChoiceDomain

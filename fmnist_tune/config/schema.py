@@ -164,6 +164,8 @@ class TrialConfig(Section):
                 self.model.check_sizes(size)
         except ValueError as error:
             raise ValueError(f"model: {error}") from None
+        if isinstance(self.model, Mlp) and self.model.norm == "batch" and self.training.batch_size == 1:
+            raise ValueError("training.batch_size: batches of 1 have no variance for model.norm batch; use 2 or more")
         return self
 
 

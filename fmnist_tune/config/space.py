@@ -13,11 +13,12 @@ import pydantic
 import yaml
 
 from fmnist_tune.config.corners import check_configs, corners
+from fmnist_tune.config.domain import ChoiceDomain
 from fmnist_tune.config.parameters import Parameter, is_active, read_parameters, searched_nodes, substitute, value_at
 from fmnist_tune.config.problems import schema_problems
 from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings, TrialConfig
 from fmnist_tune.config.tasks import AnyConfig, config_class, task_warnings
-from fmnist_tune.config.yaml_reader import read_yaml
+from fmnist_tune.config.yaml_reader import NUMBERS, read_yaml
 from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean
 
 MAX_GRID = 10_000
@@ -83,8 +84,10 @@ class SearchSpace:
         values: dict[str, Any] = {}
         for parameter in self.parameters:
             if self.is_active(parameter, values):
-                value = value_at(tree, parameter.path)
-                if value not in parameter.domain:
+                value, domain = value_at(tree, parameter.path), parameter.domain
+                if isinstance(domain, ChoiceDomain):
+                    value = domain.listed(value)
+                if value not in domain:
                     return None
                 values[parameter.path] = value
         try:
@@ -212,6 +215,10 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: object) -> bool:
         return True
+
+
+for resolver in NUMBERS:  # texts that would be read as numbers are put into quotes: `08`, `1e5`
+    _Dumper.add_implicit_resolver(*resolver)
 
 
 def _override(tree: dict[str, Any], path: list[str], value: object) -> None:

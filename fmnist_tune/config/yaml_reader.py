@@ -25,14 +25,19 @@ _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+# What is read as a number, as PyYAML's resolvers take it: tag, text, first characters.
+NUMBERS = (
+    ("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")),
+    (
+        "tag:yaml.org,2002:float",
+        re.compile(
+            r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+        ),
+        list("-+0123456789."),
     ),
-    list("-+0123456789."),
 )
+for resolver in NUMBERS:
+    _Loader.add_implicit_resolver(*resolver)
 
 
 def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
@@ -126,5 +131,7 @@ def _construct_scalar(loader: _Loader, node: yaml.Node, name: str, problems: lis
         return loader.construct_object(node)
     except (yaml.YAMLError, ValueError) as error:
         what = getattr(error, "problem", None) or str(error)
-        problems.append(Problem(name, what, node.start_mark.line + 1))
-        return None
+    except (KeyError, AttributeError, IndexError):  # of PyYAML's constructors, where a tag is not true: `!!bool maybe`
+        what = f"{node.value!r} is no {node.tag.rpartition(':')[2]}"
+    problems.append(Problem(name, what, node.start_mark.line + 1))
+    return None

@@ -54,8 +54,9 @@ def fetch_data(folder: Path, log: Log) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder).cleanup()
     except OSError as error:
-        raise UserError(f"{folder}: cannot be created: {error.strerror}") from None
+        raise UserError(f"{folder}: the data set cannot be put there: {error.strerror}") from None
     refusals = []
     for name, source in (("torchvision", _from_torchvision), ("Debian's archive", _from_debian)):
         log(f"fetching Fashion-MNIST (30 MB) through {name} ...")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_tune.config import SearchSpace
+from fmnist_tune.config.schema import Data
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 
@@ -65,15 +66,15 @@ def describe_data(space: SearchSpace, images: Images) -> dict[str, object]:
         UserError: a validation split would leave nothing to train on.
     """
     split: dict[str, object] = {"kind": "stratified, fixed seed", "n_pictures": len(images.labels_N)}
-    for size in sorted(set(_values_at(space, "data.val_size"))):
+    for size in sorted(set(_val_sizes(space))):
         _, val = stratified_split(images.labels_N, size)
         split[f"val_size {size}"] = fingerprint(val)
     return {"train_images_md5": images.md5[0], "train_labels_md5": images.md5[1], "split": split}
 
 
-def _values_at(space: SearchSpace, path: str) -> list[int]:
-    searched = [p for p in space.parameters if p.path == path]
-    if searched:
-        return [int(v) for v in searched[0].domain.ends()]
-    data = space.tree.get("data") or {}
-    return [int(data.get(path.rpartition(".")[2], 10_000))]
+def _val_sizes(space: SearchSpace) -> list[int]:
+    domains = {p.path: p.domain for p in space.parameters}
+    if "data.val_size" in domains:
+        return [int(v) for v in domains["data.val_size"].ends()]
+    sections = domains["data"].ends() if "data" in domains else [space.tree.get("data")]
+    return [int((section or {}).get("val_size", Data().val_size)) for section in sections]

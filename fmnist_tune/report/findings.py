@@ -42,16 +42,21 @@ def promise(
 
     Args:
         test: accuracy over seeds.
-        val: accuracy of the retrained trial in the search; None for a recipe.
+        val: accuracy of the retrained trial in the search; None for a recipe, or where the search did not train it to
+            its end.
         trial: that trial; None for a recipe.
         best: the best trial; None if there is none.
         n_trials: of the search.
         paths: of its study.
     """
     seeds = f"{len(test.values)} seed{'s' if len(test.values) > 1 else ''}"
-    if val is None or trial is None:
-        how = interval(test) if len(test.values) == 1 else f"{interval(test)}, {seeds}"
+    how = interval(test) if len(test.values) == 1 else f"{interval(test)}, {seeds}"
+    if trial is None:
         return [Finding(f"The recipe reaches {percent(test.mean)} on the test set ({how}).")]
+    other = _other_is_best(trial, best, paths)
+    if val is None:
+        text = f"Trial {trial}, which the search did not train to its end, reaches {percent(test.mean)} on the test set"
+        return [Finding(f"{text} ({how})."), *other]
     gap = val - test.mean
     chosen = f"the best of {n_trials:,} trials was chosen by it"
     text = (
@@ -65,16 +70,14 @@ def promise(
             f"Validation was {points(gap)} lower, although it is optimistic by design, since {chosen}: "
             "the retrained model has learned from the validation pictures too."
         )
-    found = [Finding(text)]
-    if best is not None and best != trial:
-        found.append(
-            Finding(
-                f"The retrained model is of trial {trial}, but the best trial is {best}; "
-                f"`{paths.command('retrain')}` retrains that one.",
-                is_warning=True,
-            )
-        )
-    return found
+    return [Finding(text), *other]
+
+
+def _other_is_best(trial: int, best: int | None, paths: StudyPaths) -> list[Finding]:
+    if best is None or best == trial:
+        return []
+    text = f"The retrained model is of trial {trial}, but the best trial is {best}"
+    return [Finding(f"{text}; `{paths.command('retrain')}` retrains that one.", is_warning=True)]
 
 
 def no_model(best: tuple[int, float] | None, paths: StudyPaths) -> list[Finding]:
@@ -99,7 +102,7 @@ def progress(summary: Summary, *, is_driven: bool) -> list[Finding]:
     if is_driven:
         text = f"The search is still under way ({counts['total']} of {summary.n_target} trials): figures may change."
         return [Finding(text, is_warning=True)]
-    n_open = counts["running"] + counts["waiting"]
+    n_open = counts["waiting"]
     n_missing = max(0, summary.n_target - counts["total"])
     if not n_open and not n_missing:
         return []

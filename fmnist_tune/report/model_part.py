@@ -102,7 +102,8 @@ def _class_table(figures: tuple[model_info.ClassFigures, ...]) -> Table:
     for c in figures:
         cells = []
         for spread in (c.precision, c.recall, c.f1):
-            half = "" if spread.ci95 is None else f" ± {100 * (spread.ci95[1] - spread.mean):.1f}"
+            # an interval that ends at 100 % is wider below
+            half = "" if spread.ci95 is None else f" ± {100 * max(abs(end - spread.mean) for end in spread.ci95):.1f}"
             cells.append(f"{100 * spread.mean:.1f}{half}")
         rows.append((c.name, *cells, f"{c.support:,}"))
     return Table(("class", "precision, %", "recall, %", "F1, %", "support"), tuple(rows))

@@ -14,7 +14,7 @@ from fmnist_tune.data.fashion_mnist import CLASSES, Images, load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.model_info import RobustnessInfo, Scores, accuracy_over_seeds, robustness
-from fmnist_tune.study.layout import StudyPaths, read_json
+from fmnist_tune.study.layout import METRICS, StudyPaths, read_json
 from fmnist_tune.study.record import StudyRecord
 
 
@@ -48,9 +48,9 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
     Raises:
         UserError: a file is missing or does not fit, or the data are not those of the study.
     """
-    metrics = read_json(record.paths.model / "metrics.json")
-    if not isinstance(metrics, dict) and (record.paths.model / "metrics.json").exists():
-        path = record.paths.model / "metrics.json"
+    path = record.paths.model / METRICS
+    metrics = read_json(path)
+    if not isinstance(metrics, dict) and path.exists():
         raise UserError(f"{path}: damaged; `{record.paths.command('retrain')}` makes it again")
     if not isinstance(metrics, dict):
         return None

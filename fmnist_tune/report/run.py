@@ -20,6 +20,7 @@ from fmnist_tune.report.origin_part import origin_part
 from fmnist_tune.report.page import Page, to_html, to_markdown
 from fmnist_tune.report.retrained import load_retrained
 from fmnist_tune.report.study_part import study_content
+from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import summarize
 
@@ -52,7 +53,7 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
         UserError: the study has nothing to report, a file of its model is missing, or the folder is not writable.
     """
     name = record.paths.name
-    summary = summarize(record)
+    summary = summarize(record, is_driven=is_driven(record.paths))
     if not record.is_recipe and not summary.counts["total"]:
         raise UserError(f"study {name!r} has no trials yet; `{record.paths.command('resume')}` runs it")
     is_pairs = record.space.settings.task == ModularConfig.task

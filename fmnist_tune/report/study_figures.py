@@ -74,7 +74,7 @@ def importances_figure(info: Importances) -> Figure:
     axes.invert_yaxis()
     axes.set_xlim(0, min(1.0, max(info.shares.values())) * 1.12)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
-    axes.set_xlabel(f"share of the variation in {info.of} ({info.n_trials} trials)", fontsize=9)
+    axes.set_xlabel(info.meaning, fontsize=9)
     return figure
 
 

@@ -75,8 +75,8 @@ def _sections(
             Section(
                 "Parameter importances",
                 (
-                    "Which parameters the accuracy depends on, over the whole range that was searched (PED-ANOVA). "
-                    "Parameters that only some trials have are left out.",
+                    f"{summary.importances.meaning[0].upper()}{summary.importances.meaning[1:]} "
+                    "(PED-ANOVA; the shares add up to 100 %).",
                 ),
                 Plot.of("importances.png", "importances", study_figures.importances_figure(summary.importances)),
             )

@@ -10,10 +10,8 @@ from typing import Any
 
 from fmnist_tune.retrain.seeds import SeedResult
 from fmnist_tune.search.messages import WEIGHTS
-from fmnist_tune.study.layout import read_json, write_atomically
+from fmnist_tune.study.layout import CONFIG, METRICS, read_json, write_atomically
 from fmnist_tune.study.record import StudyRecord
-
-METRICS = "metrics.json"
 
 
 class ModelFolder:
@@ -42,7 +40,7 @@ class ModelFolder:
         new = self._path.with_name(f".model-{os.getpid()}")
         new.mkdir(parents=True)
         shutil.copyfile(result.folder / WEIGHTS, new / WEIGHTS)
-        write_atomically(new / "config.yaml", recipe)
+        write_atomically(new / CONFIG, recipe)
         return new
 
     def keep(self, new: Path, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -88,16 +88,22 @@ def confirmation_view(confirmation: Confirmation, objective: Objective) -> Rende
         table.add_row(str(c.number), objective.text(c.searched), objective.text(c.value.mean), std)
     first, second = confirmation.candidates[:2]
     lead = confirmation.lead
-    if lead.confidence is None:
-        text = f"trial {first.number} leads trial {second.number}; too few seeds to say how surely"
+    if lead.difference.std is None:
+        text = f"trial {first.number} leads trial {second.number}; one seed does not say how surely"
+    elif lead.confidence is None:
+        text = f"trial {first.number} against trial {second.number}: {lead.difference.mean:+.2%} with every seed"
     else:
         assert lead.difference.ci95 is not None
         low, high = lead.difference.ci95
         text = (
-            f"trial {first.number} is better than trial {second.number} with {lead.confidence:.0%} confidence "
+            f"trial {first.number} is better than trial {second.number} with {_confidence(lead.confidence)} confidence "
             f"(paired over seeds: {lead.difference.mean:+.2%}, 95 % interval {low:+.2%} to {high:+.2%})"
         )
     return Group(Text(f"{objective.label}, trained on the training split", style="bold"), table, Text(text))
+
+
+def _confidence(share: float) -> str:
+    return "more than 99%" if share > 0.99 else f"{share:.0%}"
 
 
 def confirmation_json(confirmation: Confirmation, objective: Objective) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from fmnist_tune.config import SearchSpace, read_space
@@ -26,6 +26,7 @@ from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.retrain.seeds import Plan, SeedResult, plan_for
 from fmnist_tune.retrain.trainer import SeedTrainer
 from fmnist_tune.search.cluster import prepare_environment
+from fmnist_tune.search.messages import TEST_SCORES
 from fmnist_tune.search.run import Place
 from fmnist_tune.study.database import STORAGE_ERRORS, open_database, storage_trouble
 from fmnist_tune.study.layout import RESULT, StudyPaths, check_folder, make_folder
@@ -274,10 +275,10 @@ class _Work:
         """Score, audit and export the model."""
         paths = self._record.paths
         metrics = self._metrics(trial, plan, results) | {
-            "val_accuracy": None if trial is None else trial.value,
+            "val_accuracy": trial.value if trial is not None and trial.state == TrialState.COMPLETE else None,
             **evaluate([r.test_scores() for r in results], test.labels_N),
             "test_uses": len(self._record.test_uses),
-            "scores": [str((r.folder / "test_scores.npy").relative_to(paths.folder)) for r in results],
+            "scores": [str((r.folder / TEST_SCORES).relative_to(paths.folder)) for r in results],
         }
         known = self._known(metrics) if may_be_known else None
         if known is not None:

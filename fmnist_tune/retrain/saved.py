@@ -20,10 +20,9 @@ from fmnist_tune.config.model import Mlp
 from fmnist_tune.config.schema import IMAGE_SIZE, Data
 from fmnist_tune.errors import UserError
 from fmnist_tune.models import build_model
+from fmnist_tune.search.messages import WEIGHTS
+from fmnist_tune.study.layout import CONFIG
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
-
-WEIGHTS = "weights.safetensors"
-CONFIG = "config.yaml"
 
 
 class PixelModel(nn.Module):

@@ -137,7 +137,11 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
             return record
 
         # A study that is there is checked before Ray starts; a new one is not created before Ray is up and has room.
-        record = open_record() if study_exists(place.url, paths.name) else None
+        record = None
+        if study_exists(place.url, paths.name):
+            record = open_record()
+        else:
+            paths.check_unused()
         if record is not None and record.is_finished:
             with storage_errors():
                 record.recover()  # a kill may have left best.yaml behind

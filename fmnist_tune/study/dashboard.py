@@ -17,7 +17,7 @@ from fmnist_tune.config.schema import ARTIFACTS
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import standing_text, steps_text, study_json
+from fmnist_tune.study.render import standing_text, steps_text
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.summary import STATE_NAMES, Summary, summarize
 
@@ -97,8 +97,8 @@ def _stored(store: FileSystemArtifactStore, artifact_id: str) -> bytes | None:
 
 def _summary(record: StudyRecord) -> str:
     """Return a study's summary in Markdown; nobody drives the study."""
-    summary = summarize(record)
-    counts = study_json(record, is_driven=False)["trials"]
+    summary = summarize(record, is_driven=False)
+    counts = summary.counts
     states = ", ".join(f"{counts[name]} {name}" for name in STATE_NAMES.values() if counts[name])
     metrics = record.retrained
     standing = standing_text(summary, retraining_status(record, is_driven=False))
@@ -138,7 +138,7 @@ def _best(summary: Summary) -> list[str]:
     if rows[2:]:
         blocks.append("\n".join(rows))
     if importances:
-        blocks.append(f"Importance: share of the variation in {importances.of}, over {importances.n_trials} trials.")
+        blocks.append(f"Importance: {importances.meaning}.")
     return blocks + [f"- Edge: {line}" for line in summary.edges]
 
 

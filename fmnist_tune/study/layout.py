@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from fmnist_tune.errors import UserError
 
 STUDIES_DIR = Path("studies")  # where a command looks without --studies-dir
 RESULT = "result.json"
+METRICS, CONFIG = "metrics.json", "config.yaml"  # of the model folder
+LEFT_BY_A_STUDY = ("trials", "training.log", "best.yaml", "retrain", "model")
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
 
 
@@ -90,8 +93,26 @@ class StudyPaths:
         return command_line(command, self.name, *words, studies_dir=self.studies_dir, storage=self.storage)
 
     def disk_bytes(self) -> int:
-        """Return what the study's folder holds on disk."""
-        return sum(p.stat().st_size for p in self.folder.rglob("*") if p.is_file() and not p.is_symlink())
+        """Return what the study's folder holds on disk; files may come and go meanwhile."""
+        total = 0
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    total += os.lstat(os.path.join(folder, name)).st_size
+        return total
+
+    def check_unused(self) -> None:
+        """Refuse to begin a study in a folder that has files of another one, which they would be taken for.
+
+        Raises:
+            UserError: names them.
+        """
+        left = [name for name in LEFT_BY_A_STUDY if (self.folder / name).exists()]
+        if left:
+            raise UserError(
+                f"{self.folder}: has files ({', '.join(left)}) of a study {self.name!r} that is not in the database; "
+                "move or delete that folder, or give the new study a name of its own (--study)"
+            )
 
 
 def command_line(command: str, *words: object, studies_dir: Path, storage: str | None) -> str:

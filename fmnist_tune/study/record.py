@@ -81,9 +81,11 @@ class StudyRecord:
             folder_id: of the driver's lock, to claim the study before anything in it changes; None without a driver.
 
         Raises:
-            UserError: the study exists with another search space (names every difference), or cannot be claimed.
+            UserError: the study exists with another search space (names every difference), or cannot be claimed; or it
+                does not, but its folder has another one's files.
         """
         if not cls.is_begun(storage, paths):
+            paths.check_unused()
             study = optuna.create_study(
                 study_name=paths.name, storage=storage, direction="maximize", load_if_exists=True
             )

@@ -130,12 +130,11 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
         row = [path, f"{value:.4g}" if isinstance(value, float) else str(value)]
         if importances:
             share = importances.shares.get(path)
-            row.append(f"{share:.0%}" if share is not None else "conditional")
+            row.append(f"{share:.0%}" if share is not None else "-")
         table.add_row(*row)
     if not importances:
         return [head, table]
-    explained = f"{importances.of}, over {importances.n_trials} trials"
-    return [head, table, Text(f"  importance: share of the variation in {explained}", style="dim")]
+    return [head, table, Text(f"  importance: {importances.meaning}", style="dim")]
 
 
 def spread_text(figure: dict[str, Any]) -> str:
@@ -196,10 +195,7 @@ def state_name(trial: FrozenTrial, *, is_driven: bool) -> str:
 def study_json(record: StudyRecord, *, is_driven: bool) -> dict[str, Any]:
     """Return the parts of the JSON object that search and show share."""
     trials = record.trials
-    counts = count_states(trials)
-    if not is_driven:
-        counts["waiting"] += counts["running"]
-        counts["running"] = 0
+    counts = count_states(trials, is_driven=is_driven)
     best, metrics = record.best, record.retrained
     retraining = retraining_status(record, is_driven=is_driven)
     return {

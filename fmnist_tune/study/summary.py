@@ -21,6 +21,7 @@ from fmnist_tune.valuation import OBJECTIVES, Objective
 
 EDGE_SHARE = 0.05  # of a range, in the scale that it is searched on
 MIN_TRIALS_FOR_IMPORTANCE = 10
+BEST_SHARE, MIN_BEST = 0.1, 5  # the best trials of which importances tell; with fewer they would be chance
 
 STATE_NAMES = {
     TrialState.COMPLETE: "complete",
@@ -33,17 +34,23 @@ STATE_NAMES = {
 
 @dataclass(frozen=True)
 class Importances:
-    """How much of the variation in what a trial came to each parameter explains.
+    """By which parameters the best trials differ from all.
 
     Attributes:
         shares: by dotted path, largest first; they add up to 1.
-        of: what was explained.
-        n_trials: that have it.
+        of: by what trials are the best.
+        n_best, n_trials: how many they are, of how many that have it.
     """
 
     shares: dict[str, float]
     of: str
+    n_best: int
     n_trials: int
+
+    @property
+    def meaning(self) -> str:
+        """What the shares are, for people."""
+        return f"what sets the best {self.n_best} of {self.n_trials} trials apart, by {self.of}"
 
 
 @dataclass(frozen=True)
@@ -90,14 +97,14 @@ class Summary:
         return self.best is not None and KNOWN_GOOD_KEY not in self.best.user_attrs
 
 
-def summarize(record: StudyRecord) -> Summary:
-    """Sum up a study."""
+def summarize(record: StudyRecord, *, is_driven: bool) -> Summary:
+    """Sum up a study; without a process that drives it, what was running waits."""
     trials = record.trials
     best = record.best
     values = values_of(best.params, record.space) if best is not None else {}
     return Summary(
         record.paths,
-        count_states(trials),
+        count_states(trials, is_driven=is_driven),
         record.n_target,
         best,
         values,
@@ -118,17 +125,16 @@ def summarize(record: StudyRecord) -> Summary:
     )
 
 
-def count_states(trials: list[FrozenTrial]) -> dict[str, int]:
-    """Count trials by state, and in total."""
+def count_states(trials: list[FrozenTrial], *, is_driven: bool) -> dict[str, int]:
+    """Count trials by state, and in total; without a process that drives the study, what was running waits."""
     counts = Counter(STATE_NAMES[t.state] for t in trials)
+    if not is_driven:
+        counts["waiting"] += counts.pop("running", 0)
     return {name: counts[name] for name in STATE_NAMES.values()} | {"total": len(trials)}
 
 
 def parameter_importances(trials: list[FrozenTrial]) -> Importances | None:
-    """Explain the accuracy after the latest epoch that enough trials reached, by PED-ANOVA (Watanabe et al. 2023).
-
-    Conditional parameters are left out: not every trial has them.
-    """
+    """Compare trials by the accuracy after the latest epoch that enough of them reached."""
     curves = [t for t in trials if t.intermediate_values]
     epochs = sorted({epoch for t in curves for epoch in t.intermediate_values}, reverse=True)
     for epoch in epochs:
@@ -139,12 +145,14 @@ def parameter_importances(trials: list[FrozenTrial]) -> Importances | None:
 
 
 def value_importances(trials: list[FrozenTrial]) -> Importances | None:
-    """Explain the values of COMPLETE trials, where a trial that ends early is a good one; otherwise as above."""
+    """Compare COMPLETE trials by their values, where a trial that ends early is a good one."""
     ended = [(t, t.value) for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
     return _importances(ended, "the result") if len(ended) >= MIN_TRIALS_FOR_IMPORTANCE else None
 
 
 def _importances(valued: list[tuple[FrozenTrial, float]], of: str) -> Importances | None:
+    """Tell what distinguishes the best trials, by PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255)."""
+    quantile = max(BEST_SHARE, MIN_BEST / len(valued))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         study = optuna.create_study(direction="maximize")
@@ -152,13 +160,15 @@ def _importances(valued: list[tuple[FrozenTrial, float]], of: str) -> Importance
             [optuna.create_trial(params=t.params, distributions=t.distributions, value=value) for t, value in valued]
         )
         try:
-            shares = optuna.importance.get_param_importances(study)
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
+            shares = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
         except (RuntimeError, ValueError):  # all trials alike
             return None
     total = sum(shares.values())
     if not shares or not math.isfinite(total) or total <= 0:
         return None
-    return Importances({path: share / total for path, share in shares.items()}, of, len(valued))
+    n_best = max(1, math.ceil(quantile * len(valued)))
+    return Importances({path: share / total for path, share in shares.items()}, of, n_best, len(valued))
 
 
 def edge_of(domain: Domain, value: Any) -> str | None:
