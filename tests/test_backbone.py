@@ -337,7 +337,7 @@ def test_a_saved_model_is_loaded_and_exported_without_the_pretrained_file(tmp_pa
     with torch.no_grad():
         pixels = (torch.tensor(images[:, None] / 255, dtype=torch.float32) - config.data.mean) / config.data.std
         expected = module.eval()(pixels).numpy()
-    assert saved.scores(images, n_threads=1) == pytest.approx(expected, abs=1e-4)
+    assert saved.scores(images) == pytest.approx(expected, abs=1e-4)
     check = export_model(saved, tmp_path, images)
     assert (check.onnx_agreement, check.torch_export_agreement) == (1.0, 1.0)
 

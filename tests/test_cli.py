@@ -22,6 +22,16 @@ COMMANDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_reader_that_goes_away_is_no_mistake(command: CommandLine, words: tuple[str, ...]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    arguments = command.arguments("check", Path("search_spaces/cnn.yaml").absolute(), *words)
+    process = subprocess.run(arguments, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (process.returncode, process.stderr) == (0, "")
+
+
 def refused(command: CommandLine, *words: str | Path) -> str:
     """Run a command that must be refused; return its message, after checking that it left nothing behind."""
     before = sorted(command.folder.rglob("*"))

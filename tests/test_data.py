@@ -45,7 +45,7 @@ def test_uncompressed_files_and_torchvisions_folders_are_found(copy: Path, tmp_p
 
 
 def test_a_folder_that_is_not_writable_is_named() -> None:
-    with pytest.raises(UserError, match="^/proc: the data set cannot be put there: "):
+    with pytest.raises(UserError, match=r"^/proc: the data set cannot be put there: "):
         fetch_data(Path("/proc"), print)
 
 

@@ -179,7 +179,7 @@ def test_an_audit_sees_the_changed_pictures() -> None:
 def test_an_audit_in_pieces_is_the_whole_audit_and_skips_absent_classes() -> None:
     images, labels = pictures(3)
     model = linear([0.0] * 10)
-    whole = audit(model, images, labels, n_threads=1)
+    whole = audit(model, images, labels)
     pieces = [row for name in (CLEAN, *CORRUPTIONS) for row in audit(model, images, labels, [name])]
     assert pieces == whole
     assert {r.class_name for r in whole} == {"all", "T-shirt/top", "Trouser", "Pullover"}

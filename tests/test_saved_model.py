@@ -70,7 +70,7 @@ def test_a_saved_model_scores_pictures_as_training_prepared_them(tmp_path: Path,
     data = TrainingData.from_images(images, labels, saved.config.data, "cpu")
     with torch.no_grad():
         expected = untrained(recipe)(data.x_val).numpy()
-    scores = saved.scores(images, n_threads=1)
+    scores = saved.scores(images)
     assert scores.dtype == np.float32
     assert scores.shape == (600, 10)
     nearest = np.abs(scores[None] - expected[:, None]).max(axis=2).min(axis=1)  # training's split is shuffled
@@ -88,13 +88,11 @@ def test_a_model_is_loaded_in_float32_to_be_evaluated_whatever_its_weights_are_s
         assert torch.equal(tensor, state[name].to(tensor.dtype))
 
 
-def test_scores_do_not_depend_on_the_batch_and_threads_are_put_back(tmp_path: Path) -> None:
+def test_scores_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     saved = saved_in(tmp_path, CNN)
-    before = torch.get_num_threads()
     images = pictures(501)
-    one_by_one = np.concatenate([saved.scores(images[i : i + 1], n_threads=1) for i in (0, 499, 500)])
-    assert saved.scores(images, n_threads=1)[[0, 499, 500]] == pytest.approx(one_by_one, abs=1e-6)
-    assert torch.get_num_threads() == before
+    one_by_one = np.concatenate([saved.scores(images[i : i + 1]) for i in (0, 499, 500)])
+    assert saved.scores(images)[[0, 499, 500]] == pytest.approx(one_by_one, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -197,8 +195,8 @@ def test_agreement_counts_pictures_that_are_classified_otherwise(tmp_path: Path)
     class Pretender(SavedModel):
         """Exports one model and predicts with another."""
 
-        def scores(self, images_NHW: np.ndarray, n_threads: int | None = None) -> np.ndarray:
-            return other.scores(images_NHW, n_threads)
+        def scores(self, images_NHW: np.ndarray) -> np.ndarray:
+            return other.scores(images_NHW)
 
     check = export_model(Pretender(saved.config, saved.module), tmp_path, images)
     share = float((saved.scores(images).argmax(1) == other.scores(images).argmax(1)).mean())

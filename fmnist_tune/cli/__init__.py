@@ -21,7 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with sigterm_as_ctrl_c():
             module = importlib.import_module(f"fmnist_tune.cli.{arguments.module}")
-            return int(getattr(module, arguments.command)(arguments, started))
+            code = int(getattr(module, arguments.command)(arguments, started))
+            sys.stdout.flush()
+            return code
     except UserError as error:
         print(f"fmnist-tune: {error}", file=sys.stderr)
         return EXIT_USER

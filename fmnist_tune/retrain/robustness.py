@@ -87,7 +87,6 @@ def audit(
     images_NHW: NDArray[np.uint8],
     labels_N: NDArray[np.int64],
     names: Iterable[str] | None = None,
-    n_threads: int | None = None,
 ) -> list[RobustnessRow]:
     """Measure accuracy on changed pictures, overall and for each class that has any.
 
@@ -96,7 +95,6 @@ def audit(
         images_NHW: uint8 (N, 28, 28).
         labels_N: in [0, 10).
         names: of CORRUPTIONS, or "none" for the pictures as they are; by default "none" and all.
-        n_threads: that PyTorch uses; None for as many as it does otherwise.
     """
     pixels = to_pixels(images_NHW)
     rows: list[RobustnessRow] = []
@@ -104,7 +102,7 @@ def audit(
         parameters = (0.0,) if name == CLEAN else CORRUPTIONS[name].parameters
         for strength, parameter in enumerate(parameters, start=0 if name == CLEAN else 1):
             changed = pixels if name == CLEAN else corrupt(pixels, name, strength)
-            right_N = saved.pixel_scores(changed, n_threads).argmax(axis=1) == labels_N
+            right_N = saved.pixel_scores(changed).argmax(axis=1) == labels_N
             rows.append(RobustnessRow(name, strength, parameter, ALL_CLASSES, float(right_N.mean())))
             for label, class_name in enumerate(CLASSES):
                 of_class = right_N[labels_N == label]

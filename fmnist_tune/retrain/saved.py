@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,19 +81,14 @@ class SavedModel:
             module = module.to(memory_format=torch.channels_last)
         return cls(config, module.eval().requires_grad_(False))
 
-    def scores(self, images_NHW: NDArray[np.uint8], n_threads: int | None = None) -> NDArray[np.float32]:
-        """Return float32 scores (N, 10) of uint8 pictures (N, 28, 28); `n_threads` as in `pixel_scores`."""
-        return self.pixel_scores(to_pixels(images_NHW), n_threads)
+    def scores(self, images_NHW: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return float32 scores (N, 10) of uint8 pictures (N, 28, 28)."""
+        return self.pixel_scores(to_pixels(images_NHW))
 
-    def pixel_scores(self, pixels_N1HW: Tensor, n_threads: int | None = None) -> NDArray[np.float32]:
-        """Return float32 scores (N, 10) of pixels in [0, 1].
-
-        Args:
-            pixels_N1HW: float32 (N, 1, 28, 28).
-            n_threads: that PyTorch uses meanwhile; None for as many as it does otherwise.
-        """
+    def pixel_scores(self, pixels_N1HW: Tensor) -> NDArray[np.float32]:
+        """Return float32 scores (N, 10) of float32 pixels (N, 1, 28, 28) in [0, 1]."""
         model = PixelModel(self.module, self.config.data)
-        with torch.inference_mode(), _threads(n_threads):
+        with torch.inference_mode():
             return torch.cat([model(x) for x in pixels_N1HW.split(EVAL_BATCH_SIZE)]).numpy()
 
 
@@ -115,13 +108,3 @@ def _read_config(path: Path, cure: str) -> TrialConfig:
     except UserError as error:
         raise UserError(f"{error}; {cure} again") from None
     return space.picture_config({})
-
-
-@contextmanager
-def _threads(n_threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(n_threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
