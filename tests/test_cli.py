@@ -99,7 +99,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine
         (["show", "tiny"], "no studies yet; start one with `fmnist-tune search"),
         (["export", "tiny"], "no studies yet"),
         (["check", "missing.yaml"], "missing.yaml: no such file"),
-        (["data", "--data-dir", "space.yaml"], "space.yaml: cannot be created"),
+        (["data", "--data-dir", "space.yaml"], "space.yaml: the data set cannot be put there: File exists"),
         (["resume", "tiny", "--seed", "x"], "'x' is not a whole number of at least 0"),
     ],
 )
