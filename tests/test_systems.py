@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_writer import TrialWriter
 from tests.conftest import CommandLine, make_pictures
+from tests.studies import result
 
 FILES = sorted(Path("search_spaces").rglob("*.yaml"))
 FOLDER = Path("search_spaces/recipes")
@@ -226,11 +228,8 @@ def test_a_winner_is_a_row_once_it_is_searched_and_once_it_is_retrained(tmp_path
     for value in (0.9, 0.91):
         attempt = trials.begin()
         assert attempt is not None
+        trials.note_history(attempt.number, [replace(result(1, value), train_s=50.0, val_s=10.0)])
         trials.complete(attempt.number, value)
-    times = {"begin": (0.0, 100.0), "end": (90.0, 130.0)}
-    lines = [{"time": t, "trial": 0, "epoch": e, "event": k} for k, ts in times.items() for e, t in enumerate(ts)]
-    record.paths.training_log.parent.mkdir(exist_ok=True)
-    record.paths.training_log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     searched = winners.winner_row("d-batch-size", record)
     assert searched[1:] == ["89.76", "2 (2 complete)", "2", "91.00", "not retrained yet", "", "", ""]
     record.record_test_use("retrain", 1, [0, 1, 2])
