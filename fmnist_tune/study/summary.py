@@ -152,7 +152,7 @@ def value_importances(trials: list[FrozenTrial]) -> Importances | None:
 
 def _importances(valued: list[tuple[FrozenTrial, float]], of: str) -> Importances | None:
     """Tell what distinguishes the best trials, by PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255)."""
-    quantile = max(BEST_SHARE, MIN_BEST / len(valued))
+    n_best = max(MIN_BEST, round(BEST_SHARE * len(valued)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         study = optuna.create_study(direction="maximize")
@@ -160,14 +160,13 @@ def _importances(valued: list[tuple[FrozenTrial, float]], of: str) -> Importance
             [optuna.create_trial(params=t.params, distributions=t.distributions, value=value) for t, value in valued]
         )
         try:
-            evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=n_best / len(valued))
             shares = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
         except (RuntimeError, ValueError):  # all trials alike
             return None
     total = sum(shares.values())
     if not shares or not math.isfinite(total) or total <= 0:
         return None
-    n_best = max(1, math.ceil(quantile * len(valued)))
     return Importances({path: share / total for path, share in shares.items()}, of, n_best, len(valued))
 
 

@@ -172,7 +172,7 @@ class TrainingRun:
         return loss.detach(), scores.detach()
 
     def _train_epoch(self, epoch: int, looks: Sequence[float]) -> Generator[Look, None, EpochResult]:
-        """Train an epoch, or what is left of it; `partial` keeps its steps as they are, so that they do but train."""
+        """Train an epoch, or what is left of it, and validate it; what its steps gave is read at the end alone."""
         training, partial = self.config.training, self.partial
         start = time.perf_counter()
         batches = self.draw_batches()
