@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.search.messages import Assignment
@@ -39,3 +44,36 @@ def test_a_trial_whose_checkpoint_is_gone_says_so_and_is_trained_again(tmp_path:
     again = assigned(tmp_path, n_known=2).step()
     assert again.facts["trouble"] == "no checkpoint of epoch 2; goes on from epoch 0"
     assert [r.val_accuracy for r in again.epochs] == [r.val_accuracy for r in first.epochs]
+
+
+def run_apart(code: str) -> Any:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("module", ["actor", "pool"])
+def test_a_worker_imports_nothing_of_the_drivers(module: str) -> None:
+    code = (
+        f"import json, sys, fmnist_tune.search.{module}\n"
+        "print(json.dumps([m for m in ('optuna', 'sqlalchemy', 'torch') if m in sys.modules]))"
+    )
+    assert run_apart(code) == []
+
+
+def test_a_worker_trains_without_the_compiler_which_is_there_when_asked_for() -> None:
+    code = """
+import json, sys
+from fmnist_tune.training.quick_start import import_compiler, skip_compiler
+skip_compiler()
+import torch
+model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.GELU())
+optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+model(torch.zeros(4, 1, 8, 8)).square().mean().backward()
+optimizer.step()
+skipped = [name for name in ("sympy", "torch._refs") if name in sys.modules]
+import_compiler()
+program = torch.export.export(model, (torch.zeros(4, 1, 8, 8),))
+shape = torch.mm(torch.empty(2, 3, device="meta"), torch.empty(3, 5, device="meta")).shape
+print(json.dumps([skipped, list(program.module()(torch.zeros(4, 1, 8, 8)).shape), list(shape)]))
+"""
+    assert run_apart(code) == [[], [4, 2, 6, 6], [2, 5]]

@@ -23,7 +23,7 @@ from fmnist_tune.report.drawing import png
 from fmnist_tune.report.lr_range_figure import lr_range_figure
 from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder
 from fmnist_tune.training.lr_range import LrRange, Sweep, read_lr_range, sweep_losses
-from fmnist_tune.training.quick_start import skip_dynamo
+from fmnist_tune.training.quick_start import skip_compiler
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 from fmnist_tune.weights import check_weights
@@ -108,7 +108,7 @@ def _train(
     check_weights([config], space.source)
     images = load_part(locate_data(arguments.data_dir, console.print), "train")
     make_folder(plot.parent)
-    skip_dynamo()
+    skip_compiler()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data = TrainingData.from_images(images.images_NHW, images.labels_N, config.data, device)
     run = TrainingRun(config, data, seed=arguments.seed, device=device)

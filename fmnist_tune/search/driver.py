@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.search.events import Event, Totals
-from fmnist_tune.search.messages import Assignment, TrialReport
+from fmnist_tune.search.messages import MAX_CRASHES, Assignment, TrialReport
 from fmnist_tune.search.queue import Queue
 from fmnist_tune.search.running import RunningTrial
 from fmnist_tune.study.curves import curve_of, looks_of
@@ -17,8 +17,6 @@ from fmnist_tune.study.record import StudyRecord, history_of
 from fmnist_tune.study.tensorboard import Outcome, TensorBoard
 from fmnist_tune.study.trial_writer import Attempt, TrialWriter, UnbuildableError, goes_on_from
 from fmnist_tune.valuation import value_of
-
-MAX_CRASHES = 3
 
 
 class Driver:

@@ -16,8 +16,8 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.search.cluster import WorkerPlan
-from fmnist_tune.search.driver import MAX_CRASHES
-from fmnist_tune.search.messages import Assignment, TrialReport
+from fmnist_tune.search.messages import MAX_CRASHES, Assignment, TrialReport
+from fmnist_tune.search.start import start_worker
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,7 @@ class _Trainer:
     """A worker as Ray's actor; it lives through many jobs."""
 
     def __init__(self, images: Images | None, test_images_NHW: NDArray[np.uint8] | None) -> None:
-        from fmnist_tune.search.worker import start_worker  # imports torch, for which the driver has no use
-
-        self._worker = start_worker(images, has_gpu=bool(ray.get_gpu_ids()))
+        self._worker = start_worker(images)
         self._test_images_NHW = test_images_NHW
 
     def begin(self, assignment: Assignment) -> TrialReport:

@@ -40,6 +40,9 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.warm_start import take_over
 from fmnist_tune.weights import check_weights
 
+# What Optuna imports when a database is opened.
+USED_BY_OPTUNA = ("sqlalchemy.orm", "sqlalchemy.dialects.sqlite", "alembic.command", "alembic.config")
+
 
 @dataclass(frozen=True)
 class Place:
@@ -116,7 +119,7 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
 def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Console, started: float) -> RunOutcome:
     prepare_environment()
     with ThreadPoolExecutor(1) as background, Display(console, paths.name, started) as display, ExitStack() as held:
-        imports = background.submit(_import_ray)
+        imports = background.submit(_import_libraries)
         source = open_source(space, place.data_dir, display.line)
         for warning in space.warnings:
             display.line(f"warning: {warning}", "yellow")
@@ -177,8 +180,8 @@ def _warm_start(place: Place, paths: StudyPaths) -> StudyRecord | None:
     return StudyRecord.load(open_database(place.url, create=False), replace(paths, name=place.warm_start))
 
 
-def _import_ray() -> None:
-    for module in ("ray", "fmnist_tune.search.tune_adapters"):
+def _import_libraries() -> None:
+    for module in ("ray", "fmnist_tune.search.tune_adapters", *USED_BY_OPTUNA):
         importlib.import_module(module)
 
 

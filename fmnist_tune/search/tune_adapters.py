@@ -21,30 +21,11 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.search.actor import TrialActor
 from fmnist_tune.search.cluster import WorkerPlan
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import storage_errors
-
-
-class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray's classes are untyped here
-    """A worker as Ray's actor; it lives through many trials."""
-
-    def setup(self, config: dict[str, Any], images: Images | None) -> None:
-        """Start with the first assignment."""
-        from fmnist_tune.search.worker import start_worker  # imports torch, for which the driver has no use
-
-        self._worker = start_worker(images, has_gpu=bool(ray.get_gpu_ids()))
-        self._worker.assign(config["assignment"])
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next assignment."""
-        self._worker.assign(new_config["assignment"])
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """Train an epoch."""
-        return {"report": self._worker.step()}
 
 
 @contextmanager
@@ -78,7 +59,7 @@ class _Shared:
         return {}
 
 
-class _DriverSearcher(_Shared, Searcher):  # type: ignore[misc]  # as above
+class _DriverSearcher(_Shared, Searcher):  # type: ignore[misc]  # Ray's classes are untyped here
     """What to run next."""
 
     def __init__(self, driver: Driver) -> None:

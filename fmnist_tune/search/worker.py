@@ -26,23 +26,9 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.modular.run import ModularRun
 from fmnist_tune.search.messages import TEST_SCORES, WEIGHTS, Assignment, TrialReport
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from fmnist_tune.training.memory import keep_freed_memory
-from fmnist_tune.training.quick_start import skip_dynamo
 from fmnist_tune.training.results import EpochResult, Look
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData, pixels
-
-
-def start_worker(images: Images | None, *, has_gpu: bool) -> Worker:
-    """Make this process a worker.
-
-    Args:
-        images: as `Worker` takes them.
-        has_gpu: whether a GPU is reserved for it.
-    """
-    skip_dynamo()
-    keep_freed_memory()
-    return Worker(images, "cuda" if has_gpu and torch.cuda.is_available() else "cpu")
 
 
 class Worker:

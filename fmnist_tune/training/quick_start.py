@@ -1,4 +1,4 @@
-"""Keeps TorchDynamo from being imported by those who compile nothing."""
+"""Keeps what only torch.compile and torch.export use from being imported by those who do neither."""
 
 from __future__ import annotations
 
@@ -8,13 +8,24 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-NAME = "torch._dynamo"
+DYNAMO = "torch._dynamo"
+META_REGISTRATIONS = "torch._meta_registrations"
 
 
 class _Absent(ModuleType):
-    """Stands where TorchDynamo would; whatever else is asked of it brings in the real one."""
+    """Stands where a module would; whatever is asked of it brings in the real one."""
 
     __path__: list[str]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__path__":
+            raise AttributeError(name)
+        import_compiler()
+        return getattr(sys.modules[self.__name__], name)
+
+
+class _AbsentDynamo(_Absent):
+    """TorchDynamo, as far as torch.optim asks it not to compile its methods."""
 
     @staticmethod
     def graph_break(*args: object, **kwargs: object) -> None:
@@ -25,24 +36,22 @@ class _Absent(ModuleType):
         """Return the function, which is what disabling comes to outside of torch.compile."""
         return fn
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name != "__path__":
-            raise AttributeError(name)
-        return getattr(import_dynamo(), name)
 
+def skip_compiler() -> None:
+    """Spare a process imports that take seconds of a core; of what is imported already it spares nothing.
 
-def skip_dynamo() -> None:
-    """Spare a process the import of TorchDynamo, sympy and triton: two seconds on one core.
-
-    torch.optim imports it in every optimizer to exclude its own methods from compilation (torch/_compile.py,
-    torch/optim/optimizer.py), also where nothing is ever compiled.
+    `import torch` brings in the operators' shapes for tensors without data, a third of its time (torch/__init__.py,
+    torch/_meta_registrations.py), and every optimizer of torch.optim TorchDynamo, sympy and triton (torch/_compile.py),
+    also where nothing is ever compiled.
     """
-    if NAME not in sys.modules:
-        sys.modules[NAME] = _Absent(NAME)
+    for name, absent in ((META_REGISTRATIONS, _Absent), (DYNAMO, _AbsentDynamo)):
+        if name not in sys.modules:
+            sys.modules[name] = absent(name)
 
 
-def import_dynamo() -> ModuleType:
-    """Return the real TorchDynamo."""
-    if isinstance(sys.modules.get(NAME), _Absent):
-        del sys.modules[NAME]
-    return importlib.import_module(NAME)
+def import_compiler() -> None:
+    """Bring in the real modules, for those who do compile or export."""
+    for name in (META_REGISTRATIONS, DYNAMO):
+        if isinstance(sys.modules.get(name), _Absent):
+            del sys.modules[name]
+        importlib.import_module(name)

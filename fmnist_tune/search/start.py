@@ -1,0 +1,29 @@
+"""Makes a process of Ray's a worker; imports torch only there, for the driver has no use for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import ray
+
+from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.training.quick_start import skip_compiler
+
+if TYPE_CHECKING:
+    from fmnist_tune.search.worker import Worker
+
+
+def start_worker(images: Images | None) -> Worker:
+    """Make this process a worker.
+
+    Args:
+        images: as `Worker` takes them.
+    """
+    skip_compiler()
+    import torch
+
+    from fmnist_tune.search.worker import Worker
+    from fmnist_tune.training.memory import keep_freed_memory
+
+    keep_freed_memory()
+    return Worker(images, "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
