@@ -7,6 +7,7 @@ docs/imbalance.md.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -198,7 +199,7 @@ def page(
         mistakes: as `mistaken_accuracy` returns them, by loss.
         support: test pictures of each class.
         rare: labels of the rare classes.
-        where: when and on which machine.
+        where: when, and on which machine the page is written.
     """
     names = " and ".join(CLASSES[k] for k in rare)
     n_kept = " and ".join(f"{counts['kept'][k]:,} of {counts['training files'][k]:,}" for k in rare)
@@ -270,10 +271,14 @@ def main(argv: list[str] | None = None) -> None:
         for name, metrics in finished.items()
     }
     counts = distributions({name: configs[name] for name in ("weighted-sampler", "oversample")}, train)
-    mistaken = recipes.config(MISTAKEN)
-    mistakes = {loss: mistaken_accuracy(mistaken, loss, train, test, arguments.seeds) for loss in LOSSES}
+    mistaken, kept = recipes.config(MISTAKEN), arguments.studies_dir / "imbalance-mistakes.json"
+    if arguments.only or not kept.exists():
+        figures = {loss: mistaken_accuracy(mistaken, loss, train, test, arguments.seeds) for loss in LOSSES}
+        write_atomically(kept, json.dumps({loss: [f.values for f in pair] for loss, pair in figures.items()}))
+    known = json.loads(kept.read_text())
+    mistakes = {loss: (share_spread(wrong), share_spread(right)) for loss, (wrong, right) in known.items()}
     support = np.bincount(test.labels_N, minlength=len(CLASSES)).tolist()
-    where = f"{measured_when(list(finished.values()))} on {machine()}"
+    where = f"{measured_when(list(finished.values()))}, the page written on {machine()}"
     write_atomically(arguments.page, page(outcomes, counts, mistakes, support, rare, where))
     arguments.page.with_suffix(".png").write_bytes(png(distributions_figure(counts, rare)))
 

@@ -53,17 +53,16 @@ class Report:
     """
 
     n_trials: int
-    n_complete: int
-    n_pruned: int
     n_epochs: int
     n_interrupted_epochs: int
 
 
-def check_invariants(folder: Path) -> Report:
+def check_invariants(folder: Path, *, n_trials: int) -> Report:
     """Compare an ended study with the workers' own log.
 
     Args:
         folder: the study's.
+        n_trials: that it was to have.
 
     Raises:
         AssertionError: an epoch was trained twice or lost, a state is not truthful, or a file is damaged.
@@ -87,7 +86,7 @@ def check_invariants(folder: Path) -> Report:
             if trial_id in numbers:
                 curves[numbers[trial_id]][step] = value
         values = dict(connection.execute("SELECT trial_id, value FROM trial_values").fetchall())
-    assert [number for _, number, _ in trials] == list(range(len(trials))), "a trial is lost or doubled"
+    assert [number for _, number, _ in trials] == list(range(n_trials)), "a trial is lost or doubled"
     assert {state for _, _, state in trials} <= STATES, trials
     trained = {(line["trial"], line["epoch"]): line["val_accuracy"] for line in log if line["event"] == "end"}
     stored = {(number, epoch): value for number, curve in curves.items() for epoch, value in curve.items()}
@@ -106,8 +105,6 @@ def check_invariants(folder: Path) -> Report:
     assert not list((folder / "trials").iterdir()), "checkpoints of ended trials are left"
     return Report(
         len(trials),
-        len(complete),
-        len(trials) - len(complete),
         sum(len(curve) for curve in curves.values()),
         sum(begun.values()) - len(stored),
     )
@@ -140,6 +137,7 @@ def _descendants(ancestor: int) -> dict[int, str]:
 
 
 def _kill_something(driver: int, rng: random.Random) -> str:
+    """Kill one of a search's processes; returns which kind, or nothing if it ended by itself just now."""
     processes = _descendants(driver)
     victims = {
         "driver": [driver],
@@ -147,7 +145,10 @@ def _kill_something(driver: int, rng: random.Random) -> str:
         "raylet": [pid for pid, name in processes.items() if "/raylet/raylet " in name],
     }
     kind = rng.choice([kind for kind, pids in victims.items() if pids])
-    os.kill(rng.choice(victims[kind]), signal.SIGKILL)
+    try:
+        os.kill(rng.choice(victims[kind]), signal.SIGKILL)
+    except ProcessLookupError:
+        return ""
     return kind
 
 
@@ -179,23 +180,28 @@ def run_study(space: Path, folder: Path, n_kills: int, rng: random.Random, data:
     command += ["--studies-dir", str(folder / "studies"), *data]
     while True:
         n_starts += 1
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        while kills.total() < n_kills:
-            if rng.random() < SHARE_AT_START:
-                time.sleep(rng.uniform(0.5, 9.0))
-            else:
-                _wait_for_epochs(process, log)
-                n_known = _look(folder / "studies" / "studies.db", n_known)
-                time.sleep(rng.uniform(0.0, 1.5))
-            if process.poll() is not None:
-                break
-            kind = _kill_something(process.pid, rng)
-            kills[kind] += 1
-            if kind == "raylet" and rng.random() < SHARE_LEFT_ALONE:
-                process.wait(timeout=600)  # it ends by itself, whatever its orphaned workers do meanwhile
-        _, err = process.communicate(timeout=600)
+        kind = ""
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                while kills.total() < n_kills:
+                    if rng.random() < SHARE_AT_START:
+                        time.sleep(rng.uniform(0.5, 9.0))
+                    else:
+                        _wait_for_epochs(process, log)
+                        n_known = _look(folder / "studies" / "studies.db", n_known)
+                        time.sleep(rng.uniform(0.0, 1.5))
+                    if process.poll() is not None:
+                        break
+                    kind = _kill_something(process.pid, rng)
+                    kills[kind] += bool(kind)
+                    if kind == "raylet" and rng.random() < SHARE_LEFT_ALONE:
+                        process.wait(timeout=600)  # it ends by itself, whatever its orphaned workers do meanwhile
+                _, err = process.communicate(timeout=600)
+            finally:
+                process.kill()  # what is wrong is being told
         if process.returncode == 0:
-            return kills, n_starts
+            kills[kind] -= kind == "driver"  # it had ended by itself before
+            return +kills, n_starts
         if n_starts > 3 * n_kills + 3:
             raise AssertionError(f"the study does not end:\n{err}")
         time.sleep(0.5)
@@ -227,7 +233,7 @@ def main(argv: list[str] | None = None) -> None:
         wanted = min(arguments.kills_per_study, arguments.kills - kills.total())
         killed, n_starts = run_study(space, folder, wanted, rng, data)
         kills += killed
-        report = check_invariants(folder / "studies" / name)
+        report = check_invariants(folder / "studies" / name, n_trials=tree["search"]["trials"])
         totals += Counter(studies=1, starts=n_starts, trials=report.n_trials, epochs=report.n_epochs)
         totals["interrupted epochs"] += report.n_interrupted_epochs
         print(f"{name}: {dict(killed)}, {report}", file=sys.stderr, flush=True)

@@ -83,7 +83,7 @@ TEXT = """\
 
 Written by `python -m benchmarks.systems --best-epoch {looked_at}`;
 `--only NAME ...` trains some of them and keeps the other rows.
-Measured {measured} on {where}.
+Measured {measured}, the page written on {where}.
 
 All five, student and practitioner reports on Fashion-MNIST that were published (A to E below), trained on the 60,000
 training pictures (E on 48,000 of them) and chose by looking at the 10,000 test pictures;
@@ -241,8 +241,8 @@ def main(argv: list[str] | None = None) -> None:
         if system.recipe in arguments.only:
             recipes.train(system.recipe, arguments.seeds)
             _write(recipes, arguments.page)
-            if system.recipe in (looked_at or []):
-                _best_epochs(recipes, system.recipe, train=True)
+        if system.recipe in (looked_at or []):
+            _best_epochs(recipes, system.recipe, train=True)
     _write(recipes, arguments.page)
 
 

@@ -72,7 +72,8 @@ def worker_seconds(log: list[dict[str, Any]], start: float, end: float) -> dict[
         start, end: of the command, as time.time().
 
     Returns:
-        Until the first epoch, in epochs, between epochs, after the last one; summed over the workers.
+        Until the first epoch, in epochs and on the way to looks, between them, after the last one; summed over the
+        workers.
     """
     by_worker: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for line in log:
@@ -81,7 +82,7 @@ def worker_seconds(log: list[dict[str, Any]], start: float, end: float) -> dict[
     for lines in by_worker.values():
         found["start-up"] += lines[0]["time"] - start
         for one, other in itertools.pairwise(lines):
-            found["in epochs" if other["event"] == "end" else "between epochs"] += other["time"] - one["time"]
+            found["between epochs" if other["event"] == "begin" else "in epochs"] += other["time"] - one["time"]
         found["after the last epoch"] += end - lines[-1]["time"]
     return dict(found)
 
@@ -149,9 +150,8 @@ def main() -> None:
             assert isinstance(config, TrialConfig)
             flop += flop_per_picture(config) * n_pictures[trial.number]
     spent[LOOKS] = sum(look_s for number, look_s in looks_s.items() if not n_pictures[number])
-    went_on_s = sum(looks_s.values()) - spent[LOOKS]  # in their epochs' seconds, but not between its begin and its end
-    in_epochs = seconds.pop("in epochs") - spent["training"] - spent["validation"] + went_on_s
-    between = seconds.pop("between epochs") - sum(v for k, v in spent.items() if ":" in k) - sum(looks_s.values())
+    in_epochs = seconds.pop("in epochs") - spent["training"] - spent["validation"] - spent[LOOKS]
+    between = seconds.pop("between epochs") - sum(v for k, v in spent.items() if ":" in k)
     parts = {
         "start-up": seconds["start-up"],
         **spent,

@@ -26,7 +26,7 @@ TEXT = """\
 # The winners of the spaces that continue the reports
 
 Written by `python -m benchmarks.winners`; `--only NAME ...` runs some of them and keeps the other rows.
-Measured {measured} on {where}.
+Measured {measured}, the page written on {where}.
 
 Each space under `search_spaces/` that goes on where a report stops was searched with `fmnist-tune search`, which knows
 no test set, and its best trial by validation accuracy was trained again on all 60,000 pictures with

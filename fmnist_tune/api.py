@@ -13,7 +13,6 @@ from fmnist_tune.study.frames import curves_frame, trials_frame
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import Summary, summarize
 
 if TYPE_CHECKING:  # imports torch
@@ -69,11 +68,7 @@ class Study:
     @property
     def best(self) -> dict[str, Any] | None:
         """The best COMPLETE trial: number, value and config (a recipe as plain data); None before there is one."""
-        trial = self._record.best
-        if trial is None:
-            return None
-        recipe = self._record.space.recipe(values_of(trial.params, self._record.space))
-        return {"number": trial.number, "value": trial.value, "config": recipe}
+        return self._record.best_as_data
 
     @property
     def summary(self) -> Summary:

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pytest
 
 from fmnist_tune.cli import main
 from tests.conftest import TINY_SPACE, CommandLine
+
+Refused = Callable[..., str]  # words of a command that must be refused, to its message
 
 COMMANDS = [
     "search", "resume", "studies", "show", "export", "retrain", "train", "report", "dashboard", "predict", "data", "check",
@@ -32,15 +35,19 @@ def test_a_reader_that_goes_away_is_no_mistake(command: CommandLine, words: tupl
     assert (process.returncode, process.stderr) == (0, "")
 
 
-def refused(command: CommandLine, *words: str | Path) -> str:
-    """Run a command that must be refused; return its message, after checking that it left nothing behind."""
-    before = sorted(command.folder.rglob("*"))
-    run = command(*words)
-    assert run.code == 2, (run.out, run.err)
-    assert "Traceback" not in run.err
-    assert run.out == ""
-    assert sorted(command.folder.rglob("*")) == before
-    return run.err
+@pytest.fixture
+def refused(command: CommandLine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Runs a command that must be refused; returns its message, after checking that it left nothing behind."""
+
+    def run(*words: str | Path) -> str:
+        before = sorted(command.folder.rglob("*"))
+        done = command.here(monkeypatch, capsys, *words)
+        assert done.code == 2, (done.out, done.err)
+        assert done.out == ""
+        assert sorted(command.folder.rglob("*")) == before
+        return done.err
+
+    return run
 
 
 @pytest.fixture
@@ -51,16 +58,27 @@ def space(command: CommandLine) -> Path:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(command: CommandLine, name: str) -> None:
-    run = command(name, "--help")
+def test_every_command_has_help_and_takes_the_common_options(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    run = command.here(monkeypatch, capsys, name, "--help")
     assert run.code == 0
     assert f"usage: fmnist-tune {name}" in run.out
+    assert all(option in run.out for option in ("--studies-dir DIR", "--data-dir DIR", "--json"))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_takes_the_common_options(command: CommandLine, name: str) -> None:
-    out = command(name, "--help").out
-    assert all(option in out for option in ("--studies-dir DIR", "--data-dir DIR", "--json"))
+def test_the_installed_command_exits_with_the_code_of_what_happened(command: CommandLine, space: Path) -> None:
+    installed = Path(sys.executable).with_name("fmnist-tune")
+    codes = {}
+    for words in (["check", space], ["check", "absent.yaml"], ["chek"]):
+        run = subprocess.run([installed, *words], cwd=command.folder, capture_output=True, text=True, check=False)
+        assert "Traceback" not in run.stderr
+        codes[words[-1]] = run.returncode
+    assert codes == {space: 0, "absent.yaml": 2, "chek": 2}
+    bug = "from fmnist_tune.cli import check, main; check.load_space = None; main(['check', 'x.yaml'])"
+    run = subprocess.run([sys.executable, "-c", bug], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "Traceback" in run.stderr
 
 
 def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine) -> None:
@@ -104,7 +122,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine
     ],
 )
 def test_a_mistake_gets_one_message_and_exit_code_2(
-    command: CommandLine, space: Path, words: list[str], message: str
+    command: CommandLine, refused: Refused, space: Path, words: list[str], message: str
 ) -> None:
     if words[-2:] == ["--data-dir", "."] or "--storage" in words:
         words = (
@@ -112,54 +130,56 @@ def test_a_mistake_gets_one_message_and_exit_code_2(
             if "--storage" not in words
             else [*words, "--data-dir", str(command.data_dir)]
         )
-    assert message in refused(command, *words)
+    assert message in refused(*words)
 
 
-def test_a_command_in_a_message_names_the_same_studies(command: CommandLine, space: Path) -> None:
+def test_a_command_in_a_message_names_the_same_studies(command: CommandLine, refused: Refused, space: Path) -> None:
     place = ("--studies-dir", "my studies")
-    message = refused(command, "show", "tiny", *place)
+    message = refused("show", "tiny", *place)
     assert "`fmnist-tune search search_spaces/cnn.yaml --studies-dir 'my studies'`" in message
-    message = refused(command, "train", space, *place, "--data-dir", command.data_dir)
+    message = refused("train", space, *place, "--data-dir", command.data_dir)
     assert f"`fmnist-tune search {space} --studies-dir 'my studies'` runs it" in message
     (command.folder / "my studies" / "tiny").mkdir(parents=True)
-    message = refused(command, "predict", "tiny", "x.png", *place, "--storage", "sqlite:///x.db")
+    message = refused("predict", "tiny", "x.png", *place, "--storage", "sqlite:///x.db")
     assert "`fmnist-tune retrain tiny --studies-dir 'my studies' --storage sqlite:///x.db` makes it" in message
 
 
-def test_an_invalid_space_is_refused_with_every_problem(command: CommandLine, space: Path) -> None:
+def test_an_invalid_space_is_refused_with_every_problem(command: CommandLine, refused: Refused, space: Path) -> None:
     space.write_text(TINY_SPACE.replace("name: mlp", "name: mpl").replace("epochs: 4", "epochs: x"))
-    message = refused(command, "search", space, "--data-dir", command.data_dir)
+    message = refused("search", space, "--data-dir", command.data_dir)
     assert "space.yaml: 2 problems" in message
     assert "did you mean 'mlp'?" in message
 
 
-def test_a_recipe_is_not_searched(command: CommandLine, space: Path) -> None:
+def test_a_recipe_is_not_searched(command: CommandLine, refused: Refused, space: Path) -> None:
     space.write_text("study: fixed\nmodel: {name: mlp}")
-    assert "nothing is searched in it" in refused(command, "search", space, "--data-dir", command.data_dir)
+    assert "nothing is searched in it" in refused("search", space, "--data-dir", command.data_dir)
 
 
 @pytest.mark.parametrize("kind", ["file", "proc"])
-def test_an_unwritable_studies_dir_is_refused(command: CommandLine, space: Path, kind: str) -> None:
+def test_an_unwritable_studies_dir_is_refused(command: CommandLine, refused: Refused, space: Path, kind: str) -> None:
     folder = space if kind == "file" else Path("/proc/fmnist-tune")
-    message = refused(command, "search", space, "--data-dir", command.data_dir, "--studies-dir", folder)
+    message = refused("search", space, "--data-dir", command.data_dir, "--studies-dir", folder)
     assert f"{folder}: cannot be written to" in message
 
 
-def test_a_database_that_is_none_is_refused_and_untouched(command: CommandLine, space: Path) -> None:
+def test_a_database_that_is_none_is_refused_and_untouched(command: CommandLine, refused: Refused, space: Path) -> None:
     studies = command.folder / "studies"
     studies.mkdir()
     (studies / "studies.db").write_text("not a database")
-    assert "not a study database" in refused(command, "search", space, "--data-dir", command.data_dir)
-    assert "not a study database" in refused(command, "studies")
+    assert "not a study database" in refused("search", space, "--data-dir", command.data_dir)
+    assert "not a study database" in refused("studies")
     assert (studies / "studies.db").read_text() == "not a database"
 
 
-def test_a_damaged_data_file_is_named_and_refused(command: CommandLine, space: Path, tmp_path: Path) -> None:
+def test_a_damaged_data_file_is_named_and_refused(
+    command: CommandLine, refused: Refused, space: Path, tmp_path: Path
+) -> None:
     damaged = Path(shutil.copytree(command.data_dir, tmp_path / "damaged"))
     path = damaged / "train-labels-idx1-ubyte.gz"
     path.chmod(path.stat().st_mode | stat.S_IWUSR)
     os.truncate(path, path.stat().st_size // 2)
-    message = refused(command, "search", space, "--data-dir", damaged)
+    message = refused("search", space, "--data-dir", damaged)
     assert "train-labels-idx1-ubyte.gz: damaged or unreadable" in message
 
 

@@ -13,12 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kills import check_invariants
+from benchmarks.kills import check_invariants, worker_pids
 from benchmarks.kills import main as kill_searches
+from fmnist_tune.study.database import open_database
 from tests.conftest import TINY_SPACE, CommandLine
-from tests.test_search import LONG_SPACE, wait_for_epochs, wait_for_worker
+from tests.test_search import LONG_SPACE, states, wait_for_epochs, wait_for_worker
 
 pytestmark = pytest.mark.ray
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # of a zombie nothing
+    except OSError:
+        return False
 
 
 def test_a_study_survives_ten_kills(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,8 +34,7 @@ def test_a_study_survives_ten_kills(command: CommandLine, monkeypatch: pytest.Mo
         monkeypatch.setenv(name, value)
     folder = command.folder / "killed"
     kill_searches(["--kills", "10", "--seed", "1", "--folder", str(folder), "--data-dir", str(command.data_dir)])
-    report = check_invariants(folder / "studies" / "kills")
-    assert report.n_trials == report.n_complete + report.n_pruned > 0
+    report = check_invariants(folder / "studies" / "kills", n_trials=6)
     assert report.n_interrupted_epochs <= 2 * 10  # at most the epoch that each worker was in
 
 
@@ -36,12 +43,12 @@ def test_a_killed_study_ends_as_an_undisturbed_one(command: CommandLine) -> None
     undisturbed = command.search(space, "--workers", 1, "--studies-dir", "calm", "--json")
     assert undisturbed.code == 0, undisturbed.err
     n_epochs = undisturbed.json["epochs"]
-    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+    for share in (0.2, 0.5, 0.8):
         process = command.start(
             "search", "space.yaml", "--data-dir", command.data_dir, "--workers", 1, "--studies-dir", "studies"
         )
         wait_for_epochs(command, process, int(n_epochs * share))
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.communicate(timeout=60)
     ended = command("search", "space.yaml", "--data-dir", command.data_dir, "--workers", 1, "--json")
     assert ended.code == 0, ended.err
@@ -68,37 +75,49 @@ def test_a_worker_that_hangs_is_replaced_and_its_trial_fails(command: CommandLin
     assert "no epoch within 15 s (search.epoch_timeout)" in err
 
 
-def test_a_damaged_checkpoint_costs_an_epoch_at_most(command: CommandLine) -> None:
-    (command.folder / "space.yaml").write_text(
-        LONG_SPACE.replace("epochs: 4000", "epochs: 80").replace("trials: 2", "trials: 1")
-    )
-    process = command.start("search", "space.yaml", "--data-dir", command.data_dir)
+def test_a_search_that_was_killed_goes_on_and_a_damaged_checkpoint_costs_an_epoch_at_most(
+    command: CommandLine,
+) -> None:
+    (command.folder / "space.yaml").write_text(LONG_SPACE.replace("epochs: 4000", "epochs: 80"))
+    words = ("search", "space.yaml", "--data-dir", command.data_dir, "--workers", 2)
+    process = command.start(*words)
     wait_for_epochs(command, process, 10)
-    os.kill(process.pid, signal.SIGKILL)
+    workers = worker_pids(process.pid)
+    process.kill()
     process.communicate(timeout=60)
-    time.sleep(2)  # the worker finishes the epoch that it is in
-    (before,) = command("show", "tiny", "--json").json["all"]
+    assert "RUNNING" in states(command).values()
+    before = command("show", "tiny", "--json").json
+    assert before["trials"]["running"] == 0, "nobody trains it, and show says so"
+    assert command("show", "tiny").out.count("\n  fmnist-tune resume tiny\n") == 1
+    end = time.monotonic() + 60
+    while any(is_alive(pid) for pid in workers):  # they finish the epochs that they are in
+        assert time.monotonic() < end
+        time.sleep(0.1)
     (command.folder / "studies/tiny/trials/0/checkpoint.pt").write_bytes(b"garbage")
-    run = command("search", "space.yaml", "--data-dir", command.data_dir, "--json")
+    run = command(*words, "--json")
     assert run.code == 0, run.err
+    assert "interrupted earlier, goes on" in run.err
     assert "checkpoint unusable (checkpoint.pt: " in run.err
-    (trial,) = command("show", "tiny", "--json").json["all"]
-    assert trial["state"] == "complete"
-    assert trial["epochs"] == 80
-    assert run.json["epochs"] <= 80 - before["epochs"] + 1
+    trials = command("show", "tiny", "--json").json["all"]
+    assert [(t["number"], t["state"], t["epochs"]) for t in trials] == [(0, "complete", 80), (1, "complete", 80)]
+    assert run.json["epochs"] <= 160 - sum(t["epochs"] for t in before["all"]) + 1
 
 
 def test_another_program_may_lock_the_database_for_a_while(command: CommandLine) -> None:
-    (command.folder / "space.yaml").write_text(LONG_SPACE.replace("epochs: 4000", "epochs: 100"))
-    process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--json")
+    (command.folder / "space.yaml").write_text(LONG_SPACE.replace("epochs: 4000", "epochs: 200"))
+    process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--workers", 2, "--json")
     wait_for_epochs(command, process, 4)
-    with sqlite3.connect(command.folder / "studies" / "studies.db", timeout=30) as connection:
+    path = command.folder / "studies" / "studies.db"
+    with sqlite3.connect(path, timeout=30) as connection:
         connection.execute("BEGIN EXCLUSIVE")
-        time.sleep(30)
+        time.sleep(10)  # twice what SQLite's Python module waits by itself
         connection.rollback()
+        assert process.poll() is None, "it ended before it had to wait"
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert [t["epochs"] for t in command("show", "tiny", "--json").json["all"]] == [100, 100]
+    assert [t["epochs"] for t in command("show", "tiny", "--json").json["all"]] == [200, 200]
+    with open_database(f"sqlite:///{path}", create=False).engine.connect() as opened:
+        assert opened.exec_driver_sql("PRAGMA busy_timeout").scalar() == 60_000
 
 
 @pytest.fixture
@@ -114,6 +133,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+def wait_for_checkpoint(process: subprocess.Popen[str], disk: Path, pattern: str) -> None:
+    """Return once a command has left a checkpoint."""
+    end = time.monotonic() + 120
+    while not list(disk.glob(pattern)):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def fill(disk: Path) -> None:
     """Leave no space on a disk but that of its file `ballast`."""
     with (disk / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -127,10 +155,7 @@ def test_a_full_disk_stops_the_search_with_a_message_and_it_goes_on_later(
     (command.folder / "space.yaml").write_text(LONG_SPACE.replace("epochs: 4000", "epochs: 150"))
     words = ("search", "space.yaml", "--data-dir", command.data_dir, "--studies-dir", small_disk, "--json")
     process = command.start(*words)
-    end = time.monotonic() + 60
-    while not list(small_disk.glob("tiny/trials/*/checkpoint.pt")):
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    wait_for_checkpoint(process, small_disk, "tiny/trials/*/checkpoint.pt")
     fill(small_disk)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 2, err
@@ -155,10 +180,7 @@ def test_a_full_disk_stops_a_training_with_a_message_and_it_goes_on_later(
     if not is_database_there:
         words = (*words, "--storage", f"sqlite:///{command.folder}/elsewhere.db")
     process = command.start(*words)
-    end = time.monotonic() + 60
-    while not list(small_disk.glob("plain/retrain/recipe/seed-0/checkpoint.pt")):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_for_checkpoint(process, small_disk, "plain/retrain/recipe/seed-0/checkpoint.pt")
     fill(small_disk)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 2, err
@@ -166,9 +188,10 @@ def test_a_full_disk_stops_a_training_with_a_message_and_it_goes_on_later(
     assert "the same command goes on" in err
     assert "Traceback" not in err
     (small_disk / "ballast").unlink()
-    again = command(*words, "--json")
-    assert again.code == 0, again.err
-    assert again.json["epochs"] == 100
+    if is_database_there:  # going on is the same in both cases
+        again = command(*words, "--json")
+        assert again.code == 0, again.err
+        assert again.json["epochs"] == 100
 
 
 def test_warm_start_takes_over_what_fits(command: CommandLine) -> None:
@@ -234,12 +257,16 @@ def test_a_trial_that_needs_too_much_memory_fails_after_three_deaths_and_the_stu
 ) -> None:
     lines = Path("/proc/meminfo").read_text().splitlines()
     kib = {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
+    if kib["MemAvailable"] < 8 * 2**20:
+        pytest.skip("needs 8 GiB of free memory")
     used = 1 - kib["MemAvailable"] / kib["MemTotal"]
-    command.environment["RAY_memory_usage_threshold"] = f"{used + 2.5 * 2**20 / kib['MemTotal']:.3f}"
+    command.environment["RAY_memory_usage_threshold"] = f"{used + 4 * 2**20 / kib['MemTotal']:.3f}"
     command.environment["RAY_memory_monitor_refresh_ms"] = "50"
     space = (
         TINY_SPACE.replace("name: tpe", "name: grid")
-        .replace("hidden: [8]", "hidden: {choice: [[16384, 16384], [8]]}")  # 1 GB, and three times that to train it
+        .replace(
+            "hidden: [8]", "hidden: {choice: [[24576, 24576], [8]]}"
+        )  # 2.4 GB, four times that to train it; 4 more are allowed
         .replace("{float: [0.0, 0.5]}", "0.0")
         .replace("{choice: [32, 64]}", "32")
         .replace("{float: [1e-3, 1e-1], log: true}", "0.01")

@@ -49,6 +49,21 @@ def test_a_folder_that_is_not_writable_is_named() -> None:
         fetch_data(Path("/proc"), print)
 
 
+def test_data_that_cannot_be_fetched_leaves_nothing_behind_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody answers there
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    folder = tmp_path / "data"
+    with pytest.raises(UserError, match=r"--data-dir\n  torchvision: .+\n  Debian's archive: apt-get is not on this"):
+        fetch_data(folder, print)
+    assert list(folder.iterdir()) == []
+
+
 def test_the_splits_of_a_searched_data_section_are_those_of_its_choices(copy: Path) -> None:
     images = load_part(copy, "train")
     text = "study: x\nmodel: {name: mlp}\ndata: {choice: [{val_size: 100}, {val_size: 200, pad: 2}]}"

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scipy import stats
 
 import fmnist_tune
 from fmnist_tune.data.fashion_mnist import CLASSES, Images, load_part
@@ -78,6 +79,12 @@ def test_a_winner_is_trained_on_everything_and_each_seed_tested_once(
     assert metrics["test_accuracy"]["mean"] == pytest.approx(np.mean(metrics["test_accuracy"]["values"]))
     assert [*metrics["per_class"]] == list(CLASSES)
     assert sum(c["support"] for c in metrics["per_class"].values()) == 100
+    mean, sem = np.mean(metrics["test_accuracy"]["values"]), stats.sem(metrics["test_accuracy"]["values"])
+    low, high = stats.t.interval(0.95, 1, mean, sem) if sem else (mean, mean)
+    assert metrics["test_accuracy"]["ci95"] == pytest.approx([max(0.0, low), min(1.0, high)])
+    is_bag_N = test.labels_N == CLASSES.index("Bag")
+    recalls = [(s.argmax(1) == CLASSES.index("Bag"))[is_bag_N].mean() for s in scores]
+    assert metrics["per_class"]["Bag"]["recall"] == pytest.approx(np.mean(recalls))
     assert metrics["export"] == {"onnx_agreement": 1.0, "torch_export_agreement": 1.0}
     result = json.loads((folder / "retrain" / f"trial-{metrics['trial']}" / "seed-1" / "result.json").read_text())
     assert [epoch["n_images"] for epoch in result["history"]] == [600] * 4  # train + val
@@ -116,15 +123,19 @@ def test_a_winner_is_trained_on_everything_and_each_seed_tested_once(
     assert opened.retrained["test_accuracy"] == metrics["test_accuracy"]
     assert np.abs(opened.model().scores(test.images_NHW) - scores[0]).max() < 1e-4  # the model is that of seed 0
 
+    trials = study("show", "tiny", "--json").json["all"]
+    assert opened.best == study("show", "tiny", "--json").json["best"]
+    assert opened.trials["value"].tolist() == [t["value"] for t in trials]
+    assert len(opened.curves) == sum(t["epochs"] for t in trials)
+    assert opened.summary.best is not None
+    assert opened.summary.best.number == metrics["trial"]
+
     shown = study("show", "tiny")
     assert f"trial {metrics['trial']} retrained: test accuracy {metrics['test_accuracy']['mean']:.2%}" in shown.out
     assert "the test set was opened 1 time" in shown.out
 
-
-def test_a_second_trial_on_the_same_test_set_is_said_to_be_one(study: CommandLine) -> None:
-    words = ("--seeds", 1, "--data-dir", study.data_dir)
-    assert study("retrain", "tiny", "--trial", 0, *words).code == 0
-    run = study("retrain", "tiny", "--trial", 1, *words)
+    another = 0 if metrics["trial"] else 1
+    run = study("retrain", "tiny", "--trial", another, "--seeds", 1, "--data-dir", study.data_dir)
     assert run.code == 0, run.err
     assert "the test set has been used 2 times for this study now, for more than one trial" in run.err
     assert "one seed: no interval" in run.out
@@ -142,7 +153,7 @@ def test_a_killed_retraining_goes_on(study: CommandLine) -> None:
     while not (log.exists() and log.read_text().count('"end"') > 40):
         assert time.monotonic() < end
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.communicate(timeout=60)
     n_trained = len(list(folder.glob("retrain/recipe/*/result.json")))
     standing = (
@@ -174,12 +185,16 @@ def test_ctrl_c_stops_after_the_running_epochs_and_the_command_goes_on(study: Co
     while not (log.exists() and '"end"' in log.read_text()):
         assert time.monotonic() < end
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
+    process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on" in err
     assert "Traceback" not in err
-    assert "the test set" not in study("show", "long").out  # no model has been scored yet
+    studies = study.folder / "studies"
+    assert (
+        StudyRecord.load(open_database(database_url(studies), create=False), StudyPaths(studies, "long")).test_uses
+        == []
+    )
 
 
 @pytest.mark.parametrize(("after", "wait_s"), [("starting Ray", 1.0), ("robustness audit", 0.0)])
@@ -275,9 +290,15 @@ def test_early_stopping_trains_to_the_epoch_that_was_best(command: CommandLine) 
         (["train", "absent.yaml"], "absent.yaml: no such file"),
     ],
 )
-def test_what_cannot_be_retrained_is_named(study: CommandLine, words: list[str], message: str) -> None:
+def test_what_cannot_be_retrained_is_named(
+    study: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
     before = sorted(study.folder.rglob("*"))
-    run = study(*words)
+    run = study.here(monkeypatch, capsys, *words)
     assert run.code == 2
     assert message in run.err
     assert "Traceback" not in run.err

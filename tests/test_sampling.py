@@ -91,6 +91,40 @@ def test_every_sampler_fills_a_study(tmp_path: Path, sampler: str) -> None:
     assert all(1e-4 <= lr <= 1e-1 for lr in values)
 
 
+@pytest.mark.parametrize("sampler", ["gp", "cmaes"])
+def test_a_sampler_that_learns_draws_otherwise_after_other_values(tmp_path: Path, sampler: str) -> None:
+    def fifteenth(folder: Path, sign: int) -> Any:
+        folder.mkdir()
+        trials = TrialWriter(open_study(folder, search__sampler__name=sampler, search__trials=15))
+        while (attempt := trials.begin()) is not None:
+            values = attempt.values
+            trials.complete(attempt.number, 0.5 + sign * values["training.optimizer.lr"])
+        return values
+
+    assert fifteenth(tmp_path / "a", 1) != fifteenth(tmp_path / "b", -1), "drawn at random it would be the same"
+
+
+def test_lists_of_conditions_and_ranges_of_whole_numbers_are_drawn_as_they_stand(tmp_path: Path) -> None:
+    text = (
+        "study: s\nsearch: {trials: 40, sampler: {name: random}}\nmodel: {name: mlp, hidden: [8]}\n"
+        "training:\n  batch_size: {int: [16, 128], step: 16}\n  epochs: {int: [1, 64], log: true}\n  optimizer:\n"
+        "    name: {choice: [sgd, rmsprop, adam]}\n"
+        "    momentum: {float: [0.8, 0.99], when: {training.optimizer.name: [sgd, rmsprop]}}\n"
+    )
+    trials = TrialWriter(open_study(tmp_path, text))
+    epochs, names = [], set()
+    while (attempt := trials.begin()) is not None:
+        values, training = attempt.values, attempt.config.training
+        assert ("training.optimizer.momentum" in values) == (training.optimizer.name in ("sgd", "rmsprop"))
+        assert training.batch_size in range(16, 129, 16)
+        assert 1 <= training.epochs <= 64
+        epochs.append(training.epochs)
+        names.add(training.optimizer.name)
+        trials.complete(attempt.number, 0.5)
+    assert names == {"sgd", "rmsprop", "adam"}
+    assert sum(n <= 8 for n in epochs) >= 12, "half of them, where log is heeded; one in eight where it is not"
+
+
 def test_a_grid_study_visits_every_configuration_once_and_ends(tmp_path: Path) -> None:
     text = """
 study: s

@@ -13,24 +13,11 @@ from hypothesis import strategies as st
 from fmnist_tune.config import load_space, read_space
 from fmnist_tune.errors import FileError, UserError
 
-SHIPPED = sorted(Path("search_spaces").glob("*.yaml"))
-
 
 def problems(text: str) -> list[str]:
     with pytest.raises(FileError) as caught:
         read_space(text, "f.yaml")
     return [str(problem) for problem in caught.value.problems]
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
-def test_shipped_spaces_are_valid_and_warn_of_nothing(path: Path) -> None:
-    space = load_space(path)
-    assert space.parameters
-    assert space.warnings == ()
-
-
-def test_shipped_spaces_exist() -> None:
-    assert {path.stem for path in SHIPPED} >= {"cnn", "mlp"}
 
 
 def test_the_contracts_example_means_what_the_contract_says() -> None:

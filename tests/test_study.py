@@ -38,6 +38,14 @@ from fmnist_tune.study.trial_writer import TrialWriter
 from tests.studies import SPACE, drive, look, open_study, report
 
 
+def test_a_study_refuses_other_data(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    record.bind_data({"split": "a"})
+    record.bind_data({"split": "a"})
+    with pytest.raises(UserError, match="study 's' was begun on other data or another split"):
+        record.bind_data({"split": "b"})
+
+
 def test_the_driver_tells_every_state_truthfully(tmp_path: Path) -> None:
     record = open_study(tmp_path)
     events: list[Event] = []

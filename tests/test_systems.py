@@ -104,10 +104,6 @@ def test_every_recipe_of_the_five_reports_is_counted_and_has_a_row() -> None:
     assert {s.recipe for s in systems.SYSTEMS} == {name for name in BY_HAND if not name.startswith("imbalance-")}
 
 
-def test_lenet_has_61706_parameters_and_the_keras_cnn_97482() -> None:
-    assert (BY_HAND["d-lenet-100"], BY_HAND["e-keras-cnn"]) == (61_706, 97_482)
-
-
 def test_the_regularised_cnn_drops_channels_after_each_block_and_units_before_the_classifier_only() -> None:
     model = build_model(config_of("b-regularised-cnn").model, 28)
     assert [m.p for m in model.modules() if isinstance(m, nn.Dropout2d)] == [0.25] * 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,17 @@ def test_a_trial_whose_checkpoint_is_gone_says_so_and_is_trained_again(tmp_path:
     again = assigned(tmp_path, n_known=2).step()
     assert again.facts["trouble"] == "no checkpoint of epoch 2; goes on from epoch 0"
     assert [r.val_accuracy for r in again.epochs] == [r.val_accuracy for r in first.epochs]
+
+
+def test_the_log_tells_when_an_epoch_begins_is_looked_at_and_ends(tmp_path: Path) -> None:
+    worker = assigned(tmp_path)
+    worker.assign(replace(worker._assignment, looks=(0.5,)))
+    reports = [worker.step() for _ in range(3)]
+    assert reports[0].look is not None
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    told = [(line["trial"], line["epoch"], line["event"]) for line in lines]
+    assert told == [(0, 1, "begin"), (0, 1, "look"), (0, 1, "end"), (0, 2, "begin"), (0, 2, "end")]
+    assert ["val_accuracy" in line for line in lines] == [False, False, True, False, True]
 
 
 def run_apart(code: str) -> Any:

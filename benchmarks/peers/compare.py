@@ -9,6 +9,7 @@ still find counts. What has run is kept in a file and not run again, so that an 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -49,13 +50,13 @@ class Run:
 
     Attributes:
         commit: of the code that ran.
-        n_epochs: how many it trained.
+        n_epochs: how many it trained in its time; of searches before 2026-11-25 22:30 all, also after it.
         bests: seconds since its start and validation accuracy, of every epoch that was better than all before it.
         wall_s: seconds until it ended or was ended.
         seconds: it was given.
         started: date and time.
-        kept: validation accuracy of the best finished trial, which is what fmnist-tune hands out; None where that is
-            not known, and for the scripts.
+        kept: validation accuracy of the best finished trial, which is what fmnist-tune hands out; 0 where there was
+            none; None where that is not known, and for the scripts.
     """
 
     space: str
@@ -100,14 +101,18 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
         try:
             code = process.wait(seconds * (1 + OVERRUN))
         except subprocess.TimeoutExpired:
-            process.terminate()
-            process.wait()
             code = 0
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(60)
+        finally:
+            process.kill()
+            process.wait()
         wall_s = time.time() - start
         if code:
             output.seek(0)
             raise SystemExit(f"{output.read()}\n{who} ended with code {code}")
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     epochs = sorted((round(line["time"] - start, 1), line["val_accuracy"]) for line in lines if "val_accuracy" in line)
     bests: list[tuple[float, float]] = []
     for at_s, accuracy in epochs:
@@ -115,7 +120,8 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
             bests.append((at_s, round(accuracy, 4)))
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(start))
     kept = None if who in PLAIN else _kept(log.parent)
-    return Run(space, who, seed, commit, len(epochs), bests, round(wall_s, 1), seconds, started, kept, _cpu())
+    n_epochs = sum(at_s <= seconds for at_s, _ in epochs)
+    return Run(space, who, seed, commit, n_epochs, bests, round(wall_s, 1), seconds, started, kept, _cpu())
 
 
 def _cpu() -> str:
@@ -124,22 +130,31 @@ def _cpu() -> str:
     return f"{name}, {'bf16' if has_fast_bf16('cpu') else 'no bf16'}"
 
 
-def _kept(folder: Path) -> float | None:
-    """Return the value of a study's best trial; `folder` is the study's."""
+def _kept(folder: Path) -> float:
+    """Return the value of a study's best trial, 0 without one; `folder` is the study's."""
     best = load_study(folder.name, folder.parent).best
-    return None if best is None else round(best["value"], 4)
+    return 0.0 if best is None else round(best["value"], 4)
+
+
+def _median(runs: list[Run], at_s: float) -> str:
+    """Return the median of the best accuracies; a search without a model counts as the worst."""
+    values = sorted(run.best(at_s) for run in runs)
+    if values[(len(values) - 1) // 2]:
+        return f"{statistics.median(values):.4f}"
+    return f"none yet of {sum(not value for value in values)}"
 
 
 def table(runs: list[Run]) -> str:
     """Return the medians over the seeds."""
+    moments = [at for at in AT_S if not runs or at <= runs[0].seconds]
     lines = [
-        "| | n | " + " | ".join(f"{at} s" for at in AT_S) + " | epochs | ends after |",
-        "| --- " * (len(AT_S) + 4) + "|",
+        "| | n | " + " | ".join(f"{at} s" for at in moments) + " | epochs | ends after |",
+        "| --- " * (len(moments) + 4) + "|",
     ]
     for who in ALL:
         mine = [run for run in runs if run.who == who]
         if mine:
-            cells = [f"{statistics.median(run.best(at) for run in mine):.4f}" for at in AT_S]
+            cells = [_median(mine, at) for at in moments]
             epochs = f"{statistics.median(run.n_epochs for run in mine):.0f}"
             wall_s = statistics.median(run.wall_s for run in mine)
             limit_s = mine[0].seconds * (1 + OVERRUN)
@@ -170,7 +185,9 @@ def _passed(runs: list[Run]) -> list[str]:
             text += "; ours has its median " + ("never" if at_s is None else f"after {at_s} s")
         kept = [run.kept for run in mine if run.kept is not None]
         if kept:
-            text += f"; of the best finished trial {statistics.median(kept):.4f} (n = {len(kept)})"
+            text += (
+                f"; of the best finished trial {statistics.median(kept):.4f} (n = {len(kept)}, none in {kept.count(0)})"
+            )
         lines.append(text)
     return lines
 
@@ -181,16 +198,15 @@ def plot(runs: dict[str, list[Run]], path: Path) -> None:
     import numpy as np
 
     figure, panels = plt.subplots(1, len(runs), figsize=(5 * len(runs), 4), layout="constrained", squeeze=False)
-    times = list(range(5, 601, 5))
     for axes, (space, of_space) in zip(panels[0], runs.items(), strict=True):
+        seconds = of_space[0].seconds if of_space else 600
+        times = np.arange(5, seconds + 1, 5)
         for who in ALL:
-            curves = np.array([[run.best(t) or np.nan for t in times] for run in of_space if run.who == who])
-            if len(curves):
-                known = ~np.isnan(curves).any(axis=0)
-                x, y = np.array(times)[known], curves[:, known]
-                axes.plot(x, np.median(y, axis=0), label=f"{who} (n = {len(curves)})")
-                axes.fill_between(x, y.min(axis=0), y.max(axis=0), alpha=0.2)
-        top = max((run.best(600) for run in of_space), default=1.0)
+            curves = np.array([[run.best(t) for t in times] for run in of_space if run.who == who])
+            if len(curves):  # where there is no model yet, below the axis
+                axes.plot(times, np.median(curves, axis=0), label=f"{who} (n = {len(curves)})")
+                axes.fill_between(times, curves.min(axis=0), curves.max(axis=0), alpha=0.2)
+        top = max((run.best(seconds) for run in of_space), default=1.0)
         axes.set(xlabel="seconds since the command", title=f"{space} space", ylim=(top - 0.06, top + 0.003))
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right", fontsize="small")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import random
 from typing import Any
 
-import numpy as np
-import torch
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
@@ -23,9 +20,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
     arguments = parser.parse_args()
-    random.seed(arguments.seed)
-    np.random.seed(arguments.seed)
-    torch.manual_seed(arguments.seed)
 
     def trainable(config: dict[str, Any]) -> None:
         for accuracy in train(config, arguments.root, arguments.split):

@@ -11,7 +11,7 @@ from fmnist_tune.cli.parser import build_parser
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.signals import sigterm_as_ctrl_c
 
-EXIT_OK, EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_USER, EXIT_INTERRUPTED = 0, 2, 130  # 1, a bug of ours, is Python's own
 
 
 def main(argv: list[str] | None = None) -> int:

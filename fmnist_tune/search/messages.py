@@ -25,7 +25,7 @@ class Assignment:
         seed: of the training.
         n_epochs_known: epochs that the study knows already.
         checkpoint: file that keeps the trial's state between epochs.
-        log: file to which each epoch's begin and end are appended.
+        log: file to which each epoch's begin, looks and end are appended.
         n_threads: that PyTorch may use.
         with_val: hold out the validation split; otherwise it is trained on too.
         n_epochs: stop after so many, on the schedule of all that are configured; None for all.

@@ -159,7 +159,7 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
             imports.result()
             plan = plan_workers(space.settings.resources, cluster_resources(), place.n_workers)
             record = record or open_record()
-            return _run(record, source.images, plan, place, display, started)
+            return _run(record, source.images, plan, display, started)
         finally:
             stop_ray()
 
@@ -185,9 +185,7 @@ def _import_libraries() -> None:
         importlib.import_module(module)
 
 
-def _run(
-    record: StudyRecord, images: Images | None, plan: WorkerPlan, place: Place, display: Display, started: float
-) -> RunOutcome:
+def _run(record: StudyRecord, images: Images | None, plan: WorkerPlan, display: Display, started: float) -> RunOutcome:
     from fmnist_tune.search.tune_adapters import run_trials
 
     startup_s = time.monotonic() - started

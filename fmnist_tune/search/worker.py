@@ -146,6 +146,7 @@ class Worker:
         except OSError as error:  # the epoch counts all the same; after a crash it would be trained again
             self._trouble = f"no checkpoint: {error}"
         if isinstance(result, Look):
+            self._log("look", len(run.history) + 1)
             return result
         self._log("end", result.epoch, val_accuracy=result.val_accuracy)
         return None

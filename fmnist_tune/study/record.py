@@ -153,6 +153,14 @@ class StudyRecord:
         complete = [t for t in self.trials if t.state == TrialState.COMPLETE]
         return max(complete, key=lambda t: (t.value, -t.number), default=None)
 
+    @property
+    def best_as_data(self) -> dict[str, Any] | None:
+        """The best COMPLETE trial as plain data: number, value and config (a recipe); None before there is one."""
+        best = self.best
+        if best is None:
+            return None
+        return {"number": best.number, "value": best.value, "config": self._recipe_as_data(best)}
+
     def bind_data(self, data: dict[str, object]) -> None:
         """Record what the study is trained on, once.
 
@@ -219,7 +227,6 @@ class StudyRecord:
 
     def recipe_of(self, trial: FrozenTrial) -> str:
         """Return a trial as a recipe in YAML."""
-        recipe = self.space.recipe(values_of(trial.params, self.space))
         value = f", {self.objective.metric} {trial.value:.4f}" if trial.value is not None else ""
         if trial.state == TrialState.FAIL:
             value = f", which failed: {' '.join(str(trial.user_attrs.get('reason', 'unknown')).split())}"
@@ -230,7 +237,10 @@ class StudyRecord:
                 f"# It was best after epoch {best_epoch}: `retrain` trains it for so many. `train` of this file,"
             )
             lines.append(f"# which has no validation split to stop early by, trains it for all {n_epochs}.")
-        return "\n".join([*lines, dump_yaml(recipe)])
+        return "\n".join([*lines, dump_yaml(self._recipe_as_data(trial))])
+
+    def _recipe_as_data(self, trial: FrozenTrial) -> dict[str, Any]:
+        return self.space.recipe(values_of(trial.params, self.space))
 
     def write_best_recipe(self) -> None:
         """Keep best.yaml current; there is none before there is a best trial."""

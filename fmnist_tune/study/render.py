@@ -196,17 +196,11 @@ def study_json(record: StudyRecord, *, is_driven: bool) -> dict[str, Any]:
     """Return the parts of the JSON object that search and show share."""
     trials = record.trials
     counts = count_states(trials, is_driven=is_driven)
-    best, metrics = record.best, record.retrained
+    metrics = record.retrained
     retraining = retraining_status(record, is_driven=is_driven)
     return {
         "trials": counts,
-        "best": None
-        if best is None
-        else {
-            "number": best.number,
-            "value": best.value,
-            "config": record.space.recipe(values_of(best.params, record.space)),
-        },
+        "best": record.best_as_data,
         "retraining": None if retraining is None else asdict(retraining),
         "retrained": None if metrics is None else {key: metrics[key] for key in RESULT_KEYS if key in metrics},
     }
