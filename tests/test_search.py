@@ -193,7 +193,7 @@ def test_a_second_ctrl_c_waits_for_no_epoch(command: CommandLine) -> None:
 
 
 def test_the_timeout_is_kept(command: CommandLine) -> None:
-    run = command.search(LONG_SPACE, "--timeout", "45s", "--workers", 2, "--json")
+    run = command.search(LONG_SPACE.replace("4000", "40000"), "--timeout", "45s", "--workers", 2, "--json")
     assert run.code == 0
     assert run.json["epochs"] > 0
     assert run.json["trials"]["waiting"] == 2

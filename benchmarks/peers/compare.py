@@ -201,11 +201,11 @@ def plot(runs: dict[str, list[Run]], path: Path) -> None:
     for axes, (space, of_space) in zip(panels[0], runs.items(), strict=True):
         seconds = of_space[0].seconds if of_space else 600
         times = np.arange(5, seconds + 1, 5)
-        for who in ALL:
+        for i, who in enumerate(ALL):
             curves = np.array([[run.best(t) for t in times] for run in of_space if run.who == who])
             if len(curves):  # where there is no model yet, below the axis
-                axes.plot(times, np.median(curves, axis=0), label=f"{who} (n = {len(curves)})")
-                axes.fill_between(times, curves.min(axis=0), curves.max(axis=0), alpha=0.2)
+                axes.plot(times, np.median(curves, axis=0), f"C{i}", label=f"{who} (n = {len(curves)})")
+                axes.fill_between(times, curves.min(axis=0), curves.max(axis=0), color=f"C{i}", alpha=0.2)
         top = max((run.best(seconds) for run in of_space), default=1.0)
         axes.set(xlabel="seconds since the command", title=f"{space} space", ylim=(top - 0.06, top + 0.003))
         axes.grid(alpha=0.3)
