@@ -378,7 +378,7 @@ def test_a_page_escapes_what_it_is_given() -> None:
 
 def test_a_study_without_a_model_gets_its_half_and_the_test_files_stay_closed(tmp_path: Path) -> None:
     record = open_study(tmp_path)
-    paths = report(record, tmp_path / "no-data-set")
+    paths = write_report(record, tmp_path / "no-data-set", log=print)
     html = paths.html.read_text()
     assert "No model has been retrained yet" in html
     assert f"<code>fmnist-tune retrain s --studies-dir {tmp_path}</code>" in html
