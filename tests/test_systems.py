@@ -208,7 +208,7 @@ def test_the_page_has_every_row_once() -> None:
     assert text.count("not run yet") == len(systems.SYSTEMS) + 1
     assert "| d-lenet-64 | 88.94 |  | 89.00 (epoch 2) |" in systems.page({}, {"d-lenet-64": [0.88, 0.89]}, "2 cores")
     assert all(text.count(f"| [{s.recipe}](") == 1 for s in systems.SYSTEMS)
-    assert "Measured not yet on 2 cores." in text
+    assert "Measured not yet, the page written on 2 cores." in text
 
 
 def test_a_space_without_a_study_is_a_row_that_says_so_beside_its_reports_best() -> None:
@@ -235,7 +235,7 @@ def test_a_winner_is_a_row_once_it_is_searched_and_once_it_is_retrained(tmp_path
     assert winners.winner_row("d-batch-size", record)[5:] == ["89.00 [86.52, 91.48]", "3", "1", "-0.76"]
     batch_size = values_of(record.trials[1].params, space)["training.batch_size"]
     text = winners.page({"d-batch-size": record}, "2 cores")
-    assert "Measured 2026-11-22 on 2 cores." in text
+    assert "Measured 2026-11-22, the page written on 2 cores." in text
     assert f"- d-batch-size, trial 1: `training.batch_size` {batch_size}\n" in text
 
 
