@@ -274,6 +274,7 @@ def main(argv: list[str] | None = None) -> None:
     mistaken, kept = recipes.config(MISTAKEN), arguments.studies_dir / "imbalance-mistakes.json"
     if arguments.only or not kept.exists():
         figures = {loss: mistaken_accuracy(mistaken, loss, train, test, arguments.seeds) for loss in LOSSES}
+        kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(kept, json.dumps({loss: [f.values for f in pair] for loss, pair in figures.items()}))
     known = json.loads(kept.read_text())
     mistakes = {loss: (share_spread(wrong), share_spread(right)) for loss, (wrong, right) in known.items()}

@@ -198,7 +198,7 @@ def run_study(space: Path, folder: Path, n_kills: int, rng: random.Random, data:
                         process.wait(timeout=600)  # it ends by itself, whatever its orphaned workers do meanwhile
                 _, err = process.communicate(timeout=600)
             finally:
-                process.kill()  # what is wrong is being told
+                process.kill()  # it still runs if an assertion failed or it hangs
         if process.returncode == 0:
             kills[kind] -= kind == "driver"  # it had ended by itself before
             return +kills, n_starts

@@ -83,6 +83,9 @@ optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 model(torch.zeros(4, 1, 8, 8)).square().mean().backward()
 optimizer.step()
 skipped = [name for name in ("sympy", "torch._refs") if name in sys.modules]
+import torchvision  # brings in what it needs of it
+backbone = torchvision.models.resnet18()
+backbone(torch.zeros(2, 3, 32, 32)).sum().backward()
 import_compiler()
 program = torch.export.export(model, (torch.zeros(4, 1, 8, 8),))
 shape = torch.mm(torch.empty(2, 3, device="meta"), torch.empty(3, 5, device="meta")).shape

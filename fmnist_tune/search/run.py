@@ -33,15 +33,13 @@ from fmnist_tune.study.database import (
     open_database,
     storage_errors,
     study_exists,
+    warm_up,
 )
 from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder, without_password
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.warm_start import take_over
 from fmnist_tune.weights import check_weights
-
-# What Optuna imports when a database is opened.
-USED_BY_OPTUNA = ("sqlalchemy.orm", "sqlalchemy.dialects.sqlite", "alembic.command", "alembic.config")
 
 
 @dataclass(frozen=True)
@@ -181,8 +179,9 @@ def _warm_start(place: Place, paths: StudyPaths) -> StudyRecord | None:
 
 
 def _import_libraries() -> None:
-    for module in ("ray", "fmnist_tune.search.tune_adapters", *USED_BY_OPTUNA):
+    for module in ("ray", "fmnist_tune.search.tune_adapters"):
         importlib.import_module(module)
+    warm_up()
 
 
 def _run(record: StudyRecord, images: Images | None, plan: WorkerPlan, display: Display, started: float) -> RunOutcome:
