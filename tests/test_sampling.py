@@ -177,12 +177,15 @@ def test_a_study_begins_with_what_is_known_to_do_well(section: str, domain: str,
     assert known_good(read_space(yaml.safe_dump({"study": "s", **tree}), "s.yaml"))[0] == {section: expected}
 
 
-def test_a_larger_cnn_follows_where_the_space_has_one() -> None:
-    space = "study: s\nmodel: {name: cnn, base_channels: {choice: [16, %d]}, dropout: {float: [0, 0.5]}}\ntraining: {batch_size: {int: [64, 128]}}"
-    small, larger = known_good(read_space(space % 32, "s.yaml"))
-    assert small == {"model.base_channels": 16, "model.dropout": 0.0, "training.batch_size": 64}
-    assert larger == {"model.base_channels": 32, "model.dropout": 0.1, "training.batch_size": 64}
-    assert known_good(read_space(space % 8, "s.yaml")) == [small]
+def test_larger_cnns_follow_where_the_space_has_them() -> None:
+    space = "study: s\nmodel: {name: cnn, base_channels: {choice: %s}, dropout: {float: [0, 0.5]}}\ntraining: {batch_size: {int: [64, 128]}}"
+    small, middle, large = (
+        {"model.base_channels": channels, "model.dropout": dropout, "training.batch_size": 64}
+        for channels, dropout in ((16, 0.0), (24, 0.0), (32, 0.1))
+    )
+    assert known_good(read_space(space % [16, 24, 32], "s.yaml")) == [small, middle, large]
+    assert known_good(read_space(space % [32, 16], "s.yaml")) == [small, large]  # 24 is as near to both: the smaller
+    assert known_good(read_space(space % [16, 8], "s.yaml")) == [small]
 
 
 def test_an_mlp_that_is_known_to_do_well_has_dropout() -> None:

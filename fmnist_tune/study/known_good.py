@@ -15,18 +15,22 @@ from fmnist_tune.config.parameters import value_at
 from fmnist_tune.config.schema import TrialConfig
 
 # Tried by hand on Fashion-MNIST, in trainings of 10 to 12 epochs; everything else starts from its default.
-SMALL: Mapping[str, Any] = {
+KNOWN: Mapping[str, Any] = {
     "model.name": "cnn",
     "model.depth": 2,
     "model.width": 512,
     "model.blocks": 3,
-    "model.base_channels": 16,
     "model.head": [128],
     "training.batch_size": 64,
     "training.optimizer.name": "adamw",
     "training.optimizer.momentum": 0.9,
 }
-LARGER = {**SMALL, "model.base_channels": 32, "model.dropout": 0.1}  # of CNNs: later, and better in the end
+# Of CNNs: each is later than the one before it, and better in the end.
+SIZES: tuple[Mapping[str, Any], ...] = (
+    {"model.base_channels": 16},
+    {"model.base_channels": 24},
+    {"model.base_channels": 32, "model.dropout": 0.1},
+)
 LR = 2e-3  # of `cnn` at a constant rate; half of it for others, twice where it falls towards the end
 DROPOUT_MLP = 0.2
 WEIGHT_DECAY_ADAMW = 1e-2  # torch.optim's own default; the others' is 0
@@ -34,14 +38,16 @@ MODELS: dict[str, type[BaseModel]] = {"mlp": Mlp, "cnn": Cnn, "torchvision": Tor
 
 
 def known_good(space: SearchSpace) -> list[dict[str, Any]]:
-    """Return values by dotted path of each trial to begin with: a small model, then a larger CNN if the space has one.
+    """Return values by dotted path of each trial to begin with: a small model, then larger CNNs if the space has them.
 
     A value is what is known to do well, or the default, or what is nearest to it in its domain. A choice that lists
     neither it nor numbers takes the first of its values, a range for which nothing is known its middle.
     """
-    small, larger = _values(space, SMALL), _values(space, LARGER)
-    is_larger = small.get("model.base_channels") != larger.get("model.base_channels")
-    return [small, larger] if is_larger else [small]
+    by_size: dict[Any, dict[str, Any]] = {}
+    for size in SIZES:
+        values = _values(space, {**KNOWN, **size})
+        by_size.setdefault(values.get("model.base_channels"), values)
+    return list(by_size.values())
 
 
 def _values(space: SearchSpace, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,7 +98,7 @@ def _nearest(domain: Domain, default: Any) -> Any:
     if isinstance(domain, ChoiceDomain):
         if default in domain or not all(_is_number(value) for value in (default, *domain.values)):
             return default if default in domain else domain.values[0]
-        return min(domain.values, key=lambda value: abs(value - default))
+        return min(domain.values, key=lambda value: (abs(value - default), value))
     low, high = domain.ends()
     if not _is_number(default):
         default = math.sqrt(low * high) if domain.log else (low + high) / 2
