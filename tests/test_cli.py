@@ -119,6 +119,10 @@ def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine
         (["check", "missing.yaml"], "missing.yaml: no such file"),
         (["data", "--data-dir", "space.yaml"], "space.yaml: the data set cannot be put there: File exists"),
         (["resume", "tiny", "--seed", "x"], "'x' is not a whole number of at least 0"),
+        (["resume", "--study", "tiny"], "studies/studies.db: no studies yet"),
+        (["resume", "tiny", "--study", "other"], "argument --study: not allowed with argument STUDY"),
+        (["resume"], "one of the arguments STUDY --study is required"),
+        (["retrain", "tiny", "--seed", "3"], "unrecognized arguments: --seed 3"),
     ],
 )
 def test_a_mistake_gets_one_message_and_exit_code_2(

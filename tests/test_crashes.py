@@ -85,7 +85,7 @@ def test_a_search_that_was_killed_goes_on_and_a_damaged_checkpoint_costs_an_epoc
     workers = worker_pids(process.pid)
     process.kill()
     process.communicate(timeout=60)
-    assert "RUNNING" in states(command).values()
+    assert "RUNNING" in states(command.folder / "studies").values()
     before = command("show", "tiny", "--json").json
     assert before["trials"]["running"] == 0, "nobody trains it, and show says so"
     assert command("show", "tiny").out.count("\n  fmnist-tune resume tiny\n") == 1
@@ -221,6 +221,12 @@ def test_warm_start_takes_over_what_fits(command: CommandLine) -> None:
         )
     assert len(new) == 5
     assert f"{len(taken)} of 4 trials of study tiny fit" in run.err
+    split = wider.replace("study: wide", "study: split").replace("val_size: 100", "val_size: 120")
+    refused = command.search(split, "--warm-start", "tiny")
+    assert refused.code == 2
+    assert "--warm-start tiny: that study was trained on other data or another split" in refused.err
+    assert "Ray" not in refused.err
+    assert not (command.folder / "studies" / "split").exists()
     again = command.search(wider, "--warm-start", "tiny", "--trials", 5)
     assert again.code == 0
     assert len(command("show", "wide", "--json").json["all"]) == 5

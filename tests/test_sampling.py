@@ -8,9 +8,11 @@ from typing import Any
 import optuna
 import pytest
 import yaml
+from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from fmnist_tune.config import read_space
+from fmnist_tune.study import sampling
 from fmnist_tune.study.known_good import known_good
 from fmnist_tune.study.sampling import TPE_TRIALS, _BoundedStudy, distribution
 from fmnist_tune.study.trial_writer import TrialWriter
@@ -89,6 +91,45 @@ def test_every_sampler_fills_a_study(tmp_path: Path, sampler: str) -> None:
         trials.complete(attempt.number, values[-1])
     assert len(set(values)) >= 12  # gp may propose the best end twice
     assert all(1e-4 <= lr <= 1e-1 for lr in values)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+def test_a_trial_that_is_killed_while_it_is_drawn_gets_the_same_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    """TPE draws the first ten at random and, of what only some trials have, one parameter at a time after them."""
+
+    def search(folder: Path, *, killed: bool) -> list[dict[str, Any]]:
+        folder.mkdir()
+        changes: dict[str, Any] = {"search__sampler__name": sampler, "search__trials": 14}
+        for number in range(14):
+            trials = TrialWriter(open_study(folder, **changes))
+            if killed:
+                with monkeypatch.context() as patch:
+                    die_after_draws(patch, 1 + number % 2)
+                    with pytest.raises(SystemExit):
+                        trials.begin()
+                trials = TrialWriter(open_study(folder, **changes))
+                assert trials.recover() == [number]
+            attempt = trials.begin(number if killed else None)
+            assert attempt is not None
+            trials.complete(number, attempt.values["training.optimizer.lr"])
+        return [t.params for t in open_study(folder, **changes).trials]
+
+    assert search(tmp_path / "a", killed=True) == search(tmp_path / "b", killed=False)
+
+
+def die_after_draws(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    """Let the process end before parameter n is drawn, counted from 0."""
+    draw, drawn = sampling._draw, []
+
+    def call(trial: optuna.Trial, name: str, domain: BaseDistribution) -> Any:
+        if len(drawn) == n:
+            raise SystemExit
+        drawn.append(name)
+        return draw(trial, name, domain)
+
+    monkeypatch.setattr(sampling, "_draw", call)
 
 
 @pytest.mark.parametrize("sampler", ["gp", "cmaes"])

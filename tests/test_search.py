@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,20 @@ LONG_SPACE = (
 )
 
 
-def states(command: CommandLine) -> dict[int, str]:
-    with sqlite3.connect(command.folder / "studies" / "studies.db") as connection:
+def states(studies: Path) -> dict[int, str]:
+    with sqlite3.connect(studies / "studies.db", timeout=30) as connection:
         return dict(connection.execute("SELECT number, state FROM trials").fetchall())
+
+
+def wait_for_state(studies: Path, state: str) -> None:
+    """Return once a trial of the only study there is in that state."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        with contextlib.suppress(sqlite3.OperationalError):  # no database, no tables yet
+            if state in states(studies).values():
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"no trial is {state} after 120 s")
 
 
 def wait_for_epochs(command: CommandLine, process: subprocess.Popen[str], n: int) -> None:
@@ -161,7 +173,7 @@ def test_ctrl_c_stops_after_the_epoch_and_the_search_goes_on_from_there(command:
     assert process.returncode == 130, err
     assert '"waiting": 2' in out
     assert "Traceback" not in err
-    assert set(states(command).values()) == {"WAITING"}
+    assert set(states(command.folder / "studies").values()) == {"WAITING"}
     before = command("show", "tiny", "--json").json["all"]
 
     process = command.start("resume", "tiny", "--data-dir", command.data_dir, "--workers", 2, "--json")
@@ -189,7 +201,7 @@ def test_a_second_ctrl_c_waits_for_no_epoch(command: CommandLine) -> None:
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert set(states(command).values()) == {"WAITING"}
+    assert set(states(command.folder / "studies").values()) == {"WAITING"}
 
 
 def test_the_timeout_is_kept(command: CommandLine) -> None:
@@ -218,8 +230,22 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(command: Comm
     assert [(t["state"], t["epochs"]) for t in trials] == [("complete", 150)] * 2
 
 
-def test_a_running_cluster_is_joined_and_gpus_are_shared(command: CommandLine) -> None:
-    """Ray is told of a GPU that is not there: what is shared out is Ray's count, and the training falls back to the CPU."""
+def test_a_search_goes_on_when_nobody_reads_its_progress_any_more(command: CommandLine) -> None:
+    (command.folder / "space.yaml").write_text(TINY_SPACE)
+    process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--json")
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.stderr.close()
+    process.stderr = None
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0
+    counts = json.loads(out)["trials"]
+    assert counts["complete"] + counts["pruned"] == counts["total"] == 4
+
+
+@pytest.fixture
+def cluster(command: CommandLine) -> Iterator[str]:
+    """The address of a Ray cluster of 2 CPUs and a GPU that is not there: training falls back to the CPU."""
     ray = Path(sys.executable).with_name("ray")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -253,19 +279,42 @@ def test_a_running_cluster_is_joined_and_gpus_are_shared(command: CommandLine) -
                 socket.create_connection(("127.0.0.1", int(port)), timeout=5).close()
                 break
             time.sleep(0.2)
-        address = ("--address", f"127.0.0.1:{port}")
-        more = command.search(TINY_SPACE, *address, "--workers", 999)
-        assert more.code == 2
-        assert "--workers 999: this cluster has" in more.err
-        assert not (command.folder / "studies").exists()
-        run = command.search(TINY_SPACE, *address, "--workers", 2, "--json")
-        assert run.code == 0, run.err
-        assert "2 workers, each with 1 CPU and 0.5 GPU" in run.err
-        assert run.json["trials"]["total"] == 4
+        yield f"127.0.0.1:{port}"
         assert head.poll() is None
     finally:
         os.killpg(head.pid, signal.SIGTERM)
         head.wait(timeout=60)
+
+
+def test_a_running_cluster_is_joined_and_gpus_are_shared(command: CommandLine, cluster: str) -> None:
+    more = command.search(TINY_SPACE, "--address", cluster, "--workers", "999")
+    assert more.code == 2
+    assert "--workers 999: this cluster has" in more.err
+    assert not (command.folder / "studies").exists()
+    run = command.search(TINY_SPACE, "--address", cluster, "--workers", "2", "--json")
+    assert run.code == 0, run.err
+    assert "2 workers, each with 1 CPU and 0.5 GPU" in run.err
+    assert run.json["trials"]["total"] == 4
+
+
+def test_a_search_that_gets_no_place_in_the_cluster_ends_in_time(command: CommandLine, cluster: str) -> None:
+    space, place = command.folder / "space.yaml", ("--data-dir", command.data_dir, "--address", cluster)
+    space.write_text(LONG_SPACE)
+    other = command.start("search", space, *place, "--workers", "2")
+    wait_for_epochs(command, other, 2)
+    mine = command.start("search", space, *place, "--studies-dir", "mine")
+    wait_for_state(command.folder / "mine", "RUNNING")
+    mine.send_signal(signal.SIGINT)
+    _, err = mine.communicate(timeout=60)
+    assert mine.returncode == 130, err
+    assert states(command.folder / "mine") == {0: "WAITING"}
+    run = command("resume", "tiny", *place, "--studies-dir", "mine", "--timeout", "25s", "--json")
+    assert run.code == 0, run.err
+    assert run.json["epochs"] == 0
+    assert run.json["wall_s"] < 60  # the other search would go on for hours
+    assert set(states(command.folder / "mine").values()) == {"WAITING"}
+    other.send_signal(signal.SIGINT)
+    other.communicate(timeout=60)
 
 
 @pytest.mark.parametrize("address", ["banana", "127.0.0.1:1", "ray://127.0.0.1:1"])
@@ -277,35 +326,40 @@ def test_a_cluster_that_is_not_there_is_named_at_once(command: CommandLine, addr
 
 
 @pytest.mark.parametrize(
-    ("resources", "cluster", "wanted", "expected"),
+    ("resources", "machines", "wanted", "expected"),
     [
-        ({}, {"CPU": 2}, None, (2, 1, 0)),
-        ({"cpus": 2}, {"CPU": 8}, None, (4, 2, 0)),
-        ({}, {"CPU": 16, "GPU": 1}, None, (1, 1, 1)),
-        ({}, {"CPU": 16, "GPU": 1}, 4, (4, 1, 0.25)),
-        ({"gpus": 0.5}, {"CPU": 16, "GPU": 2}, None, (4, 1, 0.5)),
-        ({"gpus": 0}, {"CPU": 4, "GPU": 2}, None, (4, 1, 0)),
-        ({"gpus": 2}, {"CPU": 16, "GPU": 4}, None, (2, 1, 2)),
+        ({}, [{"CPU": 2}], None, (2, 1, 0)),
+        ({"cpus": 2}, [{"CPU": 8}], None, (4, 2, 0)),
+        ({}, [{"CPU": 16, "GPU": 1}], None, (1, 1, 1)),
+        ({}, [{"CPU": 16, "GPU": 1}], 4, (4, 1, 0.25)),
+        ({"gpus": 0.5}, [{"CPU": 16, "GPU": 2}], None, (4, 1, 0.5)),
+        ({"gpus": 0}, [{"CPU": 4, "GPU": 2}], None, (4, 1, 0)),
+        ({"gpus": 2}, [{"CPU": 16, "GPU": 4}], None, (2, 1, 2)),
+        ({"cpus": 3}, [{"CPU": 4}, {"CPU": 5}], None, (2, 3, 0)),  # a trial is on one machine
+        ({}, [{"CPU": 16}, {"CPU": 8, "GPU": 2}], None, (2, 1, 1)),
     ],
 )
 def test_workers_fill_the_cluster(
-    resources: dict[str, float], cluster: dict[str, float], wanted: int | None, expected: tuple[float, ...]
+    resources: dict[str, float], machines: list[dict[str, float]], wanted: int | None, expected: tuple[float, ...]
 ) -> None:
-    plan = plan_workers(Resources.model_validate(resources), cluster, wanted)
+    plan = plan_workers(Resources.model_validate(resources), machines, wanted)
     assert (plan.n_workers, plan.cpus, plan.gpus) == expected
 
 
 @pytest.mark.parametrize(
-    ("resources", "wanted", "message"),
+    ("resources", "n_machines", "wanted", "message"),
     [
-        ({"cpus": 4}, None, "one trial wants 4 CPUs and 0 GPUs, but this machine has 2 CPUs and 0 GPUs"),
-        ({"gpus": 1}, None, "one trial wants 1 CPUs and 1 GPUs"),
-        ({}, 3, "--workers 3: this cluster has 2 CPUs and 0 GPUs, enough for 2 trials"),
+        ({"cpus": 4}, 1, None, "one trial wants 4 CPUs and 0 GPUs, but this machine has 2 CPUs and 0 GPUs"),
+        ({"gpus": 1}, 1, None, "one trial wants 1 CPUs and 1 GPUs"),
+        ({"cpus": 3}, 2, None, "one trial wants 3 CPUs and 0 GPUs, but this cluster of 2 machines has 4 CPUs"),
+        ({}, 1, 3, "--workers 3: this cluster has 2 CPUs and 0 GPUs, enough for 2 trials"),
     ],
 )
-def test_more_than_there_is_is_refused(resources: dict[str, float], wanted: int | None, message: str) -> None:
+def test_more_than_there_is_is_refused(
+    resources: dict[str, float], n_machines: int, wanted: int | None, message: str
+) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
-        plan_workers(Resources.model_validate(resources), {"CPU": 2}, wanted)
+        plan_workers(Resources.model_validate(resources), n_machines * [{"CPU": 2}], wanted)
 
 
 @pytest.mark.real

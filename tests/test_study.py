@@ -400,6 +400,38 @@ def test_a_trial_that_fails_after_a_look_keeps_the_time_it_took(tmp_path: Path) 
     assert record.trials[1].user_attrs["duration_s"] == 1.5
 
 
+def test_a_trial_that_fails_before_it_could_go_on_keeps_what_is_known_of_it(tmp_path: Path) -> None:
+    record = open_study(tmp_path, search__pruner__name="none")
+    driver = drive(record)
+    driver.next_assignment()
+    driver.on_report(report(0, [0.5]))
+    driver.stop_requested = True
+    driver.on_report(report(0, [0.5, 0.6]))
+    driver = drive(record)
+    again = driver.next_assignment()
+    assert again is not None
+    assert again.n_epochs_known == 2
+    driver.on_report(replace(report(0, [], n_new=0, failure="out of memory"), facts={"ran_on": "there"}))
+    trial = record.trials[0]
+    assert trial.state == TrialState.FAIL
+    assert len(history_of(trial)) == trial.user_attrs["epochs"] == 2
+    assert trial.user_attrs["duration_s"] == 2.2
+    assert (trial.user_attrs["reason"], trial.user_attrs["ran_on"]) == ("out of memory", "there")
+
+
+def test_a_trial_that_waits_long_for_its_worker_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[Event] = []
+    driver = drive(open_study(tmp_path), events)
+    driver.next_assignment()
+    driver.on_wait(0)
+    assert events == []
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 90)
+    for _ in range(2):
+        driver.on_wait(0)
+    assert [(event.kind, event.text) for event in events] == [("trouble", "waits for a place in the Ray cluster")]
+
+
 def test_a_reason_is_that_of_a_failure(tmp_path: Path) -> None:
     record = open_study(tmp_path)
     driver = drive(record)

@@ -47,6 +47,20 @@ def test_a_trial_whose_checkpoint_is_gone_says_so_and_is_trained_again(tmp_path:
     assert [r.val_accuracy for r in again.epochs] == [r.val_accuracy for r in first.epochs]
 
 
+def test_a_trial_whose_checkpoint_of_a_look_is_gone_says_so(tmp_path: Path) -> None:
+    def step(*, has_looked: bool) -> dict[str, Any]:
+        worker = assigned(tmp_path)
+        looks = () if has_looked else (0.5,)
+        worker.assign(replace(worker._assignment, looks=looks, has_looked=has_looked))
+        return worker.step().facts
+
+    assert "trouble" not in step(has_looked=False)
+    assert "trouble" not in step(has_looked=True)
+    for path in tmp_path.glob("*.pt"):
+        path.unlink()
+    assert step(has_looked=True)["trouble"] == "no checkpoint of its first epoch, which begins anew"
+
+
 def test_the_log_tells_when_an_epoch_begins_is_looked_at_and_ends(tmp_path: Path) -> None:
     worker = assigned(tmp_path)
     worker.assign(replace(worker._assignment, looks=(0.5,)))

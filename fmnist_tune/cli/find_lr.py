@@ -14,7 +14,7 @@ from rich.progress import track
 from rich.table import Table
 
 from fmnist_tune.cli import EXIT_OK
-from fmnist_tune.cli.store import load_recipe, stdout
+from fmnist_tune.cli.store import load_recipe, stderr, stdout
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
@@ -38,7 +38,7 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
     space = load_recipe(arguments)
     study = space.settings.study
     plot = _plot_path(arguments, study)
-    console = Console(stderr=True)
+    console = stderr()
     losses = _train(space, sweep, arguments, plot, console)
     if len(losses) < 2:
         raise UserError(

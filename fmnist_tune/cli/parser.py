@@ -42,7 +42,9 @@ def _add_search_commands(commands: Any) -> None:
     _add_search_options(search, seed="seed of the sampler and the training, instead of the file's")
 
     resume = _command(commands, "search", "resume", "go on with a study; its search space is stored in it")
-    resume.add_argument("study", type=_study, metavar="STUDY")
+    which = resume.add_mutually_exclusive_group(required=True)
+    which.add_argument("study", nargs="?", type=_study, metavar="STUDY", default=argparse.SUPPRESS)
+    which.add_argument("--study", type=_study, help="the same as STUDY", default=argparse.SUPPRESS)
     _add_search_options(resume, seed="the study's own: checked, since it cannot change")
 
 
@@ -136,7 +138,9 @@ def _add_input_commands(commands: Any) -> None:
 
 def _command(commands: Any, module: str, name: str, text: str) -> argparse.ArgumentParser:
     """Add a command: the function of its name, `_` for `-`, in `fmnist_tune.cli.<module>`; imported when called."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    description = f"{text[0].upper()}{text[1:]}."
+    # Without abbreviations: `retrain --seed 3` would be taken for `--seeds 3`.
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=description, allow_abbrev=False)
     parser.set_defaults(module=module, command=name.replace("-", "_"))
     common = parser.add_argument_group("common options", "taken by every command, whether it has a use for them or not")
     common.add_argument(
@@ -172,7 +176,8 @@ def _add_place_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(text: str) -> str:
-    return str(_argument(study_name, text))
+    # Of a positional argument that is left out, argparse gives the default to be parsed too.
+    return text if text is argparse.SUPPRESS else str(_argument(study_name, text))
 
 
 def _duration(text: str) -> str:

@@ -6,10 +6,8 @@ import argparse
 import json
 from typing import Any
 
-from rich.console import Console
-
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
-from fmnist_tune.cli.store import load_recipe, load_record, stdout
+from fmnist_tune.cli.store import load_recipe, load_record, stderr, stdout
 from fmnist_tune.config.schema import Training
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.render import confirmation_json, confirmation_view, metrics_view
@@ -46,7 +44,7 @@ def train(arguments: argparse.Namespace, started: float) -> int:
             f"{training.epochs} epochs"
         )
     for text in notes:
-        Console(stderr=True).print(text, style="yellow", highlight=False, soft_wrap=True)
+        stderr().print(text, style="yellow", highlight=False, soft_wrap=True)
     return _run(arguments, record, place, started)
 
 
@@ -55,7 +53,7 @@ def _place(arguments: argparse.Namespace) -> Place:
 
 
 def _run(arguments: argparse.Namespace, record: StudyRecord, place: Place, started: float) -> int:
-    console = Console(stderr=True)
+    console = stderr()
     result = run_retrain(
         record,
         place,

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from rich.console import Console
-
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
-from fmnist_tune.cli.store import load_record, stdout
+from fmnist_tune.cli.store import load_record, stderr, stdout
 from fmnist_tune.config import SearchSpace, load_space, read_space
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.run import Place, run_search
@@ -61,7 +59,7 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
         arguments.workers,
         getattr(arguments, "warm_start", None),
     )
-    outcome = run_search(space, place, Console(stderr=True), started)
+    outcome = run_search(space, place, stderr(), started)
     name = space.settings.study
     if arguments.json:
         result = {
@@ -83,7 +81,7 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
 
 def _next_commands(record: StudyRecord) -> list[str]:
     paths = record.paths
-    extension = ("--trials", 2 * record.n_target) if record.is_finished else ()
+    extension = ("--trials", 2 * record.n_target) if record.is_finished and record.can_grow else ()
     commands = [paths.command("resume", *extension), paths.command("show")]
     if record.best is not None:
         commands.append(paths.command("retrain"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from rich.console import Console
@@ -54,6 +55,19 @@ class _Results(Console):
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+
+class _Progress(Console):
+    """A console whose reader may go away, which is no reason to stop training."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def stderr() -> Console:
+    """Return a console for progress."""
+    return _Progress(stderr=True)
 
 
 def stdout() -> Console:

@@ -9,7 +9,7 @@ from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.retrain.seeds import Plan, SeedResult, SeedStore
-from fmnist_tune.search.cluster import WorkerPlan, cluster_resources, plan_workers, start_ray, stop_ray
+from fmnist_tune.search.cluster import WorkerPlan, machines, plan_workers, start_ray, stop_ray
 from fmnist_tune.search.run import Place
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.layout import make_folder
@@ -89,7 +89,7 @@ class SeedTrainer:
             self._held.callback(stop_ray)
             start_ray(self._place.address)
             resources = self._record.space.settings.resources
-            self._worker_plan = plan_workers(resources, cluster_resources(), self._place.n_workers)
+            self._worker_plan = plan_workers(resources, machines(), self._place.n_workers)
             n = self._worker_plan.n_workers
             self._progress.line(f"{n} worker{'s' if n > 1 else ''}, each with {self._worker_plan.cpus} CPU")
         return self._worker_plan

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,34 +99,34 @@ def stop_ray() -> None:
     ray.shutdown()
 
 
-def cluster_resources() -> dict[str, float]:
-    """Return the cluster's totals; Ray must be up."""
+def machines() -> list[dict[str, float]]:
+    """Return the resources of each of the cluster's machines; Ray must be up."""
     import ray
 
-    resources: dict[str, float] = ray.cluster_resources()
-    return resources
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def plan_workers(resources: Resources, cluster: dict[str, float], wanted: int | None) -> WorkerPlan:
+def plan_workers(resources: Resources, machines: Sequence[Mapping[str, float]], wanted: int | None) -> WorkerPlan:
     """Divide a cluster among workers.
 
     Args:
         resources: of one trial; gpus None for one where there is one, or the share that `wanted` workers leave.
-        cluster: Ray's totals, "CPU" and "GPU".
+        machines: each one's "CPU" and "GPU".
         wanted: number of workers; None for as many as fit.
 
     Raises:
         UserError: not even one trial fits, or not as many as wanted.
     """
-    n_cpus, n_gpus = int(cluster.get("CPU", 0)), cluster.get("GPU", 0.0)
+    n_cpus = sum(int(machine.get("CPU", 0)) for machine in machines)
+    n_gpus = sum(machine.get("GPU", 0.0) for machine in machines)
     gpus = resources.gpus
     if gpus is None:
         per_gpu = -(-wanted // int(n_gpus)) if wanted is not None and n_gpus else 1
         gpus = int(10_000 / per_gpu) / 10_000 if n_gpus else 0.0  # Ray counts GPUs in ten-thousandths
-    fit = n_cpus // resources.cpus
-    if gpus:
-        fit = min(fit, int(n_gpus) * int(1 / gpus) if gpus <= 1 else int(n_gpus // gpus))
+    fit = sum(_fit(machine, resources.cpus, gpus) for machine in machines)
     have = f"this {'machine' if wanted is None else 'cluster'} has {n_cpus} CPUs and {n_gpus:g} GPUs"
+    if len(machines) > 1:
+        have = f"this cluster of {len(machines)} machines has {n_cpus} CPUs and {n_gpus:g} GPUs"
     if fit < 1:
         raise UserError(f"resources: one trial wants {resources.cpus} CPUs and {gpus:g} GPUs, but {have}")
     if wanted is not None and wanted > fit:
@@ -133,3 +134,11 @@ def plan_workers(resources: Resources, cluster: dict[str, float], wanted: int | 
             f"--workers {wanted}: {have}, enough for {fit} trials of {resources.cpus} CPUs and {gpus:g} GPUs at a time"
         )
     return WorkerPlan(wanted or fit, resources.cpus, gpus)
+
+
+def _fit(machine: Mapping[str, float], cpus: int, gpus: float) -> int:
+    """Return how many trials a machine has room for."""
+    fit, n_gpus = int(machine.get("CPU", 0)) // cpus, machine.get("GPU", 0.0)
+    if gpus:
+        fit = min(fit, int(n_gpus) * int(1 / gpus) if gpus <= 1 else int(n_gpus // gpus))
+    return fit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
@@ -11,8 +12,8 @@ from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.search.events import Event, Totals
 from fmnist_tune.search.messages import MAX_CRASHES, Assignment, TrialReport
 from fmnist_tune.search.queue import Queue
-from fmnist_tune.search.running import RunningTrial
-from fmnist_tune.study.curves import curve_of, looks_of
+from fmnist_tune.search.running import WORKER_START_S, RunningTrial
+from fmnist_tune.study.curves import LOOKS_KEY, curve_of, looks_of
 from fmnist_tune.study.record import StudyRecord, history_of
 from fmnist_tune.study.tensorboard import Outcome, TensorBoard
 from fmnist_tune.study.trial_writer import Attempt, TrialWriter, UnbuildableError, goes_on_from
@@ -78,7 +79,7 @@ class Driver:
         """How many trials wait at their rungs."""
         return len(self._queue.by_promise())
 
-    def _is_over(self, number: int | None) -> bool:
+    def is_over(self, number: int | None) -> bool:
         """Tell whether a trial, or a new one, must not begin an epoch: the search is to stop, or it would not end."""
         return self.stop_requested or not self.deadline.fits(number)
 
@@ -99,11 +100,12 @@ class Driver:
             self._n_threads,
             task=attempt.config.task,
             looks=self._queue.asha.looks_left(attempt.number),
+            has_looked=bool(self.writer.attributes(attempt.number).get(LOOKS_KEY)),
         )
 
     def _begin(self) -> Attempt | None:
         """Begin the trial that comes next; those that cannot be built fail on the way to it."""
-        while not self._is_over(number := self._next()):
+        while not self.is_over(number := self._next()):
             if number is not None:
                 self._let_go_on(number)
             elif self.record.is_full and not self.running and self._queue.next(is_full=True) is None:
@@ -169,7 +171,7 @@ class Driver:
                 self.writer.note_look(report.number, report.look)
                 self._queue.asha.report(report.number, report.look.share, report.look.val_accuracy)
             return self._goes_on(report)
-        elif self._is_over(report.number):
+        elif self.is_over(report.number):
             self._note(trial, None)
             self.release(report.number)
         else:
@@ -186,7 +188,7 @@ class Driver:
         """Tell whether a trial at its rung goes on at once; otherwise let it pause there."""
         number = report.number
         self._queue.pause(number)
-        if not self._is_over(number) and (self.deadline.is_finishing(self._queue, number) or self._next() == number):
+        if not self.is_over(number) and (self.deadline.is_finishing(self._queue, number) or self._next() == number):
             self._let_go_on(number)
             return True
         del self.running[number]
@@ -197,8 +199,13 @@ class Driver:
 
     def on_wait(self, number: int) -> None:
         """Take note that a trial still waits for a worker: its time has not begun."""
-        if number in self.running:
-            self.running[number].hear()
+        trial = self.running.get(number)
+        if trial is None:
+            return
+        trial.hear()
+        if trial.trouble is None and time.monotonic() - trial.given_at > WORKER_START_S:
+            trial.trouble = "waits for a place in the Ray cluster"
+            self._on_event(Event("trouble", number, trial.trouble))
 
     def overdue(self) -> list[int]:
         """Return the trials whose epoch takes longer than the search allows."""
@@ -266,4 +273,5 @@ class Driver:
     def _note(self, trial: RunningTrial, reason: str | None) -> None:
         """Record what is known of a trial where it may be stopped or, with a reason, where it ends."""
         self.writer.note(trial.attempt.number, trial.attributes(reason))
-        self.writer.note_history(trial.attempt.number, trial.history)
+        if trial.knows_all:
+            self.writer.note_history(trial.attempt.number, trial.history)

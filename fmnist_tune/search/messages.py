@@ -31,6 +31,7 @@ class Assignment:
         n_epochs: stop after so many, on the schedule of all that are configured; None for all.
         task: whose configuration this is.
         looks: after which shares of the first epoch the driver wants to hear of it.
+        has_looked: whether the study knows of looks before these.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Assignment:
     n_epochs: int | None = None
     task: str = TrialConfig.task
     looks: tuple[float, ...] = ()
+    has_looked: bool = False
 
 
 @dataclass(frozen=True)

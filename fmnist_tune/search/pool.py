@@ -111,7 +111,8 @@ class Pool:
             JobError: a training failed, or its worker died too often; those that ended before keep their results.
         """
         waiting = deque(jobs)
-        crashes: Counter[Path] = Counter()
+        crashes: Counter[tuple[Path, int]] = Counter()
+        n_epochs: Counter[Path] = Counter()  # that each job has reported
         running: dict[Any, _Step] = {}
         idle = [self._actor_class.remote(*self._data) for _ in range(min(self._plan.n_workers, len(jobs)))]
         n_ended = 0
@@ -127,10 +128,12 @@ class Pool:
                 try:
                     report = ray.get(reference)
                 except (RayActorError, OutOfMemoryError) as error:
-                    crashes[step.job.folder] += 1
-                    if crashes[step.job.folder] >= MAX_CRASHES:
+                    epoch = n_epochs[step.job.folder] + 1
+                    crashes[step.job.folder, epoch] += 1
+                    if crashes[step.job.folder, epoch] >= MAX_CRASHES:
                         why = "out of memory" if isinstance(error, OutOfMemoryError) else str(error).splitlines()[0]
-                        raise JobError(f"{step.job.name}: its worker died {MAX_CRASHES} times: {why}") from None
+                        times = f"{MAX_CRASHES} times in epoch {epoch}"
+                        raise JobError(f"{step.job.name}: its worker died {times}: {why}") from None
                     waiting.appendleft(step.job)
                     idle.append(self._actor_class.remote(*self._data))
                     continue
@@ -139,6 +142,7 @@ class Pool:
                     n_ended += 1
                     idle.append(step.actor)
                     continue
+                n_epochs[step.job.folder] = len(report.history)
                 on_epoch(step.job, report)
                 if report.failure is not None:
                     raise JobError(f"{step.job.name}: {report.failure}")

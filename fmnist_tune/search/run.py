@@ -17,7 +17,7 @@ from fmnist_tune.data.source import open_source
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.cluster import (
     WorkerPlan,
-    cluster_resources,
+    machines,
     plan_workers,
     prepare_environment,
     start_ray,
@@ -38,7 +38,7 @@ from fmnist_tune.study.database import (
 from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder, without_password
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.warm_start import take_over
+from fmnist_tune.study.warm_start import check_data, take_over
 from fmnist_tune.weights import check_weights
 
 
@@ -123,6 +123,8 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
             display.line(f"warning: {warning}", "yellow")
         check_folder(place.studies_dir)
         old = _warm_start(place, paths)
+        if old is not None:
+            check_data(old, source.description)
 
         @storage_errors()
         def open_record() -> StudyRecord:
@@ -146,7 +148,7 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
         if record is not None and record.is_finished:
             with storage_errors():
                 record.recover()  # a kill may have left best.yaml behind
-            extend = f"--trials {2 * record.n_target} would extend it"
+            extend = f"--trials {2 * record.n_target} would extend it" if record.can_grow else "that is its whole grid"
             display.line(f"study {paths.name} has all of its {record.n_target} trials; {extend}")
             wall_s = time.monotonic() - started
             return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, False)
@@ -155,7 +157,7 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
         try:
             start_ray(place.address)
             imports.result()
-            plan = plan_workers(space.settings.resources, cluster_resources(), place.n_workers)
+            plan = plan_workers(space.settings.resources, machines(), place.n_workers)
             record = record or open_record()
             return _run(record, source.images, plan, display, started)
         finally:

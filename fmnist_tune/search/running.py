@@ -22,19 +22,26 @@ class RunningTrial:
     Attributes:
         attempt: what was asked for.
         report: its latest report; None before the first.
-        trouble: what its worker complained of; None if it did not.
-        heard_at: time.monotonic() of its assignment or latest report.
+        trouble: what there was to complain of; None if there was nothing.
+        given_at: time.monotonic() of its assignment.
+        heard_at: of that or its latest report.
     """
 
     attempt: Attempt
     report: TrialReport | None = None
     trouble: str | None = None
+    given_at: float = field(default_factory=time.monotonic)
     heard_at: float = field(default_factory=time.monotonic)
 
     @property
     def history(self) -> Sequence[EpochResult]:
         """Its epochs, as far as a worker has told of them."""
         return () if self.report is None else self.report.history
+
+    @property
+    def knows_all(self) -> bool:
+        """Whether its worker knows all epochs that the study knows; not if it failed before them, or begins anew."""
+        return len(self.history) >= len(self.attempt.curve)
 
     @property
     def last(self) -> EpochResult | None:
@@ -57,11 +64,14 @@ class RunningTrial:
         look = self.report.look
         spent = self.history if self.history or look is None else (look,)
         train_s = sum(part.train_s for part in self.history)
-        attributes = {**self.report.facts, "seed": self.attempt.seed, "epochs": len(self.history)}
-        if spent:
-            attributes["duration_s"] = round(sum(part.train_s + part.val_s for part in spent), 3)
+        attributes = {**self.report.facts, "seed": self.attempt.seed}
         if reason is not None:
             attributes["stop_reason"] = reason
+        if not self.knows_all:
+            return attributes
+        attributes["epochs"] = len(self.history)
+        if spent:
+            attributes["duration_s"] = round(sum(part.train_s + part.val_s for part in spent), 3)
         attributes |= attributes_of(self.attempt.config, self.history)
         if train_s:
             attributes["images_per_s"] = round(sum(result.n_images for result in self.history) / train_s)

@@ -91,6 +91,14 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
         super().__init__()
         self._driver = driver
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Do as usual; trials that wait for a place in the cluster and can no longer begin in time are put back."""
+        for trial in list(tune_controller.get_trials()):
+            if trial.status == Trial.PENDING and self._driver.is_over(trial.config["assignment"].number):
+                tune_controller.stop_trial(trial)
+        chosen: Trial | None = super().choose_trial_to_run(tune_controller)
+        return chosen
+
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         report: TrialReport = result["report"]
         with storage_errors():

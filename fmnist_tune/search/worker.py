@@ -72,6 +72,8 @@ class Worker:
             self._trouble = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
         elif n_epochs < self._n_reported:
             self._trouble = f"no checkpoint of epoch {self._n_reported}; goes on from epoch {n_epochs}"
+        elif assignment.has_looked and isinstance(self._run, TrainingRun) and not self._run.has_begun:
+            self._trouble = "no checkpoint of its first epoch, which begins anew"
         self._n_reported = min(self._n_reported, n_epochs)
         self._progress = self._run.progress(assignment.looks)
 

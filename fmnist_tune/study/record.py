@@ -5,6 +5,7 @@ Its trials are written by `trial_writer`.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 import warnings
@@ -264,6 +265,12 @@ class StudyRecord:
         retraining = self.latest_retraining
         if retraining is not None and retraining["state"] == RUNNING:
             self.record_latest_retraining({**retraining, "state": INTERRUPTED})
+
+    @property
+    def can_grow(self) -> bool:
+        """Whether it could hold more trials; a grid has no more than its configurations."""
+        search = self.space.settings.search
+        return search.sampler.name != "grid" or self.n_target < (self.space.size() or math.inf)
 
     @property
     def is_full(self) -> bool:

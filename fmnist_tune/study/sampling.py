@@ -96,26 +96,45 @@ def sampler_for(space: SearchSpace, number: int, *, has_known_good: bool = False
         match settings.name:
             case "tpe":
                 n_startup = TPE_STARTUP_KNOWING if has_known_good else TPE_STARTUP
-                return _BoundedTpe(seed=seed, multivariate=True, group=True, n_startup_trials=n_startup)
+                return _BoundedTpe(seed, n_startup)
             case "random":
-                return RandomSampler(seed=seed)
+                return _RandomByName(seed)
             case "grid":
                 return _GridSampler(space, settings.seed)
             case "qmc":
-                return _WholeSpaceQmc(space, settings.seed)
+                return _WholeSpaceQmc(space, settings.seed, number)
             case "gp":
-                return GPSampler(seed=seed, independent_sampler=RandomSampler(seed))
+                return GPSampler(seed=seed, independent_sampler=_RandomByName(seed))
             case "cmaes":
-                return CmaEsSampler(seed=seed, independent_sampler=RandomSampler(seed), warn_independent_sampling=False)
+                return CmaEsSampler(seed=seed, independent_sampler=_RandomByName(seed), warn_independent_sampling=False)
+
+
+class _RandomByName(RandomSampler):
+    """Draws each parameter from a seed of its own, so that a trial killed between two of them gets the same values."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._seed = seed
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        self._rng.rng.seed(derive_seed(self._seed, param_name))
+        return super().sample_independent(study, trial, param_name, param_distribution)
 
 
 class _BoundedTpe(TPESampler):
     """TPE that is shown the best and the latest trials alone beyond TPE_TRIALS, since its time grows with their number.
 
     It takes 25 trials at most for good ones (optuna.samplers._tpe.sampler.default_gamma). To be used for one trial.
+    What it draws one parameter at a time, each comes from a seed of its own, as in _RandomByName.
     """
 
-    _study: _BoundedStudy | None = None
+    def __init__(self, seed: int, n_startup_trials: int) -> None:
+        super().__init__(seed=seed, multivariate=True, group=True, n_startup_trials=n_startup_trials)
+        self._random_sampler = _RandomByName(seed)
+        self._seed = seed
+        self._study: _BoundedStudy | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return super().infer_relative_search_space(self._bounded(study), trial)
@@ -128,6 +147,7 @@ class _BoundedTpe(TPESampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        self._rng.rng.seed(derive_seed(self._seed, param_name))
         return super().sample_independent(self._bounded(study), trial, param_name, param_distribution)
 
     def _bounded(self, study: optuna.Study) -> optuna.Study:
@@ -187,15 +207,19 @@ def _best_and_latest(trials: list[FrozenTrial]) -> list[FrozenTrial]:
 
 
 class _WholeSpaceQmc(QMCSampler):
-    """A quasi-random sequence over all parameters, from the first trial on; Optuna keeps the place in it in the study.
+    """A quasi-random sequence over all parameters, in which a trial has the place of its number.
 
     Optuna's own takes the parameters from the first trial that has ended: those before it would be random ones, which
-    are most of a short study where trials pause.
+    are most of a short study where trials pause. And it counts draws, of which a killed trial may need two.
     """
 
-    def __init__(self, space: SearchSpace, seed: int) -> None:
+    def __init__(self, space: SearchSpace, seed: int, number: int) -> None:
         super().__init__(seed=seed, scramble=True)
         self._space = space
+        self._number = number
+
+    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._number
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return _distributions(self._space)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import optuna
 from optuna.trial import TrialState
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.record import HISTORY_KEY, TAKEN_FROM_KEY, StudyRecord, history_of
 from fmnist_tune.study.sampling import params_of
+
+
+def check_data(old: StudyRecord, data: Mapping[str, object]) -> None:
+    """Check that a study was trained on the same data and split as a new one will be.
+
+    Raises:
+        UserError: it was not.
+    """
+    if old.optuna.user_attrs.get("data") != data:
+        raise UserError(f"--warm-start {old.paths.name}: that study was trained on other data or another split")
 
 
 def take_over(new: StudyRecord, old: StudyRecord) -> int:
@@ -17,17 +29,12 @@ def take_over(new: StudyRecord, old: StudyRecord) -> int:
 
     Args:
         new: gets them.
-        old: is only read.
+        old: is only read; was trained on the same data.
 
     Returns:
         How many of them the new study has now.
-
-    Raises:
-        UserError: the old study was trained on other data.
     """
     source = old.paths.name
-    if new.optuna.user_attrs.get("data") != old.optuna.user_attrs.get("data"):
-        raise UserError(f"--warm-start {source}: that study was trained on other data or another split")
     origins = [t.user_attrs[TAKEN_FROM_KEY] for t in new.trials if TAKEN_FROM_KEY in t.user_attrs]
     known = {origin["trial"] for origin in origins if origin["study"] == source}
     known_params = [t.params for t in new.trials]

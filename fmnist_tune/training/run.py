@@ -95,6 +95,11 @@ class TrainingRun:
         return parts if self.average is None else parts | {"average": self.average}
 
     @property
+    def has_begun(self) -> bool:
+        """Whether any step has been trained and not forgotten."""
+        return bool(self.history or self.partial.losses)
+
+    @property
     def scored_model(self) -> nn.Module:
         """The model whose accuracy counts, and whose weights are kept: the trained one, or its running average."""
         return self.model if self.average is None else self.average.scored(self.model)
