@@ -85,7 +85,7 @@ def test_a_search_that_was_killed_goes_on_and_a_damaged_checkpoint_costs_an_epoc
     workers = worker_pids(process.pid)
     process.kill()
     process.communicate(timeout=60)
-    assert "RUNNING" in states(command.folder / "studies").values()
+    assert "RUNNING" in states(command).values()
     before = command("show", "tiny", "--json").json
     assert before["trials"]["running"] == 0, "nobody trains it, and show says so"
     assert command("show", "tiny").out.count("\n  fmnist-tune resume tiny\n") == 1

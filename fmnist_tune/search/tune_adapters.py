@@ -17,6 +17,7 @@ from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune import CheckpointConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -146,6 +147,16 @@ class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
                 ray.kill(actor)
 
 
+class _Silence(_Shared, TrialProgressCallback):  # type: ignore[misc]  # as above
+    """In place of Tune's own, which prints a line about a trial that never began, whatever `verbose` is."""
+
+    def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None:
+        """Say nothing."""
+
+    def _print(self, msg: str) -> None:
+        """Say nothing."""
+
+
 def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
     """Let Ray Tune run trials until the driver has no more; Ray must be up.
 
@@ -175,7 +186,7 @@ def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
                     storage_path=scratch,
                     name="run",
                     verbose=0,
-                    callbacks=[_Watchdog(driver)],
+                    callbacks=[_Watchdog(driver), _Silence()],
                     checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # workers keep their own
                 ),
             ).fit()
