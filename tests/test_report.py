@@ -321,7 +321,7 @@ def test_failures_are_told_with_their_share_and_reasons(tmp_path: Path) -> None:
 def test_no_failure_is_told_too(tmp_path: Path) -> None:
     summary = summary_of(tmp_path, TRIALS[:1])
     assert findings.failures(summary) == [Finding("No trial failed.")]
-    assert findings.edges(summary) == [Finding("The best trial lies at no end of a searched range.")]
+    assert findings.edges(summary) == [Finding("The best trial lies at no end of a range that could be widened.")]
     assert not findings.known_good(summary)
     (unfinished,) = findings.progress(summary, is_driven=False)
     assert unfinished.text == f"The study has 1 of 5 trials; `{summary.paths.command('resume')}` goes on."

@@ -133,7 +133,7 @@ def edges(summary: Summary) -> list[Finding]:
     if summary.best is None:
         return []
     if not summary.edges:
-        return [Finding("The best trial lies at no end of a searched range.")]
+        return [Finding("The best trial lies at no end of a range that could be widened.")]
     return [Finding(f"Range edge: {line}.", is_warning=True) for line in summary.edges]
 
 

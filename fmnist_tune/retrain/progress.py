@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from types import TracebackType
 
@@ -33,6 +34,7 @@ class TrainingProgress:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            speed_estimate_period=math.inf,  # an epoch may take minutes
         )
 
     def __enter__(self) -> TrainingProgress:
