@@ -194,7 +194,7 @@ def test_a_second_ctrl_c_waits_for_no_epoch(command: CommandLine) -> None:
 
 
 def test_the_timeout_is_kept(command: CommandLine) -> None:
-    run = command.search(LONG_SPACE.replace("4000", "40000"), "--timeout", "45s", "--workers", 2, "--json")
+    run = command.search(LONG_SPACE.replace("4000", "40000"), "--timeout", "60s", "--workers", 2, "--json")
     assert run.code == 0
     assert run.json["epochs"] > 0
     assert run.json["trials"]["waiting"] == 2
@@ -203,7 +203,7 @@ def test_the_timeout_is_kept(command: CommandLine) -> None:
     lines = (command.folder / "studies" / "tiny" / "training.log").read_text().splitlines()
     begun = [json.loads(line)["time"] for line in lines if '"begin"' in line]
     assert len(begun) >= run.json["epochs"]
-    assert sum(time > started + 45 for time in begun) <= 2  # a worker may still have been starting
+    assert sum(time > started + 60 for time in begun) <= 2  # a worker may still have been starting
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(command: CommandLine) -> None:
@@ -297,6 +297,7 @@ def test_a_running_cluster_is_joined_gpus_are_shared_and_who_gets_no_place_ends_
     assert run.json["trials"]["waiting"] == run.json["trials"]["total"] > 0
     assert other.poll() is None, "it would have gone on for hours"
     other.kill()
+    other.communicate(timeout=60)
 
 
 @pytest.mark.parametrize("address", ["banana", "127.0.0.1:1", "ray://127.0.0.1:1"])
