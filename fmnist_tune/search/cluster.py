@@ -106,27 +106,27 @@ def machines() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def plan_workers(resources: Resources, machines: Sequence[Mapping[str, float]], wanted: int | None) -> WorkerPlan:
+def plan_workers(resources: Resources, cluster: Sequence[Mapping[str, float]], wanted: int | None) -> WorkerPlan:
     """Divide a cluster among workers.
 
     Args:
         resources: of one trial; gpus None for one where there is one, or the share that `wanted` workers leave.
-        machines: each one's "CPU" and "GPU".
+        cluster: each machine's "CPU" and "GPU".
         wanted: number of workers; None for as many as fit.
 
     Raises:
         UserError: not even one trial fits, or not as many as wanted.
     """
-    n_cpus = sum(int(machine.get("CPU", 0)) for machine in machines)
-    n_gpus = sum(machine.get("GPU", 0.0) for machine in machines)
+    n_cpus = sum(int(machine.get("CPU", 0)) for machine in cluster)
+    n_gpus = sum(machine.get("GPU", 0.0) for machine in cluster)
     gpus = resources.gpus
     if gpus is None:
         per_gpu = -(-wanted // int(n_gpus)) if wanted is not None and n_gpus else 1
         gpus = int(10_000 / per_gpu) / 10_000 if n_gpus else 0.0  # Ray counts GPUs in ten-thousandths
-    fit = sum(_fit(machine, resources.cpus, gpus) for machine in machines)
+    fit = sum(_fit(machine, resources.cpus, gpus) for machine in cluster)
     have = f"this {'machine' if wanted is None else 'cluster'} has {n_cpus} CPUs and {n_gpus:g} GPUs"
-    if len(machines) > 1:
-        have = f"this cluster of {len(machines)} machines has {n_cpus} CPUs and {n_gpus:g} GPUs"
+    if len(cluster) > 1:
+        have = f"this cluster of {len(cluster)} machines has {n_cpus} CPUs and {n_gpus:g} GPUs"
     if fit < 1:
         raise UserError(f"resources: one trial wants {resources.cpus} CPUs and {gpus:g} GPUs, but {have}")
     if wanted is not None and wanted > fit:

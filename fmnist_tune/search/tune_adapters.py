@@ -94,7 +94,7 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Do as usual; trials that wait for a place in the cluster and can no longer begin in time are put back."""
-        for trial in list(tune_controller.get_trials()):
+        for trial in list(tune_controller.get_live_trials()):
             if trial.status == Trial.PENDING and self._driver.is_over(trial.config["assignment"].number):
                 tune_controller.stop_trial(trial)
         chosen: Trial | None = super().choose_trial_to_run(tune_controller)
