@@ -1,7 +1,7 @@
 """Where the time of a search goes: `python -m benchmarks.waterfall search_spaces/cnn.yaml`.
 
 Runs the search in this process with its driver timed, and adds up the workers' seconds; what they trained is compared
-with the rate at which the same cores multiply matrices in the format that they train convolutions in.
+with the rate at which the same cores, or the GPU, multiply matrices in the format that they train convolutions in.
 """
 
 from __future__ import annotations
@@ -39,19 +39,20 @@ LOOKS = "looks of trials that never went on"
 MATMUL = """
 import sys, time, torch
 torch.set_num_threads(1)
-a = torch.randn(2048, 2048).to(getattr(torch, sys.argv[1]))
-a @ a
+device, size = sys.argv[2], 2048 if sys.argv[2] == "cpu" else 8192
+a = torch.randn(size, size, device=device).to(getattr(torch, sys.argv[1]))
+(a @ a)[0, 0].item()
 n, start = 0, time.perf_counter()
 while time.perf_counter() - start < 3:
-    a @ a
+    (a @ a)[0, 0].item()
     n += 1
-print(2 * 2048**3 * n / (time.perf_counter() - start))
+print(2 * size**3 * n / (time.perf_counter() - start))
 """
 
 
-def matmul_rate(n_processes: int, number_format: str) -> float:
+def matmul_rate(n_processes: int, number_format: str, device: str) -> float:
     """Return the matrix multiplications of one thread in flop/s, with so many at once; the mean over them."""
-    command = [sys.executable, "-c", MATMUL, number_format]
+    command = [sys.executable, "-c", MATMUL, number_format, device]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(n_processes)]
     return sum(float(process.communicate()[0]) for process in running) / n_processes
 
@@ -162,12 +163,13 @@ def main() -> None:
     total = n_workers * (end - start)
     for name, value in parts.items():
         print(f"{name:36}{value:9.1f} s {value / total:7.1%}")
-    number_format = "bfloat16" if has_fast_bf16("cpu") else "float32"
-    rate = matmul_rate(n_workers, number_format)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    number_format = "bfloat16" if has_fast_bf16(device) else "float32"
+    rate = matmul_rate(n_workers, number_format, device)
     print(f"{n_workers} workers for {end - start:.1f} s; the sum is {sum(parts.values()) / total:.1%} of that")
     print(
-        f"training steps: {flop / spent['training'] / 1e9:.0f} Gflop/s of {rate / 1e9:.0f} that one core multiplies "
-        f"matrices with in {number_format}: {flop / spent['training'] / rate:.0%}"
+        f"training steps: {flop / spent['training'] / 1e9:.0f} Gflop/s of {rate / 1e9:.0f} at which a worker "
+        f"multiplies matrices in {number_format}: {flop / spent['training'] / rate:.1%}"
     )
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray import tune
-
 from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.search.quick_tune import tune
 from fmnist_tune.search.start import start_worker
 
 

@@ -6,7 +6,8 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,8 @@ ENVIRONMENT = {
 }
 CONNECT_TIMEOUT_S = 10.0
 OBJECT_STORE_BYTES = 300 * 2**20  # the data set is 47 MB
+# What else a node of Ray's would start: for its autoscaler, its web page, and to print what workers print.
+HELPERS = ("start_monitor", "start_api_server", "start_log_monitor")
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,27 @@ def start_ray(address: str | None) -> None:
     try:
         with sigterm_as_ctrl_c():  # Ray puts in a handler that exits with code 15; afterwards it is as it was
             if address is None:
-                ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+                with _without_helpers():
+                    ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
             else:
                 _join(address, quiet)
     except SystemExit:
         raise KeyboardInterrupt from None
+
+
+@contextmanager
+def _without_helpers() -> Iterator[None]:
+    """Let Ray 2.60 start no process that nobody asks here; three take five seconds of a core while workers import."""
+    from ray._private.node import Node
+
+    originals = {name: getattr(Node, name) for name in HELPERS if hasattr(Node, name)}
+    for name in originals:
+        setattr(Node, name, lambda self, *args, **kwargs: None)
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(Node, name, original)
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:

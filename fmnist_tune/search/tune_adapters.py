@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune import CheckpointConfig, RunConfig, TuneConfig, Tuner
@@ -26,6 +25,7 @@ from fmnist_tune.search.actor import TrialActor
 from fmnist_tune.search.cluster import WorkerPlan
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.messages import TrialReport
+from fmnist_tune.search.quick_tune import end_stand_ins, tune
 from fmnist_tune.study.database import storage_errors
 
 
@@ -96,6 +96,7 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
         """Do as usual; trials that wait for a place in the cluster and can no longer begin in time are put back."""
         for trial in list(tune_controller.get_live_trials()):
             if trial.status == Trial.PENDING and self._driver.is_over(trial.config["assignment"].number):
+                trial.init_local_path()  # Tune asks for its folder in the end, and makes it where a trial begins
                 tune_controller.stop_trial(trial)
         chosen: Trial | None = super().choose_trial_to_run(tune_controller)
         return chosen
@@ -191,4 +192,5 @@ def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
                 ),
             ).fit()
     finally:
+        end_stand_ins()
         shutil.rmtree(scratch, ignore_errors=True)

@@ -18,6 +18,7 @@ from fmnist_tune.training import averaging
 from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.averaging import WeightAverage
 from fmnist_tune.training.checkpoint import Stateful
+from fmnist_tune.training.graphed import GraphedSteps
 from fmnist_tune.training.loss import criterion, squared_error
 from fmnist_tune.training.numerics import Numerics, choose_numerics
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
@@ -82,6 +83,10 @@ class TrainingRun:
         self.n_epochs = config.training.epochs if n_epochs is None else n_epochs
         self.criterion = criterion(config, data.y_train)
         self.draw_order = order_of(config, data.y_train)
+        is_graphed = device.startswith("cuda") and self.optimizer.defaults.get("fused", False)
+        self._graphed = (
+            GraphedSteps(self._step, self.optimizer, config.training.batch_size, device) if is_graphed else None
+        )
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -165,8 +170,13 @@ class TrainingRun:
 
     def train_batch(self, batch: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         """Take one step of a model in training mode; returns its loss and its scores (N, 10) without their graph."""
+        if self._graphed is not None:
+            return self._graphed(batch, lr)
+        self.optimizer.param_groups[0]["lr"] = lr
+        return self._step(batch)
+
+    def _step(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         data, optimizer = self.data, self.optimizer
-        optimizer.param_groups[0]["lr"] = lr
         x = augment_batch(data.x_train[batch], self.config.training.augment, data.blank)
         with self._autocast(self.numerics.bf16):
             scores = self.model(x)
