@@ -1,4 +1,4 @@
-"""Stand-ins for modules that a library imports and that are asked nothing here, since imports take seconds of a core."""
+"""Stand-ins for modules that a library imports and that are asked nothing here: imports take seconds of a core."""
 
 from __future__ import annotations
 
