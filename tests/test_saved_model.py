@@ -331,6 +331,7 @@ def bomb() -> bytes:
         (small_png()[:3000], "picture.png: a damaged picture"),
         (bomb(), "picture.png: more than 89,478,485 pixels"),
     ],
+    ids=["text", "empty", "another kind", "cut in its head", "cut in its pixels", "huge"],
 )
 def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "picture.png").write_bytes(content)
