@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -330,6 +331,25 @@ def test_workers_fill_the_cluster(
 
 
 @pytest.mark.parametrize(
+    ("resources", "machine", "wanted", "expected"),
+    [
+        ({}, {"CPU": 2}, None, "1 worker with 2 CPUs"),
+        ({"cpus": "auto"}, {"CPU": 9}, None, "4 workers, each with 2 CPUs"),
+        ({"cpus": 1}, {"CPU": 2}, None, "2 workers, each with 1 CPU"),
+        ({}, {"CPU": 1}, None, "1 worker with 1 CPU"),
+        ({}, {"CPU": 4}, 3, "3 workers, each with 1 CPU"),
+        ({}, {"CPU": 4}, 1, "1 worker with 2 CPUs"),
+        ({}, {"CPU": 4, "GPU": 1}, 4, "4 workers, each with 1 CPU and 0.25 GPU"),
+        ({"gpus": 0}, {"CPU": 4, "GPU": 1}, None, "2 workers, each with 2 CPUs"),
+    ],
+)
+def test_a_trial_gets_the_threads_that_suit_it_as_far_as_they_are_there(
+    resources: dict[str, Any], machine: dict[str, float], wanted: int | None, expected: str
+) -> None:
+    assert str(plan_workers(Resources.model_validate(resources), [machine], wanted, threads=2)) == expected
+
+
+@pytest.mark.parametrize(
     ("resources", "n_machines", "wanted", "message"),
     [
         ({"cpus": 4}, 1, None, "one trial wants 4 CPUs and 0 GPUs, but this machine has 2 CPUs and 0 GPUs"),
@@ -343,6 +363,57 @@ def test_more_than_there_is_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         plan_workers(Resources.model_validate(resources), n_machines * [{"CPU": 2}], wanted)
+
+
+def test_a_trial_whose_time_is_over_before_its_worker_takes_it_waits_for_the_next_run(command: CommandLine) -> None:
+    (command.folder / "late.py").write_text("""
+import sys
+from fmnist_tune.cli import main
+from fmnist_tune.search.driver import Driver
+is_over, n_late = Driver.is_over, 0
+def late_once(driver, number):
+    global n_late
+    if number == 2 and number in driver.running and driver.running[number].report is None and not n_late:
+        n_late += 1
+        return True
+    return is_over(driver, number)
+Driver.is_over = late_once
+code = main(sys.argv[1:])
+assert n_late == 1
+sys.exit(code)
+""")
+    (command.folder / "space.yaml").write_text(TINY_SPACE)
+    words = ["search", "space.yaml", "--data-dir", command.data_dir, "--workers", "1", "--json"]
+    run = subprocess.run(
+        [sys.executable, "late.py", *map(str, words)],
+        cwd=command.folder,
+        env=command.environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "trial 2   interrupted can go on later" in run.stderr
+    trials = json.loads(run.stdout)["trials"]
+    assert trials["total"] == trials["complete"] + trials["pruned"] == 4
+
+
+def test_ray_starts_no_process_that_nobody_asks(command: CommandLine) -> None:
+    (command.folder / "ray_up.py").write_text("""
+import json
+from fmnist_tune.search.cluster import prepare_environment, start_ray, stop_ray
+prepare_environment()
+start_ray(None)
+import psutil  # Ray's own
+processes = psutil.Process().children(recursive=True)
+print(json.dumps([" ".join(process.cmdline()) for process in processes]))
+stop_ray()
+""")
+    run = subprocess.run([sys.executable, "ray_up.py"], cwd=command.folder, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    commands = json.loads(run.stdout)
+    assert any("gcs_server" in line for line in commands)
+    assert not [line for line in commands if re.search(r"monitor\.py|dashboard\.py", line)]
 
 
 @pytest.mark.real

@@ -86,6 +86,21 @@ def test_a_worker_imports_nothing_of_the_drivers(module: str) -> None:
     assert run_apart(code) == []
 
 
+def test_ray_tune_is_there_without_pandas_and_ray_data_which_come_when_asked_for() -> None:
+    code = """
+import json, sys
+from fmnist_tune.search.quick_tune import end_stand_ins, tune
+skipped = [name for name in ("pandas.core", "ray.data.dataset") if name in sys.modules]
+import pandas
+frame = pandas.DataFrame({"a": [1, 2]})
+held = sys.modules["ray.tune.result_grid"].pd.concat([frame, frame])  # by a module that was given the stand-in
+end_stand_ins()
+import ray.data
+print(json.dumps([skipped, len(held), ray.data.Dataset.__module__, issubclass(tune.Trainable, object)]))
+"""
+    assert run_apart(code) == [[], 4, "ray.data.dataset", True]
+
+
 def test_a_worker_trains_without_the_compiler_which_is_there_when_asked_for() -> None:
     code = """
 import json, sys
@@ -96,7 +111,7 @@ model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), t
 optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 model(torch.zeros(4, 1, 8, 8)).square().mean().backward()
 optimizer.step()
-skipped = [name for name in ("sympy", "torch._refs") if name in sys.modules]
+skipped = [name for name in ("sympy", "torch._refs", "torch.export.exported_program") if name in sys.modules]
 import torchvision  # brings in what it needs of it
 backbone = torchvision.models.resnet18()
 backbone(torch.zeros(2, 3, 32, 32)).sum().backward()

@@ -88,8 +88,7 @@ class SeedTrainer:
             self._progress.line("starting Ray")
             self._held.callback(stop_ray)
             start_ray(self._place.address)
-            resources = self._record.space.settings.resources
-            self._worker_plan = plan_workers(resources, machines(), self._place.n_workers)
-            n = self._worker_plan.n_workers
-            self._progress.line(f"{n} worker{'s' if n > 1 else ''}, each with {self._worker_plan.cpus} CPU")
+            space, n_workers = self._record.space, self._place.n_workers
+            self._worker_plan = plan_workers(space.settings.resources, machines(), n_workers, threads=space.threads)
+            self._progress.line(str(self._worker_plan))
         return self._worker_plan

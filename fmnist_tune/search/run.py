@@ -157,7 +157,7 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
         try:
             start_ray(place.address)
             imports.result()
-            plan = plan_workers(space.settings.resources, machines(), place.n_workers)
+            plan = plan_workers(space.settings.resources, machines(), place.n_workers, threads=space.threads)
             record = record or open_record()
             return _run(record, source.images, plan, display, started)
         finally:
@@ -190,8 +190,7 @@ def _run(record: StudyRecord, images: Images | None, plan: WorkerPlan, display: 
     from fmnist_tune.search.tune_adapters import run_trials
 
     startup_s = time.monotonic() - started
-    gpus = f" and {plan.gpus:g} GPU" if plan.gpus else ""
-    display.phase(f"{plan.n_workers} worker{'s' if plan.n_workers > 1 else ''}, each with {plan.cpus} CPU{gpus}")
+    display.phase(str(plan))
     timeout = record.space.settings.search.timeout
     with storage_errors():
         driver = Driver(
