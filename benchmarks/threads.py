@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import statistics
 import time
 from multiprocessing.queues import Queue
@@ -79,6 +80,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     arguments = parser.parse_args()
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as workers have it (search/start.py)
     context = multiprocessing.get_context("spawn")
     for case in arguments.cases:
         together, rates = context.Barrier(2), [context.Queue(), context.Queue()]
