@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.numerics import trial
+from fmnist_tune.search.start import SPIN_COUNT
 from fmnist_tune.training.memory import keep_freed_memory
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     arguments = parser.parse_args()
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as workers have it (search/start.py)
+    os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
     context = multiprocessing.get_context("spawn")
     for case in arguments.cases:
         together, rates = context.Barrier(2), [context.Queue(), context.Queue()]

@@ -38,7 +38,7 @@ LOOKS = "looks of trials that never went on"
 
 MATMUL = """
 import sys, time, torch
-torch.set_num_threads(1)
+torch.set_num_threads(int(sys.argv[3]))
 device, size = sys.argv[2], 2048 if sys.argv[2] == "cpu" else 8192
 a = torch.randn(size, size, device=device).to(getattr(torch, sys.argv[1]))
 (a @ a)[0, 0].item()
@@ -50,9 +50,9 @@ print(2 * size**3 * n / (time.perf_counter() - start))
 """
 
 
-def matmul_rate(n_processes: int, number_format: str, device: str) -> float:
-    """Return the matrix multiplications of one thread in flop/s, with so many at once; the mean over them."""
-    command = [sys.executable, "-c", MATMUL, number_format, device]
+def matmul_rate(n_processes: int, n_threads: int, number_format: str, device: str) -> float:
+    """Return the matrix multiplications of a process in flop/s, with so many at once; the mean over them."""
+    command = [sys.executable, "-c", MATMUL, number_format, device, str(n_threads)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(n_processes)]
     return sum(float(process.communicate()[0]) for process in running) / n_processes
 
@@ -165,7 +165,8 @@ def main() -> None:
         print(f"{name:36}{value:9.1f} s {value / total:7.1%}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     number_format = "bfloat16" if has_fast_bf16(device) else "float32"
-    rate = matmul_rate(n_workers, number_format, device)
+    n_threads = record.space.settings.resources.cpus or (1 if device == "cuda" else record.space.threads)
+    rate = matmul_rate(n_workers, n_threads, number_format, device)
     print(f"{n_workers} workers for {end - start:.1f} s; the sum is {sum(parts.values()) / total:.1%} of that")
     print(
         f"training steps: {flop / spent['training'] / 1e9:.0f} Gflop/s of {rate / 1e9:.0f} at which a worker "

@@ -10,6 +10,8 @@ import ray
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.training.quick_start import skip_compiler
 
+SPIN_COUNT = "5000"
+
 if TYPE_CHECKING:
     from fmnist_tune.search.worker import Worker
 
@@ -21,9 +23,9 @@ def start_worker(images: Images | None) -> Worker:
         images: as `Worker` takes them.
     """
     skip_compiler()
-    # A thread that waits for another one sleeps, instead of keeping from a core whoever else runs on this machine: two
-    # trainings of two threads on two cores are otherwise ten times slower, not two. To be set before torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # A thread that waits for another one soon sleeps: spinning for milliseconds, as is OpenMP's default, it keeps the
+    # other one from a core that someone else shares (docs/speed.md). To be set before torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     import torch
 
     from fmnist_tune.search.worker import Worker
