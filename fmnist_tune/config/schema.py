@@ -232,7 +232,7 @@ class Resources(Section):
     """What one trial gets.
 
     Attributes:
-        cpus: cores, and threads that PyTorch uses; None (auto in the file) for what trains fastest.
+        cpus: cores, and threads that PyTorch uses; None (auto in the file) for as many as suit its model.
         gpus: GPUs, or a share of one; None (auto in the file) for one where there is one.
     """
 

@@ -23,7 +23,7 @@ from fmnist_tune.config.yaml_reader import NUMBERS, read_yaml
 from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean
 
 MAX_GRID = 10_000
-# Two trials with convolutions, of one thread each, push each other's pictures out of the caches (docs/speed.md).
+# Of a trial with convolutions: fewer at a time, but each is trained to its end sooner (docs/speed.md).
 CNN_THREADS = 2
 
 
@@ -47,7 +47,7 @@ class SearchSpace:
 
     @property
     def threads(self) -> int:
-        """With how many threads its trials train fastest on CPUs."""
+        """How many threads suit its trials on CPUs."""
         models = [config.model for config in self.corner_configs() if isinstance(config, TrialConfig)]
         return CNN_THREADS if any(not isinstance(model, Mlp) for model in models) else 1
 

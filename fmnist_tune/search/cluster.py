@@ -139,7 +139,7 @@ def plan_workers(
             None for one beside a GPU, and otherwise as many as `threads`, as far as they are there for all workers.
         cluster: each machine's "CPU" and "GPU".
         wanted: number of workers; None for as many as fit.
-        threads: with which a trial trains fastest on CPUs.
+        threads: that suit a trial on CPUs.
 
     Raises:
         UserError: not even one trial fits, or not as many as wanted.
