@@ -341,6 +341,7 @@ def test_workers_fill_the_cluster(
         ({}, {"CPU": 4}, 1, "1 worker with 2 CPUs"),
         ({}, {"CPU": 4, "GPU": 1}, 4, "4 workers, each with 1 CPU and 0.25 GPU"),
         ({"gpus": 0}, {"CPU": 4, "GPU": 1}, None, "2 workers, each with 2 CPUs"),
+        ({}, {"CPU": 3}, 2, "2 workers, each with 1 CPU"),
     ],
 )
 def test_a_trial_gets_the_threads_that_suit_it_as_far_as_they_are_there(

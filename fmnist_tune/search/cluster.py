@@ -150,10 +150,9 @@ def plan_workers(
     if gpus is None:
         per_gpu = -(-wanted // int(n_gpus)) if wanted is not None and n_gpus else 1
         gpus = int(10_000 / per_gpu) / 10_000 if n_gpus else 0.0  # Ray counts GPUs in ten-thousandths
-    cpus = resources.cpus
-    if cpus is None:
-        largest = max((int(machine.get("CPU", 0)) for machine in cluster), default=0)
-        cpus = 1 if gpus else max(1, min(threads, largest, n_cpus // (wanted or 1)))
+    cpus = resources.cpus or (1 if gpus else threads)
+    while resources.cpus is None and cpus > 1 and sum(_fit(machine, cpus, gpus) for machine in cluster) < (wanted or 1):
+        cpus -= 1
     fit = sum(_fit(machine, cpus, gpus) for machine in cluster)
     have = f"this {'machine' if wanted is None else 'cluster'} has {n_cpus} CPUs and {n_gpus:g} GPUs"
     if len(cluster) > 1:
