@@ -183,7 +183,7 @@ def curve_on_test_set(recipes: Recipes, name: str) -> list[float]:
     record = StudyRecord.load(open_database(database_url(paths.studies_dir), create=False), paths)
     record.record_test_use("benchmarks.systems --best-epoch", None, [BEST_EPOCH_SEED])
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.set_num_threads(record.space.settings.resources.cpus or record.space.threads)
+    torch.set_num_threads(record.space.settings.resources.cpus)
     config = recipes.config(name)
     folder = locate_data(recipes.data_dir, print)
     train, test = load_part(folder, "train"), load_part(folder, "test")

@@ -165,8 +165,7 @@ def main() -> None:
         print(f"{name:36}{value:9.1f} s {value / total:7.1%}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     number_format = "bfloat16" if has_fast_bf16(device) else "float32"
-    n_threads = record.space.settings.resources.cpus or (1 if device == "cuda" else record.space.threads)
-    rate = matmul_rate(n_workers, n_threads, number_format, device)
+    rate = matmul_rate(n_workers, record.space.settings.resources.cpus, number_format, device)
     print(f"{n_workers} workers for {end - start:.1f} s; the sum is {sum(parts.values()) / total:.1%} of that")
     print(
         f"training steps: {flop / spent['training'] / 1e9:.0f} Gflop/s of {rate / 1e9:.0f} at which a worker "

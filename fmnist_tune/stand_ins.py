@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -16,20 +17,22 @@ class _StandIn(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name != "__path__":
             raise AttributeError(name)
-        bring_in(self.__name__)
+        for module in self._together:
+            bring_in(module)
         return getattr(sys.modules[self.__name__], name)
 
 
-def put_stand_in(module: str, **answers: object) -> None:
+def put_stand_in(module: str, together: Sequence[str] = (), **answers: object) -> None:
     """Spare this process the import of a module; one that is imported already stays.
 
     Args:
         module: its full name.
+        together: modules that come in when this one does, since it needs them in place; it may be among them.
         answers: what is asked of it all the same, by name.
     """
     if module not in sys.modules:
         sys.modules[module] = _StandIn(module)
-        vars(sys.modules[module]).update(answers, _answers=tuple(answers))
+        vars(sys.modules[module]).update(answers, _answers=tuple(answers), _together=together or (module,))
 
 
 def take_away(module: str) -> None:

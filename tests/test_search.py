@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -24,7 +23,7 @@ from benchmarks.kills import worker_pids
 from fmnist_tune.config.schema import Resources
 from fmnist_tune.data.fashion_mnist import DEBIAN_DIR, has_part
 from fmnist_tune.errors import UserError
-from fmnist_tune.search.cluster import plan_workers
+from fmnist_tune.search.cluster import WorkerPlan, plan_workers
 from fmnist_tune.seeds import derive_seed
 from tests.conftest import TINY_SPACE, CommandLine
 
@@ -331,23 +330,15 @@ def test_workers_fill_the_cluster(
 
 
 @pytest.mark.parametrize(
-    ("resources", "machine", "wanted", "expected"),
+    ("plan", "expected"),
     [
-        ({}, {"CPU": 2}, None, "1 worker with 2 CPUs"),
-        ({"cpus": "auto"}, {"CPU": 9}, None, "4 workers, each with 2 CPUs"),
-        ({"cpus": 1}, {"CPU": 2}, None, "2 workers, each with 1 CPU"),
-        ({}, {"CPU": 1}, None, "1 worker with 1 CPU"),
-        ({}, {"CPU": 4}, 3, "3 workers, each with 1 CPU"),
-        ({}, {"CPU": 4}, 1, "1 worker with 2 CPUs"),
-        ({}, {"CPU": 4, "GPU": 1}, 4, "4 workers, each with 1 CPU and 0.25 GPU"),
-        ({"gpus": 0}, {"CPU": 4, "GPU": 1}, None, "2 workers, each with 2 CPUs"),
-        ({}, {"CPU": 3}, 2, "2 workers, each with 1 CPU"),
+        (WorkerPlan(1, 1, 0), "1 worker with 1 CPU"),
+        (WorkerPlan(1, 2, 0), "1 worker with 2 CPUs"),
+        (WorkerPlan(4, 1, 0.25), "4 workers, each with 1 CPU and 0.25 GPU"),
     ],
 )
-def test_a_trial_gets_the_threads_that_suit_it_as_far_as_they_are_there(
-    resources: dict[str, Any], machine: dict[str, float], wanted: int | None, expected: str
-) -> None:
-    assert str(plan_workers(Resources.model_validate(resources), [machine], wanted, threads=2)) == expected
+def test_a_plan_says_what_each_worker_gets(plan: WorkerPlan, expected: str) -> None:
+    assert str(plan) == expected
 
 
 @pytest.mark.parametrize(

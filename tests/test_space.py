@@ -110,7 +110,7 @@ resources: {cpus: 1, gpus: auto}
         ("study: x\nmodel: {name: mlp, width: {int: [1, 60000]}}\nsearch: {sampler: {name: grid}}", "the grid has more than 10,000 configurations"),
         ("study: x\nmodel: {name: mlp}\ndata: {keep: {12: 0.5}}", "data.keep.12: 12: should be less than 10"),
         ("study: x\nmodel: {name: mlp}\nresources: {gpus: lots}", "'lots' is neither auto nor a number of GPUs"),
-        ("study: x\nmodel: {name: mlp}\nresources: {cpus: all}", "'all' is neither auto nor a number of CPUs"),
+        ("study: x\nmodel: {name: mlp}\nresources: {cpus: auto}", "resources.cpus"),
         ("study: x\nmodel: {name: mlp}\nresources: {cpus: 0}", "resources.cpus"),
         ("study: x\nmodel: {name: mlp}\nresources: {cpus: 1.5}", "resources.cpus"),
         ("study: x\nmodel: {name: mlp, width: 99999999999999999999999}", "too large for a whole number"),

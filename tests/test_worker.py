@@ -101,6 +101,19 @@ print(json.dumps([skipped, len(held), ray.data.Dataset.__module__, issubclass(tu
     assert run_apart(code) == [[], 4, "ray.data.dataset", True]
 
 
+def test_whoever_asks_one_part_of_the_compiler_gets_all_of_it() -> None:
+    code = """
+import json, sys
+from fmnist_tune.training.quick_start import COMPILER, skip_compiler
+skip_compiler()
+import torch
+before = [hasattr(sys.modules[name], "__file__") for name in COMPILER]
+torch._dynamo.config
+print(json.dumps([before, [hasattr(sys.modules[name], "__file__") for name in COMPILER]]))
+"""
+    assert run_apart(code) == [[False, False, False], [True, True, True]]
+
+
 def test_a_worker_trains_without_the_compiler_which_is_there_when_asked_for() -> None:
     code = """
 import json, sys

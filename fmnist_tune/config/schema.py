@@ -210,14 +210,6 @@ class Search(Section):
     pruner: Pruner = Pruner()
 
 
-def _cpus(value: object) -> object:
-    if value == "auto":
-        return None
-    if isinstance(value, str):
-        raise ValueError(f"{value!r} is neither auto nor a number of CPUs")
-    return value
-
-
 def _gpu_share(value: object) -> object:
     if value == "auto":
         return None
@@ -232,11 +224,11 @@ class Resources(Section):
     """What one trial gets.
 
     Attributes:
-        cpus: cores, and threads that PyTorch uses; None (auto in the file) for as many as suit its model.
+        cpus: cores, and threads that PyTorch uses.
         gpus: GPUs, or a share of one; None (auto in the file) for one where there is one.
     """
 
-    cpus: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_cpus)] = None
+    cpus: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_gpu_share)] = None
 
 

@@ -14,7 +14,6 @@ import yaml
 
 from fmnist_tune.config.corners import check_configs, corners
 from fmnist_tune.config.domain import ChoiceDomain
-from fmnist_tune.config.model import Mlp
 from fmnist_tune.config.parameters import Parameter, is_active, read_parameters, searched_nodes, substitute, value_at
 from fmnist_tune.config.problems import schema_problems
 from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings, TrialConfig
@@ -23,8 +22,6 @@ from fmnist_tune.config.yaml_reader import NUMBERS, read_yaml
 from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean
 
 MAX_GRID = 10_000
-# Of a trial with convolutions: fewer at a time, but each is trained to its end sooner (docs/speed.md).
-CNN_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -44,12 +41,6 @@ class SearchSpace:
     parameters: tuple[Parameter, ...]
     tree: dict[str, Any]
     warnings: tuple[str, ...] = ()
-
-    @property
-    def threads(self) -> int:
-        """How many threads suit its trials on CPUs."""
-        models = [config.model for config in self.corner_configs() if isinstance(config, TrialConfig)]
-        return CNN_THREADS if any(not isinstance(model, Mlp) for model in models) else 1
 
     def is_active(self, parameter: Parameter, values: Mapping[str, Any]) -> bool:
         """Tell whether a parameter is used, given the values of those before it."""

@@ -88,7 +88,7 @@ class SeedTrainer:
             self._progress.line("starting Ray")
             self._held.callback(stop_ray)
             start_ray(self._place.address)
-            space, n_workers = self._record.space, self._place.n_workers
-            self._worker_plan = plan_workers(space.settings.resources, machines(), n_workers, threads=space.threads)
+            resources = self._record.space.settings.resources
+            self._worker_plan = plan_workers(resources, machines(), self._place.n_workers)
             self._progress.line(str(self._worker_plan))
         return self._worker_plan

@@ -129,17 +129,13 @@ def machines() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def plan_workers(
-    resources: Resources, cluster: Sequence[Mapping[str, float]], wanted: int | None, *, threads: int = 1
-) -> WorkerPlan:
+def plan_workers(resources: Resources, cluster: Sequence[Mapping[str, float]], wanted: int | None) -> WorkerPlan:
     """Divide a cluster among workers.
 
     Args:
-        resources: of one trial; gpus None for one where there is one, or the share that `wanted` workers leave; cpus
-            None for one beside a GPU, and otherwise as many as `threads`, as far as they are there for all workers.
+        resources: of one trial; gpus None for one where there is one, or the share that `wanted` workers leave.
         cluster: each machine's "CPU" and "GPU".
         wanted: number of workers; None for as many as fit.
-        threads: that suit a trial on CPUs.
 
     Raises:
         UserError: not even one trial fits, or not as many as wanted.
@@ -150,20 +146,17 @@ def plan_workers(
     if gpus is None:
         per_gpu = -(-wanted // int(n_gpus)) if wanted is not None and n_gpus else 1
         gpus = int(10_000 / per_gpu) / 10_000 if n_gpus else 0.0  # Ray counts GPUs in ten-thousandths
-    cpus = resources.cpus or (1 if gpus else threads)
-    while resources.cpus is None and cpus > 1 and sum(_fit(machine, cpus, gpus) for machine in cluster) < (wanted or 1):
-        cpus -= 1
-    fit = sum(_fit(machine, cpus, gpus) for machine in cluster)
+    fit = sum(_fit(machine, resources.cpus, gpus) for machine in cluster)
     have = f"this {'machine' if wanted is None else 'cluster'} has {n_cpus} CPUs and {n_gpus:g} GPUs"
     if len(cluster) > 1:
         have = f"this cluster of {len(cluster)} machines has {n_cpus} CPUs and {n_gpus:g} GPUs"
     if fit < 1:
-        raise UserError(f"resources: one trial wants {cpus} CPUs and {gpus:g} GPUs, but {have}")
+        raise UserError(f"resources: one trial wants {resources.cpus} CPUs and {gpus:g} GPUs, but {have}")
     if wanted is not None and wanted > fit:
         raise UserError(
-            f"--workers {wanted}: {have}, enough for {fit} trials of {cpus} CPUs and {gpus:g} GPUs at a time"
+            f"--workers {wanted}: {have}, enough for {fit} trials of {resources.cpus} CPUs and {gpus:g} GPUs at a time"
         )
-    return WorkerPlan(wanted or fit, cpus, gpus)
+    return WorkerPlan(wanted or fit, resources.cpus, gpus)
 
 
 def _fit(machine: Mapping[str, float], cpus: int, gpus: float) -> int:

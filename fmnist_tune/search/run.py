@@ -157,7 +157,7 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
         try:
             start_ray(place.address)
             imports.result()
-            plan = plan_workers(space.settings.resources, machines(), place.n_workers, threads=space.threads)
+            plan = plan_workers(space.settings.resources, machines(), place.n_workers)
             record = record or open_record()
             return _run(record, source.images, plan, display, started)
         finally:

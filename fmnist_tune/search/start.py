@@ -10,10 +10,10 @@ import ray
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.training.quick_start import skip_compiler
 
-SPIN_COUNT = "5000"
-
 if TYPE_CHECKING:
     from fmnist_tune.search.worker import Worker
+
+SPIN_COUNT = "5000"
 
 
 def start_worker(images: Images | None) -> Worker:

@@ -9,6 +9,7 @@ from fmnist_tune.stand_ins import bring_in, put_stand_in
 
 DYNAMO = "torch._dynamo"
 UNASKED = ("torch._meta_registrations", "torch.export")
+COMPILER = (*UNASKED, DYNAMO)  # the first is never asked itself, but the others compute with what it registers
 
 
 def skip_compiler() -> None:
@@ -19,13 +20,15 @@ def skip_compiler() -> None:
     (torch/_compile.py), also where nothing is ever compiled.
     """
     for module in UNASKED:
-        put_stand_in(module)
-    put_stand_in(DYNAMO, graph_break=_do_nothing, disable=_same)  # by which torch.optim asks not to be compiled
+        put_stand_in(module, COMPILER)
+    put_stand_in(
+        DYNAMO, COMPILER, graph_break=_do_nothing, disable=_same
+    )  # by which torch.optim asks not to be compiled
 
 
 def import_compiler() -> None:
     """Bring in the real modules, for those who do compile or export."""
-    for module in (*UNASKED, DYNAMO):
+    for module in COMPILER:
         bring_in(module)
 
 
