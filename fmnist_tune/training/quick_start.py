@@ -8,19 +8,18 @@ from typing import Any
 from fmnist_tune.stand_ins import bring_in, put_stand_in
 
 DYNAMO = "torch._dynamo"
-UNASKED = ("torch._meta_registrations", "torch.export")
-COMPILER = (*UNASKED, DYNAMO)  # the first is never asked itself, but the others compute with what it registers
+META_REGISTRATIONS = "torch._meta_registrations"  # never asked itself, but Dynamo computes with what it registers
+COMPILER = (META_REGISTRATIONS, DYNAMO)
 
 
 def skip_compiler() -> None:
     """Spare a process imports that take seconds of a core; of what is imported already it spares nothing.
 
-    `import torch` brings in the operators' shapes for tensors without data and torch.export, two fifths of its time
-    (torch/__init__.py, torch/_meta_registrations.py), and every optimizer of torch.optim TorchDynamo, sympy and triton
-    (torch/_compile.py), also where nothing is ever compiled.
+    `import torch` brings in the operators' shapes for tensors without data, a third of its time (torch/__init__.py,
+    torch/_meta_registrations.py), and every optimizer of torch.optim TorchDynamo, sympy and triton (torch/_compile.py),
+    also where nothing is ever compiled.
     """
-    for module in UNASKED:
-        put_stand_in(module, COMPILER)
+    put_stand_in(META_REGISTRATIONS, COMPILER)
     put_stand_in(
         DYNAMO, COMPILER, graph_break=_do_nothing, disable=_same
     )  # by which torch.optim asks not to be compiled
