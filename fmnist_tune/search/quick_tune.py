@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
+import ray
 
 from fmnist_tune.stand_ins import put_stand_in, take_away
 
-_pandas = importlib.util.find_spec("pandas")
-if _pandas is not None:  # Tune imports a name from it, which looks at the path first
-    put_stand_in("pandas", DataFrame=object, __path__=_pandas.submodule_search_locations)
-put_stand_in("ray.data", Dataset=type("Dataset", (), {}))  # asked for in annotations, and when Tune saves its state
+# Versions of Ray that are known to ask for no more of them; 2.50 imports parts of pandas, and gets the real one.
+KNOWN = ((2, 55), (2, 60))
+
+if KNOWN[0] <= tuple(map(int, ray.__version__.split(".")[:2])) <= KNOWN[1]:
+    put_stand_in("pandas", DataFrame=object, __path__=[])  # asked for in annotations
+    put_stand_in("ray.data", Dataset=type("Dataset", (), {}))  # in annotations, and when Tune saves its own state
 
 from ray import tune as tune  # noqa: E402
 
