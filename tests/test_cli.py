@@ -36,12 +36,12 @@ def test_a_reader_that_goes_away_is_no_mistake(command: CommandLine, words: tupl
 
 
 @pytest.fixture
-def refused(command: CommandLine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+def refused(command: CommandLine) -> Refused:
     """Runs a command that must be refused; returns its message, after checking that it left nothing behind."""
 
     def run(*words: str | Path) -> str:
         before = sorted(command.folder.rglob("*"))
-        done = command.here(monkeypatch, capsys, *words)
+        done = command.here(*words)
         assert done.code == 2, (done.out, done.err)
         assert done.out == ""
         assert sorted(command.folder.rglob("*")) == before
@@ -58,10 +58,8 @@ def space(command: CommandLine) -> Path:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_and_takes_the_common_options(
-    command: CommandLine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
-    run = command.here(monkeypatch, capsys, name, "--help")
+def test_every_command_has_help_and_takes_the_common_options(command: CommandLine, name: str) -> None:
+    run = command.here(name, "--help")
     assert run.code == 0
     assert f"usage: fmnist-tune {name}" in run.out
     assert all(option in run.out for option in ("--studies-dir DIR", "--data-dir DIR", "--json"))

@@ -29,13 +29,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_a_study_survives_ten_kills(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_survives_kills(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in command.environment.items():
         monkeypatch.setenv(name, value)
     folder = command.folder / "killed"
-    kill_searches(["--kills", "10", "--seed", "1", "--folder", str(folder), "--data-dir", str(command.data_dir)])
+    kill_searches(["--kills", "6", "--seed", "1", "--folder", str(folder), "--data-dir", str(command.data_dir)])
     report = check_invariants(folder / "studies" / "kills", n_trials=6)
-    assert report.n_interrupted_epochs <= 2 * 10  # at most the epoch that each worker was in
+    assert report.n_interrupted_epochs <= 2 * 6  # at most the epoch that each worker was in
 
 
 def test_a_killed_study_ends_as_an_undisturbed_one(command: CommandLine) -> None:
@@ -43,7 +43,7 @@ def test_a_killed_study_ends_as_an_undisturbed_one(command: CommandLine) -> None
     undisturbed = command.search(space, "--workers", 1, "--studies-dir", "calm", "--json")
     assert undisturbed.code == 0, undisturbed.err
     n_epochs = undisturbed.json["epochs"]
-    for share in (0.2, 0.5, 0.8):
+    for share in (0.3, 0.7):
         process = command.start(
             "search", "space.yaml", "--data-dir", command.data_dir, "--workers", 1, "--studies-dir", "studies"
         )

@@ -176,7 +176,7 @@ def test_find_lr_writes_the_plot_and_says_what_it_found(command: CommandLine) ->
 
 
 def test_find_lr_refuses_what_it_cannot_sweep(
-    command: CommandLine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: CommandLine,
 ) -> None:
     (command.folder / "recipe.yaml").write_text(RECIPE)
     (command.folder / "space.yaml").write_text(TINY_SPACE)
@@ -200,7 +200,7 @@ def test_find_lr_refuses_what_it_cannot_sweep(
         (("recipe.yaml", "--output", "."), "--output .: a directory; name a PNG file, such as lr_range.png"),
         (("recipe.yaml", "--output", "recipe.yaml/y.png"), "recipe.yaml: cannot be written to: "),
     ):
-        result = command.here(monkeypatch, capsys, "find-lr", *words)
+        result = command.here("find-lr", *words)
         assert result.code == 2, result.err
         assert message in result.err
     assert not (command.folder / "studies").exists()

@@ -297,13 +297,11 @@ def files_in(folder: Path) -> list[Path]:
 )
 def test_what_cannot_be_retrained_is_named(
     study: CommandLine,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     words: list[str],
     message: str,
 ) -> None:
     before = files_in(study.folder)
-    run = study.here(monkeypatch, capsys, *words)
+    run = study.here(*words)
     assert run.code == 2
     assert message in run.err
     assert "Traceback" not in run.err
