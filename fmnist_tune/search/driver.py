@@ -125,7 +125,7 @@ class Driver:
 
     def _next(self) -> int | None:
         """Return the waiting trial that a free worker takes; None for a new one."""
-        return self.deadline.next(self._queue, is_full=self.record.is_full)
+        return self.deadline.next(self._queue, is_full=self.record.is_full, n_begun=len(self.record.trials))
 
     def _give_up(self, numbers: Sequence[int]) -> None:
         for number in numbers:

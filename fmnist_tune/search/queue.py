@@ -71,6 +71,28 @@ class Queue:
         """Return the trials that pause, the most promising first."""
         return self.asha.by_promise(list(self._paused))  # copied at one stroke, since the screen's thread asks too
 
+    def to_finish(self, *, is_full: bool) -> Iterator[int]:
+        """Yield the trials that pause and are worth training to their ends, first what should be if only one can be.
+
+        That is the latest of the known ones which may go on, for each ends better than the one before it; then come,
+        the most promising first, those that are in the better half at their rungs.
+
+        Args:
+            is_full: whether every trial of the study has begun.
+        """
+        known = sorted((n for n in self._promoted(is_full=is_full) if n in self._known_good), reverse=True)
+        yield from known
+        yield from (n for n in self.by_promise() if n not in known and self.asha.is_promising(n))
+
+    def waits_for_known(self, number: int, n_begun: int) -> bool:
+        """Tell whether a trial that pauses should let known ones begin: what they are worth must be seen in time.
+
+        Args:
+            number: the trial's.
+            n_begun: how many trials of the study have begun.
+        """
+        return n_begun < len(self._known_good) and number in self._paused and self.asha.last_epoch(number) > 1
+
     def hopeless(self) -> list[int]:
         """Return trials that pause and are too far from going on to be kept."""
         return [n for n in self.by_promise() if self.asha.is_hopeless(n)]
