@@ -10,7 +10,7 @@ from statistics import median
 from fmnist_tune.config.tasks import AnyTraining
 from fmnist_tune.search.queue import Queue
 
-MARGIN = 1.1  # of the time that a trial is expected to need to its end
+MARGIN = 1.1  # of the time that trials are expected to need
 RECENT = 20  # a trial that has ended no epoch is expected to take the median of so many latest ones
 # Trials that each worker trains to their ends before the deadline: where the rate falls towards the end, what a trial
 # has before says little about its end, so that it pays to see several.
@@ -75,7 +75,7 @@ class Deadline:
                 is_constant = self._training(number).schedule == "constant"
                 n_finished = FINISHED_CONSTANT if is_constant else FINISHED_ANNEALED
                 until_free_s = self._epochs_to_rung(queue, usual) * self._epoch_s(usual)
-                if self._left_s > n_finished * MARGIN * self._needed_s(queue, number) + until_free_s:
+                if self._left_s > MARGIN * (n_finished * self._needed_s(queue, number) + until_free_s):
                     break
                 self._finishing.add(number)
                 return number
