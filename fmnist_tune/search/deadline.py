@@ -91,7 +91,7 @@ class Deadline:
         if usual is None or not queue.is_paused(usual) or self._reaches_end(queue, usual):
             return usual
         other = queue.next(is_full=is_full, fits=lambda number: self.fits(number) and self._reaches_end(queue, number))
-        if other is None and (is_full or not (self.fits(None) and self._new_reaches_end())):
+        if other is None and (is_full or not self._new_reaches_end()):
             return usual
         return other
 
@@ -109,7 +109,7 @@ class Deadline:
     def _new_reaches_end(self) -> bool:
         """Tell whether a new trial may reach its end: as the quickest of the latest ones would, begun now."""
         needed_s = [s * self._training(n).epochs for n, s in [*self._latest_s.items()][-RECENT:]]
-        return MARGIN * min(needed_s, default=0.0) <= self._left_s
+        return self.fits(None) and MARGIN * min(needed_s, default=0.0) <= self._left_s
 
     def _epochs_left(self, queue: Queue, number: int) -> float:
         return self._training(number).epochs - queue.asha.last_epoch(number)
