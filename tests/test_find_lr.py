@@ -175,9 +175,7 @@ def test_find_lr_writes_the_plot_and_says_what_it_found(command: CommandLine) ->
     assert (command.folder / "elsewhere" / "plot.png").is_file()
 
 
-def test_find_lr_refuses_what_it_cannot_sweep(
-    command: CommandLine,
-) -> None:
+def test_find_lr_refuses_what_it_cannot_sweep(command: CommandLine) -> None:
     (command.folder / "recipe.yaml").write_text(RECIPE)
     (command.folder / "space.yaml").write_text(TINY_SPACE)
     for words, message in (

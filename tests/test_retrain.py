@@ -295,11 +295,7 @@ def files_in(folder: Path) -> list[Path]:
         (["train", "absent.yaml"], "absent.yaml: no such file"),
     ],
 )
-def test_what_cannot_be_retrained_is_named(
-    study: CommandLine,
-    words: list[str],
-    message: str,
-) -> None:
+def test_what_cannot_be_retrained_is_named(study: CommandLine, words: list[str], message: str) -> None:
     before = files_in(study.folder)
     run = study.here(*words)
     assert run.code == 2
