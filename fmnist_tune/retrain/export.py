@@ -95,7 +95,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporters' talk about their own deprecations."""
+    """Silence the exporters' talk about themselves: deprecations, and a buffer that PyTorch 2.11 only reads."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -103,6 +103,7 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
                 warnings.simplefilter("ignore", category)
+            warnings.filterwarnings("ignore", "The given buffer is not writable")
             yield
     finally:
         logger.setLevel(level)

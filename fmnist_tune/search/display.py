@@ -137,7 +137,7 @@ class Display:
         done = sum(self._counts.values())
         n_new = done - self._n_before
         estimate_s = elapsed_s / n_new * max(0, self._n_target - done) if n_new >= 3 else math.inf
-        until_s = math.inf if self._driver.deadline.at is None else max(0.0, self._driver.deadline.at - now)
+        until_s = self._until_deadline_s(now)
         left = ""
         if estimate_s < until_s:
             left = f", about {clock(estimate_s)} left"
@@ -145,14 +145,26 @@ class Display:
             left = f", at most {clock(until_s)} left"
         return f"{clock(elapsed_s)} elapsed{left}"
 
+    def _until_deadline_s(self, now: float) -> float:
+        assert self._driver is not None
+        return math.inf if self._driver.deadline.at is None else max(0.0, self._driver.deadline.at - now)
+
+    def share_done(self) -> float:
+        """Return how much of the search is done, 0 to 1: of its trials or of its time, whichever will end it."""
+        if self._driver is None:
+            return 0.0
+        now = time.monotonic()
+        elapsed_s = now - self._started
+        of_time = elapsed_s / (elapsed_s + self._until_deadline_s(now))
+        return max(of_time, sum(self._counts.values()) / max(1, self._n_target))
+
     def _render(self) -> RenderableType:
         if self._driver is None:
             return Text(f"{self._study}: {self._phase}", style="bold")
-        done = sum(self._counts.values())
         head = Table.grid(padding=(0, 1))
         head.add_row(
             Text(self._study, style="bold cyan"),
-            ProgressBar(total=max(1, self._n_target), completed=done, width=30),
+            ProgressBar(total=1, completed=self.share_done(), width=30),
             Text(self._progress()),
             Text(self._time_left(), style="dim"),
         )
