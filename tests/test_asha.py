@@ -102,26 +102,14 @@ def test_what_is_far_from_going_on_is_not_kept() -> None:
     assert queue.hopeless() == list(range(10 + PAUSED_BEYOND, 30))
 
 
-def test_what_is_known_to_do_well_waits_for_nobody_while_it_is_among_the_best() -> None:
-    queue = paused({0: {1: 0.9}, 1: {1: 0.8}}, n_known_good=1)
-    assert queue.next(is_full=False) == 0
-    queue.take(0)
-    assert queue.next(is_full=False) is None  # another one waits for two more
-    queue.pause(0)
-    queue.asha.report(2, 1, 0.95)
-    assert queue.next(is_full=False) is None  # trial 2 is better, but runs
-    queue.pause(2)
-    assert queue.next(is_full=False) == 2
-
-
-def test_trials_known_to_do_well_are_not_compared_with_each_other() -> None:
-    queue = paused({0: {1: 0.9}, 1: {1: 0.8}}, n_known_good=2)
-    queue.take(0)
+def test_what_is_known_to_do_well_goes_on_first_however_it_stands() -> None:
+    queue = paused(first_rung(0.1, 0.2, *[0.9] * 30), n_known_good=2)
     assert queue.next(is_full=False) == 1
-    queue.asha.report(2, 1, 0.85)
-    assert queue.next(is_full=False) is None  # trial 2 was drawn, and is better than trial 1
-    queue.pause(0)
+    queue.take(1)
     assert queue.next(is_full=False) == 0
+    assert 0 not in queue.hopeless()
+    queue.take(0)
+    assert queue.next(is_full=False) == 2
 
 
 def test_an_epoch_that_is_reported_again_counts_once() -> None:

@@ -78,21 +78,16 @@ class Asha:
         last = self.last_epoch(number)
         return last if self.is_rung(last) else None
 
-    def goes_on(self, number: int, *, rounds_up: bool, apart: Collection[int] = ()) -> bool:
+    def goes_on(self, number: int, *, rounds_up: bool) -> bool:
         """Tell whether a trial at a rung is among those that go on.
 
         Args:
             number: the trial's.
             rounds_up: whether one goes on where there are fewer than reduction_factor, as when no new ones will come.
-            apart: trials with which it is not compared.
         """
         rung = self.last_epoch(number)
-        factor = self._pruner.reduction_factor
-        place = self._place(number, rung)
-        places_apart = [self._place(n, rung) for n in apart if n != number and rung in self._curves.get(n, {})]
-        n = len(self._rankings[rung]) - len(places_apart)
-        place -= sum(other < place for other in places_apart)
-        return place <= (-(-n // factor) if rounds_up else n // factor)
+        n, factor = len(self._rankings[rung]), self._pruner.reduction_factor
+        return self._place(number, rung) <= (-(-n // factor) if rounds_up else n // factor)
 
     def by_promise(self, numbers: Collection[int]) -> list[int]:
         """Return trials at rungs, the highest rung first, the best of a rung first."""

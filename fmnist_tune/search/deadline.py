@@ -70,7 +70,7 @@ class Deadline:
         usual = self._usual(queue, is_full=is_full)
         if usual is not None and queue.waits_for_known(usual, n_begun) and not is_full and self._new_reaches_end():
             return None
-        for number in queue.to_finish(is_full=is_full):
+        for number in queue.to_finish():
             if self._reaches_end(queue, number):
                 is_constant = self._training(number).schedule == "constant"
                 n_finished = FINISHED_CONSTANT if is_constant else FINISHED_ANNEALED

@@ -24,8 +24,8 @@ class Queue:
         Args:
             pruner: its settings.
             curves: validation accuracy by epoch or share of the first one, by number, of all trials of the study.
-            n_known_good: the first so many trials are expected to do well. They are not compared with each other, and
-                wait for nobody while they are among the best.
+            n_known_good: the first so many trials are expected to do well at their ends, whatever they have before:
+                they are compared with nobody, and go on first.
         """
         self.asha = Asha(pruner, curves)
         self._cut_short: set[int] = set()
@@ -62,27 +62,23 @@ class Queue:
         return None
 
     def _promoted(self, *, is_full: bool) -> Iterator[int]:
-        for number in self.by_promise():
-            apart = self._known_good if number in self._known_good else ()
-            if self.asha.goes_on(number, rounds_up=is_full or bool(apart), apart=apart):
-                yield number
+        by_promise = self.by_promise()
+        yield from (n for n in by_promise if n in self._known_good)
+        yield from (n for n in by_promise if n not in self._known_good and self.asha.goes_on(n, rounds_up=is_full))
 
     def by_promise(self) -> list[int]:
         """Return the trials that pause, the most promising first."""
         return self.asha.by_promise(list(self._paused))  # copied at one stroke, since the screen's thread asks too
 
-    def to_finish(self, *, is_full: bool) -> Iterator[int]:
+    def to_finish(self) -> Iterator[int]:
         """Yield the trials that pause and are worth training to their ends, first what should be if only one can be.
 
-        That is the latest of the known ones which may go on, for each ends better than the one before it; then come,
-        the most promising first, those that are in the better half at their rungs.
-
-        Args:
-            is_full: whether every trial of the study has begun.
+        That is the latest of the known ones, for each ends better than the one before it; then come, the most promising
+        first, those that are in the better half at their rungs.
         """
-        known = sorted((n for n in self._promoted(is_full=is_full) if n in self._known_good), reverse=True)
-        yield from known
-        yield from (n for n in self.by_promise() if n not in known and self.asha.is_promising(n))
+        by_promise = self.by_promise()
+        yield from sorted((n for n in by_promise if n in self._known_good), reverse=True)
+        yield from (n for n in by_promise if n not in self._known_good and self.asha.is_promising(n))
 
     def waits_for_known(self, number: int, n_begun: int) -> bool:
         """Tell whether a trial that pauses should let known ones begin: what they are worth must be seen in time.
@@ -95,4 +91,4 @@ class Queue:
 
     def hopeless(self) -> list[int]:
         """Return trials that pause and are too far from going on to be kept."""
-        return [n for n in self.by_promise() if self.asha.is_hopeless(n)]
+        return [n for n in self.by_promise() if n not in self._known_good and self.asha.is_hopeless(n)]
