@@ -164,12 +164,12 @@ training: {epochs: 12, schedule: constant}
     large = driver.next_assignment()
     assert large is not None
     assert large.config["model"]["base_channels"] == 32
-    driver.deadline.at = time.monotonic() + 500  # of which it takes 380 from beginning to end
+    driver.deadline.at = time.monotonic() + 640  # of which it takes 380 from beginning to end
     assert not driver.on_report(look(1, 0.7, train_s=16.0))
     again = driver.next_assignment()
     assert again is not None
     assert again.number == 0, "there is time for it to its next rung, and for all of the larger one then"
-    driver.deadline.at = time.monotonic() + 440
+    driver.deadline.at = time.monotonic() + 550  # a third more than the larger one needs, and it must not be late
     assert not driver.on_report(report(0, [0.88, 0.9, 0.91, 0.92], n_new=2, epoch_s=16.0))
     last = driver.next_assignment()
     assert last is not None
@@ -200,7 +200,7 @@ def test_no_epoch_begins_that_would_not_end_before_the_deadline_and_no_shorter_o
 
 def test_a_trial_that_was_to_be_finished_and_turns_out_too_slow_for_it_pauses(tmp_path: Path) -> None:
     record = open_study(tmp_path, search__pruner__min_epochs=0.5)
-    driver = drive(record, deadline=time.monotonic() + 1000)
+    driver = drive(record, deadline=time.monotonic() + 1500)
     for number, accuracy in enumerate([0.7, 0.6]):
         driver.next_assignment()
         assert not driver.on_report(look(number, accuracy, train_s=100.0))
