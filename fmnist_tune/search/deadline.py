@@ -12,9 +12,9 @@ from fmnist_tune.search.queue import Queue
 
 MARGIN = 1.1  # of the time that trials are expected to need
 RECENT = 20  # a trial that has ended no epoch is expected to take the median of so many latest ones
-# Trials that each worker has time to train to their ends before the deadline: where the rate falls towards the end, what
-# a trial has before says little about its end, so that it pays to see several. At a constant rate it is one, and a third
-# of its time more, since that may be expected too short: by its first look an epoch was to take 28 s, and took 37.
+# Trials that each worker has time to train to their ends before the deadline: where the rate falls towards the end,
+# what a trial has before says little about its end, so that it pays to see several. At a constant rate it is one, and a
+# third of its time more, since that may be expected too short: by its first look an epoch was to take 28 s, not 37.
 FINISHED_ANNEALED, FINISHED_CONSTANT = 2, 4 / 3
 
 
