@@ -50,7 +50,7 @@ class Run:
 
     Attributes:
         commit: of the code that ran.
-        n_epochs: how many it trained in its time; of searches before 2026-11-25 22:30 all, also after it.
+        n_epochs: how many it trained in its time.
         bests: seconds since its start and validation accuracy, of every epoch that was better than all before it.
         wall_s: seconds until it ended or was ended.
         seconds: it was given.
