@@ -372,7 +372,7 @@ def test_a_page_escapes_what_it_is_given() -> None:
     assert "<script" not in html
     assert "<title>t &amp; u</title>" in html
     markdown = to_markdown(page)
-    assert "- **Note:** <script>" in markdown
+    assert "- **Note:** &lt;script&gt;" in markdown
     assert "| p\\|q |" in markdown
 
 

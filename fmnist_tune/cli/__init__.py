@@ -9,6 +9,7 @@ import time
 
 from fmnist_tune.cli.parser import build_parser
 from fmnist_tune.errors import UserError
+from fmnist_tune.escaping import printable
 from fmnist_tune.search.signals import sigterm_as_ctrl_c
 
 EXIT_OK, EXIT_USER, EXIT_INTERRUPTED = 0, 2, 130  # 1, a bug of ours, is Python's own
@@ -25,11 +26,16 @@ def main(argv: list[str] | None = None) -> int:
             sys.stdout.flush()
             return code
     except UserError as error:
-        print(f"fmnist-tune: {error}", file=sys.stderr)
+        say(str(error))
         return EXIT_USER
     except BrokenPipeError:  # `fmnist-tune show cnn | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
         return EXIT_OK
     except KeyboardInterrupt:
-        print("fmnist-tune: interrupted", file=sys.stderr)
+        say("interrupted")
         return EXIT_INTERRUPTED
+
+
+def say(text: str) -> None:
+    """Print what there is to say beside a command's result, on stderr."""
+    print(f"fmnist-tune: {printable(text)}", file=sys.stderr)

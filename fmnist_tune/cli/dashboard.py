@@ -19,6 +19,7 @@ from optuna_dashboard import wsgi
 from fmnist_tune.cli import EXIT_OK
 from fmnist_tune.cli.store import storage_url
 from fmnist_tune.errors import UserError
+from fmnist_tune.escaping import printable
 from fmnist_tune.study.dashboard import artifact_store, publish
 from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import StudyPaths
@@ -49,7 +50,7 @@ def dashboard(arguments: argparse.Namespace, started: float) -> int:
             print(json.dumps({"url": url, "storage": storage_url(arguments), "studies": rows}), flush=True)
         print(f"dashboard: {url} (Ctrl-C ends it)", file=sys.stderr)
         for row in rows:
-            print(f"  {row['study']}: {row['status']}, {row['url']}", file=sys.stderr)
+            print(printable(f"  {row['study']}: {row['status']}, {row['url']}"), file=sys.stderr)
         sys.stderr.flush()
         for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job would ignore the first
             signal.signal(number, signal.default_int_handler)

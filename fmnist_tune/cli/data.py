@@ -43,5 +43,5 @@ def data(arguments: argparse.Namespace, started: float) -> int:
     table.add_row("", "all", f"{sum(counts['train']):,}", f"{sum(counts['test']):,}", "")
     console = stdout()
     console.print(table)
-    console.print(f"verified: {folder}", highlight=False)
+    console.print(f"verified: {folder}")
     return EXIT_OK

@@ -69,9 +69,9 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
     step = _row_step(found)
     if step > 1:
         text = f"of {len(found.rates)} rates one in {step} is shown; --json has all"
-        screen.print(text, style="dim", highlight=False, soft_wrap=True)
+        screen.print(text, style="dim", soft_wrap=True)
     for line in (*_suggestions(found), *_notes(found), f"plot: {plot}"):
-        screen.print(line, highlight=False, soft_wrap=True)
+        screen.print(line, soft_wrap=True)
     return EXIT_OK
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from fmnist_tune.cli import EXIT_OK
+from fmnist_tune.cli import EXIT_OK, say
 from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.errors import UserError, did_you_mean
+from fmnist_tune.escaping import printable
 from fmnist_tune.retrain.pictures import Picture, read_picture
 from fmnist_tune.study.layout import StudyPaths
 
@@ -32,7 +32,7 @@ def predict(arguments: argparse.Namespace, started: float) -> int:
     labels_N = scores_NK.argmax(axis=1)
     for path, picture in zip(arguments.images, pictures, strict=True):
         for text in picture.warnings:
-            print(f"fmnist-tune: warning: {path}: {text}", file=sys.stderr)
+            say(f"warning: {path}: {text}")
     if arguments.json:
         predictions = [
             {
@@ -49,7 +49,7 @@ def predict(arguments: argparse.Namespace, started: float) -> int:
         print(json.dumps({"study": arguments.study, "model": str(folder), "predictions": predictions}))
         return EXIT_OK
     for path, probabilities_K in zip(arguments.images, probabilities_NK, strict=True):
-        print(path)
+        print(printable(str(path)))
         for label in np.argsort(-probabilities_K, kind="stable")[: arguments.top]:
             print(f"  {CLASSES[label]:<12} {probabilities_K[label]:>7.2%}")
     return EXIT_OK

@@ -44,7 +44,7 @@ def train(arguments: argparse.Namespace, started: float) -> int:
             f"{training.epochs} epochs"
         )
     for text in notes:
-        stderr().print(text, style="yellow", highlight=False, soft_wrap=True)
+        stderr().print(text, style="yellow", soft_wrap=True)
     return _run(arguments, record, place, started)
 
 
@@ -82,5 +82,5 @@ def _run(arguments: argparse.Namespace, record: StudyRecord, place: Place, start
     if "test_accuracy" in result.metrics:
         commands.append(record.paths.command("predict", "IMAGE.png"))
     for command in commands:
-        screen.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
+        screen.print(f"  {command}", soft_wrap=True)
     return EXIT_OK

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from fmnist_tune.config import SearchSpace, load_space
 from fmnist_tune.errors import UserError
+from fmnist_tune.escaping import printable
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths, command_line
 from fmnist_tune.study.record import StudyRecord
@@ -50,14 +53,26 @@ def storage_url(arguments: argparse.Namespace) -> str:
     return str(arguments.storage or database_url(arguments.studies_dir))
 
 
-class _Results(Console):
+class _PlainConsole(Console):
+    """A console for which text is text: it knows no markup, and what would control a terminal is left out."""
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Render without control characters in the text."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+class _Results(_PlainConsole):
     """A console whose reader may go away, which is no mistake; rich would end the program with code 1."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
-class _Progress(Console):
+class _Progress(_PlainConsole):
     """A console whose reader may go away, which is no reason to stop training."""
 
     def on_broken_pipe(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 from rich.table import Table
 
-from fmnist_tune.cli import EXIT_OK
+from fmnist_tune.cli import EXIT_OK, say
 from fmnist_tune.cli.store import load_record, stdout, storage_url
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.database import open_database
@@ -53,7 +52,7 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
         return EXIT_OK
     stdout().print(table)
     for text in skipped:
-        print(f"fmnist-tune: left out: {text}", file=sys.stderr)
+        say(f"left out: {text}")
     return EXIT_OK
 
 
@@ -93,7 +92,6 @@ def show(arguments: argparse.Namespace, started: float) -> int:
     console.print(
         f"files: {record.paths.disk_bytes() / 1e6:.1f} MB in {record.paths.folder}",
         style="dim",
-        highlight=False,
     )
     return EXIT_OK
 
@@ -118,7 +116,7 @@ def export(arguments: argparse.Namespace, started: float) -> int:
         trial = trials[arguments.trial]
     if trial.state == TrialState.FAIL:
         reason = trial.user_attrs.get("reason", "unknown")
-        print(f"fmnist-tune: warning: trial {trial.number} failed: {reason}", file=sys.stderr)
+        say(f"warning: trial {trial.number} failed: {reason}")
     recipe = record.recipe_of(trial)
     if arguments.json:
         recipe = json.dumps(record.space.recipe(values_of(trial.params, record.space))) + "\n"

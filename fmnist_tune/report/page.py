@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from importlib import resources
 
 from jinja2 import Environment
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from fmnist_tune.escaping import as_code_block, as_html, as_markdown
 from fmnist_tune.report.drawing import png
 
 TEMPLATE = "report.html.jinja"
@@ -109,7 +110,7 @@ class Page:
 def to_html(page: Page) -> str:
     """Return a page as one HTML file with its pictures inside."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters["inline"] = _inline
+    environment.filters["inline"] = lambda text: Markup(as_html(text))
     environment.filters["anchor"] = _anchor
     text = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(text).render(page=page)
@@ -117,34 +118,28 @@ def to_html(page: Page) -> str:
 
 def to_markdown(page: Page) -> str:
     """Return a page as Markdown that names its pictures as files beside it."""
-    blocks = [f"# {page.title}", page.subtitle]
-    blocks.append(
-        _markdown_table(
-            Table(("", ""), tuple((f.label, f"{f.value} ({f.note})" if f.note else f.value) for f in page.facts))
-        )
-    )
-    blocks.append("\n".join(f"- {'**Note:** ' if f.is_warning else ''}{f.text}" for f in page.findings))
+    blocks = [f"# {as_markdown(page.title)}", as_markdown(page.subtitle)]
+    facts = tuple((f.label, f"{f.value} ({f.note})" if f.note else f.value) for f in page.facts)
+    blocks.append(_markdown_table(Table(("", ""), facts)))
+    blocks.append("\n".join(f"- {'**Note:** ' if f.is_warning else ''}{as_markdown(f.text)}" for f in page.findings))
     for part in page.parts:
-        blocks.append(f"## {part.title}")
+        blocks.append(f"## {as_markdown(part.title)}")
         for section in part.sections:
-            blocks.append(f"### {section.title}")
-            blocks += section.text
+            blocks.append(f"### {as_markdown(section.title)}")
+            blocks += map(as_markdown, section.text)
             if section.plot is not None:
-                blocks.append(f"![{section.plot.alt}]({section.plot.file})")
+                blocks.append(f"![{as_markdown(section.plot.alt)}]({section.plot.file})")
             if section.table is not None:
                 blocks.append(_markdown_table(section.table))
             if section.code is not None:
-                blocks.append(f"```\n{section.code.rstrip()}\n```")
+                blocks.append(as_code_block(section.code))
     return "\n\n".join(blocks) + "\n"
 
 
 def _markdown_table(table: Table) -> str:
-    lines = [table.header, ("---",) + ("---:",) * (len(table.header) - 1), *table.rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def _inline(text: str) -> Markup:
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+    rule = ("---",) + ("---:",) * (len(table.header) - 1)
+    rows = [tuple(map(as_markdown, line)) for line in (table.header, *table.rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (rows[0], rule, *rows[1:]))
 
 
 def _anchor(title: str) -> str:

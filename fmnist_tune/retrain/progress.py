@@ -8,6 +8,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from fmnist_tune.search.display import clock
 from fmnist_tune.search.messages import TrialReport
@@ -50,13 +51,7 @@ class TrainingProgress:
 
     def line(self, text: str, style: str = "dim") -> None:
         """Print a line that stays."""
-        self._console.print(
-            f"[{clock(time.monotonic() - self._started)}] {text}",
-            style=style,
-            soft_wrap=True,
-            markup=False,
-            highlight=False,
-        )
+        self._console.print(Text(f"[{clock(time.monotonic() - self._started)}] {text}", style=style), soft_wrap=True)
 
     def on_epoch(self, job: Job, report: TrialReport) -> None:
         """Show how far a job is."""

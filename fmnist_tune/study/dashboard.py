@@ -14,6 +14,7 @@ from optuna_dashboard import get_note, save_note
 from optuna_dashboard.artifact import get_artifact_path
 
 from fmnist_tune.config.schema import ARTIFACTS
+from fmnist_tune.escaping import as_code, as_markdown
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
@@ -102,14 +103,14 @@ def _summary(record: StudyRecord) -> str:
     states = ", ".join(f"{counts[name]} {name}" for name in STATE_NAMES.values() if counts[name])
     metrics = record.retrained
     standing = standing_text(summary, retraining_status(record, is_driven=False))
-    blocks = [f"# {summary.study}"]
+    blocks = [f"# {as_markdown(summary.study)}"]
     if summary.is_recipe:
-        blocks.append(f"A recipe; {standing or 'trained without a search'}.")
+        blocks.append(f"A recipe; {as_markdown(standing or 'trained without a search')}.")
     else:
         blocks.append(f"{counts['total']} of {summary.n_target} trials: {states or 'none yet'}.")
-        blocks += [f"- {n} failed: {_code(reason)}" for reason, n in summary.failures.items()]
+        blocks += [f"- {n} failed: {as_code(reason)}" for reason, n in summary.failures.items()]
         blocks += _best(summary)
-        blocks += [f"{standing[0].upper()}{standing[1:]}."] if standing else []
+        blocks += [f"{as_markdown(standing[0].upper() + standing[1:])}."] if standing else []
     if metrics is not None:
         blocks += _test(metrics, summary.n_test_uses)
     commands = _next_commands(record, has_model=metrics is not None)
@@ -124,7 +125,7 @@ def _best(summary: Summary) -> list[str]:
     for path, value in summary.best_values.items():
         share = importances.shares.get(path) if importances else None
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        rows.append(f"| {_code(path)} | {_code(shown)} | {'-' if share is None else f'{share:.0%}'} |")
+        rows.append(f"| {as_code(path)} | {as_code(shown)} | {'-' if share is None else f'{share:.0%}'} |")
     facts = [f"{len(best.intermediate_values)} epochs"]
     if "params" in best.user_attrs:
         facts.append(f"{best.user_attrs['params']:,} parameters")
@@ -138,8 +139,8 @@ def _best(summary: Summary) -> list[str]:
     if rows[2:]:
         blocks.append("\n".join(rows))
     if importances:
-        blocks.append(f"Importance: {importances.meaning}.")
-    return blocks + [f"- Edge: {line}" for line in summary.edges]
+        blocks.append(f"Importance: {as_markdown(importances.meaning)}.")
+    return blocks + [f"- Edge: {as_markdown(line)}" for line in summary.edges]
 
 
 def _test(metrics: dict[str, Any], n_uses: int) -> list[str]:
@@ -185,8 +186,3 @@ def _plots(record: StudyRecord, plots: dict[Path, str]) -> str:
     later = f"\nTrials that have ended since these were drawn: {n_later}.\n" if n_later else ""
     images = [f"\n![{plot.stem.replace('_', ' ')}]({url})\n" for plot, url in plots.items()]
     return f"\n## Plots\n{later}{''.join(images)}"
-
-
-def _code(text: str) -> str:
-    """Return text as Markdown code that can stand in a table."""
-    return "`" + " ".join(text.replace("`", "'").replace("|", "\\|").split()) + "`"
