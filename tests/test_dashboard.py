@@ -95,7 +95,7 @@ def test_the_note_sums_the_study_up(record: StudyRecord) -> None:
     publish(record, [])
     note = get_note(record.optuna)
     assert "6 of 6 trials: 1 complete, 3 pruned, 1 failed, 1 waiting." in note
-    assert "- 1 failed: `OutOfMemoryError: too \\| wide`" in note
+    assert "- 1 failed: `OutOfMemoryError: too | wide`" in note
     assert (
         "## Best trial: 0\n\nValidation accuracy **85.00%** (4 epochs, 6,370 parameters, 2 s, not drawn: searches"
         in note

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import re
 import signal
 import socketserver
 import sys
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"  # whoever reaches the dashboard can delete studies, so nobody else does
 OWN_NAMES = (HOST, "localhost")
+SHOWN_TYPES = re.compile(r"(?:image|audio|video)/[\w.+-]+|text/(?:plain|csv)(?:; *charset=[\w-]+)?|application/json")
 
 
 def dashboard(arguments: argparse.Namespace, started: float) -> int:
@@ -121,11 +123,25 @@ class _Guard:
             if searched:
                 reason = f"{', '.join(searched)}: being searched; until that ends only notes can be changed"
                 return _refuse(start_response, "409 Conflict", reason)
-        return self._app(environ, start_response)
+        is_artifact = environ["PATH_INFO"].startswith("/artifacts/")
+        return self._app(environ, _inert(start_response) if is_artifact else start_response)
 
     def _searched(self) -> list[str]:
         names = [lock.parent.name for lock in self._studies_dir.glob("*/driver.lock")]
         return [name for name in sorted(names) if is_driven(StudyPaths(self._studies_dir, name))]
+
+
+def _inert(start_response: StartResponse) -> StartResponse:
+    """Let an artifact's answer run nothing: its type is whatever somebody has said of it."""
+
+    def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+        known = {name.lower(): value for name, value in headers}
+        if not SHOWN_TYPES.fullmatch(known.get("content-type", "")):
+            known |= {"content-type": "application/octet-stream", "content-disposition": "attachment"}
+        known |= {"x-content-type-options": "nosniff", "content-security-policy": "sandbox; default-src 'none'"}
+        return start_response(status, list(known.items()), *rest)
+
+    return start
 
 
 def _refuse(start_response: StartResponse, status: str, reason: str) -> list[bytes]:

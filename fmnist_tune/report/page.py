@@ -12,7 +12,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from fmnist_tune.escaping import as_code_block, as_html, as_markdown
+from fmnist_tune.escaping import as_code_block, as_html, as_markdown, in_table
 from fmnist_tune.report.drawing import png
 
 TEMPLATE = "report.html.jinja"
@@ -138,7 +138,7 @@ def to_markdown(page: Page) -> str:
 
 def _markdown_table(table: Table) -> str:
     rule = ("---",) + ("---:",) * (len(table.header) - 1)
-    rows = [tuple(map(as_markdown, line)) for line in (table.header, *table.rows)]
+    rows = [tuple(in_table(as_markdown(cell)) for cell in line) for line in (table.header, *table.rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in (rows[0], rule, *rows[1:]))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fmnist_tune.config import dump_yaml
+from fmnist_tune.escaping import as_code_block, as_markdown, in_table
 from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, RobustnessRow
 
 _N_WEAKEST = 3
@@ -61,7 +62,7 @@ def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str
 
 def _kind(model: Mapping[str, Any]) -> str:
     if model["name"] == "torchvision":
-        start = "" if model["weights"] == "none" else f", from the weights {model['weights']}"
+        start = "" if model["weights"] == "none" else f", from the weights {as_markdown(str(model['weights']))}"
         frozen = ", frozen but for its classifier" if model["frozen"] else ""
         return f"Torchvision's {model['architecture']}{start}{frozen},"
     return {"cnn": "A convolutional network", "mlp": "A multilayer perceptron"}[model["name"]]
@@ -93,10 +94,10 @@ def _figures(metrics: Mapping[str, Any]) -> str:
 def _classes(metrics: Mapping[str, Any]) -> str:
     per_class: Mapping[str, Mapping[str, Any]] = metrics["per_class"]
     weakest = sorted(per_class, key=lambda name: per_class[name]["recall"])[:_N_WEAKEST]
-    named = ", ".join(f"{name} ({per_class[name]['recall']:.1%} found)" for name in weakest)
+    named = ", ".join(f"{as_markdown(name)} ({per_class[name]['recall']:.1%} found)" for name in weakest)
     rows = [
-        f"| {name} | {c['precision']:.1%} | {c['recall']:.1%}{_interval(c.get('recall_ci95'), 1)} | {c['f1']:.1%} "
-        f"| {c['support']:,} |"
+        f"| {in_table(as_markdown(name))} | {c['precision']:.1%} "
+        f"| {c['recall']:.1%}{_interval(c.get('recall_ci95'), 1)} | {c['f1']:.1%} | {c['support']:,} |"
         for name, c in per_class.items()
     ]
     head = "| class | precision | recall | F1 | test pictures |\n| --- | --- | --- | --- | --- |"
@@ -153,7 +154,7 @@ def _training(metrics: Mapping[str, Any]) -> str:
     return (
         f"From {source}: {metrics['epochs']} {_plural(metrics['epochs'], 'epoch')} on the training and the validation "
         f"pictures together, once for each of the seeds {', '.join(map(str, metrics['seeds']))} "
-        f"({metrics['train_s']:.0f} s of training in all). {again} In full:\n\n```yaml\n{recipe}```"
+        f"({metrics['train_s']:.0f} s of training in all). {again} In full:\n\n{as_code_block(recipe, 'yaml')}"
     )
 
 

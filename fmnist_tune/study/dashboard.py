@@ -14,7 +14,7 @@ from optuna_dashboard import get_note, save_note
 from optuna_dashboard.artifact import get_artifact_path
 
 from fmnist_tune.config.schema import ARTIFACTS
-from fmnist_tune.escaping import as_code, as_markdown
+from fmnist_tune.escaping import as_code, as_markdown, in_table
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
@@ -125,7 +125,9 @@ def _best(summary: Summary) -> list[str]:
     for path, value in summary.best_values.items():
         share = importances.shares.get(path) if importances else None
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        rows.append(f"| {as_code(path)} | {as_code(shown)} | {'-' if share is None else f'{share:.0%}'} |")
+        rows.append(
+            f"| {in_table(as_code(path))} | {in_table(as_code(shown))} | {'-' if share is None else f'{share:.0%}'} |"
+        )
     facts = [f"{len(best.intermediate_values)} epochs"]
     if "params" in best.user_attrs:
         facts.append(f"{best.user_attrs['params']:,} parameters")

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.config import SearchSpace, dump_yaml, read_space
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError, did_you_mean
+from fmnist_tune.escaping import printable
 from fmnist_tune.study.claim import Claim
 from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.layout import StudyPaths, write_atomically
@@ -230,7 +231,7 @@ class StudyRecord:
         """Return a trial as a recipe in YAML."""
         value = f", {self.objective.metric} {trial.value:.4f}" if trial.value is not None else ""
         if trial.state == TrialState.FAIL:
-            value = f", which failed: {' '.join(str(trial.user_attrs.get('reason', 'unknown')).split())}"
+            value = f", which failed: {' '.join(printable(str(trial.user_attrs.get('reason', 'unknown'))).split())}"
         lines = [f"# Trial {trial.number} of study {self.paths.name}{value}."]
         best_epoch = best_epoch_of(trial)
         if best_epoch is not None and best_epoch < (n_epochs := self.config_of(trial).training.epochs):
