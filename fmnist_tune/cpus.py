@@ -11,25 +11,24 @@ CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
-def cpu_count() -> int:
+def cpu_count(mount: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
     """Return how many CPUs this process may keep busy: at least 1.
 
     The smallest of the machine's cores, the process's affinity (`taskset`, cpusets) and the quota of its control
     groups (`docker --cpus`, Kubernetes limits, systemd's CPUQuota), which is rounded down.
-    """
-    limits = [float(os.cpu_count() or 1), *cpu_quotas()]
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        limits.append(len(os.sched_getaffinity(0)))
-    return max(1, int(min(limits)))
-
-
-def cpu_quotas(mount: Path = CGROUPS, own: Path = OWN_CGROUPS) -> list[float]:
-    """Return the CPU quotas, in CPUs, of a process's control groups and of all groups above them.
 
     Args:
         mount: where the kernel shows control groups.
         own: the process's groups, a line each, as in cgroups(7): number, controllers, path.
     """
+    limits = [float(os.cpu_count() or 1), *_quotas(mount, own)]
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        limits.append(len(os.sched_getaffinity(0)))
+    return max(1, int(min(limits)))
+
+
+def _quotas(mount: Path, own: Path) -> list[float]:
+    """Return the CPU quotas, in CPUs, of a process's control groups and of all groups above them."""
     try:
         lines = own.read_text().splitlines()
     except OSError:

@@ -19,7 +19,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.search.cluster import WorkerPlan
 from fmnist_tune.search.messages import MAX_CRASHES, Assignment, TrialReport
 from fmnist_tune.search.start import start_worker
-from fmnist_tune.search.worker_start import WorkerStart, has_worker_process
+from fmnist_tune.search.worker_start import WorkerStart, worker_processes
 
 
 @dataclass(frozen=True)
@@ -208,6 +208,6 @@ def spread_out(
     start, todo = WorkerStart(plan.logs), results
     while todo:
         _, todo = ray.wait(todo, timeout=1.0)
-        if complaint := start.complaint(is_up=has_worker_process()):
+        if complaint := start.complaint(is_up=bool(worker_processes())):
             raise UserError(complaint)
     return list(ray.get(results))

@@ -10,12 +10,18 @@ from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
+DEAD_S = 5.0  # without any process, after one has ended
+UNSEEN_S = 50.0  # without any: on a machine with ten times too much to do, Ray needs longer than seconds for one
+N_DEAD = 2  # processes, whatever Ray starts after them
+SILENT_S = 600.0  # one that lives but does not come up, such as a first import of torch from a slow network disk
 LOGS = ("worker*.err", "raylet*.err", "gcs_server*.err")
+OWN_LINES = (":job_id:", ":actor_name:", ":task_name:")  # of every worker
 STACK_TRACE = "*** StackTrace"
 PREAMBLE = re.compile(r"^\[[^]]*\] \(\w+\) \S+:\d+:\s*(An unexpected system state .* Check failed: \S+ )?")
 DEAD_S = (
     50.0  # Ray starts a worker within seconds of its order; on a machine with ten times too much to do it takes longer
 )
+TOLD_S = 10.0  # with a complaint in the logs
 SILENT_S = 600.0  # one that lives but does not come up, such as a first import of torch from a slow network disk
 
 
@@ -30,7 +36,11 @@ class WorkerStart:
                 may wait for a place.
         """
         self._logs = logs
+        self._begin_again()
+
+    def _begin_again(self) -> None:
         self._seen_at = self._up_at = time.monotonic()
+        self._seen: set[int] = set()
 
     def complaint(self, *, is_up: bool) -> str | None:
         """Return why no worker comes up; None as long as one may. To be asked about once a second.
@@ -38,15 +48,18 @@ class WorkerStart:
         Args:
             is_up: whether a worker is up, or there is nothing for one to do.
         """
-        now = time.monotonic()
         if is_up or self._logs is None:
-            self._seen_at = self._up_at = now
+            self._begin_again()
             return None
-        if has_worker_process():
-            self._seen_at = now
-        if now - self._seen_at > DEAD_S:
+        living = worker_processes()
+        self._seen |= living
+        if living or not (PROC / "self").exists():  # macOS tells of no processes
+            self._seen_at = time.monotonic()
+        unseen_s, down_s = time.monotonic() - self._seen_at, time.monotonic() - self._up_at
+        n_dead = len(self._seen - living)
+        if n_dead >= N_DEAD or unseen_s > (DEAD_S if n_dead else UNSEEN_S):
             why = last_complaint(self._logs) or "its process ends without a message"
-        elif now - self._up_at > SILENT_S:
+        elif down_s > SILENT_S:
             why = f"none has come up within {SILENT_S:g} s"
         else:
             return None
@@ -60,7 +73,7 @@ def last_complaint(logs: Path) -> str | None:
         with suppress(OSError):
             text = file.read_text(errors="replace").partition(STACK_TRACE)[0]
             lines = [line.strip() for line in text.splitlines()]
-            said = [line for line in lines if line and not line.startswith((":job_id:", ":actor_name:"))]
+            said = [line for line in lines if line and not line.startswith(OWN_LINES)]
             if said:
                 return PREAMBLE.sub("", next(filter(PREAMBLE.match, reversed(said)), said[-1]))
     return None
@@ -72,22 +85,21 @@ def _changed(file: Path) -> float:
     return 0.0
 
 
-def has_worker_process() -> bool:
-    """Return whether a process below this one is, or is about to become, a worker of Ray's; True if nobody can tell."""
-    if not (PROC / "self").exists():  # macOS
-        return True
+def worker_processes() -> set[int]:
+    """Return the processes below this one that are, or are about to become, workers of Ray's."""
     parents: dict[int, int] = {}
-    workers = []
-    for entry in PROC.iterdir():
-        with suppress(OSError, ValueError):
-            pid = int(entry.name)
-            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-            if state == "Z":
-                continue
-            parents[pid] = int(parent)
-            if _is_worker((entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")):
-                workers.append(pid)
-    return any(os.getpid() in _ancestors(pid, parents) for pid in workers)
+    workers = set()
+    with suppress(FileNotFoundError):
+        for entry in PROC.iterdir():
+            with suppress(OSError, ValueError):
+                pid = int(entry.name)
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                if state == "Z":
+                    continue
+                parents[pid] = int(parent)
+                if _is_worker((entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")):
+                    workers.add(pid)
+    return {pid for pid in workers if os.getpid() in _ancestors(pid, parents)}
 
 
 def _is_worker(command: list[bytes]) -> bool:
