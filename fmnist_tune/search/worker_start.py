@@ -18,11 +18,6 @@ LOGS = ("worker*.err", "raylet*.err", "gcs_server*.err")
 OWN_LINES = (":job_id:", ":actor_name:", ":task_name:")  # of every worker
 STACK_TRACE = "*** StackTrace"
 PREAMBLE = re.compile(r"^\[[^]]*\] \(\w+\) \S+:\d+:\s*(An unexpected system state .* Check failed: \S+ )?")
-DEAD_S = (
-    50.0  # Ray starts a worker within seconds of its order; on a machine with ten times too much to do it takes longer
-)
-TOLD_S = 10.0  # with a complaint in the logs
-SILENT_S = 600.0  # one that lives but does not come up, such as a first import of torch from a slow network disk
 
 
 class WorkerStart:
@@ -56,7 +51,8 @@ class WorkerStart:
         if living or not (PROC / "self").exists():  # macOS tells of no processes
             self._seen_at = time.monotonic()
         unseen_s, down_s = time.monotonic() - self._seen_at, time.monotonic() - self._up_at
-        n_dead = len(self._seen - living)
+        # Ray tells what becomes of a worker that has come so far as to open its log.
+        n_dead = sum(not any(self._logs.glob(f"worker-*-{pid}.err")) for pid in self._seen - living)
         if n_dead >= N_DEAD or unseen_s > (DEAD_S if n_dead else UNSEEN_S):
             why = last_complaint(self._logs) or "its process ends without a message"
         elif down_s > SILENT_S:
