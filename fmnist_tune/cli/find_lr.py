@@ -26,6 +26,7 @@ from fmnist_tune.training.lr_range import LrRange, Sweep, read_lr_range, sweep_l
 from fmnist_tune.training.quick_start import skip_compiler
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
+from fmnist_tune.training.threads import limit_threads
 from fmnist_tune.weights import check_weights
 
 N_ROWS = 20
@@ -109,6 +110,7 @@ def _train(
     images = load_part(locate_data(arguments.data_dir, console.print), "train")
     make_folder(plot.parent)
     skip_compiler()
+    limit_threads()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data = TrainingData.from_images(images.images_NHW, images.labels_N, config.data, device)
     run = TrainingRun(config, data, seed=arguments.seed, device=device)

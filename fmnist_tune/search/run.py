@@ -155,9 +155,9 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
         check_weights(space.corner_configs(), space.source)
         display.phase("starting Ray")
         try:
-            start_ray(place.address)
+            logs = start_ray(place.address)
             imports.result()
-            plan = plan_workers(space.settings.resources, machines(), place.n_workers)
+            plan = plan_workers(space.settings.resources, machines(), place.n_workers, logs)
             record = record or open_record()
             return _run(record, source.images, plan, display, started)
         finally:
@@ -205,6 +205,10 @@ def _run(record: StudyRecord, images: Images | None, plan: WorkerPlan, display: 
             run_trials(driver, images, plan)
     except KeyboardInterrupt:
         driver.stop_requested = True
+    except UserError:  # no worker comes up: the trials go on once one does
+        with storage_errors():
+            driver.release_all()
+        raise
     with storage_errors():
         driver.release_all()
     totals = driver.totals

@@ -138,7 +138,7 @@ def check_folder(path: Path) -> None:
         UserError: it could not.
     """
     place = path.absolute()
-    while not place.exists():
+    while not os.path.exists(place):  # Path.exists raises where a folder may not be entered
         place = place.parent
     if not place.is_dir():
         raise UserError(f"{path}: cannot be written to: {place} is not a directory")
