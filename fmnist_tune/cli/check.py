@@ -6,15 +6,15 @@ import argparse
 import json
 
 from fmnist_tune.cli import EXIT_OK
+from fmnist_tune.cli.inputs import load_file
 from fmnist_tune.cli.store import stdout
-from fmnist_tune.config import load_space
 from fmnist_tune.study.render import space_table
 from fmnist_tune.weights import check_weights
 
 
 def check(arguments: argparse.Namespace, started: float) -> int:
     """Check a search space."""
-    space = load_space(arguments.space)
+    space = load_file(arguments, arguments.space)
     check_weights(space.corner_configs(), space.source)
     if arguments.json:
         parameters = [
