@@ -22,7 +22,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         words: without the program's name; the process's own by default.
 
     Raises:
-        SystemExit: code 0 after `--help` and `--version`; 2 for a mistake, after a message with the usage of the command.
+        SystemExit: code 0 after `--help` and `--version`; 2 for a mistake, after its command's usage and a message.
     """
     words = sys.argv[1:] if words is None else words
     parser, commands = build_parser()
@@ -60,7 +60,7 @@ def _check_command(
 
 
 def _check_options(words: Sequence[str], command: argparse.ArgumentParser) -> None:
-    """Refuse an option that the command does not have; before argparse, which would take its value for something else."""
+    """Refuse an option that the command does not have: argparse would take its value for something else first."""
     known = _options(command)
     for word in words:
         if word == "--":

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fmnist_tune.data.fashion_mnist import DEBIAN_DIR, FILES, Part, cache_dir, find_file, has_part, load_part
-from fmnist_tune.errors import UserError
+from fmnist_tune.errors import UserError, near_file
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 CONNECT_TIMEOUT_S = 20.0
@@ -35,7 +35,7 @@ def locate_data(data_dir: Path | None, log: Log) -> Path:
     """
     if data_dir is not None:
         if not data_dir.is_dir():
-            raise UserError(f"--data-dir {data_dir}: no such directory")
+            raise UserError(f"--data-dir {data_dir}: no such directory{near_file(data_dir)}")
         return data_dir  # what is missing or wrong is named when it is read
     for folder in (cache_dir(), DEBIAN_DIR):
         if has_part(folder, "train"):
