@@ -57,6 +57,8 @@ def instead(value: object, wanted: str = "") -> str:
         text = _instead_of_text(value, wanted)
     elif wanted == "int" and isinstance(value, float) and value.is_integer():
         text = f"write {int(value)}"
+    elif wanted == "list" and _is_number(value):
+        text = f"write [{value}]"
     return f"; {text}" if text else ""
 
 
@@ -65,6 +67,8 @@ def _instead_of_text(text: str, wanted: str) -> str:
         return f"write {text} without quotes"
     if wanted == "float" and re.fullmatch(r"\d+\.?\d* *%", text):
         return f"write {float(text.rstrip(' %')) / 100:g}"
+    if wanted == "list" and "," in text:
+        return f"write [{', '.join(part.strip() for part in text.strip('[]() ').split(','))}]"
     if wanted == "bool" and text.lower() in _BOOLS:
         return f"write {_BOOLS[text.lower()]}, without quotes"
     return "leave the key out for its default" if text.lower() in _NOTHING else ""

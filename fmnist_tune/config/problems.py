@@ -16,8 +16,11 @@ from fmnist_tune.config.section import Section
 from fmnist_tune.config.tasks import models_of
 from fmnist_tune.errors import Problem, did_you_mean, nearest
 
-TAG_ERRORS = ("union_tag_invalid", "union_tag_not_found")
+_TAG_ERRORS = ("union_tag_invalid", "union_tag_not_found")
 _SECTION_ERRORS = ("model_type", "model_attributes_type", "dict_type")
+
+
+_SPACES = ("space", "search_space", "parameters", "params", "hyperparameters", "config", "param_space")
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,14 @@ class Mistake:
         kind: pydantic's name of the error.
         message: what to tell the user.
         guess: what is probably meant; None if there is nothing to guess.
+        is_sure: whether the guess is a near word, rather than what other keys speak for.
     """
 
     loc: tuple[Any, ...]
     kind: str
     message: str
     guess: object = None
+    is_sure: bool = True
 
     @property
     def path(self) -> str:
@@ -71,6 +76,8 @@ def homes(config: type[Section]) -> dict[str, tuple[str, ...]]:
 
 def home_hint(key: object, config: type[Section]) -> str:
     """Return in which sections a key may stand, as the end of a message; empty if in none."""
+    if str(key) in _SPACES:
+        return "; what is searched stands in its place in model, training and data"
     sections = homes(config).get(str(key), ())
     return f"; {key} stands in {' or '.join(sections)}" if sections else ""
 
@@ -96,6 +103,9 @@ def _mistake(
     detail: Any, loc: tuple[Any, ...], tree: object, config: type[Section], searched: Collection[str]
 ) -> Mistake:
     value, kind, context = detail["input"], detail["type"], detail.get("ctx", {})
+    may_be_searched = loc[:1] not in {(key,) for key in SETTINGS_KEYS}
+    if isinstance(value, list) and loc and isinstance(loc[-1], int):  # a list of lists, where a list belongs
+        loc, value = loc[:-1], value_at(tree, ".".join(map(str, loc[:-1])))
     if kind == "extra_forbidden":
         return Mistake(loc, kind, _unknown_key(loc, value, tree, config, searched))
     if kind == "missing":
@@ -107,16 +117,17 @@ def _mistake(
         if isinstance(value, dict) and value.get("name") in allowed:
             hint = f"; write {value['name']}"
         else:
-            hint = did_you_mean(value, allowed) or instead(value)
+            hint = (instead(value) if may_be_searched else "") or did_you_mean(value, allowed)
         return Mistake(loc, kind, f"{_shown(value)} is not one of {', '.join(allowed)}{hint}", nearest(value, allowed))
-    if kind in TAG_ERRORS:
+    if kind in _TAG_ERRORS:
         return _wrong_model(loc, kind, value, config)
     if kind in _SECTION_ERRORS:
-        return Mistake(loc, kind, f"{_shown(value)}: {_no_section(loc, value, tree, config)}")
+        return Mistake(loc, kind, _no_section(loc, value, tree, config, searched))
     wanted = kind.partition("_")[0]
     message = f"{_shown(value)}: {detail['msg'][0].lower()}{detail['msg'][1:]}".replace("input should be", "should be")
     typo = did_you_mean(next(iter(value)), ("float", "int", "choice")) if isinstance(value, dict) and value else ""
-    return Mistake(loc, kind, message + (instead(value, wanted) or typo))
+    hint = instead(value, wanted) if may_be_searched or not isinstance(value, list | dict) else ""
+    return Mistake(loc, kind, message + (hint or typo))
 
 
 def _unknown_key(
@@ -138,6 +149,7 @@ def _unknown_key(
         return f"{allowed}; when stands inside the braces of a searched value: {{float: [0.0, 0.5], when: {{...}}}}"
     form = search_form(value_at(tree, ".".join(map(str, parent))) if parent else None)
     if form is not None:
+        form = f"{{name: {form}}}" if "name" in known else form
         return f"{allowed}; to search {'.'.join(map(str, parent))}, write {form}"
     return f"{allowed}{did_you_mean(key, known) or home_hint(key, config)}"
 
@@ -151,27 +163,33 @@ def _wrong_model(loc: tuple[Any, ...], kind: str, value: object, config: type[Se
     alike = max(models, key=lambda model: len(given & set(models[model].model_fields)))
     if name is None:
         form = search_form(value)
-        return Mistake(place, kind, f"missing; {allowed}" + (f"; to search it, write {form}" if form else ""), alike)
+        return Mistake(
+            place, kind, f"missing; {allowed}" + (f"; to search it, write {form}" if form else ""), alike, False
+        )
+    guess: str | None
     if isinstance(name, str) and "torchvision" in models and any(a.startswith(name.lower()) for a in ARCHITECTURES):
         architecture = nearest(name, ARCHITECTURES) or next(a for a in ARCHITECTURES if a.startswith(name.lower()))
         hint, guess = f"; write name: torchvision, architecture: {architecture}", "torchvision"
     else:
-        hint, guess = did_you_mean(name, models) or instead(name), nearest(name, models) or alike
-    return Mistake(place, kind, f"{_shown(name)} is not a model; {allowed}{hint}", guess)
+        hint, guess = did_you_mean(name, models) or instead(name), nearest(name, models)
+    return Mistake(place, kind, f"{_shown(name)} is not a model; {allowed}{hint}", guess or alike, guess is not None)
 
 
-def _no_section(loc: tuple[Any, ...], value: object, tree: object, config: type[Section]) -> str:
+def _no_section(
+    loc: tuple[Any, ...], value: object, tree: object, config: type[Section], searched: Collection[str]
+) -> str:
     """Say what to write where a section belongs and something else stands."""
     known = _fields_at(loc, value_at(tree, "model.name"), config)
-    if not known:
-        return "should be a mapping"
-    if isinstance(value, str) and "name" in known:
-        return f"a word alone; write {{name: {value}}}"
-    if isinstance(value, list) and value and "name" in known and all(isinstance(item, str) for item in value):
-        return (
-            f"should be a mapping of {', '.join(known)}; to search it, write {{name: {{choice: [{', '.join(value)}]}}}}"
-        )
-    return f"should be a mapping of {', '.join(known)}"
+    expected = f"should be a mapping of {', '.join(known)}" if known else "should be a mapping"
+    if value is None:
+        return f"empty; {expected}"
+    if "name" not in known or not isinstance(value, str | list) or not value:
+        return f"{_shown(value)}: {expected}"
+    if isinstance(value, str) and ".".join(map(str, loc)) not in searched:
+        return f"{value!r} alone; write {{name: {value}}}"
+    words = value if isinstance(value, list) else [value, "..."]
+    name = words[0] if loc[0] in SETTINGS_KEYS else f"{{choice: [{', '.join(map(str, words))}]}}"
+    return f"{_shown(value)} alone; write {{name: {name}}}"
 
 
 def _fields_at(path: tuple[Any, ...], model_name: object, config: type[Section]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pydantic
 
-from fmnist_tune.config.problems import TAG_ERRORS, Mistake, mistakes_of
+from fmnist_tune.config.problems import Mistake, mistakes_of
 from fmnist_tune.config.section import Section
 from fmnist_tune.config.tasks import models_of
 from fmnist_tune.errors import Problem
@@ -49,11 +49,11 @@ def config_problems(tree: Mapping[str, Any], config: type[Section], searched: Co
 def _is_doubtful(mistake: Mistake, known: Iterable[Mistake], config: type[Section]) -> bool:
     """Return whether a mistake may come from what was guessed or left out to look on."""
     section = mistake.loc if mistake.kind == "value_error" else mistake.loc[:-1]
-    blind = [k for k in known if k.loc[:-1] == section and (k.guess is None or k.kind in TAG_ERRORS)]
+    blind = [k for k in known if k.loc[:-1] == section and (k.guess is None or not k.is_sure)]
     if mistake.kind == "value_error":  # about the section as a whole
         names = [str(k.loc[-1]) for k in blind if k.kind != "extra_forbidden"]
         return "name" in names or any(re.search(rf"\b{re.escape(name)}\b", mistake.message) for name in names)
-    if mistake.kind == "extra_forbidden" and any(k.kind in TAG_ERRORS for k in blind):
+    if mistake.kind == "extra_forbidden" and not all(k.is_sure for k in blind):
         return any(mistake.loc[-1] in model.model_fields for model in models_of(config).values())
     return False
 
