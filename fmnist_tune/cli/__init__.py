@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from fmnist_tune.cli.parser import build_parser
+from fmnist_tune.cli.arguments import parse_arguments
 from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
 from fmnist_tune.search.signals import sigterm_as_ctrl_c
@@ -18,7 +18,7 @@ EXIT_OK, EXIT_USER, EXIT_INTERRUPTED = 0, 2, 130  # 1, a bug of ours, is Python'
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     started = time.monotonic()
-    arguments = build_parser().parse_args(argv)
+    arguments = parse_arguments(argv)
     try:
         with sigterm_as_ctrl_c():
             module = importlib.import_module(f"fmnist_tune.cli.{arguments.module}")

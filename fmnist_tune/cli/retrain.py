@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
-from fmnist_tune.cli.store import load_recipe, load_record, stderr, stdout
+from fmnist_tune.cli.inputs import load_recipe
+from fmnist_tune.cli.store import load_record, stderr, stdout
 from fmnist_tune.config.schema import Training
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.render import confirmation_json, confirmation_view, metrics_view

@@ -6,8 +6,9 @@ import argparse
 import json
 
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
+from fmnist_tune.cli.inputs import load_file
 from fmnist_tune.cli.store import load_record, stderr, stdout
-from fmnist_tune.config import SearchSpace, load_space, read_space
+from fmnist_tune.config import SearchSpace, read_space
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.run import Place, run_search
 from fmnist_tune.study.layout import command_line
@@ -24,7 +25,9 @@ def search(arguments: argparse.Namespace, started: float) -> int:
         "search.trials": arguments.trials,
         "search.timeout": arguments.timeout,
     }
-    space = load_space(arguments.space, {path: value for path, value in overrides.items() if value is not None})
+    space = load_file(
+        arguments, arguments.space, {path: value for path, value in overrides.items() if value is not None}
+    )
     if not space.parameters:
         raise UserError(
             f"{arguments.space}: nothing is searched in it, every trial would be the same; "

@@ -1,4 +1,4 @@
-"""What the commands share: the studies and recipes that their options name, and standard output."""
+"""What the commands share: the studies that their options name, and standard output."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from fmnist_tune.config import SearchSpace, load_space
-from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
 from fmnist_tune.study.database import database_url, open_database
-from fmnist_tune.study.layout import StudyPaths, command_line
+from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 
 PIPE_WIDTH = 200
@@ -28,24 +26,6 @@ def load_record(arguments: argparse.Namespace) -> StudyRecord:
     """
     storage = open_database(storage_url(arguments), create=False)
     return StudyRecord.load(storage, StudyPaths(arguments.studies_dir, arguments.study, arguments.storage))
-
-
-def load_recipe(arguments: argparse.Namespace) -> SearchSpace:
-    """Read the file, in which nothing is searched, that a command names; `--study` replaces its name.
-
-    Raises:
-        UserError: it cannot be read, is wrong, or is a search space.
-    """
-    path = arguments.recipe
-    study, storage = (getattr(arguments, name, None) for name in ("study", "storage"))  # find-lr has neither
-    space = load_space(path, {} if study is None else {"study": study})
-    if space.parameters:
-        searched = ", ".join(p.path for p in space.parameters[:3])
-        raise UserError(
-            f"{path}: not a recipe: it searches {searched}{' ...' if len(space.parameters) > 3 else ''}; "
-            f"`{command_line('search', path, studies_dir=arguments.studies_dir, storage=storage)}` runs it"
-        )
-    return space
 
 
 def storage_url(arguments: argparse.Namespace) -> str:

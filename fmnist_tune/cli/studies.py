@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from rich.table import Table
 
 from fmnist_tune.cli import EXIT_OK, say
+from fmnist_tune.cli.inputs import choose_trial, refuse_overwriting
 from fmnist_tune.cli.store import load_record, stdout, storage_url
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.database import open_database
@@ -99,21 +100,7 @@ def show(arguments: argparse.Namespace, started: float) -> int:
 def export(arguments: argparse.Namespace, started: float) -> int:
     """Print a trial as a recipe."""
     record = load_record(arguments)
-    if arguments.trial is None:
-        trial = record.best
-        if trial is None:
-            raise UserError(
-                f"study {record.paths.name!r}: no trial has been trained to its end yet; --trial N exports any other"
-            )
-    else:
-        trials = record.trials
-        if arguments.trial >= len(trials):
-            raise UserError(
-                f"--trial {arguments.trial}: study {record.paths.name!r} has trials 0 to {len(trials) - 1}"
-                if trials
-                else f"study {record.paths.name!r} has no trials yet"
-            )
-        trial = trials[arguments.trial]
+    trial = choose_trial(record, arguments.trial)
     if trial.state == TrialState.FAIL:
         reason = trial.user_attrs.get("reason", "unknown")
         say(f"warning: trial {trial.number} failed: {reason}")
@@ -126,8 +113,12 @@ def export(arguments: argparse.Namespace, started: float) -> int:
     output: Path = arguments.output
     if output.is_dir():
         raise UserError(f"--output {output}: a directory; name a file, such as {output / 'recipe.yaml'}")
+    refuse_overwriting(output, arguments)
     try:
-        write_atomically(output, recipe)
+        if output.exists() and not output.is_file():
+            output.write_text(recipe, encoding="utf-8")  # a device or a pipe, which is not to be replaced
+        else:
+            write_atomically(output.resolve(), recipe)
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written: {error.strerror}") from None
     return EXIT_OK

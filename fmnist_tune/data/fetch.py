@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fmnist_tune.data.fashion_mnist import DEBIAN_DIR, FILES, Part, cache_dir, find_file, has_part, load_part
-from fmnist_tune.errors import UserError
+from fmnist_tune.errors import UserError, near_file
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 CONNECT_TIMEOUT_S = 20.0
@@ -36,7 +36,9 @@ def locate_data(data_dir: Path | None, log: Log) -> Path:
     """
     if data_dir is not None:
         if not os.path.isdir(data_dir):  # Path.is_dir raises where a folder may not be entered
-            raise UserError(f"--data-dir {data_dir}: no such directory, or none that this user may enter")
+            raise UserError(
+                f"--data-dir {data_dir}: no such directory, or none that this user may enter{near_file(data_dir)}"
+            )
         return data_dir  # what is missing or wrong is named when it is read
     with suppress(UserError):  # no home: there is no cache to look into
         if has_part(cache_dir(), "train"):

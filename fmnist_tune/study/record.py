@@ -59,7 +59,8 @@ class StudyRecord:
         names = optuna.get_all_study_names(storage)
         if paths.name not in names:
             known = f"; there are {', '.join(sorted(names))}" if names else "; there are none yet"
-            raise UserError(f"study {paths.name!r}: no such study{did_you_mean(paths.name, names) or known}")
+            name = paths.name.removesuffix(".yaml").removesuffix(".yml")
+            raise UserError(f"study {paths.name!r}: no such study{did_you_mean(name, names) or known}")
         study = optuna.load_study(study_name=paths.name, storage=storage)
         text, version = study.user_attrs.get(SPACE_KEY), study.user_attrs.get(FORMAT_KEY)
         if not isinstance(text, str) or not isinstance(version, int):

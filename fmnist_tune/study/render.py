@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fmnist_tune.config import SearchSpace
+from fmnist_tune.config.defaults import NONE_MEANS, Default, default_values, fixed_values
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
@@ -42,8 +44,37 @@ def space_table(space: SearchSpace) -> RenderableType:
         if space.parameters
         else f"recipe {settings.study}: nothing is searched"
     )
-    notes = [Text(f"warning: {w}", style="yellow") for w in space.warnings]
-    return Group(Text(head, style="bold"), *([table] if space.parameters else []), *notes)
+    parts: list[RenderableType] = [Text(head, style="bold")]
+    if space.parameters:
+        parts.append(table)
+    fixed = [(path, _flat(value)) for path, value in fixed_values(space).items()]
+    defaults = [
+        (d.path, f"{NONE_MEANS[d.path] if d.value is None else _flat(d.value)}{_where(d)}")
+        for d in default_values(space)
+    ]
+    for title, rows in (("fixed", fixed), ("by default", defaults)):
+        if rows:
+            parts += ["", _pairs(title, rows)]
+    return Group(*parts, *(Text(f"warning: {w}", style="yellow") for w in space.warnings))
+
+
+def _pairs(title: str, rows: Sequence[tuple[str, str]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(title)
+    table.add_column("value", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _flat(value: object) -> str:
+    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
+
+
+def _where(default: Default) -> str:
+    where = [f"model {' or '.join(default.models)}"] if default.models else []
+    where += ["where it is not searched"] if default.is_spare else []
+    return f" ({', '.join(where)})" if where else ""
 
 
 def summary_view(
