@@ -15,6 +15,11 @@ from fmnist_tune.training.results import EpochResult, best_epoch
 VAL_ACCURACY = "val_accuracy"
 
 
+def percent(share: float, digits: int = 2) -> str:
+    """Return a share, such as an accuracy, as people read it everywhere: 0.8849 as `88.49 %`."""
+    return f"{100 * share:.{digits}f} %"
+
+
 @dataclass(frozen=True)
 class Objective:
     """What a study maximises.
@@ -39,7 +44,7 @@ class Objective:
 
 OBJECTIVES = {
     TrialConfig.task: Objective(
-        VAL_ACCURACY, "validation accuracy", "{:.2%}".format, "validation accuracy {:.2%}".format
+        VAL_ACCURACY, "validation accuracy", percent, lambda value: f"validation accuracy {percent(value)}"
     ),
     ModularConfig.task: Objective("steps_left", "share of steps left", outcome.value_text, outcome.value_text),
 }

@@ -159,8 +159,15 @@ def _add_storage_option(parser: argparse.ArgumentParser) -> None:
 
 def _add_search_options(parser: argparse.ArgumentParser, *, seed: str) -> None:
     parser.add_argument("--seed", type=_whole(0), metavar="N", help=seed)
-    parser.add_argument("--trials", type=_whole(1), metavar="N", help="how many trials the study holds in the end")
-    parser.add_argument("--timeout", type=_duration, metavar="TIME", help="longest time of this run: 90s, 10m, 1.5h")
+    parser.add_argument(
+        "--trials",
+        type=_whole(1),
+        metavar="N",
+        help="how many trials the study holds in the end: more than its file's extend it, fewer end this run alone",
+    )
+    parser.add_argument(
+        "--timeout", type=_duration, metavar="TIME", help="longest time of this run alone: 90s, 10m, 1.5h"
+    )
     _add_place_options(parser)
 
 
@@ -180,9 +187,8 @@ def _study(text: str) -> str:
     return text if text is argparse.SUPPRESS else str(_argument(study_name, text))
 
 
-def _duration(text: str) -> str:
-    _argument(seconds, text)
-    return text
+def _duration(text: str) -> float:
+    return float(_argument(seconds, text))
 
 
 def _whole(low: int) -> Callable[[str], int]:

@@ -129,7 +129,7 @@ class Driver:
 
     def _give_up(self, numbers: Sequence[int]) -> None:
         for number in numbers:
-            reason = self._queue.asha.standing(number)
+            reason = self._queue.asha.verdict(number, rounds_up=self.record.is_full)
             self.writer.note(number, {"stop_reason": reason})
             self._tensorboard.end(self.writer.attempt(number), "pruned")
             self._queue.take(number)

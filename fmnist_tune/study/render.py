@@ -15,7 +15,7 @@ from fmnist_tune.config import SearchSpace
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.summary import STATE_NAMES, Summary, count_states
+from fmnist_tune.study.summary import PAUSED, STATE_NAMES, Summary, count_states, highest_of
 
 # of metrics.json: what a list of studies says of a retraining
 RESULT_KEYS = ("trial", "seeds", "epochs", "test_accuracy", "steps_to_solve", "finished_at")
@@ -47,10 +47,23 @@ def space_table(space: SearchSpace) -> RenderableType:
 
 
 def summary_view(
-    summary: Summary, next_commands: Sequence[str], retraining: RetrainingStatus | None = None
+    summary: Summary,
+    next_commands: Sequence[str],
+    retraining: RetrainingStatus | None = None,
+    *,
+    ending: str | None = None,
 ) -> RenderableType:
-    """Return what a person wants to know after a search, and of the latest retraining unless it is done."""
+    """Return what a person wants to know after a search, and of the latest retraining unless it is done.
+
+    Args:
+        summary: of the study.
+        next_commands: that are suggested.
+        retraining: how the latest one stands.
+        ending: how long the search took, and why it ended.
+    """
     parts: list[RenderableType] = [Text("")]
+    if ending is not None:
+        parts.append(Text(ending, style="bold"))
     standing = standing_text(summary, retraining)
     if summary.is_recipe:
         parts.append(Text(f"study {summary.study}: a recipe; {standing or 'trained without a search'}", style="bold"))
@@ -102,13 +115,17 @@ def retraining_cell(record: StudyRecord, retraining: RetrainingStatus | None) ->
 
 def _counts(summary: Summary) -> list[RenderableType]:
     counts = summary.counts
-    states = ", ".join(f"{counts[name]} {name}" for name in STATE_NAMES.values() if counts[name])
+    names = STATE_NAMES.values()
+    states = ", ".join(f"{counts[name]} {PAUSED if name == 'waiting' else name}" for name in names if counts[name])
     total = f"study {summary.study}: {counts['total']} of {summary.n_target} trials ({states or 'none yet'})"
     parts: list[RenderableType] = [Text(total, style="bold")]
     for reason, n in list(summary.failures.items())[:3]:
         parts.append(Text(f"  failed {n} times: {reason}" if n > 1 else f"  failed: {reason}", style="red"))
     if summary.best is None:
         parts.append(Text("no trial has been trained to its end yet, so there is no best trial", style="yellow"))
+    highest, best = summary.highest, summary.best
+    if highest is not None and (best is None or (highest.number != best.number and highest.value > (best.value or 0))):
+        parts.append(Text(f"highest validation accuracy so far: {highest.text}", style="green"))
     return parts
 
 
@@ -201,6 +218,7 @@ def study_json(record: StudyRecord, *, is_driven: bool) -> dict[str, Any]:
     return {
         "trials": counts,
         "best": record.best_as_data,
+        "highest": None if (highest := highest_of(trials)) is None else asdict(highest),
         "retraining": None if retraining is None else asdict(retraining),
         "retrained": None if metrics is None else {key: metrics[key] for key in RESULT_KEYS if key in metrics},
     }
