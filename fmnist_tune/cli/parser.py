@@ -150,6 +150,8 @@ def _command(commands: Any, module: str, name: str, text: str) -> argparse.Argum
         "--data-dir", type=Path, metavar="DIR", help="your own copy of the data set; `data` fetches it there"
     )
     common.add_argument("--json", action="store_true", help="print one JSON object")
+    common.add_argument("--plain", action="store_true", help="no colours and no live view: progress as plain lines")
+    common.add_argument("--quiet", action="store_true", help="no progress: only errors and the result")
     return parser
 
 

@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
         getattr(arguments, "warm_start", None),
     )
     limits = Limits(arguments.trials, arguments.timeout)
-    outcome = run_search(space, place, limits, stderr(), started)
+    outcome = run_search(space, place, limits, stderr(arguments), started)
     name = space.settings.study
     if arguments.json:
         result = {

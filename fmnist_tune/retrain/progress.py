@@ -19,7 +19,7 @@ class TrainingProgress:
 
     def __init__(self, console: Console, started: float) -> None:
         """Make a display; `started` is time.monotonic() at the beginning of the command."""
-        self._screen = Screen(console, started, view=self._view, status=self._status)
+        self._screen = Screen(console, started, view=self.view, status=self.status)
         self._phase = "getting ready"
         self._running: dict[str, tuple[Job, TrialReport | None]] = {}
         self._n_jobs = self._n_ended = 0
@@ -60,13 +60,15 @@ class TrainingProgress:
         running = list(self._running.values())  # copied at one stroke: this is the screen's thread
         return [_row(job, report) for job, report in running]
 
-    def _status(self) -> str:
+    def status(self) -> str:
+        """Return what is going on as a line."""
         rows = self._rows()
         if not rows:
             return f"{self._phase} ..."
         return "; ".join([f"{self._n_ended} of {self._n_jobs} trainings ended", *(row.text for row in rows)])
 
-    def _view(self, width: int) -> RenderableType:
+    def view(self, width: int) -> RenderableType:
+        """Return what is going on, in so many columns."""
         rows, elapsed = self._rows(), clock(self._screen.elapsed_s)
         if not rows:
             return Text(f"{self._phase}, {elapsed}", style="bold", no_wrap=True, overflow="ellipsis")

@@ -34,7 +34,7 @@ class Display:
             started: time.monotonic() at the beginning of the run.
         """
         self._study = study
-        self._screen = Screen(console, started, view=self._view, status=self._status)
+        self._screen = Screen(console, started, view=self.view, status=self.status)
         self._driver: Driver | None = None
         self._counts: Counter[str] = Counter()
         self._n_target = self._n_before = 0
@@ -100,7 +100,8 @@ class Display:
         of_time = elapsed_s / (elapsed_s + self._until_deadline_s())
         return max(of_time, sum(self._counts.values()) / max(1, self._n_target))
 
-    def _status(self) -> str:
+    def status(self) -> str:
+        """Return what is going on as a line."""
         if self._driver is None:
             return f"{self._phase} ..."
         running = "; ".join(f"trial {row.text}" for row in self._rows())
@@ -160,7 +161,8 @@ class Display:
             note=short_values(attempt.values),
         )
 
-    def _view(self, width: int) -> RenderableType:
+    def view(self, width: int) -> RenderableType:
+        """Return what is going on, in so many columns."""
         if self._driver is None:
             return Text(f"{self._study}: {self._phase}, {clock(self._screen.elapsed_s)}", style="bold", no_wrap=True)
         note = "stopping after the running epochs; Ctrl-C again stops at once"

@@ -155,7 +155,7 @@ def _search(
     prepare_environment()
     with ThreadPoolExecutor(1) as background, Display(console, paths.name, started) as display, ExitStack() as held:
         imports = background.submit(_import_libraries)
-        source = open_source(space, place.data_dir, display.line)
+        source = open_source(space, place.data_dir, display.phase)
         for warning in space.warnings:
             display.line(f"warning: {warning}", "yellow")
         check_folder(place.studies_dir)

@@ -38,6 +38,7 @@ class Screen:
         *,
         view: Callable[[int], RenderableType],
         status: Callable[[], str],
+        status_every_s: float = STATUS_EVERY_S,
     ) -> None:
         """Make a screen.
 
@@ -46,16 +47,14 @@ class Screen:
             started: time.monotonic() at the beginning of the command.
             view: what to draw in so many columns.
             status: the same as a line.
+            status_every_s: how long nothing is said of it where there is no view.
         """
         self._console = console
         self._started = started
         self._status = status
-        self._live = Live(
-            console=console,
-            get_renderable=lambda: view(console.width),
-            refresh_per_second=REFRESH_PER_S,
-            transient=True,
-        )
+        self._status_every_s = status_every_s
+        self._view = view
+        self._live: Live | None = None
         self._ended = threading.Event()
         self._ticker = threading.Thread(target=self._tick, daemon=True)
 
@@ -69,7 +68,14 @@ class Screen:
         return time.monotonic() - self._started
 
     def __enter__(self) -> Screen:
+        console = self._console
         if self._is_live:
+            self._live = Live(
+                console=console,
+                get_renderable=lambda: self._view(console.width),
+                refresh_per_second=REFRESH_PER_S,
+                transient=True,
+            )
             self._live.start()
         elif not self._console.quiet:
             self._ticker.start()
@@ -79,7 +85,7 @@ class Screen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        if self._live.is_started:
+        if self._live is not None:
             self._live.stop()
         if self._ticker.is_alive():
             self._ticker.join()
@@ -95,9 +101,42 @@ class Screen:
         self._console.print(table)
 
     def _tick(self) -> None:
-        while not self._ended.wait(STATUS_EVERY_S):
+        while not self._ended.wait(self._status_every_s):
             with suppress(OSError):  # nobody reads any more, or the disk is full: no reason to stop training
                 self.line(self._status())
+
+
+class Work:
+    """Work that goes on by itself, on a screen of its own: what it is, and how much of it is done."""
+
+    def __init__(self, console: Console, started: float) -> None:
+        """Make one; arguments as `Screen` takes them."""
+        self._screen = Screen(console, started, view=self._view, status=self._status)
+        self._text, self._share = "getting ready", 0.0
+
+    def __enter__(self) -> Work:
+        self._screen.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._screen.__exit__(kind, error, trace)
+
+    def phase(self, text: str) -> None:
+        """Say what begins, by a line that stays."""
+        self._text, self._share = text.strip(), 0.0
+        self._screen.line(text)
+
+    def step(self, text: str, share: float) -> None:
+        """Take note of how far it is, 0 to 1."""
+        self._text, self._share = text, share
+
+    def _status(self) -> str:
+        return f"{self._text} ..."
+
+    def _view(self, width: int) -> RenderableType:
+        return headline(self._text, self._share, f"{clock(self._screen.elapsed_s)} elapsed", width)
 
 
 @dataclass(frozen=True)
@@ -132,8 +171,6 @@ class Row:
         """Where it is within the next one."""
         if self.progress is None:
             return self.state
-        if self.progress.share == 1:
-            return f"epoch {self.progress.epoch} validating"
         return f"epoch {self.progress.epoch} {self.progress.share:4.0%}".replace("%", " %")
 
     @property
