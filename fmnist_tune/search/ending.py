@@ -50,8 +50,9 @@ def ending_of(driver: Driver, timeout_s: float | None) -> Ending:
     if timeout_s is None or deadline.at is None:
         return Ending("nothing_left", "no trial that waits could go on")
     time_given, left_s = f"its time of {duration(timeout_s)}", deadline.at - time.monotonic()
-    if not driver.totals.train_s:
-        return Ending("timeout", f"{time_given} was over before anything was trained; give it more with --timeout")
     if left_s < 1:
-        return Ending("timeout", f"{time_given} is over")
-    return Ending("timeout", f"no other epoch fits into {time_given} ({clock(left_s)} were left)")
+        over = "is over" if driver.totals.train_s else "was over before anything was trained; --timeout gives it more"
+        return Ending("timeout", f"{time_given} {over}")
+    other, usual = "other " if driver.totals.train_s else "", clock(deadline.usual_s)
+    text = f"no {other}epoch fits into {time_given}: {clock(left_s)} were left, and one takes about {usual}"
+    return Ending("timeout", text)

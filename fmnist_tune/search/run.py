@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -24,6 +25,7 @@ from fmnist_tune.search.cluster import (
     start_ray,
     stop_ray,
 )
+from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.ending import Ending, all_trials, ending_of
@@ -37,7 +39,7 @@ from fmnist_tune.study.database import (
     study_exists,
     warm_up,
 )
-from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder, without_password
+from fmnist_tune.study.layout import StudyPaths, check_folder, clock, command_line, make_folder, without_password
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.warm_start import check_data, take_over
@@ -191,6 +193,8 @@ def _search(
             display.line(f"{ending.text}; {_extension(record)}")
             wall_s = time.monotonic() - started
             return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, ending)
+        if record is not None and timeout_s is not None:
+            _check_time(record, timeout_s)
         check_weights(space.corner_configs(), space.source)
         display.phase("starting Ray")
         try:
@@ -201,6 +205,26 @@ def _search(
             return _run(record, source.images, plan, timeout_s, display, started)
         finally:
             stop_ray()
+
+
+def _check_time(record: StudyRecord, timeout_s: float) -> None:
+    """Refuse a time in which no epoch fits, as far as a study's trials tell how long theirs take.
+
+    Raises:
+        UserError: nothing would be trained.
+    """
+    deadline = Deadline(time.monotonic() + timeout_s - MIN_TIMEOUT_S, lambda number: record.space.config({}).training)
+    waiting = [t for t in record.trials if not t.state.is_finished()]
+    for trial in waiting:
+        deadline.recall(trial)
+    if any(deadline.fits(t.number) for t in waiting) or (not record.is_full and deadline.fits(None)):
+        return
+    usual = clock(deadline.usual_s)
+    enough = 60 * math.ceil((MIN_TIMEOUT_S + 2 * deadline.usual_s) / 60)
+    raise UserError(
+        f"study {record.paths.name!r}: {duration(timeout_s)} is too short: an epoch of its trials took about {usual} "
+        f"when they were trained, so that none would fit; give it more, such as --timeout {duration(enough)}"
+    )
 
 
 def _extension(record: StudyRecord) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fmnist_tune.config import SearchSpace
+from fmnist_tune.config.schema import duration
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
@@ -34,7 +35,7 @@ def space_table(space: SearchSpace) -> RenderableType:
         table.add_row(p.path, kind, str(p.domain), when or "always")
     size = space.size()
     search = settings.search
-    limit = f", at most {search.timeout:g} s a run" if search.timeout is not None else ""
+    limit = f", at most {duration(search.timeout)} a run" if search.timeout is not None else ""
     head = (
         f"study {settings.study}: {len(space.parameters)} parameters"
         f"{f', {size:,} configurations' if size is not None and size <= 10_000 else ''}; "
@@ -122,10 +123,10 @@ def _counts(summary: Summary) -> list[RenderableType]:
     for reason, n in list(summary.failures.items())[:3]:
         parts.append(Text(f"  failed {n} times: {reason}" if n > 1 else f"  failed: {reason}", style="red"))
     if summary.best is None:
-        parts.append(Text("no trial has been trained to its end yet, so there is no best trial", style="yellow"))
+        parts.append(Text("no trial has been trained to its end yet: no best trial", style="yellow"))
     highest, best = summary.highest, summary.best
     if highest is not None and (best is None or (highest.number != best.number and highest.value > (best.value or 0))):
-        parts.append(Text(f"highest validation accuracy so far: {highest.text}", style="green"))
+        parts.append(Text(f"highest accuracy so far: {highest.text}", style="green"))
     return parts
 
 
