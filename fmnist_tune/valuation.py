@@ -11,13 +11,9 @@ from fmnist_tune.config.schema import TrialConfig
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.modular import outcome
 from fmnist_tune.training.results import EpochResult, best_epoch
+from fmnist_tune.units import percent
 
 VAL_ACCURACY = "val_accuracy"
-
-
-def percent(share: float, digits: int = 2) -> str:
-    """Return a share, such as an accuracy, as people read it everywhere: 0.8849 as `88.49 %`."""
-    return f"{100 * share:.{digits}f} %"
 
 
 @dataclass(frozen=True)

@@ -90,9 +90,9 @@ def test_a_trial_that_goes_on_shows_where_it_stands_and_how_far_its_epoch_is(tmp
     assert ["0", "2/10", "starting", "88.49", "%"] in [row[:5] for row in cells]
     assert ["1", "0/10", "starting", "71.23", "%"] in [row[:5] for row in cells]
     tell(driver, 0, EpochProgress(3, 250, 391))
-    assert any("2/10    epoch 3  64 %" in line for line in drawn(display.view(100), 100))
+    assert any("2/10    epoch 3, 64 %" in line for line in drawn(display.view(100), 100))
     tell(driver, 0, EpochProgress(3, 391, 391))
-    assert any("epoch 3 100 %" in line for line in drawn(display.view(100), 100))
+    assert any("epoch 3, 100 %" in line for line in drawn(display.view(100), 100))
     tell(driver, 0, EpochProgress(2, 100, 391))
     assert any("starting" in line for line in drawn(display.view(100), 100)), "left from an epoch that has ended"
     assert "trial 0: 2/10 epochs at 88.49 %, starting; trial 1: 0/10 epochs at 71.23 %" in display.status()
@@ -107,7 +107,7 @@ def test_nothing_in_the_view_is_broken_or_cut_that_matters(long_search: Driver, 
     for part in ("02:05 elapsed, at most 07:5", "0 of 1000 trials ended", "highest so far 88.49 % (trial 0, epoch 2)"):
         assert part in text
     assert "2/10" in text
-    assert "epoch 3  64 %" in text
+    assert "epoch 3, 64 %" in text
 
 
 def test_the_highest_accuracy_is_a_looks_until_an_epoch_has_ended(tmp_path: Path) -> None:
@@ -207,9 +207,9 @@ def test_seeds_show_their_epochs_accuracy_and_how_far_they_are(tmp_path: Path, w
     assert len(lines) == 5, lines
     assert lines[1].startswith("1 of 3 trainings ended")
     assert lines[1].endswith("01:05 elapsed")
-    assert all(word in lines[3] for word in ("trial 12, seed 1", "2/4", "epoch 3  50 %", "87.50 %"))
+    assert all(word in lines[3] for word in ("trial 12, seed 1", "2/4", "epoch 3, 50 %", "87.50 %"))
     assert all(word in lines[4] for word in ("trial 12, seed 2", "0/4", "starting", "-"))
     assert progress.status() == (
-        "1 of 3 trainings ended; trial 12, seed 1: 2/4 epochs at 87.50 %, epoch 3  50 %; "
+        "1 of 3 trainings ended; trial 12, seed 1: 2/4 epochs at 87.50 %, epoch 3, 50 %; "
         "trial 12, seed 2: 0/4 epochs, starting"
     )

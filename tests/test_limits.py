@@ -11,7 +11,6 @@ import yaml
 from rich.console import Console
 
 from fmnist_tune.config import load_space
-from fmnist_tune.config.schema import duration, seconds
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.origin_part import origin_part
 from fmnist_tune.search.ending import Ending, all_trials, ending_of
@@ -20,6 +19,7 @@ from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.record import SPACE_KEY, StudyRecord
 from fmnist_tune.study.render import study_json, summary_view
 from fmnist_tune.study.summary import Highest, summarize
+from fmnist_tune.units import duration, seconds
 from tests.conftest import TINY_SPACE, CommandLine
 from tests.studies import drive, look, open_study, report
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fmnist_tune.config.schema import seconds, study_name
+from fmnist_tune.config.schema import study_name
+from fmnist_tune.units import seconds
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.escaping import printable
 from fmnist_tune.retrain.pictures import Picture, read_picture
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.units import percent
 
 
 def predict(arguments: argparse.Namespace, started: float) -> int:
@@ -51,7 +52,7 @@ def predict(arguments: argparse.Namespace, started: float) -> int:
     for path, probabilities_K in zip(arguments.images, probabilities_NK, strict=True):
         print(printable(str(path)))
         for label in np.argsort(-probabilities_K, kind="stable")[: arguments.top]:
-            print(f"  {CLASSES[label]:<12} {probabilities_K[label]:>7.2%}")
+            print(f"  {CLASSES[label]:<12} {percent(probabilities_K[label]):>8}")
     return EXIT_OK
 
 

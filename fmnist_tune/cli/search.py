@@ -10,10 +10,11 @@ from fmnist_tune.cli.store import load_record, stderr, stdout
 from fmnist_tune.config import SearchSpace, load_space
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.run import Limits, Place, run_search
-from fmnist_tune.study.layout import clock, command_line
+from fmnist_tune.study.layout import command_line
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import study_json, summary_view
 from fmnist_tune.study.summary import summarize
+from fmnist_tune.units import clock
 
 
 def search(arguments: argparse.Namespace, started: float) -> int:

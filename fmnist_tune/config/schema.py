@@ -5,7 +5,6 @@ A new option starts here, or in `model` beside: one field, with its range and a 
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Annotated, ClassVar, Literal
 
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fmnist_tune.config.model import Cnn, Mlp, Torchvision
 from fmnist_tune.config.section import Probability, Section
+from fmnist_tune.units import seconds
 
 N_CLASSES = 10
 IMAGE_SIZE = 28
@@ -36,33 +36,6 @@ def study_name(name: str) -> str:
     if name == ARTIFACTS:
         raise ValueError(f"{name!r} cannot name a study: the dashboard keeps its files in a folder of that name")
     return name
-
-
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def seconds(value: object) -> float:
-    """Return a duration such as `90s`, `10m` or `1.5h`, in seconds.
-
-    Raises:
-        ValueError: not a duration, without its unit, or not more than 0.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(value).strip())
-    if isinstance(value, bool) or match is None or float(match[1]) <= 0:
-        raise ValueError(f"{value!r} is not a duration; write a number with s, m or h, such as 90s, 10m or 1.5h")
-    if not match[2]:
-        n = match[1]
-        raise ValueError(f"{n} has no unit; write {n}s (seconds), {n}m (minutes) or {n}h (hours)")
-    return float(match[1]) * UNITS[match[2]]
-
-
-def duration(value_s: float) -> str:
-    """Return a number of seconds as `seconds` reads it, in the largest unit that takes one decimal at most."""
-    for unit in ("h", "m"):
-        value = value_s / UNITS[unit]
-        if value >= 1 and math.isclose(value, round(value, 1)):
-            return f"{round(value, 1):g}{unit}"
-    return f"{value_s:.3g}s" if value_s < 100 else f"{value_s:.0f}s"
 
 
 Duration = Annotated[float, BeforeValidator(seconds)]

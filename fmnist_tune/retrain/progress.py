@@ -11,7 +11,7 @@ from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.search.pool import Job
 from fmnist_tune.search.progress import progress_of
 from fmnist_tune.search.screen import Row, Screen, headline, rows_table
-from fmnist_tune.study.layout import clock
+from fmnist_tune.units import clock
 
 
 class TrainingProgress:

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping
 
 from fmnist_tune.config.schema import Pruner
-from fmnist_tune.valuation import percent
+from fmnist_tune.units import percent
 
 WHOLE_FROM = 0.9  # of an epoch; a rung from there on is at the end of one
 PAUSED_BEYOND = 8  # a trial may be so many places away from going on before it is given up

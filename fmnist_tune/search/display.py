@@ -16,8 +16,8 @@ from fmnist_tune.search.events import Event
 from fmnist_tune.search.progress import progress_of
 from fmnist_tune.search.running import RunningTrial
 from fmnist_tune.search.screen import Row, Screen, headline, packed, rows_table
-from fmnist_tune.study.layout import clock
 from fmnist_tune.study.summary import PAUSED, Highest, highest_of
+from fmnist_tune.units import clock
 
 STYLES = {"complete": "green", "failed": "red", "interrupted": "yellow", "trouble": "yellow"}
 

@@ -6,10 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from fmnist_tune.config.schema import duration
 from fmnist_tune.search.driver import Driver
-from fmnist_tune.study.layout import clock
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.units import clock, duration
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from pathlib import Path
 from rich.console import Console
 
 from fmnist_tune.config import SearchSpace
-from fmnist_tune.config.schema import duration
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.data.source import open_source
 from fmnist_tune.errors import UserError
@@ -39,10 +38,11 @@ from fmnist_tune.study.database import (
     study_exists,
     warm_up,
 )
-from fmnist_tune.study.layout import StudyPaths, check_folder, clock, command_line, make_folder, without_password
+from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder, without_password
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.warm_start import check_data, take_over
+from fmnist_tune.units import clock, duration
 from fmnist_tune.weights import check_weights
 
 MIN_TIMEOUT_S = 10.0  # the first training step comes 9 s after the command, on 2 cores (docs/speed.md)

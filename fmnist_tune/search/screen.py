@@ -16,8 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fmnist_tune.search.progress import EpochProgress
-from fmnist_tune.study.layout import clock
-from fmnist_tune.valuation import percent
+from fmnist_tune.units import clock, percent
 
 REFRESH_PER_S = 2
 STATUS_EVERY_S = 20.0
@@ -171,7 +170,7 @@ class Row:
         """Where it is within the next one."""
         if self.progress is None:
             return self.state
-        return f"epoch {self.progress.epoch} {self.progress.share:4.0%}".replace("%", " %")
+        return f"epoch {self.progress.epoch}, {percent(self.progress.share, 0)}"
 
     @property
     def text(self) -> str:
@@ -191,7 +190,7 @@ def rows_table(rows: Sequence[Row], width: int, *, names: str, accuracy: str, no
     has_bar = width >= BAR_FROM_WIDTH
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
     for header in (names, "epochs", "under way", *([""] if has_bar else []), accuracy):
-        table.add_column(header, no_wrap=True, min_width=len(header))
+        table.add_column(header, no_wrap=True, min_width=15 if header == "under way" else len(header))
     table.add_column(notes, no_wrap=True, overflow="ellipsis", ratio=1)
     for row in rows:
         share = 0.0 if row.progress is None else row.progress.share

@@ -131,13 +131,6 @@ def without_password(url: str) -> str:
     return _PASSWORD.sub(r"\1***@", url)
 
 
-def clock(seconds: float) -> str:
-    """Return a duration as mm:ss or h:mm:ss."""
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
-
-
 def check_folder(path: Path) -> None:
     """Check that a folder could be made and written to, as far as that shows without making it.
 

@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fmnist_tune.config import SearchSpace
-from fmnist_tune.config.schema import duration
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import PAUSED, STATE_NAMES, Summary, count_states, highest_of
+from fmnist_tune.units import duration, percent
 
 # of metrics.json: what a list of studies says of a retraining
 RESULT_KEYS = ("trial", "seeds", "epochs", "test_accuracy", "steps_to_solve", "finished_at")
@@ -106,7 +106,7 @@ def retraining_cell(record: StudyRecord, retraining: RetrainingStatus | None) ->
         parts.append(", ".join(text for text in (retraining.state, retraining.progress) if text))
     metrics = record.retrained
     if metrics is not None and "test_accuracy" in metrics:
-        parts.append(f"test accuracy {metrics['test_accuracy']['mean']:.2%}")
+        parts.append(f"test accuracy {percent(metrics['test_accuracy']['mean'])}")
     elif metrics is not None:
         parts.append(f"solved {steps_text(metrics['steps_to_solve'])}")
     elif not parts and record.is_recipe:
@@ -148,7 +148,7 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
         row = [path, f"{value:.4g}" if isinstance(value, float) else str(value)]
         if importances:
             share = importances.shares.get(path)
-            row.append(f"{share:.0%}" if share is not None else "-")
+            row.append(f"{percent(share, 0)}" if share is not None else "-")
         table.add_row(*row)
     if not importances:
         return [head, table]
@@ -158,10 +158,10 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
 def spread_text(figure: dict[str, Any]) -> str:
     """Return a figure over seeds, as `metrics.json` has it, as text: mean, standard deviation and interval."""
     if figure["ci95"] is None:
-        return f"{figure['mean']:.2%} (one seed: no interval)"
+        return f"{percent(figure['mean'])} (one seed: no interval)"
     low, high = figure["ci95"]
     n = len(figure["values"])
-    return f"{figure['mean']:.2%} ± {figure['std']:.2%} (n = {n}; 95 % interval of the mean {low:.2%} to {high:.2%})"
+    return f"{percent(figure['mean'])} ± {percent(figure['std'])} (n = {n}; 95 % interval of the mean {percent(low)} to {percent(high)})"
 
 
 def steps_text(figure: dict[str, Any]) -> str:

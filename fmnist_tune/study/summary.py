@@ -18,7 +18,8 @@ from fmnist_tune.study.curves import looks_of
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import KNOWN_GOOD_KEY, StudyRecord
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.valuation import OBJECTIVES, Objective, percent
+from fmnist_tune.units import percent
+from fmnist_tune.valuation import OBJECTIVES, Objective
 
 EDGE_SHARE = 0.05  # of a range, in the scale that it is searched on
 MIN_TRIALS_FOR_IMPORTANCE = 10
