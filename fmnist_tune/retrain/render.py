@@ -30,7 +30,7 @@ def metrics_view(metrics: dict[str, Any]) -> RenderableType:
         ),
         Text(f"test accuracy {spread_text(metrics['test_accuracy'])}", style="bold green"),
     ]
-    values = ", ".join(f"{percent(value)}" for value in metrics["test_accuracy"]["values"])
+    values = ", ".join(percent(value) for value in metrics["test_accuracy"]["values"])
     parts.append(Text(f"  of each seed: {values}"))
     if metrics["val_accuracy"] is not None:
         parts.append(
@@ -48,7 +48,7 @@ def metrics_view(metrics: dict[str, Any]) -> RenderableType:
         low_high = figures["recall_ci95"]
         table.add_row(
             name,
-            *(f"{percent(figures[key])}" for key in ("precision", "recall", "f1")),
+            *(percent(figures[key]) for key in ("precision", "recall", "f1")),
             str(figures["support"]),
             f"{percent(low_high[0])} to {percent(low_high[1])}" if low_high else "-",
         )
@@ -74,8 +74,8 @@ def _pairs_view(metrics: dict[str, Any]) -> RenderableType:
         Text(f"validation accuracy at the end {spread_text(metrics['val_accuracy'])}"),
     ]
     if metrics["leak"]:
-        text = (
-            f"{percent(metrics['leak'], 1)} of the validation pairs are in the training set: the accuracy is of no use"
+        leak = percent(metrics["leak"], 1)
+        text = f"{leak} of the validation pairs are in the training set: the accuracy is of no use"
         )
         parts.append(Text(text, style="yellow"))
     return Group(*parts, Text(f"model: {metrics['model']}", style="dim"))
@@ -87,7 +87,7 @@ def confirmation_view(confirmation: Confirmation, objective: Objective) -> Rende
     for name in ("trial", "in the search", "over seeds", "std"):
         table.add_column(name, justify="right")
     for c in confirmation.candidates:
-        std = "-" if c.value.std is None else f"{percent(c.value.std)}"
+        std = "-" if c.value.std is None else percent(c.value.std)
         table.add_row(str(c.number), objective.text(c.searched), objective.text(c.value.mean), std)
     first, second = confirmation.candidates[:2]
     lead = confirmation.lead
@@ -95,20 +95,24 @@ def confirmation_view(confirmation: Confirmation, objective: Objective) -> Rende
         text = f"trial {first.number} leads trial {second.number}; one seed does not say how surely"
     elif lead.confidence is None:
         text = (
-            f"trial {first.number} against trial {second.number}: {100 * lead.difference.mean:+.2f} % with every seed"
+            f"trial {first.number} against trial {second.number}: {_points(lead.difference.mean)} with every seed"
         )
     else:
         assert lead.difference.ci95 is not None
         low, high = lead.difference.ci95
         text = (
             f"trial {first.number} is better than trial {second.number} with {_confidence(lead.confidence)} confidence "
-            f"(paired over seeds: {100 * lead.difference.mean:+.2f} %, 95 % interval {100 * low:+.2f} % to {100 * high:+.2f} %)"
+            f"(paired over seeds: {_points(lead.difference.mean)}, 95 % interval {_points(low)} to {_points(high)})"
         )
     return Group(Text(f"{objective.label}, trained on the training split", style="bold"), table, Text(text))
 
 
+def _points(difference: float) -> str:
+    return f"{'+' if difference >= 0 else ''}{percent(difference)}"
+
+
 def _confidence(share: float) -> str:
-    return "more than 99%" if share > 0.99 else f"{percent(share, 0)}"
+    return "more than 99 %" if share > 0.99 else percent(share, 0)
 
 
 def confirmation_json(confirmation: Confirmation, objective: Objective) -> dict[str, Any]:

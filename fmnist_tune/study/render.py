@@ -148,7 +148,7 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
         row = [path, f"{value:.4g}" if isinstance(value, float) else str(value)]
         if importances:
             share = importances.shares.get(path)
-            row.append(f"{percent(share, 0)}" if share is not None else "-")
+            row.append(percent(share, 0) if share is not None else "-")
         table.add_row(*row)
     if not importances:
         return [head, table]
@@ -161,7 +161,8 @@ def spread_text(figure: dict[str, Any]) -> str:
         return f"{percent(figure['mean'])} (one seed: no interval)"
     low, high = figure["ci95"]
     n = len(figure["values"])
-    return f"{percent(figure['mean'])} ± {percent(figure['std'])} (n = {n}; 95 % interval of the mean {percent(low)} to {percent(high)})"
+    spread = f"{percent(figure['mean'])} ± {percent(figure['std'])}"
+    return f"{spread} (n = {n}; 95 % interval of the mean {percent(low)} to {percent(high)})"
 
 
 def steps_text(figure: dict[str, Any]) -> str:
