@@ -76,7 +76,6 @@ def _pairs_view(metrics: dict[str, Any]) -> RenderableType:
     if metrics["leak"]:
         leak = percent(metrics["leak"], 1)
         text = f"{leak} of the validation pairs are in the training set: the accuracy is of no use"
-        )
         parts.append(Text(text, style="yellow"))
     return Group(*parts, Text(f"model: {metrics['model']}", style="dim"))
 
@@ -94,9 +93,7 @@ def confirmation_view(confirmation: Confirmation, objective: Objective) -> Rende
     if lead.difference.std is None:
         text = f"trial {first.number} leads trial {second.number}; one seed does not say how surely"
     elif lead.confidence is None:
-        text = (
-            f"trial {first.number} against trial {second.number}: {_points(lead.difference.mean)} with every seed"
-        )
+        text = f"trial {first.number} against trial {second.number}: {_points(lead.difference.mean)} with every seed"
     else:
         assert lead.difference.ci95 is not None
         low, high = lead.difference.ci95
