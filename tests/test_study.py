@@ -93,7 +93,7 @@ def test_a_look_within_the_first_epoch_pauses_a_trial(tmp_path: Path) -> None:
     assert record.trials[0].state == TrialState.WAITING
     assert record.trials[0].intermediate_values == {}
     assert record.trials[0].user_attrs["duration_s"] == 1.5
-    assert [e.text for e in events] == ["asha: 0.7000 after 50% of epoch 1 is number 1 of 1, and 1 in 2 goes on"]
+    assert [e.text for e in events] == ["70.00 % at epoch 0.5, rank 1/1"]
     assert _BoundedStudy(record.optuna)._get_trials()[0].intermediate_values == {0: 0.7}
     assert not driver.on_report(look(1, 0.6))
     again = driver.next_assignment()
@@ -125,7 +125,7 @@ def test_a_full_study_ends_with_a_complete_trial_and_none_that_waits(tmp_path: P
     assert {t.state for t in trials} == {TrialState.PRUNED, TrialState.COMPLETE}
     assert trials[1].state == TrialState.COMPLETE
     assert (trials[2].state, trials[2].value) == (TrialState.PRUNED, 0.1)
-    assert trials[2].user_attrs["stop_reason"] == "asha: 0.1000 after epoch 1 is number 6 of 6, and 1 in 2 goes on"
+    assert trials[2].user_attrs["stop_reason"] == "asha: 10.00 % at epoch 1, rank 6/6; the best 3 were promoted"
     assert not record.paths.trial_folder(2).exists()
 
 

@@ -19,6 +19,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     started = time.monotonic()
     arguments = parse_arguments(argv)
+    if arguments.plain:
+        os.environ["TTY_COMPATIBLE"] = "0"  # by which rich takes nothing for a terminal
     try:
         with sigterm_as_ctrl_c():
             module = importlib.import_module(f"fmnist_tune.cli.{arguments.module}")

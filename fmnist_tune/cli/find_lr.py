@@ -9,8 +9,6 @@ import os
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from fmnist_tune.cli import EXIT_OK, EXIT_USER, say
@@ -22,6 +20,7 @@ from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.lr_range_figure import lr_range_figure
 from fmnist_tune.report.page import Plot
+from fmnist_tune.search.screen import Work
 from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder
 from fmnist_tune.training.lr_range import LrRange, Sweep, read_lr_range, sweep_losses
 from fmnist_tune.training.quick_start import skip_compiler
@@ -40,8 +39,7 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
     space = load_recipe_or_trial(arguments)
     study = space.settings.study
     plot = _plot_path(arguments, study)
-    console = stderr()
-    losses = _train(space, sweep, arguments, plot, console)
+    losses = _train(space, sweep, arguments, plot, started)
     if len(losses) < 2:
         raise UserError(
             f"--from {sweep.low:g}: the loss is not a finite number from the start, or diverges at once; begin lower"
@@ -125,22 +123,22 @@ def _plot_path(arguments: argparse.Namespace, study: str) -> Path:
     return path
 
 
-def _train(
-    space: SearchSpace, sweep: Sweep, arguments: argparse.Namespace, plot: Path, console: Console
-) -> list[float]:
+def _train(space: SearchSpace, sweep: Sweep, arguments: argparse.Namespace, plot: Path, started: float) -> list[float]:
     config = space.picture_config({})
     check_weights([config], space.source)
-    images = load_part(locate_data(arguments.data_dir, console.print), "train")
-    make_folder(plot.parent)
-    skip_compiler()
-    limit_threads()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    data = TrainingData.from_images(images.images_NHW, images.labels_N, config.data, device)
-    run = TrainingRun(config, data, seed=arguments.seed, device=device)
-    progress = track(
-        sweep_losses(run, sweep), "sweeping", total=sweep.steps, console=console, transient=True, show_speed=False
-    )
-    return list(progress)
+    with Work(stderr(arguments), started) as work:
+        images = load_part(locate_data(arguments.data_dir, work.phase), "train")
+        make_folder(plot.parent)
+        skip_compiler()
+        limit_threads()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        data = TrainingData.from_images(images.images_NHW, images.labels_N, config.data, device)
+        run = TrainingRun(config, data, seed=arguments.seed, device=device)
+        losses = []
+        for loss in sweep_losses(run, sweep):
+            losses.append(loss)
+            work.step(f"rate {len(losses)} of {sweep.steps}", len(losses) / sweep.steps)
+        return losses
 
 
 def _table(found: LrRange) -> Table:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fmnist_tune.config.schema import STUDY_NAME, seconds, study_name
+from fmnist_tune.config.schema import STUDY_NAME, study_name
+from fmnist_tune.units import seconds
 
 # How an argument is completed: functions of the shells', and of ours in `completion.py`.
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}
@@ -187,6 +188,8 @@ def _command(commands: Any, module: str, name: str, text: str) -> argparse.Argum
     for action in (studies_dir, data_dir):
         _complete(action, FOLDERS)
     common.add_argument("--json", action="store_true", help="print one JSON object")
+    common.add_argument("--plain", action="store_true", help="no colours and no live view: progress as plain lines")
+    common.add_argument("--quiet", action="store_true", help="no progress: only errors and the result")
     return parser
 
 
@@ -205,8 +208,15 @@ def _add_storage_option(parser: argparse.ArgumentParser) -> None:
 
 def _add_search_options(parser: argparse.ArgumentParser, *, seed: str) -> None:
     parser.add_argument("--seed", type=_whole(0), metavar="N", help=seed)
-    parser.add_argument("--trials", type=_whole(1), metavar="N", help="how many trials the study holds in the end")
-    parser.add_argument("--timeout", type=_duration, metavar="TIME", help="longest time of this run: 90s, 10m, 1.5h")
+    parser.add_argument(
+        "--trials",
+        type=_whole(1),
+        metavar="N",
+        help="how many trials the study holds in the end: more than its file's extend it, fewer end this run alone",
+    )
+    parser.add_argument(
+        "--timeout", type=_duration, metavar="TIME", help="longest time of this run alone: 90s, 10m, 1.5h"
+    )
     _add_place_options(parser)
 
 
@@ -232,9 +242,8 @@ def _study(text: str) -> str:
     return str(_argument(study_name, text))
 
 
-def _duration(text: str) -> str:
-    _argument(seconds, text)
-    return text
+def _duration(text: str) -> float:
+    return float(_argument(seconds, text))
 
 
 def _whole(low: int) -> Callable[[str], int]:

@@ -16,6 +16,7 @@ from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.escaping import printable
 from fmnist_tune.retrain.pictures import Picture, read_picture
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.units import percent
 
 
 def predict(arguments: argparse.Namespace, started: float) -> int:
@@ -67,7 +68,7 @@ def _classify(pictures: list[Picture], folder: Path, paths: StudyPaths) -> Itera
 def _print(result: dict[str, Any], top: int) -> None:
     print(printable(result["image"]))
     for name, probability in sorted(result["probabilities"].items(), key=lambda item: -item[1])[:top]:
-        print(f"  {name:<12} {probability:>7.2%}")
+        print(f"  {name:<12} {percent(probability):>8}")
 
 
 def _model_folder(paths: StudyPaths) -> Path:

@@ -45,7 +45,7 @@ def train(arguments: argparse.Namespace, started: float) -> int:
             f"{training.epochs} epochs"
         )
     for text in notes:
-        stderr().print(text, style="yellow", soft_wrap=True)
+        stderr(arguments).print(text, style="yellow", soft_wrap=True)
     return _run(arguments, record, place, started)
 
 
@@ -54,7 +54,7 @@ def _place(arguments: argparse.Namespace) -> Place:
 
 
 def _run(arguments: argparse.Namespace, record: StudyRecord, place: Place, started: float) -> int:
-    console = stderr()
+    console = stderr(arguments)
     result = run_retrain(
         record,
         place,

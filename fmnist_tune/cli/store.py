@@ -60,9 +60,21 @@ class _Progress(_PlainConsole):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def stderr() -> Console:
+def stderr(arguments: argparse.Namespace) -> Console:
     """Return a console for progress."""
-    return _Progress(stderr=True)
+    console = _Progress(stderr=True)
+    console.quiet = arguments.quiet
+    console.is_interactive &= sys.stderr.isatty() and not _is_in_notebook()
+    return console
+
+
+def _is_in_notebook() -> bool:
+    """Tell whether a notebook's cell runs the command: what looks like a terminal there cannot move its cursor back.
+
+    A kernel has Jupyter's process in its environment, or at least what ipykernel puts there for `!command`.
+    """
+    is_ipykernel = os.environ.get("TERM") == "xterm-color" and os.environ.get("GIT_PAGER") == "cat"
+    return "JPY_PARENT_PID" in os.environ or is_ipykernel
 
 
 def stdout() -> Console:

@@ -76,6 +76,7 @@ def show(arguments: argparse.Namespace, started: float) -> int:
             "workers": None,
             "epochs": 0,
             "train_s": 0.0,
+            "ended_by": None,
             "active": driven,
             "disk_bytes": record.paths.disk_bytes(),
             **study_json(record, is_driven=driven),

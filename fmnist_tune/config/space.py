@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ class SearchSpace:
         source: the file's name, for messages.
         settings: study, task, search, resources.
         parameters: what is searched; a parameter comes after those its conditions name. Empty for a recipe.
-        tree: the file's plain data, with overrides from the command line.
+        tree: the file's plain data, with overrides from the command line (of a study's name and seed).
         warnings: what is allowed but probably not meant.
     """
 
@@ -153,8 +154,20 @@ def load_space(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     return read_space(text, source, overrides)
 
 
-def read_space(text: str, source: str, overrides: Mapping[str, Any] | None = None) -> SearchSpace:
-    """Read a search space from YAML text; arguments and errors as `load_space`."""
+def read_space(
+    text: str, source: str, overrides: Mapping[str, Any] | None = None, *, is_stored: bool = False
+) -> SearchSpace:
+    """Read a search space from YAML text.
+
+    Args:
+        text: what a file holds.
+        source: where it is from, for messages.
+        overrides: as `load_space` takes them.
+        is_stored: it was read before, and is kept in a study; until version 0.2.0 a duration needed no unit.
+
+    Raises:
+        UserError: as `load_space`.
+    """
     document = read_yaml(text, source)
     tree = document.tree
     if tree is None:
@@ -167,6 +180,8 @@ def read_space(text: str, source: str, overrides: Mapping[str, Any] | None = Non
         )
     for path, value in (overrides or {}).items():
         _override(tree, path.split("."), value)
+    if is_stored:
+        _add_units(tree)
     settings, problems = _read_settings(tree)
     parameters, parameter_problems, broken = read_parameters(tree)
     config_problems, warnings = check_configs(parameters, tree, broken)
@@ -253,6 +268,14 @@ def _override(tree: dict[str, Any], path: list[str], value: object) -> None:
             return  # the schema will say that a mapping belongs here
         tree = tree[key]
     tree[path[-1]] = value
+
+
+def _add_units(tree: dict[str, Any]) -> None:
+    """Write the seconds of durations that were stored without a unit as such."""
+    search = tree.get("search")
+    for key in ("timeout", "epoch_timeout"):
+        if isinstance(search, dict) and re.fullmatch(r"\d+(\.\d+)?", str(search.get(key))):
+            search[key] = f"{search[key]}s"
 
 
 def _line(lines: Mapping[str, int], path: str) -> int | None:

@@ -103,6 +103,7 @@ class Pool:
         jobs: Sequence[Job],
         on_epoch: Callable[[Job, TrialReport], None],
         on_end: Callable[[Job, TrialReport], None],
+        on_begin: Callable[[Job], None] = lambda job: None,
     ) -> bool:
         """Run jobs to their ends.
 
@@ -110,6 +111,7 @@ class Pool:
             jobs: in the order in which they begin.
             on_epoch: told of every report; of the one with a stop_reason before weights and scores are left.
             on_end: told of a job's last report once its weights and scores are on disk.
+            on_begin: told of a job that a worker takes, or takes again after another one's death.
 
         Returns:
             Whether all ended; False if a stop was requested before.
@@ -129,6 +131,7 @@ class Pool:
         while waiting or running:
             while waiting and idle and not self.stop_requested:
                 job, actor = waiting.popleft(), idle.pop()
+                on_begin(job)
                 running[actor.begin.remote(self._assignment(job))] = _Step(actor, job, None)
             if not running:
                 break

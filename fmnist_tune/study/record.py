@@ -32,6 +32,7 @@ SPACE_KEY = "space"
 HISTORY_KEY = "history"
 KNOWN_GOOD_KEY = "known_good"  # user attribute of a trial that was not drawn: true
 TAKEN_FROM_KEY = "taken_from"  # user attribute of a trial that --warm-start copied: its study and number there
+EXTENDED_KEY = "extended_to"  # user attribute: how many trials `--trials` has given the study, beyond its file's
 TEST_USES_KEY = "test_uses"
 RETRAINED_KEY = "retrained"
 LATEST_RETRAINING_KEY = "retraining"
@@ -43,11 +44,13 @@ FORMAT = 1
 class StudyRecord:
     """A study: what everybody may ask of it, and what is written of it as a whole."""
 
-    def __init__(self, study: optuna.Study, space: SearchSpace, paths: StudyPaths) -> None:
+    def __init__(self, study: optuna.Study, space: SearchSpace, paths: StudyPaths, *, extended_to: int = 0) -> None:
         self.optuna = study
         self.space = space
         self.paths = paths
         self.claim = Claim(study, paths)
+        self._extended_to = extended_to
+        self._n_of_run: int | None = None
 
     @classmethod
     def load(cls, storage: RDBStorage, paths: StudyPaths) -> StudyRecord:
@@ -69,7 +72,12 @@ class StudyRecord:
             raise UserError(
                 f"study {paths.name!r}: made by a newer fmnist-tune (format {version}, not {FORMAT}); upgrade"
             )
-        return cls(study, read_space(text, f"study {paths.name}"), paths)
+        return cls(
+            study,
+            read_space(text, f"study {paths.name}", is_stored=True),
+            paths,
+            extended_to=study.user_attrs.get(EXTENDED_KEY, 0),
+        )
 
     @classmethod
     def open(
@@ -142,13 +150,27 @@ class StudyRecord:
         """What the study maximises."""
         return OBJECTIVES[self.space.settings.task]
 
+    def limit_trials(self, n_trials: int) -> None:
+        """Take what `--trials` says: more than the file's trials extend the study, fewer end this run alone.
+
+        To be called by the holder of the driver's lock.
+        """
+        self._n_of_run = n_trials
+        if n_trials > self.space.settings.search.trials:
+            self._extended_to = n_trials
+            self.optuna.set_user_attr(EXTENDED_KEY, n_trials)
+
     @property
     def n_target(self) -> int:
-        """How many trials the study holds in the end."""
-        n = self.space.settings.search.trials
+        """How many trials the study holds in the end: its file's, more if it was extended; fewer at the run's wish."""
+        n = self._n_whole if self._n_of_run is None else self._n_of_run
         if self.space.settings.search.sampler.name == "grid":
             return min(n, self.space.size() or n)
         return n
+
+    @property
+    def _n_whole(self) -> int:
+        return max(self.space.settings.search.trials, self._extended_to)
 
     @property
     def best(self) -> FrozenTrial | None:
@@ -267,6 +289,16 @@ class StudyRecord:
         retraining = self.latest_retraining
         if retraining is not None and retraining["state"] == RUNNING:
             self.record_latest_retraining({**retraining, "state": INTERRUPTED})
+
+    @property
+    def is_extended(self) -> bool:
+        """Whether `--trials` has given it more trials than its file."""
+        return self.n_target > self.space.settings.search.trials
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether `--trials` gives this run fewer trials than the study is to hold."""
+        return self._n_of_run is not None and self._n_of_run < self._n_whole
 
     @property
     def can_grow(self) -> bool:

@@ -17,7 +17,8 @@ from fmnist_tune.config.defaults import NONE_MEANS, Default, default_values, fix
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.summary import STATE_NAMES, Summary, count_states
+from fmnist_tune.study.summary import PAUSED, STATE_NAMES, Summary, count_states, highest_of
+from fmnist_tune.units import duration, percent
 
 # of metrics.json: what a list of studies says of a retraining
 RESULT_KEYS = ("trial", "seeds", "epochs", "test_accuracy", "steps_to_solve", "finished_at")
@@ -36,7 +37,7 @@ def space_table(space: SearchSpace) -> RenderableType:
         table.add_row(p.path, kind, str(p.domain), when or "always")
     size = space.size()
     search = settings.search
-    limit = f", at most {search.timeout:g} s a run" if search.timeout is not None else ""
+    limit = f", at most {duration(search.timeout)} a run" if search.timeout is not None else ""
     head = (
         f"study {settings.study}: {len(space.parameters)} parameters"
         f"{f', {size:,} configurations' if size is not None and size <= 10_000 else ''}; "
@@ -78,10 +79,23 @@ def _where(default: Default) -> str:
 
 
 def summary_view(
-    summary: Summary, next_commands: Sequence[str], retraining: RetrainingStatus | None = None
+    summary: Summary,
+    next_commands: Sequence[str],
+    retraining: RetrainingStatus | None = None,
+    *,
+    ending: str | None = None,
 ) -> RenderableType:
-    """Return what a person wants to know after a search, and of the latest retraining unless it is done."""
+    """Return what a person wants to know after a search, and of the latest retraining unless it is done.
+
+    Args:
+        summary: of the study.
+        next_commands: that are suggested.
+        retraining: how the latest one stands.
+        ending: how long the search took, and why it ended.
+    """
     parts: list[RenderableType] = [Text("")]
+    if ending is not None:
+        parts.append(Text(ending, style="bold"))
     standing = standing_text(summary, retraining)
     if summary.is_recipe:
         parts.append(Text(f"study {summary.study}: a recipe; {standing or 'trained without a search'}", style="bold"))
@@ -123,7 +137,7 @@ def retraining_cell(record: StudyRecord, retraining: RetrainingStatus | None) ->
         parts.append(", ".join(text for text in (retraining.state, retraining.progress) if text))
     metrics = record.retrained
     if metrics is not None and "test_accuracy" in metrics:
-        parts.append(f"test accuracy {metrics['test_accuracy']['mean']:.2%}")
+        parts.append(f"test accuracy {percent(metrics['test_accuracy']['mean'])}")
     elif metrics is not None:
         parts.append(f"solved {steps_text(metrics['steps_to_solve'])}")
     elif not parts and record.is_recipe:
@@ -133,13 +147,17 @@ def retraining_cell(record: StudyRecord, retraining: RetrainingStatus | None) ->
 
 def _counts(summary: Summary) -> list[RenderableType]:
     counts = summary.counts
-    states = ", ".join(f"{counts[name]} {name}" for name in STATE_NAMES.values() if counts[name])
+    names = STATE_NAMES.values()
+    states = ", ".join(f"{counts[name]} {PAUSED if name == 'waiting' else name}" for name in names if counts[name])
     total = f"study {summary.study}: {counts['total']} of {summary.n_target} trials ({states or 'none yet'})"
     parts: list[RenderableType] = [Text(total, style="bold")]
     for reason, n in list(summary.failures.items())[:3]:
         parts.append(Text(f"  failed {n} times: {reason}" if n > 1 else f"  failed: {reason}", style="red"))
     if summary.best is None:
-        parts.append(Text("no trial has been trained to its end yet, so there is no best trial", style="yellow"))
+        parts.append(Text("no trial has been trained to its end yet: no best trial", style="yellow"))
+    highest, best = summary.highest, summary.best
+    if highest is not None and (best is None or (highest.number != best.number and highest.value > (best.value or 0))):
+        parts.append(Text(f"highest accuracy so far: {highest.text}", style="green"))
     return parts
 
 
@@ -161,7 +179,7 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
         row = [path, f"{value:.4g}" if isinstance(value, float) else str(value)]
         if importances:
             share = importances.shares.get(path)
-            row.append(f"{share:.0%}" if share is not None else "-")
+            row.append(percent(share, 0) if share is not None else "-")
         table.add_row(*row)
     if not importances:
         return [head, table]
@@ -171,10 +189,11 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
 def spread_text(figure: dict[str, Any]) -> str:
     """Return a figure over seeds, as `metrics.json` has it, as text: mean, standard deviation and interval."""
     if figure["ci95"] is None:
-        return f"{figure['mean']:.2%} (one seed: no interval)"
+        return f"{percent(figure['mean'])} (one seed: no interval)"
     low, high = figure["ci95"]
     n = len(figure["values"])
-    return f"{figure['mean']:.2%} ± {figure['std']:.2%} (n = {n}; 95 % interval of the mean {low:.2%} to {high:.2%})"
+    spread = f"{percent(figure['mean'])} ± {percent(figure['std'])}"
+    return f"{spread} (n = {n}; 95 % interval of the mean {percent(low)} to {percent(high)})"
 
 
 def steps_text(figure: dict[str, Any]) -> str:
@@ -232,6 +251,7 @@ def study_json(record: StudyRecord, *, is_driven: bool) -> dict[str, Any]:
     return {
         "trials": counts,
         "best": record.best_as_data,
+        "highest": None if (highest := highest_of(trials)) is None else asdict(highest),
         "retraining": None if retraining is None else asdict(retraining),
         "retrained": None if metrics is None else {key: metrics[key] for key in RESULT_KEYS if key in metrics},
     }
