@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 
@@ -15,19 +16,32 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths, command_line
+from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 
-PIPE_WIDTH = 200
+TERMINAL_WIDTH, PIPE_WIDTH, LEAST_WIDTH = 80, 200, 40
 
 
 def load_record(arguments: argparse.Namespace) -> StudyRecord:
-    """Open the study that a command names.
+    """Open the study that a command names; if it was renamed in the dashboard, its files get the new name first.
 
     Raises:
         UserError: there is no such database or study.
     """
     storage = open_database(storage_url(arguments), create=False)
-    return StudyRecord.load(storage, StudyPaths(arguments.studies_dir, arguments.study, arguments.storage))
+    record = StudyRecord.load(storage, study_paths(arguments))
+    if record.former_name is not None and not is_driven(record.paths):
+        from fmnist_tune.retrain.renaming import finish_renaming  # imports what most commands have no use for
+
+        text = f"study {record.paths.name} was {record.former_name} before; its files have the new name now"
+        finish_renaming(record)
+        print(f"fmnist-tune: {text}", file=sys.stderr)
+    return record
+
+
+def study_paths(arguments: argparse.Namespace) -> StudyPaths:
+    """Return the paths of the study that a command names."""
+    return StudyPaths(arguments.studies_dir, arguments.study, arguments.storage)
 
 
 def load_recipe(arguments: argparse.Namespace) -> SearchSpace:
@@ -86,5 +100,13 @@ def stderr() -> Console:
 
 
 def stdout() -> Console:
-    """Return a console for results; what is piped is wide enough not to be cut."""
-    return _Results(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    """Return a console for results."""
+    return _Results(width=_width())
+
+
+def _width() -> int:
+    """Return the width of results: that of $COLUMNS, or of the terminal, or PIPE_WIDTH where there is neither."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return max(LEAST_WIDTH, int(columns))
+    return shutil.get_terminal_size((TERMINAL_WIDTH, 24)).columns if sys.stdout.isatty() else PIPE_WIDTH

@@ -159,32 +159,6 @@ def steps_text(figure: dict[str, Any]) -> str:
     return f"{text})"
 
 
-def trials_table(record: StudyRecord, *, is_driven: bool) -> RenderableType:
-    """Return every trial of a study as a table, the best first, unfinished ones last."""
-    paths = [p.path for p in record.space.parameters]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("trial", "state", "value", "epochs", "params", "seconds"):
-        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
-    for path in paths:
-        table.add_column(path.replace("training.", "").replace("model.", "").replace("optimizer.", ""), overflow="fold")
-    table.add_column("stopped by", overflow="fold")
-    for trial in sorted(record.trials, key=lambda t: (t.value is None, -(t.value or 0.0), t.number)):
-        state = state_name(trial, is_driven=is_driven)
-        values = values_of(trial.params, record.space)
-        attrs = trial.user_attrs
-        table.add_row(
-            str(trial.number),
-            Text(state, style=STATE_STYLES[state]),
-            record.objective.text(trial.value) if trial.value is not None else "-",
-            str(len(trial.intermediate_values)),
-            f"{attrs['params']:,}" if "params" in attrs else "-",
-            f"{attrs['duration_s']:.0f}" if "duration_s" in attrs else "-",
-            *(_cell(values[path]) if path in values else "" for path in paths),
-            str(attrs.get("reason" if trial.state == TrialState.FAIL else "stop_reason") or ""),
-        )
-    return table
-
-
 def state_name(trial: FrozenTrial, *, is_driven: bool) -> str:
     """Return a trial's state; one that the database has as running while no process drives the study is waiting."""
     if trial.state == TrialState.RUNNING and not is_driven:
@@ -220,7 +194,3 @@ def trials_json(record: StudyRecord, *, is_driven: bool) -> list[dict[str, Any]]
         }
         for t in record.trials
     ]
-
-
-def _cell(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
