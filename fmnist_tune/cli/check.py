@@ -28,5 +28,5 @@ def check(arguments: argparse.Namespace, started: float) -> int:
         ]
         print(json.dumps({"study": space.settings.study, "parameters": parameters, "warnings": space.warnings}))
     else:
-        stdout().print(space_table(space))
+        stdout().print(space_table(space), crop=False)
     return EXIT_OK

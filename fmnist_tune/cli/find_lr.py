@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -14,14 +12,14 @@ from rich.progress import track
 from rich.table import Table
 
 from fmnist_tune.cli import EXIT_OK
-from fmnist_tune.cli.store import load_recipe, stderr, stdout
+from fmnist_tune.cli.store import load_recipe, plot_path, stderr, stdout
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.drawing import png
 from fmnist_tune.report.lr_range_figure import lr_range_figure
-from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder
+from fmnist_tune.study.layout import StudyPaths, make_folder
 from fmnist_tune.training.lr_range import LrRange, Sweep, read_lr_range, sweep_losses
 from fmnist_tune.training.quick_start import skip_compiler
 from fmnist_tune.training.run import TrainingRun
@@ -37,7 +35,7 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
     sweep = _sweep(arguments)
     space = load_recipe(arguments)
     study = space.settings.study
-    plot = _plot_path(arguments, study)
+    plot = plot_path(arguments.output, StudyPaths(arguments.studies_dir, study).folder / PLOT)
     console = stderr()
     losses = _train(space, sweep, arguments, plot, console)
     if len(losses) < 2:
@@ -82,23 +80,6 @@ def _sweep(arguments: argparse.Namespace) -> Sweep:
         raise UserError(
             f"--from {arguments.low:g} --to {arguments.high:g} --steps {arguments.steps}: {error}"
         ) from None
-
-
-def _plot_path(arguments: argparse.Namespace, study: str) -> Path:
-    """Return where the plot goes.
-
-    Raises:
-        UserError: it could not be written there, or its name is not a PNG file's.
-    """
-    path: Path = arguments.output or StudyPaths(arguments.studies_dir, study).folder / PLOT
-    if path.is_dir():
-        raise UserError(f"--output {path}: a directory; name a PNG file, such as {path / PLOT}")
-    if path.suffix.lower() != ".png":
-        raise UserError(f"--output {path}: the plot is a PNG file; its name has to end in .png")
-    check_folder(path.parent)
-    if path.exists() and not os.access(path, os.W_OK):
-        raise UserError(f"{path}: cannot be written: {os.strerror(errno.EACCES)}")
-    return path
 
 
 def _train(

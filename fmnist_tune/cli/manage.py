@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
 
 from optuna.storages import RDBStorage
 
@@ -60,8 +59,7 @@ def rename(arguments: argparse.Namespace, started: float) -> int:
         raise UserError(f"study {old!r} has that name already")
     names = study_names(storage)
     if old not in names and new in names and _is_half_renamed(storage, arguments):
-        arguments.study = new
-        record = load_record(arguments)
+        record = load_record(arguments, new)
     else:
         record = rename_study(storage, load_record(arguments), new)
     if has_note(record):
@@ -78,5 +76,5 @@ def rename(arguments: argparse.Namespace, started: float) -> int:
 
 def _is_half_renamed(storage: RDBStorage, arguments: argparse.Namespace) -> bool:
     """Tell whether a study was being given its new name when the command was killed."""
-    record = StudyRecord.load(storage, replace(study_paths(arguments), name=arguments.name))
+    record = StudyRecord.load(storage, study_paths(arguments, arguments.name))
     return bool(record.former_name == arguments.study)

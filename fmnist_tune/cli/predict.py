@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from fmnist_tune.cli import EXIT_OK, say
+from fmnist_tune.cli.store import load_record
 from fmnist_tune.data.fashion_mnist import CLASSES
-from fmnist_tune.errors import UserError, did_you_mean
+from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
 from fmnist_tune.retrain.pictures import Picture, read_picture
 from fmnist_tune.study.layout import StudyPaths
@@ -19,7 +20,7 @@ from fmnist_tune.study.layout import StudyPaths
 def predict(arguments: argparse.Namespace, started: float) -> int:
     """Classify pictures."""
     paths = StudyPaths(arguments.studies_dir, arguments.study, arguments.storage)
-    folder = _model_folder(paths)
+    folder = _model_folder(paths, arguments)
     pictures = _read_pictures(arguments.images, arguments.invert)
 
     from fmnist_tune.evaluation import softmax
@@ -55,19 +56,17 @@ def predict(arguments: argparse.Namespace, started: float) -> int:
     return EXIT_OK
 
 
-def _model_folder(paths: StudyPaths) -> Path:
+def _model_folder(paths: StudyPaths, arguments: argparse.Namespace) -> Path:
     """Return the folder of a study's model.
 
     Raises:
         UserError: there is no such study, or it has no model.
     """
-    studies_dir, study = paths.studies_dir, paths.name
     if not paths.folder.is_dir():
-        known = [p.name for p in studies_dir.iterdir() if p.is_dir()] if studies_dir.is_dir() else []
-        raise UserError(f"{studies_dir}: no study {study!r} in it{did_you_mean(study, known)}")
+        load_record(arguments)  # says that there is no such study, or finds the folder of one that was renamed
     folder = paths.model
     if not folder.is_dir():
-        raise UserError(f"study {study!r} has no retrained model; `{paths.command('retrain')}` makes it")
+        raise UserError(f"study {paths.name!r} has no retrained model; `{paths.command('retrain')}` makes it")
     return folder
 
 

@@ -75,7 +75,8 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
         }
         print(json.dumps(result))
     else:
-        stdout().print(summary_view(summarize(outcome.record, is_driven=False), _next_commands(outcome.record)))
+        view = summary_view(summarize(outcome.record, is_driven=False), _next_commands(outcome.record))
+        stdout().print(view, crop=False)
     return EXIT_INTERRUPTED if outcome.interrupted else EXIT_OK
 
 

@@ -97,12 +97,13 @@ def show(arguments: argparse.Namespace, started: float) -> int:
         console.print(table, soft_wrap=arguments.wide)
     is_waiting = not (record.is_recipe or record.is_finished or driven)
     goes_on = [record.paths.command("resume")] if is_waiting else []
-    console.print(summary_view(summary, goes_on, retraining_status(record, is_driven=driven)))
+    console.print(summary_view(summary, goes_on, retraining_status(record, is_driven=driven)), crop=False)
     if missing:
-        console.print(Text(missing, style="yellow"))
+        console.print(Text(missing, style="yellow"), soft_wrap=True)
     console.print(
         f"files: {record.paths.disk_bytes() / 1e6:.1f} MB in {record.paths.folder}",
         style="dim",
+        soft_wrap=True,
     )
     return EXIT_OK
 

@@ -8,8 +8,9 @@ from functools import cached_property
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.padding import Padding
 from rich.text import Text
+
+from fmnist_tune.escaping import printable
 
 GAP = 2
 LEAST_CUT = 12  # cells; a text that would be cut to less is left out
@@ -74,27 +75,51 @@ class NamedTable:
         names: of the rows.
         tiers: columns after the name, from the most of them to the fewest; the first that fit are shown.
         facts: of each row in words, shown below its name where the width has no room for any tier.
+        title: of the names.
     """
 
     names: Sequence[str]
     tiers: Sequence[Sequence[Column]]
     facts: Sequence[str]
+    title: str = "study"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield its lines."""
         for columns in self.tiers:
-            table = [Column("study", self.names), *columns]
+            table = [Column(self.title, self.names), *columns]
             if total_width(table) <= options.max_width:
                 yield from table_lines(table)
                 return
         for name, fact in zip(self.names, self.facts, strict=True):
             yield Text(name, style="bold", no_wrap=True, overflow="ignore")
-            yield Padding(Text(fact), (0, 0, 0, GAP), expand=False)
+            for line in Text(fact).wrap(console, max(1, options.max_width - GAP)):
+                line.rstrip()
+                yield Text(" " * GAP).append_text(line)
+
+
+@dataclass(frozen=True)
+class FittingTable:
+    """The first of several choices of columns that fits, or the last one.
+
+    Attributes:
+        tiers: from the most columns to the fewest.
+        indent: cells to the left of each line.
+    """
+
+    tiers: Sequence[Sequence[Column]]
+    indent: int = GAP
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield its lines."""
+        room = options.max_width - self.indent
+        columns = next((tier for tier in self.tiers if total_width(tier) <= room), self.tiers[-1])
+        for line in table_lines(columns):
+            yield Text(" " * self.indent, no_wrap=True, overflow="ignore").append_text(line)
 
 
 def one_line(text: object) -> str:
     """Return a text on one line, without control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return " ".join(printable(str(text)).split())
 
 
 def _line(cells: Sequence[tuple[Text, Column]], *, is_end: bool = True) -> Text:

@@ -88,8 +88,8 @@ def missing_files(record: StudyRecord) -> str:
     unfinished = [t for t in record.trials if not t.state.is_finished() and latest_of(t) is not None]
     n_lost = sum(not _has_files(paths.trial_folder(t.number)) for t in unfinished)
     if n_lost:
-        trials = "1 unfinished trial, which begins" if n_lost == 1 else f"{n_lost} unfinished trials, which begin"
-        lost.append(f"the checkpoints of {trials} anew with `{paths.command('resume')}`")
+        trials = "1 unfinished trial" if n_lost == 1 else f"{n_lost} unfinished trials"
+        lost.append(f"the checkpoints of {trials}, which `{paths.command('resume')}` begins anew")
     if record.retrained is not None and not all((paths.model / name).is_file() for name in (METRICS, CONFIG)):
         lost.append(f"the retrained model, which `{paths.command('retrain')}` makes again")
     if record.best is not None and not paths.best_recipe.is_file():

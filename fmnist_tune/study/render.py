@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fmnist_tune.config import SearchSpace
+from fmnist_tune.study.columns import Column, NamedTable
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
@@ -23,15 +24,8 @@ STATE_STYLES = {"complete": "green", "pruned": "dim", "failed": "red", "running"
 
 
 def space_table(space: SearchSpace) -> RenderableType:
-    """Return a search space as a table."""
+    """Return a search space as a table; to be printed with `crop=False`."""
     settings = space.settings
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("parameter", "kind", "values", "used when"):
-        table.add_column(name)
-    for p in space.parameters:
-        kind = type(p.domain).__name__.removesuffix("Domain").lower()
-        when = ", ".join(f"{other} is {' or '.join(map(str, values))}" for other, values in p.when.items())
-        table.add_row(p.path, kind, str(p.domain), when or "always")
     size = space.size()
     search = settings.search
     limit = f", at most {search.timeout:g} s a run" if search.timeout is not None else ""
@@ -43,13 +37,36 @@ def space_table(space: SearchSpace) -> RenderableType:
         else f"recipe {settings.study}: nothing is searched"
     )
     notes = [Text(f"warning: {w}", style="yellow") for w in space.warnings]
-    return Group(Text(head, style="bold"), *([table] if space.parameters else []), *notes)
+    return Group(Text(head, style="bold"), *([_parameters_table(space)] if space.parameters else []), *notes)
+
+
+def _parameters_table(space: SearchSpace) -> NamedTable:
+    kinds = [type(p.domain).__name__.removesuffix("Domain").lower() for p in space.parameters]
+    values = [str(p.domain) for p in space.parameters]
+    conditions = [
+        ", ".join(f"{other} is {' or '.join(map(str, allowed))}" for other, allowed in p.when.items())
+        for p in space.parameters
+    ]
+    columns = [
+        Column("kind", kinds),
+        Column("values", values),
+        Column("used when", [when or "always" for when in conditions]),
+    ]
+    facts = [
+        f"{kind}: {text}{f'; used when {when}' if when else ''}"
+        for kind, text, when in zip(kinds, values, conditions, strict=True)
+    ]
+    tiers = [columns, columns[1:]] if any(conditions) else [columns, columns[:2], columns[1:2]]
+    return NamedTable([p.path for p in space.parameters], tiers, facts, title="parameter")
 
 
 def summary_view(
     summary: Summary, next_commands: Sequence[str], retraining: RetrainingStatus | None = None
 ) -> RenderableType:
-    """Return what a person wants to know after a search, and of the latest retraining unless it is done."""
+    """Return what a person wants to know after a search, and of the latest retraining unless it is done.
+
+    To be printed with `crop=False`: commands are not folded, so that they can be copied.
+    """
     parts: list[RenderableType] = [Text("")]
     standing = standing_text(summary, retraining)
     if summary.is_recipe:
@@ -69,7 +86,7 @@ def summary_view(
         parts.append(Text(f"{what} retrained: {text}", style="bold green"))
     if next_commands:
         parts.append(Text("next:", style="bold"))
-        parts += [Text(f"  {command}") for command in next_commands]
+        parts += [Text(f"  {command}", no_wrap=True, overflow="ignore") for command in next_commands]
     return Group(*parts)
 
 
@@ -121,13 +138,13 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
         style="bold green",
     )
     importances = summary.importances
-    table = Table(box=None, padding=(0, 2, 0, 2), show_header=bool(importances), header_style="dim")
-    table.add_column("parameter")
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(importances), header_style="dim")
+    table.add_column("  parameter", overflow="fold")
     table.add_column("value", overflow="fold")
     if importances:
         table.add_column("importance", justify="right")
     for path, value in summary.best_values.items():
-        row = [path, f"{value:.4g}" if isinstance(value, float) else str(value)]
+        row = [f"  {path}", f"{value:.4g}" if isinstance(value, float) else str(value)]
         if importances:
             share = importances.shares.get(path)
             row.append(f"{share:.0%}" if share is not None else "-")
