@@ -10,7 +10,7 @@ from fmnist_tune.cli import EXIT_OK
 from fmnist_tune.cli.inputs import load_file
 from fmnist_tune.cli.store import stdout
 from fmnist_tune.config.defaults import default_values, fixed_values
-from fmnist_tune.study.render import space_table
+from fmnist_tune.study.space_table import space_table
 from fmnist_tune.weights import check_weights
 
 
@@ -37,5 +37,5 @@ def check(arguments: argparse.Namespace, started: float) -> int:
         }
         print(json.dumps(result))
     else:
-        stdout().print(space_table(space))
+        stdout().print(space_table(space), crop=False)
     return EXIT_OK

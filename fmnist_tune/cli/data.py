@@ -6,6 +6,7 @@ import argparse
 import json
 
 import numpy as np
+from rich.bar import Bar
 from rich.table import Table
 
 from fmnist_tune.cli import EXIT_OK
@@ -13,6 +14,8 @@ from fmnist_tune.cli.store import stderr, stdout
 from fmnist_tune.data.fashion_mnist import CLASSES, has_part, load_part
 from fmnist_tune.data.fetch import fetch_data, locate_data
 from fmnist_tune.search.screen import Work
+
+MOST_OF_A_BAR = 30
 
 
 def data(arguments: argparse.Namespace, started: float) -> int:
@@ -33,11 +36,11 @@ def data(arguments: argparse.Namespace, started: float) -> int:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("class", "name", "train", "test"):
         table.add_column(column, justify="left" if column == "name" else "right")
-    table.add_column("")
+    table.add_column("", max_width=MOST_OF_A_BAR)
     largest = max(counts["train"])
     for k, name in enumerate(CLASSES):
         n = counts["train"][k]
-        table.add_row(str(k), name, f"{n:,}", f"{counts['test'][k]:,}", "█" * round(30 * n / largest))
+        table.add_row(str(k), name, f"{n:,}", f"{counts['test'][k]:,}", Bar(largest, 0, n))
     table.add_row("", "all", f"{sum(counts['train']):,}", f"{sum(counts['test']):,}", "")
     console = stdout()
     console.print(table)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fmnist_tune.cli import EXIT_OK, EXIT_USER, say
 from fmnist_tune.cli.inputs import load_recipe_or_trial, refuse_overwriting
-from fmnist_tune.cli.store import stderr, stdout
+from fmnist_tune.cli.store import plot_path, stderr, stdout
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
@@ -21,7 +21,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.report.lr_range_figure import lr_range_figure
 from fmnist_tune.report.page import Plot
 from fmnist_tune.search.screen import Work
-from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder
+from fmnist_tune.study.layout import StudyPaths, make_folder
 from fmnist_tune.training.lr_range import LrRange, Sweep, read_lr_range, sweep_losses
 from fmnist_tune.training.quick_start import skip_compiler
 from fmnist_tune.training.run import TrainingRun
@@ -109,12 +109,7 @@ def _plot_path(arguments: argparse.Namespace, study: str) -> Path:
     Raises:
         UserError: they could not be written there, or are there already, or the name is not a PNG file's.
     """
-    path: Path = arguments.output or StudyPaths(arguments.studies_dir, study).folder / PLOT
-    if path.is_dir():
-        raise UserError(f"--output {path}: a directory; name a PNG file, such as {path / PLOT}")
-    if path.suffix.lower() != ".png":
-        raise UserError(f"--output {path}: the plot is a PNG file; its name has to end in .png")
-    check_folder(path.parent)
+    path = plot_path(arguments.output, StudyPaths(arguments.studies_dir, study).folder / PLOT)
     for file in (path, path.with_suffix(".json")):
         if arguments.output is not None:
             refuse_overwriting(file, arguments)

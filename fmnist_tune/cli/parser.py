@@ -32,6 +32,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_search_commands(commands)
     _add_studies_commands(commands)
+    _add_management_commands(commands)
     _add_training_commands(commands)
     _add_result_commands(commands)
     _add_find_lr_command(commands)
@@ -66,6 +67,9 @@ def _add_studies_commands(commands: Any) -> None:
 
     show = _command(commands, "studies", "show", "show a study's trials")
     _add_study(show)
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--wide", action="store_true", help="every column, however wide that gets (try `| less -S`)")
+    form.add_argument("--csv", action="store_true", help="print every trial as a line of CSV")
     _add_storage_option(show)
 
     export = _command(commands, "studies", "export", "print a trial as a recipe in YAML")
@@ -75,6 +79,25 @@ def _add_studies_commands(commands: Any) -> None:
     _complete(output, FILES)
     export.add_argument("--force", action="store_true", help="replace the file of --output if it is there")
     _add_storage_option(export)
+
+
+def _add_management_commands(commands: Any) -> None:
+    compare = _command(commands, "compare", "compare", "show studies side by side, and plot their progress")
+    compare.add_argument("studies", type=_study, nargs="+", metavar="STUDY", help="two studies or more")
+    compare.add_argument(
+        "--output", type=Path, metavar="PNG", help="the plot (compare.png in the folder of the first study)"
+    )
+    _add_storage_option(compare)
+
+    delete = _command(commands, "manage", "delete", "delete a study: its trials, its files, what the dashboard shows")
+    delete.add_argument("study", type=_study, metavar="STUDY")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+    _add_storage_option(delete)
+
+    rename = _command(commands, "manage", "rename", "give a study another name")
+    rename.add_argument("study", type=_study, metavar="STUDY")
+    rename.add_argument("name", type=_study, metavar="NEW", help="the new name")
+    _add_storage_option(rename)
 
 
 def _add_training_commands(commands: Any) -> None:

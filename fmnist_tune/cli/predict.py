@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from fmnist_tune.cli import EXIT_OK, EXIT_USER, say
+from fmnist_tune.cli.store import load_record
 from fmnist_tune.data.fashion_mnist import CLASSES
-from fmnist_tune.errors import UserError, did_you_mean
+from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
 from fmnist_tune.retrain.pictures import Picture, read_picture
 from fmnist_tune.study.layout import StudyPaths
@@ -22,7 +23,7 @@ from fmnist_tune.units import percent
 def predict(arguments: argparse.Namespace, started: float) -> int:
     """Classify pictures; one that cannot be read is named, and costs the others nothing but the exit code."""
     paths = StudyPaths(arguments.studies_dir, arguments.study, arguments.storage)
-    folder = _model_folder(paths)
+    folder = _model_folder(paths, arguments)
     read = [_read(path, arguments.invert) for path in arguments.images]
     predictions = _classify([found for found in read if isinstance(found, Picture)], folder, paths)
     results: list[dict[str, Any]] = []
@@ -71,17 +72,15 @@ def _print(result: dict[str, Any], top: int) -> None:
         print(f"  {name:<12} {percent(probability):>8}")
 
 
-def _model_folder(paths: StudyPaths) -> Path:
+def _model_folder(paths: StudyPaths, arguments: argparse.Namespace) -> Path:
     """Return the folder of a study's model.
 
     Raises:
         UserError: there is no such study, or it has no model.
     """
-    studies_dir, study = paths.studies_dir, paths.name
     if not paths.folder.is_dir():
-        known = [p.name for p in studies_dir.iterdir() if p.is_dir()] if studies_dir.is_dir() else []
-        raise UserError(f"{studies_dir}: no study {study!r} in it{did_you_mean(study, known)}")
+        load_record(arguments)  # says that there is no such study, or finds the folder of one that was renamed
     folder = paths.model
     if not folder.is_dir():
-        raise UserError(f"study {study!r} has no retrained model; `{paths.command('retrain')}` makes it")
+        raise UserError(f"study {paths.name!r} has no retrained model; `{paths.command('retrain')}` makes it")
     return folder

@@ -75,7 +75,7 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
     else:
         summary = summarize(outcome.record, is_driven=False)
         ending = f"the search ended after {clock(outcome.wall_s)}: {outcome.ending.text}"
-        stdout().print(summary_view(summary, _next_commands(outcome.record), ending=ending))
+        stdout().print(summary_view(summary, _next_commands(outcome.record), ending=ending), crop=False)
     return EXIT_INTERRUPTED if outcome.ending.by == "interrupted" else EXIT_OK
 
 

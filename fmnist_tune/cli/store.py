@@ -3,29 +3,68 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
+from fmnist_tune.cli import say
+from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
 from fmnist_tune.study.database import database_url, open_database
-from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.layout import StudyPaths, check_folder
+from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 
-PIPE_WIDTH = 200
+TERMINAL_WIDTH, PIPE_WIDTH, LEAST_WIDTH = 80, 200, 40
 
 
-def load_record(arguments: argparse.Namespace) -> StudyRecord:
-    """Open the study that a command names.
+def load_record(arguments: argparse.Namespace, study: str | None = None) -> StudyRecord:
+    """Open a study, the one that a command names by default, and finish a renaming that is not done yet.
 
     Raises:
         UserError: there is no such database or study.
     """
     storage = open_database(storage_url(arguments), create=False)
-    return StudyRecord.load(storage, StudyPaths(arguments.studies_dir, arguments.study, arguments.storage))
+    record = StudyRecord.load(storage, study_paths(arguments, study))
+    if record.former_name is not None and not is_driven(record.paths):
+        from fmnist_tune.retrain.renaming import finish_renaming  # imports what most commands have no use for
+
+        text = f"study {record.paths.name} was {record.former_name} before; its files have the new name now"
+        finish_renaming(record)
+        say(text)
+    return record
+
+
+def study_paths(arguments: argparse.Namespace, study: str | None = None) -> StudyPaths:
+    """Return the paths of a study, of the one that a command names by default."""
+    return StudyPaths(arguments.studies_dir, study or arguments.study, arguments.storage)
+
+
+def plot_path(output: Path | None, default: Path) -> Path:
+    """Return where a plot goes.
+
+    Args:
+        output: what `--output` gave.
+        default: where it goes without.
+
+    Raises:
+        UserError: it could not be written there, or its name is not a PNG file's.
+    """
+    path = output or default
+    if path.is_dir():
+        raise UserError(f"--output {path}: a directory; name a PNG file, such as {path / default.name}")
+    if path.suffix.lower() != ".png":
+        raise UserError(f"--output {path}: the plot is a PNG file; its name has to end in .png")
+    check_folder(path.parent)
+    if path.exists() and not os.access(path, os.W_OK):
+        raise UserError(f"{path}: cannot be written: {os.strerror(errno.EACCES)}")
+    return path
 
 
 def storage_url(arguments: argparse.Namespace) -> str:
@@ -78,5 +117,13 @@ def _is_in_notebook() -> bool:
 
 
 def stdout() -> Console:
-    """Return a console for results; what is piped is wide enough not to be cut."""
-    return _Results(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    """Return a console for results."""
+    return _Results(width=_width())
+
+
+def _width() -> int:
+    """Return the width of results: that of $COLUMNS, or of the terminal, or PIPE_WIDTH where there is neither."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return max(LEAST_WIDTH, int(columns))
+    return shutil.get_terminal_size((TERMINAL_WIDTH, 24)).columns if sys.stdout.isatty() else PIPE_WIDTH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from fmnist_tune.retrain.candidates import Confirmation
 from fmnist_tune.retrain.metrics import spread_json
+from fmnist_tune.study.columns import Column, FittingTable
 from fmnist_tune.study.render import spread_text, steps_text
 from fmnist_tune.units import percent
 from fmnist_tune.valuation import Objective
@@ -40,23 +42,28 @@ def metrics_view(metrics: dict[str, Any]) -> RenderableType:
             )
         )
     parts.append(Text(f"  expected calibration error {metrics['calibration']['ece']['mean']:.4f}"))
-    table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
-    for name in ("class", "precision", "recall", "F1", "support"):
-        table.add_column(name, justify="left" if name == "class" else "right")
-    table.add_column("95 % interval of recall over seeds", justify="right")
-    for name, figures in metrics["per_class"].items():
-        low_high = figures["recall_ci95"]
-        table.add_row(
-            name,
-            *(percent(figures[key]) for key in ("precision", "recall", "f1")),
-            str(figures["support"]),
-            f"{percent(low_high[0])} to {percent(low_high[1])}" if low_high else "-",
-        )
-    parts.append(table)
+    parts.append(_classes_table(metrics["per_class"]))
     uses = metrics["test_uses"]
     parts.append(Text(f"the test set was opened {uses} time{'s' if uses > 1 else ''} for this study", style="dim"))
     parts.append(Text(f"model: {metrics['model']}", style="dim"))
     return Group(*parts)
+
+
+def _classes_table(per_class: Mapping[str, Mapping[str, Any]]) -> FittingTable:
+    figures = list(per_class.values())
+    names = Column("class", list(per_class))
+    precision, recall, f1 = (
+        Column(title, [percent(of_class[key]) for of_class in figures], is_right=True)
+        for title, key in (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
+    )
+    support = Column("support", [f"{of_class['support']:,}" for of_class in figures], is_right=True)
+    intervals = [of_class["recall_ci95"] for of_class in figures]
+    interval = Column(
+        "recall, 95 % over seeds",
+        [f"{percent(i[0])} to {percent(i[1])}" if i else "-" for i in intervals],
+        is_right=True,
+    )
+    return FittingTable(([names, precision, recall, f1, support, interval], [names, recall, f1, interval]))
 
 
 def _pairs_view(metrics: dict[str, Any]) -> RenderableType:

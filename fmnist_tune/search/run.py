@@ -32,12 +32,14 @@ from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import (
     STORAGE_ERRORS,
     StorageLostError,
+    database_exists,
     database_url,
     open_database,
     storage_errors,
     study_exists,
     warm_up,
 )
+from fmnist_tune.study.folder import missing_files
 from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder, without_password
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
@@ -169,6 +171,8 @@ def _search(
         def open_record() -> StudyRecord:
             make_folder(place.studies_dir)
             storage = open_database(place.url, create=True)
+            if StudyRecord.is_begun(storage, paths):  # finds its folder, before the lock makes another one
+                StudyRecord.load(storage, paths)
             lock = held.enter_context(DriverLock(paths))
             record = StudyRecord.open(storage, space, paths, folder_id=lock.folder_id)
             held.callback(_end_claim, record)
@@ -184,7 +188,12 @@ def _search(
         record = None
         if study_exists(place.url, paths.name):
             record = open_record()
+            missing = missing_files(record)
+            if missing:
+                display.line(missing, "yellow")
         else:
+            if database_exists(place.url):
+                StudyRecord.adopt_folders(open_database(place.url, create=False), paths)
             paths.check_unused()
         if record is not None and record.is_finished:
             with storage_errors():

@@ -15,8 +15,9 @@ from fmnist_tune.config.schema import study_name
 from fmnist_tune.errors import UserError
 
 STUDIES_DIR = Path("studies")  # where a command looks without --studies-dir
+LOCK = "driver.lock"
 RESULT = "result.json"
-METRICS, CONFIG = "metrics.json", "config.yaml"  # of the model folder
+METRICS, CONFIG, CARD, AUDIT = "metrics.json", "config.yaml", "model_card.md", "robustness.csv"  # of the model folder
 LEFT_BY_A_STUDY = ("trials", "training.log", "best.yaml", "retrain", "model")
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
 
@@ -54,7 +55,12 @@ class StudyPaths:
     @property
     def lock(self) -> Path:
         """Held by the process that drives the study."""
-        return self.folder / "driver.lock"
+        return self.folder / LOCK
+
+    @property
+    def shown_storage(self) -> str | None:
+        """The database's URL as it may be shown and kept."""
+        return None if self.storage is None else without_password(self.storage)
 
     @property
     def training_log(self) -> Path:
@@ -93,13 +99,13 @@ class StudyPaths:
         return command_line(command, self.name, *words, studies_dir=self.studies_dir, storage=self.storage)
 
     def disk_bytes(self) -> int:
-        """Return what the study's folder holds on disk; files may come and go meanwhile."""
-        total = 0
-        for folder, _, names in os.walk(self.folder):
-            for name in names:
-                with suppress(FileNotFoundError):
-                    total += os.lstat(os.path.join(folder, name)).st_size
-        return total
+        """Return what the study's folder holds on disk."""
+        return disk_bytes(self.folder)
+
+    @property
+    def left_files(self) -> list[str]:
+        """Which files in the folder only a study can have left there."""
+        return [name for name in LEFT_BY_A_STUDY if (self.folder / name).exists()]
 
     def check_unused(self) -> None:
         """Refuse to begin a study in a folder that has files of another one, which they would be taken for.
@@ -107,11 +113,12 @@ class StudyPaths:
         Raises:
             UserError: names them.
         """
-        left = [name for name in LEFT_BY_A_STUDY if (self.folder / name).exists()]
+        left = self.left_files
         if left:
             raise UserError(
                 f"{self.folder}: has files ({', '.join(left)}) of a study {self.name!r} that is not in the database; "
-                "move or delete that folder, or give the new study a name of its own (--study)"
+                f"move that folder, delete it (`{self.command('delete')}`), or give the new study a name of its own "
+                "(--study)"
             )
 
 
@@ -129,6 +136,16 @@ def command_line(command: str, *words: object, studies_dir: Path, storage: str |
 def without_password(url: str) -> str:
     """Return a database's URL as it may be shown and kept."""
     return _PASSWORD.sub(r"\1***@", url)
+
+
+def disk_bytes(path: Path) -> int:
+    """Return what a folder holds on disk, 0 where there is none; files may come and go meanwhile."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total
 
 
 def check_folder(path: Path) -> None:

@@ -8,10 +8,11 @@ import os
 import socket
 import time
 import uuid
+from pathlib import Path
 from types import TracebackType
 
 from fmnist_tune.errors import UserError
-from fmnist_tune.study.layout import StudyPaths, make_folder, read_json
+from fmnist_tune.study.layout import LOCK, StudyPaths, make_folder, read_json
 
 PATIENCE_S = 2.0
 
@@ -39,14 +40,17 @@ class DriverLock:
         if not _lock(self._file):
             os.close(self._file)
             raise UserError(
-                f"study {self._paths.name} is being searched or trained already{_holder(self._paths)}; "
+                f"study {self._paths.name} is being searched or trained already{holder_text(self._paths)}; "
                 "wait for it, stop it, or give another name with --study"
             )
-        before = read_json(self._paths.lock)
-        known_id = before.get("folder_id") if isinstance(before, dict) else None
-        self.folder_id = known_id or uuid.uuid4().hex
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": since, "folder_id": self.folder_id}
+        self.folder_id = folder_id_of(self._paths.folder) or uuid.uuid4().hex
+        holder = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "folder_id": self.folder_id,
+            "storage": self._paths.shown_storage,
+        }
         text = json.dumps(holder)
         os.pwrite(self._file, text.encode(), 0)
         os.ftruncate(self._file, len(text))
@@ -87,7 +91,20 @@ def _lock(file: int) -> bool:
             return True
 
 
-def _holder(paths: StudyPaths) -> str:
+def folder_id_of(folder: Path) -> str | None:
+    """Return the identity of a study's folder, which it keeps when it is renamed; None before its first lock."""
+    known = read_json(folder / LOCK)
+    return known.get("folder_id") if isinstance(known, dict) else None
+
+
+def storage_of(folder: Path) -> str | None:
+    """Return the URL, its password masked, that `--storage` gave when a folder was locked last; None for none."""
+    known = read_json(folder / LOCK)
+    return known.get("storage") if isinstance(known, dict) else None
+
+
+def holder_text(paths: StudyPaths) -> str:
+    """Return who holds a study's lock, or held it last, for the end of a sentence; may be empty."""
     holder = read_json(paths.lock)
     if not isinstance(holder, dict):
         return ""

@@ -10,6 +10,8 @@ import shutil
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -23,7 +25,9 @@ from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.escaping import printable
 from fmnist_tune.study.claim import Claim
+from fmnist_tune.study.database import study_names
 from fmnist_tune.study.differences import space_differences
+from fmnist_tune.study.folder import FOLDER_KEY, adopt_folder, folder_facts
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.valuation import OBJECTIVES, Objective
@@ -42,7 +46,11 @@ FORMAT = 1
 
 
 class StudyRecord:
-    """A study: what everybody may ask of it, and what is written of it as a whole."""
+    """A study: what everybody may ask of it, and what is written of it as a whole.
+
+    Attributes:
+        former_name: which its stored search space and files still have after a renaming that is yet to be finished.
+    """
 
     def __init__(self, study: optuna.Study, space: SearchSpace, paths: StudyPaths, *, extended_to: int = 0) -> None:
         self.optuna = study
@@ -51,6 +59,7 @@ class StudyRecord:
         self.claim = Claim(study, paths)
         self._extended_to = extended_to
         self._n_of_run: int | None = None
+        self.former_name: str | None = None
 
     @classmethod
     def load(cls, storage: RDBStorage, paths: StudyPaths) -> StudyRecord:
@@ -59,7 +68,7 @@ class StudyRecord:
         Raises:
             UserError: there is none of this name, it is not one of ours, or it is from a newer version.
         """
-        names = optuna.get_all_study_names(storage)
+        names = study_names(storage)
         if paths.name not in names:
             known = f"; there are {', '.join(sorted(names))}" if names else "; there are none yet"
             name = paths.name.removesuffix(".yaml").removesuffix(".yml")
@@ -72,12 +81,16 @@ class StudyRecord:
             raise UserError(
                 f"study {paths.name!r}: made by a newer fmnist-tune (format {version}, not {FORMAT}); upgrade"
             )
-        return cls(
-            study,
-            read_space(text, f"study {paths.name}", is_stored=True),
-            paths,
-            extended_to=study.user_attrs.get(EXTENDED_KEY, 0),
-        )
+        space = read_space(text, f"study {paths.name}", is_stored=True)
+        old_name, n_extended = space.settings.study, study.user_attrs.get(EXTENDED_KEY, 0)
+        if not paths.folder.exists():
+            adopt_folder(paths, study.user_attrs.get(FOLDER_KEY), old_name, names)
+        if old_name == paths.name:
+            return cls(study, space, paths, extended_to=n_extended)
+        renamed = read_space(text, space.source, {"study": paths.name}, is_stored=True)
+        record = cls(study, renamed, paths, extended_to=n_extended)
+        record.former_name = old_name
+        return record
 
     @classmethod
     def open(
@@ -96,6 +109,7 @@ class StudyRecord:
                 does not, but its folder has another one's files.
         """
         if not cls.is_begun(storage, paths):
+            cls.adopt_folders(storage, paths)
             paths.check_unused()
             study = optuna.create_study(
                 study_name=paths.name, storage=storage, direction="maximize", load_if_exists=True
@@ -104,6 +118,8 @@ class StudyRecord:
             if folder_id is not None:
                 record.claim.take(folder_id)
             record._begin()
+            if folder_id is not None:
+                record.bind_folder(folder_id)
             return record
         record = cls.load(storage, paths)
         changes = space_differences(record.space.tree, space.tree)
@@ -119,24 +135,36 @@ class StudyRecord:
             )
         if folder_id is not None:
             record.claim.take(folder_id)
+            record.bind_folder(folder_id)
         record.space = space
-        if record.optuna.user_attrs[SPACE_KEY] != space.to_yaml():
-            record.optuna.set_user_attr(SPACE_KEY, space.to_yaml())  # the budget has changed
+        record.write_space()  # the budget may have changed
         return record
+
+    @classmethod
+    def adopt_folders(cls, storage: RDBStorage, paths: StudyPaths) -> None:
+        """Let the study that the files at this name belong to, if it was renamed without them, have them."""
+        if paths.left_files:
+            for name in study_names(storage):
+                with suppress(UserError):  # another program's study, or one of a newer version
+                    cls.load(storage, replace(paths, name=name))
 
     @classmethod
     def is_begun(cls, storage: RDBStorage, paths: StudyPaths) -> bool:
         """Tell whether a study of this name is there, and whole; who creates one may be killed in between."""
-        if paths.name not in optuna.get_all_study_names(storage):
+        if paths.name not in study_names(storage):
             return False
         study = optuna.load_study(study_name=paths.name, storage=storage)
         is_blank = study.direction == StudyDirection.MAXIMIZE and study.user_attrs.keys() <= {SPACE_KEY}
         return not is_blank or bool(study.trials)
 
-    def _begin(self) -> None:
+    def name_metric(self) -> None:
+        """Tell Optuna, for its dashboard, what the study's values are; a renaming there forgets it."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             self.optuna.set_metric_names([self.objective.metric])
+
+    def _begin(self) -> None:
+        self.name_metric()
         self.optuna.set_user_attr(SPACE_KEY, self.space.to_yaml())
         self.optuna.set_user_attr(FORMAT_KEY, FORMAT)  # the last: with it the study is whole
 
@@ -201,6 +229,18 @@ class StudyRecord:
                 "give the study on this data a name of its own with --study"
             )
 
+    def write_space(self) -> None:
+        """Store the search space, if it is not the stored one; from then on the study has its present name alone."""
+        if self.optuna.user_attrs[SPACE_KEY] != self.space.to_yaml():
+            self.optuna.set_user_attr(SPACE_KEY, self.space.to_yaml())
+        self.former_name = None
+
+    def bind_folder(self, folder_id: str) -> None:
+        """Record which folder has the study's files; to be called by the holder of the folder's lock."""
+        facts = folder_facts(self.paths, folder_id)
+        if self.optuna.user_attrs.get(FOLDER_KEY) != facts:
+            self.optuna.set_user_attr(FOLDER_KEY, facts)
+
     @property
     def is_recipe(self) -> bool:
         """Whether nothing is searched: the study holds the training of one recipe."""
@@ -215,7 +255,9 @@ class StudyRecord:
     def retrained(self) -> dict[str, Any] | None:
         """What the latest retraining gave, as `metrics.json` has it; None before there is one."""
         metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
-        return None if metrics is None else {**metrics, "model": str(self.paths.model)}  # the folder may have moved
+        if metrics is None:
+            return None
+        return {**metrics, "study": self.paths.name, "model": str(self.paths.model)}  # both may have changed since
 
     @property
     def latest_retraining(self) -> dict[str, Any] | None:
@@ -263,6 +305,10 @@ class StudyRecord:
             )
             lines.append(f"# which has no validation split to stop early by, trains it for all {n_epochs}.")
         return "\n".join([*lines, dump_yaml(self._recipe_as_data(trial))])
+
+    def trained_recipe(self, trial: FrozenTrial | None) -> str:
+        """Return what a retraining trains, in YAML: a trial, or where there is none the study's own recipe."""
+        return self.space.to_yaml() if trial is None else self.recipe_of(trial)
 
     def _recipe_as_data(self, trial: FrozenTrial) -> dict[str, Any]:
         return self.space.recipe(values_of(trial.params, self.space))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,70 +11,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fmnist_tune.config import SearchSpace
-from fmnist_tune.config.defaults import NONE_MEANS, Default, default_values, fixed_values
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import PAUSED, STATE_NAMES, Summary, count_states, highest_of
-from fmnist_tune.units import duration, percent
+from fmnist_tune.units import percent
 
 # of metrics.json: what a list of studies says of a retraining
 RESULT_KEYS = ("trial", "seeds", "epochs", "test_accuracy", "steps_to_solve", "finished_at")
 STATE_STYLES = {"complete": "green", "pruned": "dim", "failed": "red", "running": "cyan", "waiting": "yellow"}
-
-
-def space_table(space: SearchSpace) -> RenderableType:
-    """Return a search space as a table."""
-    settings = space.settings
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("parameter", "kind", "values", "used when"):
-        table.add_column(name)
-    for p in space.parameters:
-        kind = type(p.domain).__name__.removesuffix("Domain").lower()
-        when = ", ".join(f"{other} is {' or '.join(map(str, values))}" for other, values in p.when.items())
-        table.add_row(p.path, kind, str(p.domain), when or "always")
-    size = space.size()
-    search = settings.search
-    limit = f", at most {duration(search.timeout)} a run" if search.timeout is not None else ""
-    head = (
-        f"study {settings.study}: {len(space.parameters)} parameters"
-        f"{f', {size:,} configurations' if size is not None and size <= 10_000 else ''}; "
-        f"{search.trials} trials{limit}; sampler {search.sampler.name}, pruner {search.pruner.name}"
-        if space.parameters
-        else f"recipe {settings.study}: nothing is searched"
-    )
-    parts: list[RenderableType] = [Text(head, style="bold")]
-    if space.parameters:
-        parts.append(table)
-    fixed = [(path, _flat(value)) for path, value in fixed_values(space).items()]
-    defaults = [
-        (d.path, f"{NONE_MEANS[d.path] if d.value is None else _flat(d.value)}{_where(d)}")
-        for d in default_values(space)
-    ]
-    for title, rows in (("fixed", fixed), ("by default", defaults)):
-        if rows:
-            parts += ["", _pairs(title, rows)]
-    return Group(*parts, *(Text(f"warning: {w}", style="yellow") for w in space.warnings))
-
-
-def _pairs(title: str, rows: Sequence[tuple[str, str]]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(title)
-    table.add_column("value", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def _flat(value: object) -> str:
-    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
-
-
-def _where(default: Default) -> str:
-    where = [f"model {' or '.join(default.models)}"] if default.models else []
-    where += ["where it is not searched"] if default.is_spare else []
-    return f" ({', '.join(where)})" if where else ""
 
 
 def summary_view(
@@ -92,6 +36,8 @@ def summary_view(
         next_commands: that are suggested.
         retraining: how the latest one stands.
         ending: how long the search took, and why it ended.
+
+    To be printed with `crop=False`: commands are not folded, so that they can be copied.
     """
     parts: list[RenderableType] = [Text("")]
     if ending is not None:
@@ -114,7 +60,7 @@ def summary_view(
         parts.append(Text(f"{what} retrained: {text}", style="bold green"))
     if next_commands:
         parts.append(Text("next:", style="bold"))
-        parts += [Text(f"  {command}") for command in next_commands]
+        parts += [Text(f"  {command}", no_wrap=True, overflow="ignore") for command in next_commands]
     return Group(*parts)
 
 
@@ -170,13 +116,13 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
         style="bold green",
     )
     importances = summary.importances
-    table = Table(box=None, padding=(0, 2, 0, 2), show_header=bool(importances), header_style="dim")
-    table.add_column("parameter")
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(importances), header_style="dim")
+    table.add_column("  parameter", overflow="fold")
     table.add_column("value", overflow="fold")
     if importances:
         table.add_column("importance", justify="right")
     for path, value in summary.best_values.items():
-        row = [path, f"{value:.4g}" if isinstance(value, float) else str(value)]
+        row = [f"  {path}", f"{value:.4g}" if isinstance(value, float) else str(value)]
         if importances:
             share = importances.shares.get(path)
             row.append(percent(share, 0) if share is not None else "-")
@@ -207,32 +153,6 @@ def steps_text(figure: dict[str, Any]) -> str:
         low, high = figure["ci95"]
         text += f"; 95 % interval of the mean {max(0, low):,.0f} to {high:,.0f}"
     return f"{text})"
-
-
-def trials_table(record: StudyRecord, *, is_driven: bool) -> RenderableType:
-    """Return every trial of a study as a table, the best first, unfinished ones last."""
-    paths = [p.path for p in record.space.parameters]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("trial", "state", "value", "epochs", "params", "seconds"):
-        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
-    for path in paths:
-        table.add_column(path.replace("training.", "").replace("model.", "").replace("optimizer.", ""), overflow="fold")
-    table.add_column("stopped by", overflow="fold")
-    for trial in sorted(record.trials, key=lambda t: (t.value is None, -(t.value or 0.0), t.number)):
-        state = state_name(trial, is_driven=is_driven)
-        values = values_of(trial.params, record.space)
-        attrs = trial.user_attrs
-        table.add_row(
-            str(trial.number),
-            Text(state, style=STATE_STYLES[state]),
-            record.objective.text(trial.value) if trial.value is not None else "-",
-            str(len(trial.intermediate_values)),
-            f"{attrs['params']:,}" if "params" in attrs else "-",
-            f"{attrs['duration_s']:.0f}" if "duration_s" in attrs else "-",
-            *(_cell(values[path]) if path in values else "" for path in paths),
-            str(attrs.get("reason" if trial.state == TrialState.FAIL else "stop_reason") or ""),
-        )
-    return table
 
 
 def state_name(trial: FrozenTrial, *, is_driven: bool) -> str:
@@ -271,7 +191,3 @@ def trials_json(record: StudyRecord, *, is_driven: bool) -> list[dict[str, Any]]
         }
         for t in record.trials
     ]
-
-
-def _cell(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
