@@ -34,8 +34,7 @@ def compare(arguments: argparse.Namespace, started: float) -> int:
     no_plot = "the studies cannot be compared" if reasons else ""
     if not any(study.progress for study in studies):
         no_plot = "no study has trained an epoch yet"
-    if not no_plot:
-        _draw(studies, plot)
+    no_plot = no_plot or _draw(studies, plot)
     if arguments.json:
         result = {
             "storage": storage_url(arguments),
@@ -54,12 +53,17 @@ def compare(arguments: argparse.Namespace, started: float) -> int:
     return EXIT_OK
 
 
-def _draw(studies: Sequence[ComparedStudy], plot: Path) -> None:
+def _draw(studies: Sequence[ComparedStudy], path: Path) -> str:
+    """Write the plot; returns why it could not be drawn, or nothing."""
     from fmnist_tune.report.comparison_figure import comparison_figure  # matplotlib takes a second
-    from fmnist_tune.report.drawing import png
+    from fmnist_tune.report.page import Plot
 
-    make_folder(plot.parent)
+    plot = Plot.of(path.name, "", comparison_figure, studies)
+    if plot.error:
+        return f"it could not be drawn: {plot.error}"
+    make_folder(path.parent)
     try:
-        plot.write_bytes(png(comparison_figure(studies)))
+        path.write_bytes(plot.png)
     except OSError as error:
-        raise UserError(f"{plot}: cannot be written: {error.strerror}") from None
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    return ""
