@@ -117,7 +117,7 @@ class Outcome:
 
 def outcome(scores: Sequence[Scores], labels_N: Labels, rare: Sequence[int]) -> Outcome:
     """Sum up every seed's scores (N, 10); `rare` are the labels of the rare classes."""
-    recall_SK = np.array([[c.recall for c in per_class(confusion_matrix(s, labels_N))] for s in scores])
+    recall_SK = np.array([[c.recall for c in per_class(confusion_matrix(s, labels_N))] for s in scores], np.float64)
     others = [k for k in range(recall_SK.shape[1]) if k not in rare]
     return Outcome(
         share_spread([accuracy(s, labels_N) for s in scores]),

@@ -1,17 +1,23 @@
-"""What predictions are worth: accuracy over seeds with an interval, per class, and how sure they are. Numpy only."""
+"""What predictions are worth: accuracy over seeds with an interval, per class, and how sure they are; in words too."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from fmnist_tune.units import percent
+
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+
+MIN_FOR_INTERVAL = 3  # seeds; Student's t of two spans 12.7 standard errors on either side, which tells nothing
+N_WEAKEST = 3
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,28 @@ class Spread:
     mean: float
     std: float | None
     ci95: tuple[float, float] | None
+
+    @classmethod
+    def from_json(cls, figure: Mapping[str, Any]) -> Spread:
+        """Return a figure over seeds as `metrics.json` has it."""
+        ci95 = figure.get("ci95")
+        return cls(tuple(figure["values"]), figure["mean"], figure.get("std"), None if ci95 is None else tuple(ci95))
+
+    @property
+    def extent(self) -> tuple[float, float] | None:
+        """What to show around the mean: the interval, of two seeds both values, of one nothing."""
+        return self.ci95 if len(self.values) >= MIN_FOR_INTERVAL else _ends(self.values)
+
+    def certainty(self, digits: int = 2) -> str:
+        """Return in words how well the mean of this share is known."""
+        n = len(self.values)
+        if n == 1:
+            return "one seed, no interval"
+        assert self.extent is not None
+        low, high = (percent(end, digits) for end in self.extent)
+        if n < MIN_FOR_INTERVAL:
+            return f"two seeds, {low} and {high}: too few for an interval"
+        return f"95 % interval of the mean {low} to {high}, {n} seeds"
 
 
 @dataclass(frozen=True)
@@ -48,21 +76,26 @@ class Paired:
 
 @dataclass(frozen=True)
 class PerClass:
-    """One class's figures: precision, recall and F1 in [0, 1] (0 where undefined), support in pictures."""
+    """One class's figures; support in images.
 
-    precision: float
-    recall: float
-    f1: float
+    Attributes:
+        precision: in [0, 1]; None if the class was never predicted.
+        recall, f1: in [0, 1]; None if the class has no images.
+    """
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
     support: int
 
 
 @dataclass(frozen=True)
 class ClassSpread:
-    """One class's figures over seeds; support in pictures."""
+    """One class's figures over the seeds for which they are defined, None for no seed; support in images."""
 
-    precision: Spread
-    recall: Spread
-    f1: Spread
+    precision: Spread | None
+    recall: Spread | None
+    f1: Spread | None
     support: int
 
 
@@ -150,15 +183,19 @@ def confusion_matrix(scores_NK: NDArray[np.float32], labels_N: Counts) -> Counts
 
 def per_class(confusion_KK: Counts) -> list[PerClass]:
     """Return each class's figures from a confusion matrix."""
-    hits = np.diag(confusion_KK).astype(np.float64)
-    predicted, support = confusion_KK.sum(axis=0), confusion_KK.sum(axis=1)
-    precision = np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted > 0)
-    recall = np.divide(hits, support, out=np.zeros_like(hits), where=support > 0)
-    total = precision + recall
-    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(hits), where=total > 0)
     return [
-        PerClass(float(p), float(r), float(f), int(n))
-        for p, r, f, n in zip(precision, recall, f1, support, strict=True)
+        PerClass(
+            _share(hits, predicted),
+            _share(hits, support),
+            _share(2 * hits, predicted + support) if support else None,
+            support,
+        )
+        for hits, predicted, support in zip(
+            np.diag(confusion_KK).tolist(),
+            confusion_KK.sum(axis=0).tolist(),
+            confusion_KK.sum(axis=1).tolist(),
+            strict=True,
+        )
     ]
 
 
@@ -167,13 +204,75 @@ def class_spreads(scores_SNK: Sequence[NDArray[np.float32]], labels_N: Counts) -
     of_seeds = [per_class(confusion_matrix(scores_NK, labels_N)) for scores_NK in scores_SNK]
     return [
         ClassSpread(
-            share_spread([c.precision for c in of_class]),
-            share_spread([c.recall for c in of_class]),
-            share_spread([c.f1 for c in of_class]),
+            _defined_spread([c.precision for c in of_class]),
+            _defined_spread([c.recall for c in of_class]),
+            _defined_spread([c.f1 for c in of_class]),
             of_class[0].support,
         )
         for of_class in zip(*of_seeds, strict=True)
     ]
+
+
+def recalls_of(per_class: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+    """Return the recall of each class from `metrics.json`, None without images; older files have 0 there."""
+    return {
+        name: figures["recall"] if figures.get("support", 1) else None
+        for name, figures in per_class.items()
+        if "recall" in figures
+    }
+
+
+def recall_extent(figures: Mapping[str, Any], n_seeds: int) -> tuple[float, float] | None:
+    """Return what to show around a class's recall in `metrics.json`: see `Spread.extent`; older files lack values."""
+    values = figures.get("recall_values")
+    if values:
+        return share_spread(values).extent
+    ci95 = figures.get("recall_ci95")
+    return (ci95[0], ci95[1]) if ci95 and n_seeds >= MIN_FOR_INTERVAL else None
+
+
+def weakest_classes(recalls: Mapping[str, float | None]) -> list[tuple[str, float]]:
+    """Return the classes of lowest recall, the lowest first: three, or fewer where that were most of them.
+
+    Args:
+        recalls: by class; those without images (None) are left out.
+    """
+    known = [(name, recall) for name, recall in recalls.items() if recall is not None]
+    return sorted(known, key=lambda item: item[1])[: max(1, min(N_WEAKEST, len(known) // 2))]
+
+
+def classes_text(recalls: Mapping[str, float | None]) -> str:
+    """Return in sentences which classes are the weakest, and which ones the test set has no images of."""
+    named = ", ".join(f"{name} {percent(recall, 1)}" for name, recall in weakest_classes(recalls))
+    sentences = [f"Weakest classes by recall: {named}."] if named else []
+    untested = [name for name, recall in recalls.items() if recall is None]
+    if untested:
+        sentences.append(f"{untested_text(untested)}.")
+    return " ".join(sentences)
+
+
+def untested_text(names: Sequence[str]) -> str:
+    """Return that the test set has no images of some classes, as a sentence without its full stop."""
+    they = "they are" if len(names) > 1 else "it is"
+    return f"The test set has no images of {', '.join(names)}: how well {they} recognised is not known"
+
+
+def share_text(share: float | None, digits: int) -> str:
+    """Return a share in [0, 1] as a percentage; an undefined one (None) is a dash."""
+    return "-" if share is None else percent(share, digits)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _defined_spread(values: Sequence[float | None]) -> Spread | None:
+    defined = [value for value in values if value is not None]
+    return share_spread(defined) if defined else None
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float] | None:
+    return (min(values), max(values)) if len(values) > 1 else None
 
 
 def calibration(scores_NK: NDArray[np.float32], labels_N: Counts, n_bins: int = 15) -> Calibration:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from matplotlib.image import imsave
 from optuna_dashboard import get_note, save_note
@@ -22,10 +23,12 @@ from optuna_dashboard import get_note, save_note
 from fmnist_tune.config import read_space
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.dashboard import OWN_NOTES, artifact_store, publish
+from fmnist_tune.study.dashboard_importances import OwnImportances
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.summary import summarize
 from fmnist_tune.study.trial_writer import TrialWriter
 from tests.conftest import TINY_SPACE, CommandLine
 
@@ -34,7 +37,10 @@ METRICS = {
     "seeds": [0, 1, 2],
     "val_accuracy": 0.85,
     "test_accuracy": {"values": [0.83, 0.84, 0.85], "mean": 0.84, "std": 0.01, "ci95": [0.8152, 0.8648]},
-    "per_class": {name: {"f1": f1} for name, f1 in (("Shirt", 0.61), ("Bag", 0.97), ("Coat", 0.79), ("Boot", 0.95))},
+    "per_class": {
+        name: {"recall": recall, "support": 0 if recall is None else 1000}
+        for name, recall in (("Shirt", 0.61), ("Bag", 0.97), ("Coat", 0.79), ("Boot", 0.95), ("Hat", None))
+    },
     "test_uses": 2,
 }
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -141,11 +147,11 @@ def test_the_note_has_the_test_result_beside_the_promise(record: StudyRecord) ->
     note = get_note(record.optuna)
     assert "## Test of trial 0, retrained on train + val" in note
     assert (
-        "Test accuracy **84.00%**, mean of 3 seeds, 95 % confidence interval 81.52% to 86.48%; "
+        "Test accuracy **84.00%** (95 % interval of the mean 81.52% to 86.48%, 3 seeds); "
         "the search had promised 85.00% (validation)." in note
     )
-    assert "Weakest classes by F1: Shirt 61.0%, Coat 79.0%, Boot 95.0%." in note
-    assert "The test set was opened 2 times for this study." in note
+    assert "Weakest classes by recall: Shirt 61.0%, Coat 79.0%. The test set has no images of Hat: how" in note
+    assert "The test set has been opened 2 times for this study (retrain 1, report 1)." in note
     assert "fmnist-tune retrain" not in note
 
 
@@ -310,6 +316,38 @@ def test_a_study_that_is_searched_is_shown_but_cannot_be_changed(command: Comman
             "tiny: being searched; until that ends only notes can be changed",
         )
         assert json.loads(ask(api)[1])["name"] == "tiny"
+
+
+def test_the_first_pages_importances_are_those_that_show_tells(studies_dir: Path) -> None:
+    storage = open_database(database_url(studies_dir), create=True)
+    space = read_space(TINY_SPACE, "tiny.yaml", {"search.trials": 12})
+    record = StudyRecord.open(storage, space, StudyPaths(studies_dir, "tiny"))
+    trials = TrialWriter(record)
+    for number in range(12):
+        assert trials.begin() is not None
+        trials.report(number, 1, 0.5 + 0.01 * number)
+        trials.complete(number, 0.5) if number < 2 else trials.prune(number)
+    optuna.create_study(study_name="another", storage=storage)
+    asked: list[str] = []
+
+    def dashboard(environ: Any, start_response: Any) -> list[bytes]:
+        asked.append(environ["PATH_INFO"])
+        return [b"its own"]
+
+    def get(study_id: int, what: str) -> bytes:
+        path = f"/api/studies/{study_id}/{what}"
+        answer = OwnImportances(dashboard, storage, studies_dir)({"PATH_INFO": path}, lambda status, headers: print)
+        return b"".join(answer)
+
+    ids = {name: storage.get_study_id_from_name(name) for name in ("tiny", "another")}
+    ((*shares,),) = json.loads(get(ids["tiny"], "param_importances"))["param_importances"]
+    importances = summarize(record, is_driven=False).importances
+    assert importances is not None
+    assert {share["name"]: share["importance"] for share in shares} == importances.shares
+    kinds = {share["name"]: share["distribution"] for share in shares}
+    assert kinds["training.batch_size"] == "CategoricalDistribution"
+    assert get(ids["tiny"], "param_importance") == get(ids["another"], "param_importances") == b"its own"
+    assert len(asked) == 2
 
 
 @pytest.mark.browser

@@ -11,13 +11,17 @@ from scipy import stats
 from fmnist_tune.evaluation import (
     accuracy,
     calibration,
+    class_spreads,
+    classes_text,
     confusion_matrix,
     next_value_ci95,
     paired,
     per_class,
+    recalls_of,
     share_spread,
     softmax,
     spread,
+    weakest_classes,
 )
 
 SCORES = np.array([[3, 1, 0], [0, 2, 1], [2, 1, 0], [0, 0, 5]], dtype=np.float32)
@@ -96,7 +100,41 @@ def test_per_class_figures_follow_from_the_confusion_matrix() -> None:
     assert (first.precision, first.recall, first.support) == (0.5, 1.0, 1)
     assert first.f1 == pytest.approx(2 / 3)
     assert (second.precision, second.recall, second.support) == (1.0, 0.5, 2)
-    assert (third.precision, third.recall, third.f1, third.support) == (0, 0, 0, 0)
+    assert (third.precision, third.recall, third.f1, third.support) == (None, None, None, 0)
+
+
+def test_a_class_that_is_never_predicted_has_no_precision_but_an_f1_of_0() -> None:
+    never = per_class(np.array([[0, 2], [0, 3]]))[0]
+    assert (never.precision, never.recall, never.f1, never.support) == (None, 0.0, 0.0, 2)
+
+
+def test_figures_over_seeds_are_those_of_the_seeds_for_which_they_are_defined() -> None:
+    always_b = np.array([[0, 1, 0]] * 4, dtype=np.float32)
+    a, b, c = class_spreads([SCORES, always_b], np.array([0, 1, 1, 1]))
+    assert a.precision is not None
+    assert a.precision.values == (0.5,)
+    assert a.recall is not None
+    assert a.recall.values == (1.0, 0.0)
+    assert b.recall is not None
+    assert (c.precision is not None, c.recall, c.f1, c.support) == (True, None, None, 0)
+
+
+def test_a_class_without_images_is_left_out_of_the_weakest_and_named() -> None:
+    recalls = {"A": 0.9, "B": None, "C": 0.7, "D": 0.8, "E": 0.95}
+    assert weakest_classes(recalls) == [("C", 0.7), ("D", 0.8)]
+    assert classes_text(recalls) == (
+        "Weakest classes by recall: C 70.0%, D 80.0%. The test set has no images of B: how well it is recognised is "
+        "not known."
+    )
+    older = {"A": {"recall": 0.0, "support": 0}, "B": {"recall": 0.5, "support": 9}, "C": {"f1": 0.5}}
+    assert recalls_of(older) == {"A": None, "B": 0.5}
+
+
+def test_two_seeds_are_told_as_two_values_and_three_as_an_interval() -> None:
+    assert share_spread([0.93]).certainty() == "one seed, no interval"
+    assert share_spread([0.9349, 0.93]).certainty() == "two seeds, 93.00% and 93.49%: too few for an interval"
+    assert share_spread([0.9349, 0.93]).extent == (0.93, 0.9349)
+    assert share_spread([0.9, 0.92, 0.94]).certainty() == "95 % interval of the mean 87.03% to 96.97%, 3 seeds"
 
 
 def test_a_model_that_is_as_sure_as_it_is_right_is_calibrated() -> None:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,13 +27,16 @@ from fmnist_tune.report import findings, model_info, study_info
 from fmnist_tune.report.model_part import _class_table
 from fmnist_tune.report.page import Fact, Finding, Page, Part, Section, Table, to_html, to_markdown
 from fmnist_tune.report.run import FILES, ReportPaths, write_report
+from fmnist_tune.report.study_figures import parallel_figure, slices_figure
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import summary_view
 from fmnist_tune.study.sampling import params_of
-from fmnist_tune.study.summary import Summary, summarize
+from fmnist_tune.study.summary import Summary, drawn_text, summarize
 from tests.conftest import CommandLine, TinyData
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 SPACE = """
 study: s
@@ -238,6 +242,9 @@ def test_the_confusion_matrix_is_the_mean_over_seeds() -> None:
 
 def test_class_figures_are_spread_over_seeds() -> None:
     figures = model_info.class_figures(SCORES, LABELS)
+    assert (figures[9].precision, figures[9].recall, figures[9].f1) == (None, None, None)
+    assert figures[1].recall is not None
+    assert figures[0].precision is not None
     assert figures[1].recall.values == (1.0, 0.5)
     assert figures[1].recall.mean == 0.75
     assert figures[0].precision.values == (1.0, pytest.approx(1 / 3))
@@ -305,12 +312,12 @@ def test_the_promise_names_both_accuracies_and_that_choosing_is_optimistic() -> 
 
 
 def test_an_interval_that_ends_at_100_percent_keeps_its_width() -> None:
-    spread = share_spread([0.98, 0.99])
+    spread = share_spread([0.98, 0.99, 1.0])
     assert spread.ci95 is not None
     assert spread.ci95[1] == 1.0
     figures = model_info.ClassFigures(name="Bag", precision=spread, recall=spread, f1=spread, support=1000)
     (row,) = _class_table((figures,)).rows
-    assert row[2] == f"98.5 ± {100 * (spread.mean - spread.ci95[0]):.1f}"
+    assert row[2] == f"99.0 ± {100 * (spread.mean - spread.ci95[0]):.1f}"
 
 
 def test_failures_are_told_with_their_share_and_reasons(tmp_path: Path) -> None:
@@ -332,13 +339,81 @@ def test_a_best_trial_that_was_not_drawn_is_told(tmp_path: Path) -> None:
     summary = summary_of(tmp_path, [known, *TRIALS[:2]])
     (finding,) = findings.known_good(summary)
     assert finding.text.startswith("Trial 0 was not drawn: searches begin with its values")
-    assert finding.text.endswith("None of the 2 drawn since is better.")
+    assert finding.text.endswith("Of the 2 drawn since, 1 has been trained to the end and none is better (1 pruned).")
     console = Console(width=200, file=io.StringIO(), record=True)
     console.print(summary_view(summary, []))
     assert (
         "best trial 0: validation accuracy 90.00% (4 epochs, 0 parameters, 0 s, not drawn: searches begin with it)"
         in (console.export_text())
     )
+
+
+@pytest.mark.parametrize(
+    ("drawn", "expected"),
+    [
+        ({}, "None was drawn since."),
+        ({"complete": 30}, "None of the 30 drawn since is better."),
+        ({"complete": 1}, "The one drawn since is not better."),
+        ({"pruned": 2, "waiting": 3}, "Of the 5 drawn since, none has been trained to its end (2 pruned, 3 paused or"),
+        ({"complete": 2, "failed": 1}, "Of the 3 drawn since, 2 have been trained to the end and none is better (1 fa"),
+    ],
+)
+def test_only_trials_that_were_trained_to_their_end_are_called_not_better(drawn: dict[str, int], expected: str) -> None:
+    assert drawn_text(drawn).startswith(expected)
+
+
+LOOKED_AT = [[0.25, 0.3], [0.5, 0.45]]
+
+
+def test_every_trial_that_has_trained_has_a_point_and_a_curve() -> None:
+    rows = rows_of([*TRIALS[:2], trial(TrialState.WAITING, [], looks=LOOKED_AT), trial(TrialState.WAITING, [])])
+    history = study_info.history(rows)
+    assert [(p.number, p.value) for p in history.points] == [(0, 0.8), (1, 0.4), (2, 0.45)]
+    assert (history.failed, history.n_untrained) == ((), 1)
+    curve = study_info.curves(rows, 0).curves[-1]
+    assert (curve.number, curve.epochs, curve.values) == (2, (0.25, 0.5), (0.3, 0.45))
+
+
+def test_the_history_says_how_many_trials_it_shows(tmp_path: Path) -> None:
+    untrained = trial(TrialState.WAITING, [])
+    record = open_study(tmp_path, trials=[*TRIALS, trial(TrialState.WAITING, [], looks=LOOKED_AT), untrained])
+    markdown = (report(record, None).html.parent / "report.md").read_text()
+    assert "Validation accuracy of the 5 of 7 trials that have trained." in markdown
+    assert "Failed before they had one: 1, at the bottom. Not trained yet: 1." in markdown
+    assert "| 2 | 85.00% | complete | 4 |" in markdown
+    assert "| 5 | 45.00% | waiting | 0.5 |" in markdown
+
+
+def test_the_best_trials_are_those_trained_to_their_end_and_then_the_highest() -> None:
+    rows = rows_of([*TRIALS, trial(TrialState.WAITING, [0.9])])
+    assert [row.number for row in study_info.best_rows(rows, 4)] == [2, 0, 4, 5]
+
+
+def test_a_choice_of_thousands_names_a_few_values() -> None:
+    space = SPACE.replace("{choice: [sgd, adamw]}", "sgd").replace(", when: {training.optimizer.name: sgd}", "")
+    values = ", ".join(f"{1e-5 * (i + 1):.5f}" for i in range(5000))
+    wide = read_space(space.replace("{float: [1e-4, 1e-1], log: true}", f"{{choice: [{values}]}}"), "s.yaml")
+    picked = {
+        "model.hidden": [8],
+        "model.dropout": 0.1,
+        "training.optimizer.lr": 0.02,
+        "training.optimizer.momentum": 0.9,
+    }
+    params, distributions = params_of(picked, wide)
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(optuna.create_trial(value=0.8, params=params, distributions=distributions))
+    rows = study_info.trial_rows(study.trials, wide, is_driven=False)
+    figure = slices_figure(study_info.slices(rows, wide, 0))
+    labels = [label.get_text() for label in figure.axes[2].get_xticklabels()]
+    assert (labels[0], labels[-1], len(labels)) == ("1e-05", "0.05", 8)
+    texts = parallel_figure(study_info.parallel(rows, wide, 0)).axes[0].texts
+    assert len(texts) < 40
+
+
+def test_an_even_class_distribution_takes_no_plot() -> None:
+    assert model_info.class_counts(np.arange(20) % 10, {}).is_even
+    assert not model_info.class_counts(np.arange(20) % 10, {5: 0.5}).is_even
+    assert not model_info.class_counts(np.arange(21) % 10, {}).is_even
 
 
 def test_climbing_curves_ask_for_more_epochs() -> None:
@@ -415,7 +490,7 @@ def test_the_whole_report_is_files_that_fit_each_other(tmp_path: Path, checksums
 
     for text in (html, markdown):
         assert "retrained with 2 seeds, it reaches 98.50% on the test set" in text
-        assert "Weakest class: Shirt, of which 85.0% are recognised." in text
+        assert "Weakest classes by recall: Shirt 85.0%, T-shirt/top 100.0%, Trouser 100.0%." in text
         assert "Most frequent mistake: 15.0% of class Shirt are taken for T-shirt/top." in text
         assert "accuracy falls to 30.0% under the strongest noise and to 80.0% under the strongest shift" in text
         assert "The test set has been opened 2 times for this study (retrain 1, report 1)." in text
@@ -556,6 +631,31 @@ def test_the_command_prints_where_the_report_is(command: CommandLine, checksums:
     assert "studies/s/report/per_class.csv" in run.json["files"]
     assert all((command.folder / name).is_file() for name in run.json["files"])
     assert "no such study" in command("report", "t").err
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on PATH")
+def test_nothing_is_cut_on_a_phone_and_no_plot_is_white_on_a_dark_page(tmp_path: Path, checksums: TinyData) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    record = open_study(tmp_path, trials=[*TRIALS, *TRIALS, *TRIALS])
+    add_model(record, checksums, number=2)
+    html = report(record, checksums).html
+    cut = (
+        "[...document.querySelectorAll('img, table, pre, section, li')].filter(e => e.scrollWidth > e.clientWidth + 1"
+        " || e.getBoundingClientRect().right > innerWidth).map(e => e.outerHTML.slice(0, 80))"
+    )
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for width in (390, 800, 1400):
+            page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme="dark")
+            page.goto(html.as_uri())
+            assert page.evaluate(cut) == []
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+        filters = page.evaluate("[...document.images].map(i => [i.alt, getComputedStyle(i).filter.split('(')[0]])")
+        browser.close()
+    shown_as_they_are = {alt for alt, kind in filters if kind == "none"}
+    assert shown_as_they_are == {"wrong predictions", "sample predictions"}
+    assert len(filters) == 12
 
 
 def test_a_report_needs_neither_torch_nor_pyplot() -> None:

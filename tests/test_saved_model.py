@@ -402,6 +402,18 @@ def test_predict_as_json_has_every_probability_and_warning(studies: Path, capsys
     assert err == f"fmnist-tune: warning: {studies}/dark.jpg: {dark['warnings'][0]}\n"
 
 
+def test_predict_warns_of_a_class_that_the_model_was_never_tested_on(
+    studies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    per_class = {name: {"recall": None, "support": 0} for name in CLASSES}
+    (studies / "studies" / "tiny" / "model" / "metrics.json").write_text(json.dumps({"per_class": per_class}))
+    assert predict(studies, "tiny", f"{studies}/light.png", "--json") == 0
+    (light,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert light["warnings"] == [
+        f"The test set has no images of {light['class']}: how well it is recognised is not known"
+    ]
+
+
 def test_predict_inverts_on_request(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ImageOps.invert(garment(56)).save(studies / "dark.png")
     assert predict(studies, "tiny", f"{studies}/light.png", "--json") == 0
@@ -468,11 +480,11 @@ def test_the_card_has_figures_with_intervals_and_names_what_is_weak(tmp_path: Pa
     for text in (
         "A multilayer perceptron with 6,370 parameters",
         "On the 10,000 test pictures, over 3 trainings from different seeds",
-        "| test accuracy | 92.50% [91.26%, 93.74%], standard deviation 0.50% |",
+        "| test accuracy | 92.50% (95 % interval of the mean 91.26% to 93.74%, 3 seeds; standard deviation 0.50%) |",
         "| validation accuracy that the search had promised | 93.35% |",
         "those of seed 0, whatever its figures: test accuracy 92.00%, calibration error 2.00%",
-        "The test set has been used 2 times for this study; whatever was chosen",
-        "The weakest classes are Shirt (79.0% found), T-shirt/top (87.0% found), Pullover (88.0% found).",
+        "When this card was written, the test set had been opened 2 times for this study; whatever was chosen",
+        "Weakest classes by recall: Shirt 79.0%, T-shirt/top 87.0%, Pullover 88.0%.",
         "| Shirt | 90.0% | 79.0% [78.0%, 80.0%] | 91.0% | 1,000 |",
         "- rotation: 5, 10, 20, 30, 45 (degrees, to the left or to the right)",
         "From trial 7 of study tiny: 10 epochs on the training and the validation pictures together",
@@ -502,8 +514,8 @@ def test_the_card_says_what_a_single_seed_without_exports_and_audit_leaves_open(
     card = model_card(metrics(tmp_path, **changes), [])
     for text in (
         "from a single training: how far another seed would differ is not known.",
-        "| test accuracy | 92.00% |",
-        "used 1 time for this study.",
+        "| test accuracy | 92.00% (one seed, no interval) |",
+        "had been opened once for this study.",
         "From a recipe:",
         "## Robustness\n\nNot measured.",
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.tensorboard import TensorBoard
-from fmnist_tune.training.results import EpochResult
+from fmnist_tune.training.results import EpochResult, Look
 
 SPACE = """
 study: s
@@ -286,6 +287,37 @@ def test_once_a_full_disk_has_room_again_the_curves_are_complete(tmp_path: Path)
     board.add(attempt, HISTORY[:4])
     assert sizes(run) == {"events.out.tfevents.000001": False, "events.out.tfevents.000002": True}
     assert steps(run) == [[1, 2, 3, 4]] * 5
+
+
+LOOKING = SPACE.replace("{name: none}", "{name: asha, min_epochs: 0.5, reduction_factor: 2}")
+
+
+def test_a_trial_that_was_only_looked_at_is_a_run_with_its_accuracy_at_step_0(tmp_path: Path) -> None:
+    driver = drive(tmp_path, text=LOOKING)
+    driver.next_assignment()
+    look = Look(0.5, 0.4375, 1.0, 0.1)
+    driver.on_report(TrialReport(0, (), (), None, None, {}, look))
+    (event,) = read(run_folder(driver, 0)).Scalars("accuracy/val")
+    assert (event.step, event.value) == (0, 0.4375)
+    attempt = driver.writer.attempt(0)
+    assert attempt.looks == {0.5: 0.4375}
+    board = TensorBoard(tmp_path, driver.record.space.parameters, lambda number, text: None)
+    for n in (0, 1, 2):
+        board.add(attempt, HISTORY[:n])
+    assert [e.step for e in read(tmp_path / "trial-0").Scalars("accuracy/val")] == [0, 1, 2]
+
+
+def test_a_run_that_is_missing_is_written_when_the_search_goes_on(tmp_path: Path) -> None:
+    driver = drive(tmp_path)
+    for number in (0, 1):
+        driver.next_assignment()
+        for n in range(1, 7):
+            report(driver, number, n, stop="epochs" if n == 6 else None)
+    shutil.rmtree(run_folder(driver, 1))
+    driver = drive(tmp_path)
+    assert steps(run_folder(driver, 1)) == [[1, 2, 3, 4, 5, 6]] * 5
+    assert hparams(run_folder(driver, 1), metadata.SESSION_END_INFO_TAG).status == api_pb2.STATUS_SUCCESS
+    assert sizes(run_folder(driver, 0)) == {"events.out.tfevents.000001": True}
 
 
 def test_the_driver_writes_curves_without_torch_or_tensorflow(tmp_path: Path) -> None:

@@ -316,6 +316,15 @@ def test_looks_change_nothing_of_what_is_trained() -> None:
     assert numbers([r for r in results if isinstance(r, EpochResult)]) == expected
 
 
+def test_accuracies_are_exact_shares_of_the_images() -> None:
+    run = make_run(config(training={"epochs": 1, "batch_size": 50}))
+    look, result = run.progress((0.5,))
+    assert isinstance(look, Look)
+    assert isinstance(result, EpochResult)
+    for accuracy, n in ((look.val_accuracy, 20), (result.val_accuracy, 100), (result.train_accuracy, 500)):
+        assert accuracy == round(accuracy * n) / n
+
+
 @pytest.mark.parametrize("heard", [True, False])
 def test_a_trial_goes_on_from_a_look_as_if_it_had_never_paused(heard: bool, tmp_path: Path) -> None:
     training = {"epochs": 2, "batch_size": 16, "augment": {"flip": True}, "average_weights": True}

@@ -22,6 +22,7 @@ from fmnist_tune.cli.store import storage_url
 from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
 from fmnist_tune.study.dashboard import artifact_store, publish_report
+from fmnist_tune.study.dashboard_importances import OwnImportances
 from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import is_driven
@@ -42,6 +43,7 @@ def dashboard(arguments: argparse.Namespace, started: float) -> int:
     """Show the studies in a browser until Ctrl-C."""
     storage = open_database(storage_url(arguments), create=False)
     app = wsgi(storage, artifact_store=artifact_store(arguments.studies_dir))
+    app = OwnImportances(app, storage, arguments.studies_dir)
     with _listen(_Guard(app, arguments.studies_dir), arguments.port) as server:
         url = f"http://{HOST}:{server.server_port}/dashboard"
         rows = [

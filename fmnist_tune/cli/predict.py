@@ -16,7 +16,7 @@ from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
 from fmnist_tune.retrain.pictures import Picture, read_picture
-from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.layout import METRICS, StudyPaths, read_json
 from fmnist_tune.units import percent
 
 
@@ -26,15 +26,18 @@ def predict(arguments: argparse.Namespace, started: float) -> int:
     folder = _model_folder(paths, arguments)
     read = [_read(path, arguments.invert) for path in arguments.images]
     predictions = _classify([found for found in read if isinstance(found, Picture)], folder, paths)
+    untested = _untested(folder)
     results: list[dict[str, Any]] = []
     for path, found in zip(arguments.images, read, strict=True):
         if isinstance(found, str):
             say(found)
             results.append({"image": str(path), "error": found})
             continue
-        for text in found.warnings:
+        prediction = next(predictions)
+        warnings = [*found.warnings, *([untested[prediction["class"]]] if prediction["class"] in untested else [])]
+        for text in warnings:
             say(f"warning: {path}: {text}")
-        results.append({"image": str(path), **next(predictions), "warnings": list(found.warnings)})
+        results.append({"image": str(path), **prediction, "warnings": warnings})
     if arguments.json:
         print(json.dumps({"study": arguments.study, "model": str(folder), "predictions": results}))
     else:
@@ -84,3 +87,13 @@ def _model_folder(paths: StudyPaths, arguments: argparse.Namespace) -> Path:
     if not folder.is_dir():
         raise UserError(f"study {paths.name!r} has no retrained model; `{paths.command('retrain')}` makes it")
     return folder
+
+
+def _untested(folder: Path) -> dict[str, str]:
+    """Return what to say of each class that the model was never tested on; nothing where its figures are not known."""
+    from fmnist_tune.evaluation import recalls_of, untested_text
+
+    metrics = read_json(folder / METRICS)
+    per_class = metrics.get("per_class") if isinstance(metrics, dict) else None
+    recalls = recalls_of(per_class) if isinstance(per_class, dict) else {}
+    return {name: untested_text([name]) for name, recall in recalls.items() if recall is None}

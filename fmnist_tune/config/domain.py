@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from fmnist_tune.config.foreign import instead, search_form
@@ -108,7 +109,7 @@ class ChoiceDomain:
             if label in labels[:i]:  # by ==, as Optuna compares: 1 and true are the same
                 raise ValueError(f"choice lists {self.values[i]!r} twice")
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str | int | float | bool | None, ...]:
         """Each value as Optuna can store it: scalars as they are, lists and mappings as JSON text."""
         return tuple(json.dumps(v) if isinstance(v, list | dict) else v for v in self.values)

@@ -18,6 +18,7 @@ from fmnist_tune.modular.models import build_pair_model
 from fmnist_tune.modular.outcome import SOLVED
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.training.checkpoint import Stateful
+from fmnist_tune.training.loss import accuracy
 from fmnist_tune.training.optimizers import build_optimizer
 from fmnist_tune.training.results import EpochResult, StopReason
 from fmnist_tune.training.run import NonFiniteLossError
@@ -91,7 +92,7 @@ class ModularRun:
         self.model.eval()
         with torch.inference_mode():
             scores_NP = self.model(x_N2)
-            return F.cross_entropy(scores_NP, y_N).item(), (scores_NP.argmax(1) == y_N).float().mean().item()
+            return F.cross_entropy(scores_NP, y_N).item(), accuracy(scores_NP, y_N)
 
     def _train(self, epoch: int) -> int:
         """Take `eval_every` steps; returns the pairs trained on."""

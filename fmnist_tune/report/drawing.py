@@ -12,18 +12,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
 P = ParamSpec("P")
-DPI = 130
+DPI = 180
+WIDTH = 5.0  # inches: of a phone's width, its text of 9 points is still 8 pixels high
+CSS_PX = 130  # of a page on a wide screen, for an inch
 STEPS = (1, 2, 5, 10)
 BLUE, ORANGE, GREEN, RED, GREY, INK = "#2a6fb0", "#e08a1e", "#2f8f5b", "#c8362f", "#969ca6", "#2b2f36"
-STATE_COLOURS = {"complete": BLUE, "pruned": GREY, "failed": RED, "running": ORANGE, "waiting": ORANGE}
+PURPLE, OLIVE, TEAL, PALE_TEAL, SLATE = "#8456b0", "#7d7a1c", "#1b7f79", "#93cbc6", "#5d6b7e"
+# Each colour has one meaning in a report: a state of trials; orange the best trial; green and red also right and wrong;
+# teal what the retrained model does; slate and ink whatever is none of these.
+STATE_COLOURS = {"complete": BLUE, "pruned": GREY, "failed": RED, "running": OLIVE, "waiting": PURPLE}
 STATE_MARKERS = {"complete": "o", "pruned": "o", "failed": "X", "running": "s", "waiting": "s"}
 # Dull first, so that what matters lies on top.
 STATES = ("pruned", "waiting", "running", "failed", "complete")
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty white figure of this size in inches."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+def new_figure(width: float, height: float, *, ground: str = "white") -> Figure:
+    """Return an empty figure of this size in inches."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor=ground)
     FigureCanvasAgg(figure)
     return figure
 
@@ -61,6 +66,11 @@ def limit_accuracy(axes: Any, floor: float, values: Sequence[float]) -> None:
 def short(path: str) -> str:
     """Return a parameter's path without its section."""
     return path.removeprefix("training.").removeprefix("model.").removeprefix("data.")
+
+
+def clipped(text: str, length: int) -> str:
+    """Return text of at most so many characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def log_axis(axis: Any) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fmnist_tune.evaluation import Spread
+from fmnist_tune.evaluation import Spread, classes_text
 from fmnist_tune.report.model_info import ClassFigures, ConfusionInfo, ReliabilityInfo, RobustnessInfo
 from fmnist_tune.report.page import Finding
 from fmnist_tune.report.study_info import Climb
 from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.summary import Summary
+from fmnist_tune.study.summary import Summary, drawn_text, uses_text
 
 MANY_FAILED = 0.05
 SHOWN_REASONS = 3
@@ -25,14 +24,6 @@ def percent(fraction: float, digits: int = 2) -> str:
 def points(difference: float) -> str:
     """Return a difference of accuracies in percentage points, without its sign."""
     return f"{abs(100 * difference):.2f} points"
-
-
-def interval(figure: Spread) -> str:
-    """Return the 95% interval in words; says so where one seed allows none."""
-    if figure.ci95 is None:
-        return "one seed, no interval"
-    low, high = figure.ci95
-    return f"95% interval {percent(low)} to {percent(min(high, 1.0))}"
 
 
 def promise(
@@ -50,7 +41,7 @@ def promise(
         paths: of its study.
     """
     seeds = f"{len(test.values)} seed{'s' if len(test.values) > 1 else ''}"
-    how = interval(test) if len(test.values) == 1 else f"{interval(test)}, {seeds}"
+    how = test.certainty()
     if trial is None:
         return [Finding(f"The recipe reaches {percent(test.mean)} on the test set ({how}).")]
     other = _other_is_best(trial, best, paths)
@@ -61,7 +52,7 @@ def promise(
     chosen = f"the best of {n_trials:,} trials was chosen by it"
     text = (
         f"Trial {trial} reached {percent(val)} on the validation pictures; retrained with {seeds}, it reaches "
-        f"{percent(test.mean)} on the test set ({interval(test)}). "
+        f"{percent(test.mean)} on the test set ({how}). "
     )
     if gap >= 0:
         text += f"Validation was {points(gap)} higher: it is optimistic by design, since {chosen}."
@@ -119,11 +110,10 @@ def known_good(summary: Summary) -> list[Finding]:
     """Say that the search drew nothing better than what it began with, if that is so."""
     if summary.best is None or summary.is_best_drawn:
         return []
-    others = f"None of the {summary.n_drawn:,} drawn since is better" if summary.n_drawn else "None was drawn since"
     return [
         Finding(
             f"Trial {summary.best.number} was not drawn: searches begin with its values, in this space the nearest to "
-            f"what is known to do well. {others}."
+            f"what is known to do well. {drawn_text(summary.drawn)}"
         )
     ]
 
@@ -183,10 +173,9 @@ def climbing(climb: Climb | None, schedule: str) -> list[Finding]:
 
 
 def classes(figures: Sequence[ClassFigures], confusion: ConfusionInfo) -> list[Finding]:
-    """Name the weakest class and the most frequent mistake."""
-    weakest = min(figures, key=lambda c: c.recall.mean)
+    """Name the weakest classes, those without test images, and the most frequent mistake."""
     true, predicted, share = confusion.most_confused()
-    text = f"Weakest class: {weakest.name}, of which {percent(weakest.recall.mean, 1)} are recognised."
+    text = classes_text({c.name: None if c.recall is None else c.recall.mean for c in figures})
     if share:
         text += f" Most frequent mistake: {percent(share, 1)} of class {true} are taken for {predicted}."
     return [Finding(text)]
@@ -223,12 +212,7 @@ def robust(info: RobustnessInfo | None) -> list[Finding]:
 
 def test_uses(uses: Sequence[Mapping[str, Any]]) -> list[Finding]:
     """Say how often the test set was opened, and by which commands."""
-    if not uses:
-        return [Finding("The test set has never been opened for this study.")]
-    commands = Counter(use["command"] for use in uses)
-    listed = ", ".join(f"{command} {n}" for command, n in commands.items())
-    times = "once" if len(uses) == 1 else f"{len(uses)} times"
-    text = f"The test set has been opened {times} for this study ({listed})."
+    text = uses_text(uses)
     trials = sorted({use["trial"] for use in uses if use["trial"] is not None})
     if len(trials) > 1:
         text += (

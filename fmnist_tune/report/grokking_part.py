@@ -12,7 +12,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.modular.data import leak, split_pairs
 from fmnist_tune.modular.metrics import steps_over_seeds
 from fmnist_tune.modular.outcome import milestones
-from fmnist_tune.report.drawing import BLUE, INK, ORANGE, log_axis, new_figure, percent_axis, styled
+from fmnist_tune.report.drawing import INK, SLATE, TEAL, WIDTH, log_axis, new_figure, percent_axis, styled
 from fmnist_tune.report.findings import percent
 from fmnist_tune.report.page import Content, Fact, Finding, Part, Plot, Section, Table
 from fmnist_tune.study.layout import read_json
@@ -57,17 +57,17 @@ def step_curve(name: str, config: ModularConfig, history: Sequence[EpochResult])
 
 def grokking_figure(curves: Sequence[StepCurve]) -> Figure:
     """Draw accuracy and loss over steps, both on logarithmic axes of steps."""
-    figure = new_figure(9, 3.6)
-    accuracy, loss = (styled(axes) for axes in figure.subplots(1, 2))
+    figure = new_figure(WIDTH, 5.0)
+    accuracy, loss = (styled(axes) for axes in figure.subplots(2, 1, sharex=True))
     for i, curve in enumerate(curves):
         for axes, train, val in (
             (accuracy, curve.train_accuracy, curve.val_accuracy),
             (loss, curve.train_loss, curve.val_loss),
         ):
-            axes.plot(curve.steps, train, color=BLUE, linewidth=1.3, alpha=0.8, label="training" if i == 0 else None)
-            axes.plot(curve.steps, val, color=ORANGE, linewidth=1.3, alpha=0.8, label="validation" if i == 0 else None)
+            axes.plot(curve.steps, train, color=SLATE, linewidth=1.3, alpha=0.8, label="training" if i == 0 else None)
+            axes.plot(curve.steps, val, color=TEAL, linewidth=1.3, alpha=0.8, label="validation" if i == 0 else None)
             log_axis(axes.xaxis)
-            axes.set_xlabel("steps", color=INK)
+    loss.set_xlabel("steps", color=INK)
     accuracy.set_ylabel("accuracy", color=INK)
     accuracy.set_ylim(-0.02, 1.02)
     percent_axis(accuracy.yaxis)

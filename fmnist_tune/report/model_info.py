@@ -25,6 +25,8 @@ from fmnist_tune.evaluation import (
 
 Scores = NDArray[np.float32]
 
+MIN_PER_BIN = 30  # images; of fewer the share that is right is off by 18 points or more, one time in twenty
+
 
 @dataclass(frozen=True)
 class ConfusionInfo:
@@ -54,9 +56,16 @@ class ClassFigures(ClassSpread):
 
 @dataclass(frozen=True)
 class ReliabilityInfo:
-    """Confidence against accuracy: `pooled` over the predictions of all seeds, `ece` of each seed."""
+    """Confidence against accuracy.
+
+    Attributes:
+        pooled: over the predictions of all seeds.
+        is_sparse: (B,) whether a bin has predictions, but of fewer than 30 images for each seed.
+        ece: of each seed.
+    """
 
     pooled: Calibration
+    is_sparse: NDArray[np.bool_]
     ece: Spread
 
 
@@ -73,10 +82,15 @@ class Picture:
 
 @dataclass(frozen=True)
 class ClassesInfo:
-    """Pictures of each class in the training files, and how many of them the configuration keeps (`data.keep`)."""
+    """Images of each class in the training files, and how many of them the configuration keeps (`data.keep`)."""
 
     counts: tuple[int, ...]
     kept: tuple[int, ...]
+
+    @property
+    def is_even(self) -> bool:
+        """Whether every class has as many as the others, and all are kept."""
+        return len({*self.counts, *self.kept}) == 1
 
 
 @dataclass(frozen=True)
@@ -113,7 +127,10 @@ def class_figures(scores: Sequence[Scores], labels_N: Counts) -> tuple[ClassFigu
 def reliability(scores: Sequence[Scores], labels_N: Counts) -> ReliabilityInfo:
     """Return how well confidence and accuracy agree."""
     pooled = calibration(np.concatenate(scores), np.tile(labels_N, len(scores)))
-    return ReliabilityInfo(pooled, share_spread([calibration(scores_NK, labels_N).ece for scores_NK in scores]))
+    is_sparse = (pooled.count > 0) & (pooled.count < MIN_PER_BIN * len(scores))
+    return ReliabilityInfo(
+        pooled, is_sparse, share_spread([calibration(scores_NK, labels_N).ece for scores_NK in scores])
+    )
 
 
 def confidently_wrong(

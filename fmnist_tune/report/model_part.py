@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from fmnist_tune.evaluation import MIN_FOR_INTERVAL, Spread
 from fmnist_tune.report import findings, model_figures, model_info, tables
-from fmnist_tune.report.findings import interval, percent
+from fmnist_tune.report.findings import percent
 from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
 from fmnist_tune.report.retrained import Retrained
 from fmnist_tune.study.summary import Summary
 
-N_WRONG, WRONG_COLUMNS = 24, 6
-SAMPLES_PER_CLASS, SAMPLE_COLUMNS = 2, 5
+N_WRONG, SAMPLES_PER_CLASS = 24, 2
+COLUMNS = 4  # of images with what the model says
+INTERVAL = ", with the 95 % interval of the mean (Student's t)"
+AROUND_MEAN = {1: "", 2: ", with the values of both"}  # by the number of seeds; INTERVAL of more
 
 
 def model_content(retrained: Retrained, summary: Summary) -> Content:
@@ -31,7 +36,7 @@ def model_content(retrained: Retrained, summary: Summary) -> Content:
     )
     n_seeds = len(scores)
     facts = (
-        Fact("Test accuracy", percent(test.mean), f"{interval(test)}{f', {n_seeds} seeds' if n_seeds > 1 else ''}"),
+        Fact("Test accuracy", percent(test.mean), test.certainty()),
         Fact(
             "Calibration error",
             percent(reliability.ece.mean),
@@ -66,10 +71,7 @@ def _sections(
         ),
         Section(
             "Per class",
-            (
-                "Recall and F1 on the test set"
-                + (", with 95% intervals over seeds (Student's t)." if n_seeds > 1 else ", of one seed."),
-            ),
+            (f"Recall and F1 on the test set, {over}{AROUND_MEAN.get(n_seeds, INTERVAL)}.",),
             Plot.of("per_class.png", "recall and F1 by class", model_figures.per_class_figure, figures),
             _class_table(figures),
         ),
@@ -77,7 +79,8 @@ def _sections(
             "Reliability",
             (
                 f"Accuracy against confidence in {len(reliability.pooled.count)} bins, predictions of all seeds "
-                "together. The expected calibration error is the gap, weighted by the predictions in each bin.",
+                "together. The expected calibration error is the gap, weighted by the predictions in each bin. A "
+                f"bin of fewer than {model_info.MIN_PER_BIN} images (dotted) says little.",
             ),
             Plot.of("reliability.png", "reliability diagram", model_figures.reliability_figure, reliability),
         ),
@@ -86,30 +89,37 @@ def _sections(
         sections.append(_robustness_section(retrained.robustness))
     if wrong:
         text = f"The test pictures that the model (seed {first}) classifies wrongly and is surest of."
-        plot = Plot.of("wrong.png", "wrong predictions", model_figures.pictures_figure, wrong, WRONG_COLUMNS)
-        sections.append(Section("Most confidently wrong", (text,), plot))
+        plot = Plot.of("wrong.png", "wrong predictions", model_figures.pictures_figure, wrong, COLUMNS)
+        sections.append(Section("Most confidently wrong", (text,), replace(plot, is_photo=True)))
     text = f"The first {SAMPLES_PER_CLASS} test pictures of each class, none picked by hand; the model of seed {first}."
-    plot = Plot.of("samples.png", "sample predictions", model_figures.pictures_figure, samples, SAMPLE_COLUMNS)
-    sections.append(Section("Sample predictions", (text,), plot))
-    plot = Plot.of("classes.png", "training pictures by class", model_figures.classes_figure, classes)
-    sections.append(Section("Class distribution", ("Pictures of each class in the training files.",), plot))
+    plot = Plot.of("samples.png", "sample predictions", model_figures.pictures_figure, samples, COLUMNS)
+    sections.append(Section("Sample predictions", (text,), replace(plot, is_photo=True)))
+    if not classes.is_even:
+        plot = Plot.of("classes.png", "training images by class", model_figures.classes_figure, classes)
+        sections.append(Section("Class distribution", ("Images of each class in the training files.",), plot))
     return tuple(sections)
 
 
 def _class_table(figures: tuple[model_info.ClassFigures, ...]) -> Table:
-    rows = []
-    for c in figures:
-        cells = []
-        for spread in (c.precision, c.recall, c.f1):
-            # an interval that ends at 100 % is wider below
-            half = "" if spread.ci95 is None else f" ± {100 * max(abs(end - spread.mean) for end in spread.ci95):.1f}"
-            cells.append(f"{100 * spread.mean:.1f}{half}")
-        rows.append((c.name, *cells, f"{c.support:,}"))
-    return Table(("class", "precision, %", "recall, %", "F1, %", "support"), tuple(rows))
+    rows = tuple((c.name, *(_cell(s) for s in (c.precision, c.recall, c.f1)), f"{c.support:,}") for c in figures)
+    return Table(("class", "precision, %", "recall, %", "F1, %", "support"), rows)
+
+
+def _cell(figure: Spread | None) -> str:
+    """Return a share in percent with half its interval, or with both values of two seeds."""
+    if figure is None:
+        return "-"
+    mean = f"{100 * figure.mean:.1f}"
+    if figure.extent is None:
+        return mean
+    low, high = figure.extent
+    if len(figure.values) < MIN_FOR_INTERVAL:
+        return f"{mean} ({100 * low:.1f}, {100 * high:.1f})"
+    return f"{mean} ± {100 * max(figure.mean - low, high - figure.mean):.1f}"  # one that ends at 100 % is wider below
 
 
 def _robustness_section(info: model_info.RobustnessInfo) -> Section:
-    header = ("corruption", *(f"strength {i}" for i in range(1, 1 + max(map(len, info.accuracies.values())))))
+    header = ("corruption, by strength", *(str(i) for i in range(1, 1 + max(map(len, info.accuracies.values())))))
     rows = tuple((name, *(percent(v, 1) for v in values)) for name, values in info.accuracies.items())
     return Section(
         "Robustness",

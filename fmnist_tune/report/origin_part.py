@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fmnist_tune.config import dump_yaml
+from fmnist_tune.report.model_info import class_counts
 from fmnist_tune.report.page import Part, Section, Table
 from fmnist_tune.report.retrained import Retrained
 from fmnist_tune.study.record import StudyRecord
@@ -41,7 +42,12 @@ def origin_part(record: StudyRecord, retrained: Retrained | None, uses: Sequence
     ]
     data = _data_table(record, retrained)
     if data.rows:
-        sections.append(Section("Data", ("MD5 of the uncompressed files.",), None, data))
+        text = ["MD5 of the uncompressed files."]
+        if retrained is not None:
+            classes = class_counts(retrained.train.labels_N, {})
+            if classes.is_even:
+                text.append(f"The training files have {classes.counts[0]:,} images of each of the ten classes.")
+        sections.append(Section("Data", tuple(text), None, data))
     if uses:
         rows = tuple(
             (

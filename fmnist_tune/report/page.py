@@ -13,9 +13,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from fmnist_tune.escaping import as_code_block, as_html, as_markdown, in_table
-from fmnist_tune.report.drawing import P, png
+from fmnist_tune.report.drawing import CSS_PX, DPI, P, png
 
 TEMPLATE = "report.html.jinja"
+PHONE_WIDTH = 46  # characters in a line of a table, the gaps between its columns aside
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,14 @@ class Plot:
         alt: what it shows.
         png: the file's content; empty if it could not be drawn.
         error: why it could not.
+        is_photo: whether it is made of images, which a dark page shows as they are.
     """
 
     file: str
     alt: str
     png: bytes
     error: str = ""
+    is_photo: bool = False
 
     @classmethod
     def of(cls, file: str, alt: str, draw: Callable[P, Figure], *arguments: P.args, **named: P.kwargs) -> Plot:
@@ -58,6 +61,11 @@ class Plot:
             return cls(file, alt, png(draw, *arguments, **named))
         except Exception as error:
             return cls(file, alt, b"", f"{type(error).__name__}: {error}")
+
+    @property
+    def width_px(self) -> int:
+        """Its width on a page that is wide enough."""
+        return round(int.from_bytes(self.png[16:20]) * CSS_PX / DPI)  # where a PNG has its width in pixels
 
     @property
     def data_uri(self) -> str:
@@ -71,6 +79,14 @@ class Table:
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a phone has no room for its columns side by side, with every space a place for a line break."""
+        columns = zip(self.header, *self.rows, strict=True)
+        return (
+            sum(max(len(word) for cell in column for word in [*cell.split(), ""]) for column in columns) > PHONE_WIDTH
+        )
 
 
 @dataclass(frozen=True)

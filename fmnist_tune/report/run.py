@@ -52,6 +52,7 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
     Raises:
         UserError: the study has nothing to report, a file of its model is missing, or the folder is not writable.
     """
+    record = record.snapshot()
     name = record.paths.name
     summary = summarize(record, is_driven=is_driven(record.paths))
     if not record.is_recipe and not summary.counts["total"]:

@@ -6,24 +6,25 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib import colormaps
-from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from fmnist_tune.config.domain import ChoiceDomain, IntDomain
 from fmnist_tune.report.drawing import (
-    BLUE,
-    GREY,
     INK,
     ORANGE,
     RED,
+    SLATE,
     STATE_COLOURS,
     STATE_MARKERS,
     STATES,
+    WIDTH,
+    clipped,
     limit_accuracy,
     new_figure,
     short,
@@ -34,16 +35,22 @@ from fmnist_tune.report.study_info import CurvesInfo, HistoryInfo, ParallelInfo,
 from fmnist_tune.study.summary import Importances
 
 VALUE = "validation accuracy"
-UNUSED_AT = -0.13
+UNUSED_AT = -0.16
+MAX_LABELS, LABEL_LENGTH = 8, 14  # of choices below an axis; of more, some are named
+CHARACTERS = 22, 48  # room for labels in a row: of half the width, of all of it
+LEGEND_COLUMNS = 4
 # Short curves on top: the long ones would hide them.
 CURVE_ORDER = ("complete", "pruned", "waiting", "running", "failed")
 FEW_STEPS = 12
+MAX_SHOWN = 12  # parameters, the most important ones
+PAPER = {"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.75}
+SCALE = ListedColormap(colormaps["viridis_r"](np.linspace(0.3, 1, 256)))  # green to violet: its yellow is too pale
 GOLDEN = 0.6180339887498949  # spreads points of one choice evenly, the same way every time
 
 
 def history_figure(info: HistoryInfo, label: str = VALUE) -> Figure:
     """Draw accuracy, or what else `label` names, over trial number, with the best so far."""
-    figure = new_figure(7.2, 3.7)
+    figure = new_figure(WIDTH, 3.4)
     axes = styled(figure.add_subplot())
     _scatter(axes, info.points, info.floor)
     if info.failed:  # below everything: they have no accuracy
@@ -53,10 +60,10 @@ def history_figure(info: HistoryInfo, label: str = VALUE) -> Figure:
     if info.best_so_far:
         numbers, best = zip(*info.best_so_far, strict=True)
         last = max(*(p.number for p in info.points), *info.failed, numbers[-1])
-        axes.step([*numbers, last], [*best, best[-1]], where="post", color=ORANGE, lw=1.8, zorder=3)
-        handles.append(Line2D([], [], color=ORANGE, lw=1.8, label="best so far"))
+        axes.step([*numbers, last], [*best, best[-1]], where="post", color=INK, lw=1.4, zorder=3)
+        handles.append(Line2D([], [], color=INK, lw=1.4, label="best so far"))
     if any(p.value < info.floor for p in info.points):
-        handles.append(_handle("v", GREY, 5, "below the axis"))
+        handles.append(_handle("v", SLATE, 5, "below the axis"))
     limit_accuracy(axes, info.floor, [p.value for p in info.points])
     whole_axis(axes.xaxis)
     axes.set(xlabel="trial", ylabel=label)
@@ -66,23 +73,23 @@ def history_figure(info: HistoryInfo, label: str = VALUE) -> Figure:
 
 def importances_figure(info: Importances) -> Figure:
     """Draw each parameter's share, the largest on top."""
-    figure = new_figure(7.2, 0.9 + 0.34 * len(info.shares))
+    shares = dict(list(info.shares.items())[:MAX_SHOWN])
+    figure = new_figure(WIDTH, 0.9 + 0.3 * len(shares))
     axes = styled(figure.add_subplot(), grid="x")
-    names = [short(path) for path in info.shares]
-    bars = axes.barh(names, list(info.shares.values()), color=BLUE, height=0.62)
-    axes.bar_label(bars, [f"{share:.0%}" for share in info.shares.values()], padding=4, fontsize=9, color=INK)
+    bars = axes.barh(range(len(shares)), list(shares.values()), color=SLATE, height=0.62)
+    axes.set_yticks(range(len(shares)), [clipped(short(path), CHARACTERS[0]) for path in shares])
+    axes.bar_label(bars, [f"{share:.0%}" for share in shares.values()], padding=4, fontsize=9, color=INK)
     axes.invert_yaxis()
-    axes.set_xlim(0, min(1.0, max(info.shares.values())) * 1.12)
+    axes.set_xlim(0, min(1.0, max(shares.values())) * 1.15)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
-    axes.set_xlabel(info.meaning, fontsize=9)
     return figure
 
 
 def slices_figure(info: SlicesInfo, label: str = VALUE) -> Figure:
     """Draw one small plot for each parameter."""
-    n_columns = min(3, len(info.slices))
+    n_columns = min(2, len(info.slices))
     n_rows = math.ceil(len(info.slices) / n_columns)
-    figure = new_figure(max(4.2, 2.9 * n_columns), 2.5 * n_rows + 0.3)
+    figure = new_figure(WIDTH, 2.0 * n_rows + 0.4)
     grid = list(figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).flat)
     for axes, piece in zip(grid, info.slices, strict=False):
         _slice(styled(axes), piece, info.floor)
@@ -97,7 +104,7 @@ def slices_figure(info: SlicesInfo, label: str = VALUE) -> Figure:
 
 def curves_figure(info: CurvesInfo) -> Figure:
     """Draw every trial's accuracy over epochs."""
-    figure = new_figure(7.2, 3.9)
+    figure = new_figure(WIDTH, 3.6)
     axes = styled(figure.add_subplot())
     n = len(info.curves)
     alpha = 0.8 if n <= 40 else 0.45 if n <= 200 else 0.25
@@ -117,7 +124,8 @@ def curves_figure(info: CurvesInfo) -> Figure:
     if best is not None:
         axes.plot(best.epochs, best.values, color=ORANGE, lw=2.4, marker="o", ms=4, zorder=20)
     last = max(c.epochs[-1] for c in info.curves)
-    axes.set_xlim(0.8, max(last, 2) + 0.2)
+    first = min(1.0, *(c.epochs[0] for c in info.curves))
+    axes.set_xlim(first - 0.2, max(last, 2) + 0.2)
     limit_accuracy(axes, info.floor, [v for c in info.curves for v in c.values])
     whole_axis(axes.xaxis, n_ticks=10)
     axes.set(xlabel="epoch", ylabel=VALUE)
@@ -130,41 +138,44 @@ def curves_figure(info: CurvesInfo) -> Figure:
 
 
 def parallel_figure(info: ParallelInfo, label: str = VALUE) -> Figure:
-    """Draw every trial as a line across its parameters, coloured by accuracy."""
+    """Draw every trial as a line down its parameters to its accuracy, by which it is coloured."""
     n = len(info.axes)
-    figure = new_figure(max(7.2, 1.15 * n + 1.2), 4.2)
+    figure = new_figure(WIDTH, 0.62 * (n + 1) + 0.2)
     axes = figure.add_subplot()
     top = info.lines[-1].value
-    norm = Normalize(info.floor, top if top > info.floor else info.floor + 0.01)
-    colours = colormaps["viridis_r"]
-    lines = [
-        [(x, UNUSED_AT if at is None else at) for x, at in enumerate(line.positions)] for line in info.lines
-    ]  # fmt: skip
+    norm = Normalize(info.floor, top if top > info.floor else info.floor + 0.01, clip=True)
+    rows = [*((short(axis.path), axis.ticks, axis.can_be_unused) for axis in info.axes), (label, _ends(norm), False)]
+    for y, (name, ticks, can_be_unused) in enumerate(rows):
+        axes.hlines(y, 0, 1, color="#8b919b", lw=0.9, zorder=1)
+        axes.text(0, y - 0.2, clipped(name, CHARACTERS[1]), fontsize=8.5, color=INK, va="center", zorder=6, bbox=PAPER)
+        longest = min(LABEL_LENGTH, max(len(text) for _, text in ticks))
+        for at, text in [
+            *_few(ticks, CHARACTERS[1] // (longest + 1)),
+            *([(UNUSED_AT, "unused")] if can_be_unused else []),
+        ]:
+            side = "left" if at <= 0 else "right" if at == 1 else "center"
+            axes.text(at, y + 0.22, text, fontsize=7.5, color=SLATE, ha=side, va="center", zorder=6, bbox=PAPER)
+    lines = {
+        line.number: [
+            *((UNUSED_AT if at is None else at, y) for y, at in enumerate(line.positions)),
+            (float(norm(line.value)), n),
+        ]
+        for line in info.lines
+    }
+    colours = [SCALE(norm(line.value)) for line in info.lines]
     alpha = 0.8 if len(lines) <= 60 else 0.4
-    axes.add_collection(
-        LineCollection(lines, colors=[colours(norm(line.value)) for line in info.lines], linewidths=1.1, alpha=alpha)
-    )
-    axes.plot(range(n), [y for _, y in lines[-1]], color=ORANGE, lw=2.4, marker="o", ms=4, zorder=5)
-    for x, axis in enumerate(info.axes):
-        axes.axvline(x, color="#8b919b", lw=0.9, zorder=1)
-        ticks = [*axis.ticks, *([(UNUSED_AT, "unused")] if axis.can_be_unused else [])]
-        for at, text in ticks:
-            axes.text(
-                x + 0.04, at, text, fontsize=8, color=INK, va="center", zorder=6,
-                bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75},
-            )  # fmt: skip
-    axes.set_xticks(range(n), [short(a.path).replace(".", ".\n") for a in info.axes], fontsize=8.5, color=INK)
-    axes.set_yticks([])
-    axes.tick_params(length=0)
-    axes.set_xlim(-0.15, n - 1 + 0.5)
-    axes.set_ylim(UNUSED_AT - 0.05 if any(a.can_be_unused for a in info.axes) else -0.05, 1.05)
-    axes.spines[:].set_visible(False)
-    bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, pad=0.01, aspect=30, extend="min")
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
-    bar.ax.tick_params(labelsize=8.5, length=2)
-    bar.outline.set_visible(False)
-    bar.set_label(label, fontsize=9)
+    axes.add_collection(LineCollection(list(lines.values()), colors=colours, linewidths=1.1, alpha=alpha))
+    if info.best in lines:
+        axes.plot(*zip(*lines[info.best], strict=True), color=ORANGE, lw=2.4, marker="o", ms=4, zorder=5)
+    axes.set_axis_off()
+    axes.set_xlim((UNUSED_AT if any(a.can_be_unused for a in info.axes) else 0) - 0.03, 1.03)
+    axes.set_ylim(n + 0.4, -0.45)
     return figure
+
+
+def _ends(norm: Normalize) -> list[tuple[float, str]]:
+    low, high = (f"{100 * float(norm.inverse(end)):.4g}%" for end in (0, 1))
+    return [(0.0, f"{low} or less"), (1.0, high)]
 
 
 def _scatter(axes: Any, points: Sequence[Point], floor: float) -> None:
@@ -196,10 +207,12 @@ def _slice(axes: Any, piece: Slice, floor: float) -> None:
     domain = piece.domain
     if isinstance(domain, ChoiceDomain):
         points = _spread_out(points, 0.5)
-        labels = [str(v) for v in domain.values]
-        crowded = sum(map(len, labels)) > 22
-        axes.set_xticks(range(len(labels)), labels, rotation=30 if crowded else 0, ha="right" if crowded else "center")
-        axes.set_xlim(-0.5, len(labels) - 0.5)
+        labels = dict(_few([(i, str(v)) for i, v in enumerate(domain.values)], MAX_LABELS))
+        crowded = sum(map(len, labels.values())) > CHARACTERS[0]
+        axes.set_xticks(
+            list(labels), list(labels.values()), rotation=30 if crowded else 0, ha="right" if crowded else "center"
+        )
+        axes.set_xlim(-0.5, len(domain.values) - 0.5)
     else:
         low, high = domain.low, domain.high
         room = 0.06 * (high - low) or 0.5
@@ -220,14 +233,22 @@ def _slice(axes: Any, piece: Slice, floor: float) -> None:
             axes.locator_params(axis="x", nbins=5)
         axes.set_xlim(limits)
         for end, side in ((low, "lower"), (high, "upper")):
-            axes.axvline(end, color=RED if side == piece.edge else GREY, lw=1.6 if side == piece.edge else 0.9, ls=":")
+            at_edge = side == piece.edge
+            axes.axvline(end, color=ORANGE if at_edge else SLATE, lw=2.2 if at_edge else 0.9, ls=":")
     _scatter(axes, points, floor)
     if piece.best is not None:
         x = next(p.x for p in points if p.number == piece.best.number)
         axes.scatter([x], [piece.best.value], marker="*", s=130, color=ORANGE, edgecolors="white", lw=0.7, zorder=5)
-    axes.set_title(short(piece.path), fontsize=9.5, color=INK)
-    if piece.edge is not None:
-        axes.set_title(f"{short(piece.path)}: best at the {piece.edge} end", fontsize=9.5, color=RED)
+    name = clipped(short(piece.path), CHARACTERS[0])
+    at_end = "" if piece.edge is None else f"\nbest at the {piece.edge} end"
+    axes.set_title(f"{name}{at_end}", fontsize=8.5, color=INK, weight="bold" if at_end else "normal")
+
+
+def _few(ticks: Sequence[tuple[float, str]], n: int) -> list[tuple[float, str]]:
+    """Return so many ticks, evenly chosen, the first and the last among them; their labels cut to a width."""
+    n = max(2, min(n, len(ticks)))
+    chosen = sorted({round(i * (len(ticks) - 1) / (n - 1)) for i in range(n)})
+    return [(ticks[i][0], clipped(ticks[i][1], LABEL_LENGTH)) for i in chosen]
 
 
 def _spread_out(points: Sequence[Point], width: float) -> list[Point]:
@@ -244,5 +265,11 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     figure.legend(
-        handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=9, handletextpad=0.4
+        handles=handles,
+        loc="outside upper center",
+        ncols=min(len(handles), LEGEND_COLUMNS),
+        frameon=False,
+        fontsize=9,
+        handletextpad=0.4,
+        columnspacing=1.2,
     )

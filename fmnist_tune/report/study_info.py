@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any
@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.config.domain import ChoiceDomain, Domain
 from fmnist_tune.config.modular import ModularConfig
+from fmnist_tune.study.curves import looks_of
 from fmnist_tune.study.render import state_name
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import edge_of
@@ -28,10 +29,11 @@ class TrialRow:
 
     Attributes:
         state: as in STATE_NAMES.
-        value: validation accuracy; that of the last epoch where the study has none (a failed trial, an interrupted
-            one); None for a trial without an epoch.
+        value: validation accuracy; where the study has none (a failed trial, one that can go on) that of the last
+            epoch, or of the last look within the first epoch; None for a trial that has trained nothing.
         values: searched values by dotted path, as they stand in the file.
         curve: validation accuracy by epoch.
+        looks: validation accuracy by the share of the first epoch that was trained.
     """
 
     number: int
@@ -39,6 +41,7 @@ class TrialRow:
     value: float | None
     values: Mapping[str, Any]
     curve: Mapping[int, float]
+    looks: Mapping[float, float]
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,14 @@ class HistoryInfo:
         points: trials with a value, by number.
         best_so_far: (number, value) of each COMPLETE trial, value being the highest up to it.
         failed: numbers of failed trials that have no value.
+        n_untrained: how many trials, not failed ones, have trained nothing yet.
         floor: see `floor_of`.
     """
 
     points: tuple[Point, ...]
     best_so_far: tuple[tuple[int, float], ...]
     failed: tuple[int, ...]
+    n_untrained: int
     floor: float
 
 
@@ -96,11 +101,11 @@ class SlicesInfo:
 
 @dataclass(frozen=True)
 class Curve:
-    """A trial's validation accuracy by epoch."""
+    """A trial's validation accuracy by epoch, a share of the first one included."""
 
     number: int
     state: str
-    epochs: tuple[int, ...]
+    epochs: tuple[float, ...]
     values: tuple[float, ...]
 
 
@@ -133,10 +138,11 @@ class Line:
 
 @dataclass(frozen=True)
 class ParallelInfo:
-    """Parallel coordinates: trials with a value, the best last; `floor` see `floor_of`."""
+    """Parallel coordinates: trials with a value, the highest last; `best` is a number, `floor` see `floor_of`."""
 
     axes: tuple[Axis, ...]
     lines: tuple[Line, ...]
+    best: int | None
     floor: float
 
 
@@ -165,8 +171,10 @@ def trial_rows(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_driven: 
     rows = []
     for trial in trials:
         curve = {epoch: v for epoch, v in sorted(trial.intermediate_values.items()) if math.isfinite(v)}
+        looks = {share: v for share, v in sorted(looks_of(trial).items()) if math.isfinite(v)}
         ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        value = trial.value if ended and trial.value is not None else next(reversed(curve.values()), None)
+        latest = next(reversed((looks | curve).values()), None)
+        value = trial.value if ended and trial.value is not None else latest
         if space.settings.task == ModularConfig.task and trial.state != TrialState.COMPLETE:
             value = None  # an accuracy, which is not what the others' values are
         rows.append(
@@ -176,6 +184,7 @@ def trial_rows(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_driven: 
                 value if value is not None and math.isfinite(value) else None,
                 values_of(trial.params, space),
                 curve,
+                looks,
             )
         )
     return tuple(rows)
@@ -205,6 +214,7 @@ def history(rows: Sequence[TrialRow]) -> HistoryInfo:
         points,
         tuple(best_so_far),
         tuple(row.number for row in rows if row.state == "failed" and row.value is None),
+        sum(row.value is None and row.state != "failed" for row in rows),
         floor_of([p.value for p in points]),
     )
 
@@ -227,24 +237,35 @@ def slices(rows: Sequence[TrialRow], space: SearchSpace, best: int | None) -> Sl
 
 def curves(rows: Sequence[TrialRow], best: int | None) -> CurvesInfo:
     """Return the learning curves; `best` is the best trial's number."""
-    found = tuple(Curve(r.number, r.state, tuple(r.curve), tuple(r.curve.values())) for r in rows if r.curve)
+    trained = [(row, {**row.looks, **row.curve}) for row in rows if row.looks or row.curve]
+    found = tuple(Curve(row.number, row.state, tuple(curve), tuple(curve.values())) for row, curve in trained)
     return CurvesInfo(found, best, floor_of([v for curve in found for v in curve.values]))
 
 
-def parallel(rows: Sequence[TrialRow], space: SearchSpace) -> ParallelInfo:
-    """Return the parallel coordinates of all trials with a value."""
+def parallel(
+    rows: Sequence[TrialRow], space: SearchSpace, best: int | None = None, shown: Container[str] | None = None
+) -> ParallelInfo:
+    """Return the parallel coordinates of all trials with a value.
+
+    Args:
+        rows: the trials.
+        space: what is searched.
+        best: the best trial's number.
+        shown: paths of the parameters that get an axis; None for all.
+    """
+    parameters = [p for p in space.parameters if shown is None or p.path in shown]
     lines = [
         Line(
             row.number,
             row.value,
-            tuple(_position(p.domain, row.values[p.path]) if p.path in row.values else None for p in space.parameters),
+            tuple(_position(p.domain, row.values[p.path]) if p.path in row.values else None for p in parameters),
         )
         for row in rows
         if row.value is not None
     ]
     lines.sort(key=lambda line: (line.value, -line.number))
-    axes = tuple(Axis(p.path, _ticks(p.domain), bool(p.when)) for p in space.parameters)
-    return ParallelInfo(axes, tuple(lines), floor_of([line.value for line in lines]))
+    axes = tuple(Axis(p.path, _ticks(p.domain), bool(p.when)) for p in parameters)
+    return ParallelInfo(axes, tuple(lines), best, floor_of([line.value for line in lines]))
 
 
 def climb(rows: Sequence[TrialRow]) -> Climb | None:
@@ -258,6 +279,12 @@ def climb(rows: Sequence[TrialRow]) -> Climb | None:
         values = list(row.curve.values())
         gains.append(values[-1] - values[-1 - len(values) // 3])
     return Climb(tuple(r.number for r in best), mean(gains), max(len(r.curve) for r in best))
+
+
+def best_rows(rows: Sequence[TrialRow], n: int) -> tuple[TrialRow, ...]:
+    """Return the n best trials: those trained to their end first, each kind by accuracy, the first of equals first."""
+    valued = [row for row in rows if row.value is not None]
+    return tuple(sorted(valued, key=lambda r: (r.state != "complete", -(r.value or 0.0), r.number))[:n])
 
 
 def _points(rows: Sequence[TrialRow]) -> tuple[Point, ...]:
@@ -279,6 +306,6 @@ def _position(domain: Domain, value: Any) -> float:
 
 def _ticks(domain: Domain) -> tuple[tuple[float, str], ...]:
     if isinstance(domain, ChoiceDomain):
-        return tuple((_position(domain, v), str(v)) for v in domain.values)
+        return tuple((i / max(1, len(domain.values) - 1), str(v)) for i, v in enumerate(domain.values))
     ends = sorted({domain.low, domain.high})
     return tuple((_position(domain, v), f"{v:g}") for v in ends)

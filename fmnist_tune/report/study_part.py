@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
 from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.report import findings, study_figures, study_info
+from fmnist_tune.report.drawing import clipped, short
 from fmnist_tune.report.findings import percent
 from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
 from fmnist_tune.study.frames import curves_frame, trials_frame
 from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import STATE_NAMES, Summary
+from fmnist_tune.training.results import LOOK_STRIDE
+
+N_BEST = 10
 
 
 def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> Content:
@@ -50,19 +56,21 @@ def _sections(
 ) -> tuple[Section, ...]:
     space = record.space
     label = record.objective.label
-    history_text = "Validation accuracy of every trial; a pruned or failed one stands at its last epoch's."
+    history_text = _history_text(rows, history := study_info.history(rows))
     if space.settings.task == ModularConfig.task:
         history_text = (
             "Share of the steps that every trial trained to its end had left when 99% of the validation pairs were "
             "right; where they never were, what was missing to 99%, below zero."
         )
-    history = study_info.history(rows)
     slices = study_info.slices(rows, space, best)
     curves = study_info.curves(rows, best)
-    lines = study_info.parallel(rows, space)
+    shown, which = _shown(record, summary)
+    lines = study_info.parallel(rows, space, best, shown)
     sections = []
     if summary.best is not None:
         sections.append(_best_section(record, summary, slices))
+    if history.points:
+        sections.append(_best_trials(record, rows, shown, which))
     sections.append(
         Section(
             "Optimization history",
@@ -87,21 +95,92 @@ def _sections(
         Section(
             "Slices",
             (
-                "Accuracy over each parameter. Dotted lines are the ends of the range; in red, the best trial lies "
-                "within 5% of one, and a wider range may hold better values.",
+                f"{label[0].upper()}{label[1:]} over {which}. Dotted lines are the ends of the range; where one is "
+                "bold and orange, the best trial lies within 5 % of it, and a wider range may hold better values.",
             ),
-            Plot.of("slices.png", "accuracy over each parameter", study_figures.slices_figure, slices, label),
+            Plot.of(
+                "slices.png",
+                "accuracy over each parameter",
+                study_figures.slices_figure,
+                replace(slices, slices=tuple(s for s in slices.slices if s.path in shown)),
+                label,
+            ),
         )
     )
     if curves.curves:
-        text = "Validation accuracy by epoch; a dot is a trial's last epoch. Numbers: `curves.csv`."
+        text = (
+            "Validation accuracy by epoch; a dot is where a trial stands. Within the first epoch it is measured on "
+            f"one validation image in {LOOK_STRIDE}. Numbers: `curves.csv`."
+        )
         plot = Plot.of("curves.png", "accuracy over epochs", study_figures.curves_figure, curves)
         sections.append(Section("Learning curves", (text,), plot))
     if len(lines.axes) > 1:
-        text = "Each line is a trial, coloured by its accuracy; orange: the trial of the highest."
+        text = (
+            f"Each line is a trial: its values of {which} and, at the bottom, its accuracy, by which it is coloured"
+            f"{'; orange: the best trial' if best is not None else ''}."
+        )
         plot = Plot.of("parallel.png", "parameters of every trial", study_figures.parallel_figure, lines, label)
         sections.append(Section("Parallel coordinates", (text,), plot))
     return tuple(sections)
+
+
+def _history_text(rows: Sequence[study_info.TrialRow], history: study_info.HistoryInfo) -> str:
+    n, n_plotted = len(rows), len(history.points)
+    which = "every trial" if n_plotted == n else f"the {n_plotted:,} of {n:,} trials that have trained"
+    text = (
+        f"Validation accuracy of {which}. A trial that was not trained to its end stands at its latest "
+        f"accuracy; within the first epoch that is measured on one validation image in {LOOK_STRIDE}."
+    )
+    if history.failed:
+        text += f" Failed before they had one: {len(history.failed):,}, at the bottom."
+    if history.n_untrained:
+        text += f" Not trained yet: {history.n_untrained:,}."
+    return text
+
+
+def _shown(record: StudyRecord, summary: Summary) -> tuple[list[str], str]:
+    """Return the paths of the parameters that the plots have room for, and what to call them."""
+    paths = [p.path for p in record.space.parameters]
+    if len(paths) <= study_figures.MAX_SHOWN:
+        return paths, "each parameter"
+    importances = summary.importances
+    if importances is None:
+        return paths[: study_figures.MAX_SHOWN], f"the first {study_figures.MAX_SHOWN} of {len(paths)} parameters"
+    ranked = sorted(paths, key=lambda path: -importances.shares.get(path, 0.0))[: study_figures.MAX_SHOWN]
+    return [p for p in paths if p in ranked], f"the {len(ranked)} most important of {len(paths)} parameters"
+
+
+def _best_trials(record: StudyRecord, rows: Sequence[study_info.TrialRow], shown: Sequence[str], which: str) -> Section:
+    """Return a table of the best trials, with what they were trained with."""
+    best = study_info.best_rows(rows, N_BEST)
+    trials = record.trials
+    cells = []
+    for row in best:
+        attributes = trials[row.number].user_attrs
+        value = record.objective.text(row.value) if row.value is not None else "-"
+        values = [f"{short(path)} {clipped(_value(row.values[path]), 24)}" for path in shown if path in row.values]
+        cells.append(
+            (
+                str(row.number),
+                value,
+                row.state,
+                _trained(row),
+                f"{attributes['params']:,}" if "params" in attributes else "-",
+                f"{attributes['duration_s']:.0f}" if "duration_s" in attributes else "-",
+                ", ".join(values),
+            )
+        )
+    header = ("trial", record.objective.label, "state", "epochs", "parameters", "seconds", "values")
+    text = (
+        "Those trained to their end first, then by their latest accuracy. "
+        f"Values of {which}; every trial is in `trials.csv`."
+    )
+    return Section("Best trials", (text,), None, Table(header, tuple(cells)))
+
+
+def _trained(row: study_info.TrialRow) -> str:
+    """Return how many epochs a trial has trained; within the first one, which share of it."""
+    return f"{max(row.looks):.2g}" if row.looks and not row.curve else str(len(row.curve))
 
 
 def _best_section(record: StudyRecord, summary: Summary, slices: study_info.SlicesInfo) -> Section:
@@ -112,7 +191,7 @@ def _best_section(record: StudyRecord, summary: Summary, slices: study_info.Slic
         (
             f"`{p.path}`",
             _value(summary.best_values[p.path]),
-            str(p.domain),
+            clipped(str(p.domain), 60),
             percent(shares[p.path], 0) if p.path in shares else "",
             edges.get(p.path, ""),
         )

@@ -30,7 +30,9 @@ def confusion_csv(info: ConfusionInfo) -> str:
     )
 
 
-def _cells(figure: Spread) -> list[float | None]:
+def _cells(figure: Spread | None) -> list[float | None]:
+    if figure is None:
+        return [None] * 4
     low, high = figure.ci95 or (None, None)
     return [figure.mean, figure.std, low, high]
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from fmnist_tune.config import dump_yaml
 from fmnist_tune.escaping import as_code_block, as_markdown, in_table
+from fmnist_tune.evaluation import MIN_FOR_INTERVAL, Spread, classes_text, recall_extent, recalls_of, share_text
 from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, RobustnessRow
-
-_N_WEAKEST = 3
+from fmnist_tune.study.summary import opened_text
 
 _DATA = """\
 Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747; MIT licence): 60,000 training and 10,000 test pictures of 28 x 28
@@ -75,11 +75,16 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     lines = [f"| test accuracy | {_spread(accuracy)} |", f"| expected calibration error (15 bins) | {_spread(ece)} |"]
     if metrics["val_accuracy"] is not None:
         lines.append(f"| validation accuracy that the search had promised | {metrics['val_accuracy']:.2%} |")
+    interval = (
+        "the interval is that of the mean (Student's t, 95 %) and leaves out the chance in the choice of the test "
+        "images."
+        if n_seeds >= MIN_FOR_INTERVAL
+        else "they are too few for an interval, so both values are given."
+    )
     basis = (
         "from a single training: how far another seed would differ is not known."
         if n_seeds == 1
-        else f"over {n_seeds} trainings from different seeds; the interval is that of the mean (Student's t, 95 %) and "
-        "leaves out the chance in the choice of the test pictures."
+        else f"over {n_seeds} trainings from different seeds; {interval}"
     )
     again = "." if n_uses == 1 else "; whatever was chosen after an earlier use makes these figures a little too good."
     return (
@@ -87,21 +92,20 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         "| figure | value |\n| --- | --- |\n" + "\n".join(lines) + "\n\n"
         f"The weights in this folder are those of seed {metrics['seeds'][0]}, whatever its figures: test accuracy "
         f"{accuracy['values'][0]:.2%}, calibration error {ece['values'][0]:.2%}. "
-        f"The test set has been used {n_uses} {_plural(n_uses, 'time')} for this study{again}"
+        f"When this card was written, {opened_text(n_uses).replace('has been', 'had been')}{again}"
     )
 
 
 def _classes(metrics: Mapping[str, Any]) -> str:
     per_class: Mapping[str, Mapping[str, Any]] = metrics["per_class"]
-    weakest = sorted(per_class, key=lambda name: per_class[name]["recall"])[:_N_WEAKEST]
-    named = ", ".join(f"{as_markdown(name)} ({per_class[name]['recall']:.1%} found)" for name in weakest)
     rows = [
-        f"| {in_table(as_markdown(name))} | {c['precision']:.1%} "
-        f"| {c['recall']:.1%}{_interval(c.get('recall_ci95'), 1)} | {c['f1']:.1%} | {c['support']:,} |"
+        f"| {in_table(as_markdown(name))} | {share_text(c['precision'], 1)} "
+        f"| {share_text(c['recall'], 1)}{_extent(c, len(metrics['seeds']))} "
+        f"| {share_text(c['f1'], 1)} | {c['support']:,} |"
         for name, c in per_class.items()
     ]
     head = "| class | precision | recall | F1 | test pictures |\n| --- | --- | --- | --- | --- |"
-    return f"The weakest classes are {named}. Means over the seeds:\n\n{head}\n" + "\n".join(rows)
+    return f"{as_markdown(classes_text(recalls_of(per_class)))} Means over the seeds:\n\n{head}\n" + "\n".join(rows)
 
 
 def _robustness(rows: Sequence[RobustnessRow]) -> str:
@@ -192,12 +196,15 @@ pixels = np.zeros((1, 1, 28, 28), dtype=np.float32)
 
 def _spread(figure: Mapping[str, Any]) -> str:
     """Return a figure over seeds in words."""
-    std = "" if figure["std"] is None else f", standard deviation {figure['std']:.2%}"
-    return f"{figure['mean']:.2%}{_interval(figure['ci95'], 2)}{std}"
+    known = Spread.from_json(figure)
+    std = "" if known.std is None else f"; standard deviation {known.std:.2%}"
+    return f"{known.mean:.2%} ({known.certainty()}{std})"
 
 
-def _interval(ci95: Sequence[float] | None, digits: int) -> str:
-    return "" if ci95 is None else f" [{ci95[0]:.{digits}%}, {ci95[1]:.{digits}%}]"
+def _extent(figures: Mapping[str, Any], n_seeds: int) -> str:
+    """Return a class's interval of recall over seeds, or both values of two; empty where there is neither."""
+    ends = recall_extent(figures, n_seeds)
+    return "" if ends is None else f" [{ends[0]:.1%}, {ends[1]:.1%}]"
 
 
 def _plural(n: int, noun: str) -> str:

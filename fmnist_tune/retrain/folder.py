@@ -33,7 +33,7 @@ class ModelFolder:
             return None
         if saved.get("study") != self._record.paths.name:
             self.rename()
-        return {**saved, "study": self._record.paths.name, "model": str(self._path)}
+        return {**saved, **{key: known[key] for key in ("study", "model", "test_uses") if key in known}}
 
     def rename(self) -> None:
         """Let the model's recipe, card and metrics say the study's present name, the metrics last.

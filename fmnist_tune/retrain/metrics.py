@@ -26,15 +26,17 @@ def evaluate(scores_SNK: Sequence[NDArray[np.float32]], labels_N: NDArray[np.int
         labels_N: of the test pictures.
 
     Returns:
-        test_accuracy, per_class (means over seeds, with the interval of recall) and calibration.
+        test_accuracy, per_class (means over seeds, None where undefined, with the interval of recall and each seed's)
+        and calibration.
     """
     classes = {
         name: {
-            "precision": c.precision.mean,
-            "recall": c.recall.mean,
-            "f1": c.f1.mean,
+            "precision": None if c.precision is None else c.precision.mean,
+            "recall": None if c.recall is None else c.recall.mean,
+            "f1": None if c.f1 is None else c.f1.mean,
             "support": c.support,
-            "recall_ci95": c.recall.ci95,
+            "recall_ci95": None if c.recall is None else c.recall.ci95,
+            "recall_values": [] if c.recall is None else list(c.recall.values),
         }
         for name, c in zip(CLASSES, class_spreads(scores_SNK, labels_N), strict=True)
     }

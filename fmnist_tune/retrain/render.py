@@ -9,10 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fmnist_tune.evaluation import MIN_FOR_INTERVAL, classes_text, recall_extent, recalls_of, share_text
 from fmnist_tune.retrain.candidates import Confirmation
 from fmnist_tune.retrain.metrics import spread_json
 from fmnist_tune.study.columns import Column, FittingTable
 from fmnist_tune.study.render import spread_text, steps_text
+from fmnist_tune.study.summary import opened_text
 from fmnist_tune.units import percent
 from fmnist_tune.valuation import Objective
 
@@ -42,28 +44,39 @@ def metrics_view(metrics: dict[str, Any]) -> RenderableType:
             )
         )
     parts.append(Text(f"  expected calibration error {metrics['calibration']['ece']['mean']:.4f}"))
-    parts.append(_classes_table(metrics["per_class"]))
-    uses = metrics["test_uses"]
-    parts.append(Text(f"the test set was opened {uses} time{'s' if uses > 1 else ''} for this study", style="dim"))
+    parts.append(_classes_table(metrics["per_class"], len(seeds)))
+    parts.append(Text(f"  {classes_text(recalls_of(metrics['per_class']))}"))
+    parts.append(Text(opened_text(metrics["test_uses"]), style="dim"))
     parts.append(Text(f"model: {metrics['model']}", style="dim"))
     return Group(*parts)
 
 
-def _classes_table(per_class: Mapping[str, Mapping[str, Any]]) -> FittingTable:
-    figures = list(per_class.values())
-    names = Column("class", list(per_class))
+def _classes_table(per_class: Mapping[str, Mapping[str, Any]], n_seeds: int) -> FittingTable:
+    recalls = recalls_of(per_class)
+    figures = [per_class[name] for name in recalls]
+    names = Column("class", list(recalls))
     precision, recall, f1 = (
-        Column(title, [percent(of_class[key]) for of_class in figures], is_right=True)
-        for title, key in (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
+        Column(title, [share_text(share, 2) for share in shares], is_right=True)
+        for title, shares in (
+            ("precision", [of_class["precision"] for of_class in figures]),
+            ("recall", list(recalls.values())),
+            ("F1", [of_class["f1"] if of_class["support"] else None for of_class in figures]),
+        )
     )
     support = Column("support", [f"{of_class['support']:,}" for of_class in figures], is_right=True)
-    intervals = [of_class["recall_ci95"] for of_class in figures]
-    interval = Column(
-        "recall, 95 % over seeds",
-        [f"{percent(i[0])} to {percent(i[1])}" if i else "-" for i in intervals],
+    is_interval = n_seeds >= MIN_FOR_INTERVAL
+    ends = Column(
+        "recall, 95 % over seeds" if is_interval else "recall of each seed",
+        [_ends(of_class, n_seeds) for of_class in figures],
         is_right=True,
     )
-    return FittingTable(([names, precision, recall, f1, support, interval], [names, recall, f1, interval]))
+    return FittingTable(([names, precision, recall, f1, support, ends], [names, recall, f1, ends]))
+
+
+def _ends(figures: Mapping[str, Any], n_seeds: int) -> str:
+    ends = recall_extent(figures, n_seeds)
+    between = "to" if n_seeds >= MIN_FOR_INTERVAL else "and"
+    return "-" if ends is None else f"{percent(ends[0])} {between} {percent(ends[1])}"
 
 
 def _pairs_view(metrics: dict[str, Any]) -> RenderableType:

@@ -33,6 +33,7 @@ from fmnist_tune.study.layout import RESULT, StudyPaths, check_folder, make_fold
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
 from fmnist_tune.study.retraining import COMPARISON
+from fmnist_tune.study.summary import opened_text
 from fmnist_tune.weights import check_weights
 
 MODEL_SEED = 0  # whose weights become the model: a fixed rule, since choosing by the test set would be cheating
@@ -226,7 +227,7 @@ class _Work:
         if n_uses > max(before, 1):
             others = {use["trial"] for use in self._record.test_uses if use["command"] != "report"} - {number}
             self._progress.line(
-                f"the test set has been used {n_uses} times for this study now"
+                opened_text(n_uses)
                 + (", for more than one trial: choosing between them by it would not be honest" if others else ""),
                 "yellow",
             )

@@ -6,18 +6,25 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.search.events import Event, Totals
 from fmnist_tune.search.messages import MAX_CRASHES, Assignment, TrialReport
 from fmnist_tune.search.queue import Queue
 from fmnist_tune.search.running import WORKER_START_S, RunningTrial
-from fmnist_tune.study.curves import LOOKS_KEY, curve_of
-from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.curves import LOOKS_KEY, curve_of, looks_of
+from fmnist_tune.study.record import StudyRecord, history_of
 from fmnist_tune.study.tensorboard import Outcome, TensorBoard
-from fmnist_tune.study.trial_writer import Attempt, TrialWriter, UnbuildableError, goes_on_from
+from fmnist_tune.study.trial_writer import Attempt, TrialWriter, UnbuildableError, attempt_of, goes_on_from
+from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import value_of
+
+OUTCOMES: dict[TrialState, Outcome] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
 
 
 class Driver:
@@ -55,6 +62,7 @@ class Driver:
         record.recover()
         for number in self.writer.recover():
             on_event(Event("interrupted", number, "earlier, goes on"))
+        self._restore_runs(record.trials)
         pruner = record.space.settings.search.pruner
         curves = {t.number: curve_of(t) for t in record.trials}
         self._queue = Queue(pruner, curves, n_known_good=len(self.writer.known_good))
@@ -64,6 +72,16 @@ class Driver:
                 rung = self._queue.asha.at_rung(trial.number)
                 wait = self._queue.put_back if rung is None or goes_on_from(trial, rung) else self._queue.pause
                 wait(trial.number)
+
+    def _restore_runs(self, trials: Sequence[FrozenTrial]) -> None:
+        """Write the TensorBoard runs of trials that have trained and have none: of another study, or deleted since."""
+        for trial in trials:
+            history = [EpochResult(**result) for result in history_of(trial)]
+            if (history or looks_of(trial)) and not self._tensorboard.has_run(trial.number):
+                attempt = attempt_of(self.record, trial)
+                self._tensorboard.add(attempt, history, attempt.looks)
+                if trial.state.is_finished():
+                    self._tensorboard.end(attempt, OUTCOMES[trial.state])
 
     @property
     def n_paused(self) -> int:
@@ -79,7 +97,7 @@ class Driver:
         attempt = self._begin()
         if attempt is None:
             return None
-        self.running[attempt.number] = RunningTrial(attempt)
+        self.running[attempt.number] = RunningTrial(attempt, looks=dict(attempt.looks))
         checkpoint = self.record.paths.trial_folder(attempt.number).absolute() / "checkpoint.pt"
         return Assignment(
             attempt.number,
@@ -151,7 +169,7 @@ class Driver:
             self.deadline.note_epoch(report.number, result.train_s + result.val_s)
             self._queue.asha.report(report.number, result.epoch, result.val_accuracy)
             self._on_event(Event("epoch", report.number, "", result))
-        self._tensorboard.add(trial.attempt, report.history)
+        self._tensorboard.add(trial.attempt, report.history, trial.looks)
         if report.failure is not None:
             self._fail(report.number, report.failure)
         elif report.stop_reason is not None:

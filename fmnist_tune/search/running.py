@@ -23,6 +23,7 @@ class RunningTrial:
         attempt: what was asked for.
         report: its latest report; None before the first.
         trouble: what there was to complain of; None if there was nothing.
+        looks: validation accuracy by the share of the first epoch, since it was given to the worker and before.
         given_at: time.monotonic() of its assignment.
         heard_at: of that or its latest report.
     """
@@ -30,6 +31,7 @@ class RunningTrial:
     attempt: Attempt
     report: TrialReport | None = None
     trouble: str | None = None
+    looks: dict[float, float] = field(default_factory=dict)
     given_at: float = field(default_factory=time.monotonic)
     heard_at: float = field(default_factory=time.monotonic)
 
@@ -67,6 +69,8 @@ class RunningTrial:
         """Take note of a report, or without one that it still waits for a worker: its time has not begun."""
         self.heard_at = time.monotonic()
         self.report = report or self.report
+        if report is not None and report.look is not None:
+            self.looks[report.look.share] = report.look.val_accuracy
 
     def is_overdue(self, limit_s: float) -> bool:
         """Tell whether its epoch takes longer than so many seconds."""

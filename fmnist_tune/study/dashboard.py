@@ -15,12 +15,13 @@ from optuna_dashboard.artifact import get_artifact_path
 
 from fmnist_tune.config.schema import ARTIFACTS
 from fmnist_tune.escaping import as_code, as_markdown, in_table
+from fmnist_tune.evaluation import Spread, classes_text, recalls_of
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import standing_text, steps_text
 from fmnist_tune.study.retraining import retraining_status
-from fmnist_tune.study.summary import STATE_NAMES, Summary, summarize
+from fmnist_tune.study.summary import STATE_NAMES, Summary, summarize, uses_text
 
 FIRST_FIGURE = "confusion_matrix.png"
 # Everything above this line of a note is ours, everything below it is the reader's.
@@ -52,6 +53,7 @@ def publish(record: StudyRecord, figures: Sequence[Path], csvs: Sequence[Path] =
         UserError: the study is being searched, or the artifacts' folder cannot be written to.
     """
     with DriverLock(record.paths):
+        record = record.snapshot()
         store = artifact_store(record.paths.studies_dir)
         ids = _upload(record, store, [*figures, *csvs])
         ordered = sorted(figures, key=lambda figure: (figure.name != FIRST_FIGURE, figure.name))
@@ -128,7 +130,7 @@ def _summary(record: StudyRecord) -> str:
         blocks += _best(summary)
         blocks += [f"{as_markdown(standing[0].upper() + standing[1:])}."] if standing else []
     if metrics is not None:
-        blocks += _test(metrics, summary.n_test_uses)
+        blocks += _test(metrics, summary.test_uses)
     commands = _next_commands(record, has_model=metrics is not None)
     return "\n\n".join([*blocks, "## Next", "```\n" + "\n".join(commands) + "\n```\n"])
 
@@ -157,30 +159,27 @@ def _best(summary: Summary) -> list[str]:
     if rows[2:]:
         blocks.append("\n".join(rows))
     if importances:
-        blocks.append(f"Importance: {as_markdown(importances.meaning)}.")
+        blocks.append(
+            f"Importance: {as_markdown(importances.meaning)}. The first page shows the same figures where "
+            "`fmnist-tune dashboard` runs it; optuna-dashboard on its own compares the complete trials alone, by their "
+            "values."
+        )
     return blocks + [f"- Edge: {as_markdown(line)}" for line in summary.edges]
 
 
-def _test(metrics: dict[str, Any], n_uses: int) -> list[str]:
+def _test(metrics: dict[str, Any], uses: Sequence[Mapping[str, Any]]) -> list[str]:
     if "test_accuracy" not in metrics:
         who = "The recipe" if metrics["trial"] is None else f"Trial {metrics['trial']}"
         return [f"{who} retrained: 99 % validation accuracy **{steps_text(metrics['steps_to_solve'])}**."]
     accuracy, trial = metrics["test_accuracy"], metrics["trial"]
-    n_seeds = len(metrics["seeds"])
-    result = f"Test accuracy **{accuracy['mean']:.2%}**, " + (
-        f"mean of {n_seeds} seeds" if n_seeds > 1 else "of one seed, so without an interval"
-    )
-    if accuracy["ci95"] is not None:
-        low, high = accuracy["ci95"]
-        result += f", 95 % confidence interval {low:.2%} to {high:.2%}"
+    result = f"Test accuracy **{accuracy['mean']:.2%}** ({Spread.from_json(accuracy).certainty()})"
     if metrics["val_accuracy"] is not None:
         result += f"; the search had promised {metrics['val_accuracy']:.2%} (validation)"
-    weakest = sorted(metrics["per_class"].items(), key=lambda item: item[1]["f1"])[:3]
     return [
         f"## Test of {'the recipe' if trial is None else f'trial {trial}'}, retrained on train + val",
         f"{result}.",
-        "Weakest classes by F1: " + ", ".join(f"{name} {figures['f1']:.1%}" for name, figures in weakest) + ".",
-        f"The test set was opened {n_uses} {'time' if n_uses == 1 else 'times'} for this study.",
+        as_markdown(classes_text(recalls_of(metrics["per_class"]))),
+        as_markdown(uses_text(uses)),
     ]
 
 

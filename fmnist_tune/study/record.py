@@ -60,6 +60,7 @@ class StudyRecord:
         self._extended_to = extended_to
         self._n_of_run: int | None = None
         self.former_name: str | None = None
+        self._trials: list[FrozenTrial] | None = None
 
     @classmethod
     def load(cls, storage: RDBStorage, paths: StudyPaths) -> StudyRecord:
@@ -171,7 +172,13 @@ class StudyRecord:
     @property
     def trials(self) -> list[FrozenTrial]:
         """Every trial, by number; not to be changed."""
-        return self.optuna.get_trials(deepcopy=False)
+        return self.optuna.get_trials(deepcopy=False) if self._trials is None else self._trials
+
+    def snapshot(self) -> StudyRecord:
+        """Return the study with its trials as they are now: all that is said of it then fits, and is read once."""
+        record = StudyRecord(self.optuna, self.space, self.paths)
+        record._trials = self.trials
+        return record
 
     @property
     def objective(self) -> Objective:
@@ -257,7 +264,8 @@ class StudyRecord:
         metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
         if metrics is None:
             return None
-        return {**metrics, "study": self.paths.name, "model": str(self.paths.model)}  # both may have changed since
+        uses = {"test_uses": len(self.test_uses)} if "test_uses" in metrics else {}  # a report opens it again
+        return {**metrics, **uses, "study": self.paths.name, "model": str(self.paths.model)}  # may have changed
 
     @property
     def latest_retraining(self) -> dict[str, Any] | None:

@@ -11,10 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fmnist_tune.evaluation import Spread, classes_text, recalls_of
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.summary import PAUSED, STATE_NAMES, Summary, count_states, highest_of
+from fmnist_tune.study.summary import PAUSED, STATE_NAMES, Summary, count_states, highest_of, uses_text
 from fmnist_tune.units import percent
 
 # of metrics.json: what a list of studies says of a retraining
@@ -53,11 +54,13 @@ def summary_view(
     if summary.retrained is not None:
         what = "the recipe" if summary.is_recipe else f"trial {summary.retrained['trial']}"
         if "test_accuracy" in summary.retrained:
-            uses = f"the test set was opened {summary.n_test_uses} time{'s' if summary.n_test_uses > 1 else ''}"
-            text = f"test accuracy {spread_text(summary.retrained['test_accuracy'])}; {uses}"
+            text = f"test accuracy {spread_text(summary.retrained['test_accuracy'])}"
         else:
             text = f"99 % validation accuracy {steps_text(summary.retrained['steps_to_solve'])}"
         parts.append(Text(f"{what} retrained: {text}", style="bold green"))
+        if "per_class" in summary.retrained:
+            parts.append(Text(f"  {classes_text(recalls_of(summary.retrained['per_class']))}"))
+            parts.append(Text(f"  {uses_text(summary.test_uses)}", style="dim"))
     if next_commands:
         parts.append(Text("next:", style="bold"))
         parts += [Text(f"  {command}", no_wrap=True, overflow="ignore") for command in next_commands]
@@ -134,12 +137,9 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
 
 def spread_text(figure: dict[str, Any]) -> str:
     """Return a figure over seeds, as `metrics.json` has it, as text: mean, standard deviation and interval."""
-    if figure["ci95"] is None:
-        return f"{percent(figure['mean'])} (one seed: no interval)"
-    low, high = figure["ci95"]
-    n = len(figure["values"])
-    spread = f"{percent(figure['mean'])} ± {percent(figure['std'])}"
-    return f"{spread} (n = {n}; 95 % interval of the mean {percent(low)} to {percent(high)})"
+    known = Spread.from_json(figure)
+    std = "" if known.std is None else f" ± {percent(known.std)}"
+    return f"{percent(known.mean)}{std} ({known.certainty()})"
 
 
 def steps_text(figure: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.domain import ChoiceDomain, Domain
 from fmnist_tune.study.curves import looks_of
 from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.record import KNOWN_GOOD_KEY, StudyRecord
+from fmnist_tune.study.record import KNOWN_GOOD_KEY, TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.units import percent
 from fmnist_tune.valuation import OBJECTIVES, Objective
@@ -87,14 +87,15 @@ class Summary:
         counts: trials by state: complete, pruned, failed, running, waiting (can go on) and total.
         best: the best COMPLETE trial.
         best_values: its searched values, by dotted path.
-        n_drawn: how many trials the sampler drew; the others were known to do well.
+        drawn: the trials that the sampler drew, by state, without any state that has none; the others were known to do
+            well, or taken from another study.
         edges: what to say about values of the best trial that lie at the edge of their range.
         importances: None while there are too few trials.
         failures: reasons, with how often.
         retrained: what the latest retraining gave, as `metrics.json` has it; None before there is one.
         objective: what the study maximises.
         is_recipe: whether nothing is searched.
-        n_test_uses: how often the test set was opened for this study.
+        test_uses: every opening of the test set for this study, as `StudyRecord.test_uses` has them.
         highest: None before any trial was looked at.
     """
 
@@ -103,12 +104,12 @@ class Summary:
     n_target: int
     best: FrozenTrial | None
     best_values: dict[str, Any]
-    n_drawn: int
+    drawn: dict[str, int]
     edges: tuple[str, ...]
     importances: Importances | None
     failures: dict[str, int]
     retrained: dict[str, Any] | None
-    n_test_uses: int
+    test_uses: tuple[Mapping[str, Any], ...]
     objective: Objective
     is_recipe: bool
     highest: Highest | None
@@ -135,18 +136,16 @@ def summarize(record: StudyRecord, *, is_driven: bool) -> Summary:
         record.n_target,
         best,
         values,
-        sum(KNOWN_GOOD_KEY not in t.user_attrs for t in trials),
+        _counted([t for t in trials if not {KNOWN_GOOD_KEY, TAKEN_FROM_KEY} & t.user_attrs.keys()], is_driven),
         tuple(_edges(record, values)),
-        parameter_importances(trials)
-        if record.objective is OBJECTIVES[TrialConfig.task]
-        else value_importances(trials),
+        importances_of(record),
         dict(
             Counter(
                 str(t.user_attrs.get("reason", "unknown")) for t in trials if t.state == TrialState.FAIL
             ).most_common()
         ),
         record.retrained,
-        len(record.test_uses),
+        tuple(record.test_uses),
         record.objective,
         record.is_recipe,
         highest_of(trials),
@@ -167,10 +166,58 @@ def highest_of(trials: Sequence[FrozenTrial]) -> Highest | None:
 
 def count_states(trials: list[FrozenTrial], *, is_driven: bool) -> dict[str, int]:
     """Count trials by state, and in total; without a process that drives the study, what was running waits."""
-    counts = Counter(STATE_NAMES[t.state] for t in trials)
-    if not is_driven:
-        counts["waiting"] += counts.pop("running", 0)
-    return {name: counts[name] for name in STATE_NAMES.values()} | {"total": len(trials)}
+    counts = _counted(trials, is_driven)
+    return {name: counts.get(name, 0) for name in STATE_NAMES.values()} | {"total": len(trials)}
+
+
+def _counted(trials: list[FrozenTrial], is_driven: bool) -> dict[str, int]:
+    names = STATE_NAMES if is_driven else STATE_NAMES | {TrialState.RUNNING: "waiting"}
+    return dict(Counter(names[t.state] for t in trials))
+
+
+def drawn_text(drawn: Mapping[str, int]) -> str:
+    """Return in a sentence what became of the trials that were drawn, none of which is the best; by state."""
+    n, n_complete = sum(drawn.values()), drawn.get("complete", 0)
+    if not n:
+        return "None was drawn since."
+    if n_complete == n:
+        return f"None of the {n:,} drawn since is better." if n > 1 else "The one drawn since is not better."
+    rest = [
+        f"{drawn[state]:,} {text}"
+        for state, text in (
+            ("pruned", "pruned"),
+            ("failed", "failed"),
+            ("running", "running"),
+            ("waiting", "paused or interrupted"),
+        )
+        if drawn.get(state)
+    ]
+    ended = "none has been trained to its end"
+    if n_complete:
+        ended = f"{n_complete:,} {'has' if n_complete == 1 else 'have'} been trained to the end and none is better"
+    return f"Of the {n:,} drawn since, {ended} ({', '.join(rest)})."
+
+
+def opened_text(n_uses: int) -> str:
+    """Return how often the test set has been opened for a study, as a sentence without its full stop."""
+    if not n_uses:
+        return "the test set has never been opened for this study"
+    return f"the test set has been opened {'once' if n_uses == 1 else f'{n_uses} times'} for this study"
+
+
+def uses_text(uses: Sequence[Mapping[str, Any]]) -> str:
+    """Return as a sentence how often the test set has been opened for a study, and by which commands."""
+    text = opened_text(len(uses))
+    commands = Counter(str(use["command"]) for use in uses)
+    listed = f" ({', '.join(f'{command} {n}' for command, n in commands.items())})" if uses else ""
+    return f"{text[0].upper()}{text[1:]}{listed}."
+
+
+def importances_of(record: StudyRecord) -> Importances | None:
+    """Return by which parameters the best trials of a study differ from all; None while there are too few trials."""
+    if record.objective is OBJECTIVES[TrialConfig.task]:
+        return parameter_importances(record.trials)
+    return value_importances(record.trials)
 
 
 def parameter_importances(trials: list[FrozenTrial]) -> Importances | None:

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
 
 Outcome = Literal["complete", "pruned", "failed"]
+VAL_TAG = "accuracy/val"
 FILE = "events.out.tfevents."  # TensorBoard reads files with tfevents in their names, in the order of these
 
 
@@ -34,6 +35,7 @@ class _Written:
 
     path: Path
     last: EpochResult | None
+    looks: Mapping[float, float]
 
     def begins(self, history: Sequence[EpochResult]) -> bool:
         """Whether a history goes on from here; a retrained epoch is not the old one, its seconds differ."""
@@ -57,7 +59,11 @@ class TensorBoard:
         self._has_complained = False
         self._written: dict[int, _Written] = {}
 
-    def add(self, attempt: Attempt, history: Sequence[EpochResult]) -> None:
+    def has_run(self, number: int) -> bool:
+        """Return whether there is a run of this trial."""
+        return bool(self._files(number))
+
+    def add(self, attempt: Attempt, history: Sequence[EpochResult], looks: Mapping[float, float] | None = None) -> None:
         """Bring a trial's run up to date.
 
         New epochs are appended. The first time, and if the run holds other epochs than these (the trial went back to an
@@ -65,30 +71,36 @@ class TensorBoard:
 
         Args:
             attempt: the trial.
-            history: all its epochs so far; if there are none, nothing is written: a trial that failed before it could
-                go on from its checkpoint keeps its curves.
+            history: all its epochs so far; without any, and without a new look, nothing is written: a trial that failed
+                before it could go on from its checkpoint keeps its curves.
+            looks: validation accuracy by the share of the first epoch, all of them so far; None for the attempt's.
         """
-        if not history:
+        looks = attempt.looks if looks is None else looks
+        if not history and looks == attempt.looks and self.has_run(attempt.number):
             return
         with self._surviving(attempt.number):
             written = self._written.get(attempt.number)
             if written is None or not written.begins(history):
-                self._written[attempt.number] = self._begin(attempt, history)
-            elif new := history[written.last.epoch if written.last else 0 :]:
-                _append(written.path, _epoch_events(new))
-                self._written[attempt.number] = _Written(written.path, new[-1])
+                if history or looks:
+                    self._written[attempt.number] = self._begin(attempt, history, looks)
+                return
+            new_looks = {share: accuracy for share, accuracy in looks.items() if share not in written.looks}
+            new = history[written.last.epoch if written.last else 0 :]
+            if new or new_looks:
+                _append(written.path, [*_look_events(new_looks), *_epoch_events(new)])
+                self._written[attempt.number] = _Written(written.path, new[-1] if new else written.last, dict(looks))
 
     def end(self, attempt: Attempt, outcome: Outcome) -> None:
         """Tell a trial's end to the HParams plugin; until then it takes the trial for running."""
         with self._surviving(attempt.number):
             written = self._written.get(attempt.number)
             if written is None and not (files := self._files(attempt.number)):
-                written = self._begin(attempt, ())
+                written = self._begin(attempt, (), attempt.looks)
             # A file from before a crash may end within a record; what follows that would not be read.
             _append(written.path if written is not None else _following(files), [_end_event(outcome)])
             self._written.pop(attempt.number, None)
 
-    def _begin(self, attempt: Attempt, history: Sequence[EpochResult]) -> _Written:
+    def _begin(self, attempt: Attempt, history: Sequence[EpochResult], looks: Mapping[float, float]) -> _Written:
         """Replace a trial's event files with a new one, under a name that comes after theirs.
 
         A running TensorBoard takes no notice of a change before the place that it has read up to, and may stay at a
@@ -100,7 +112,8 @@ class TensorBoard:
         path = _following(old) if old else folder / f"{FILE}{1:06}"
         temporary = folder / ".new"
         try:
-            temporary.write_bytes(_encode([*_head_events(attempt, self._parameters, history), *_epoch_events(history)]))
+            head = _head_events(attempt, self._parameters, history)
+            temporary.write_bytes(_encode([*head, *_look_events(looks), *_epoch_events(history)]))
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -109,7 +122,7 @@ class TensorBoard:
                 os.truncate(file, 0)
             else:
                 file.unlink()
-        return _Written(path, history[-1] if history else None)
+        return _Written(path, history[-1] if history else None, dict(looks))
 
     def _run_folder(self, number: int) -> Path:
         return self._folder / f"trial-{number}"
@@ -158,7 +171,7 @@ def _head_events(attempt: Attempt, parameters: Sequence[Parameter], history: Seq
         hparam_infos=[_hparam_info(parameter) for parameter in parameters],
         metric_infos=[
             api_pb2.MetricInfo(
-                name=api_pb2.MetricName(tag="accuracy/val"),
+                name=api_pb2.MetricName(tag=VAL_TAG),
                 display_name="val accuracy",
                 dataset_type=api_pb2.DATASET_VALIDATION,
             )
@@ -179,6 +192,17 @@ def _head_events(attempt: Attempt, parameters: Sequence[Parameter], history: Seq
     ]
 
 
+def _look_events(looks: Mapping[float, float]) -> list[Event]:
+    """Return an event per look within the first epoch, at step 0: no whole epoch has been trained then."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return [
+        Event(wall_time=time.time(), step=0, summary=Summary(value=[Summary.Value(tag=VAL_TAG, simple_value=accuracy)]))
+        for _, accuracy in sorted(looks.items())
+    ]
+
+
 def _epoch_events(epochs: Sequence[EpochResult]) -> list[Event]:
     """Return an event per epoch, its step; the last one's time is now, the others' as if trained without a break."""
     from tensorboard.compat.proto.event_pb2 import Event
@@ -190,7 +214,7 @@ def _epoch_events(epochs: Sequence[EpochResult]) -> list[Event]:
         at += result.train_s + result.val_s
         scalars = {
             "accuracy/train": result.train_accuracy,
-            "accuracy/val": result.val_accuracy,
+            VAL_TAG: result.val_accuracy,
             "loss/train": result.train_loss,
             "loss/val": result.val_loss,
             "lr": result.lr,

@@ -56,6 +56,23 @@ class Attempt:
     looks: Mapping[float, float]
 
 
+def attempt_of(record: StudyRecord, trial: FrozenTrial, values: dict[str, Any] | None = None) -> Attempt:
+    """Return what a trial trains, with its curve so far; its searched values by default as the study has them.
+
+    Raises:
+        UserError: it cannot be built.
+    """
+    values = values_of(trial.params, record.space) if values is None else values
+    return Attempt(
+        number=trial.number,
+        config=record.space.config(values),
+        seed=derive_seed(record.space.settings.search.sampler.seed, trial.number, "training"),
+        values=values,
+        curve=dict(trial.intermediate_values),
+        looks=looks_of(trial),
+    )
+
+
 class UnbuildableError(UserError):
     """A trial's values are no configuration; it has failed."""
 
@@ -125,17 +142,7 @@ class TrialWriter:
         Raises:
             UserError: it cannot be built.
         """
-        trial = self._record.trials[number]
-        values = values_of(trial.params, self._record.space) if values is None else values
-        seed = derive_seed(self._record.space.settings.search.sampler.seed, number, "training")
-        return Attempt(
-            number=number,
-            config=self._record.space.config(values),
-            seed=seed,
-            values=values,
-            curve=dict(trial.intermediate_values),
-            looks=looks_of(trial),
-        )
+        return attempt_of(self._record, self._record.trials[number], values)
 
     def _ask(self, number: int | None) -> optuna.Trial:
         """Do as Study.ask, which would take a waiting trial of its own choice."""

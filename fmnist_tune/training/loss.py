@@ -33,3 +33,8 @@ def squared_error(logits_NK: Tensor, y_N: Tensor, smoothing: float = 0.0) -> Ten
     """Return each picture's mean squared distance between softmax output and (smoothed) one-hot label, (N,)."""
     target = F.one_hot(y_N, N_CLASSES) * (1 - smoothing) + smoothing / N_CLASSES
     return (logits_NK.softmax(1) - target).square().mean(1)
+
+
+def accuracy(scores_NK: Tensor, labels_N: Tensor) -> float:
+    """Return the share of labels with the highest score, exact: a float32 mean would be 0.9387999773025513."""
+    return int((scores_NK.argmax(1) == labels_N).sum()) / len(labels_N)

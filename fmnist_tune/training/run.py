@@ -19,7 +19,7 @@ from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.averaging import WeightAverage
 from fmnist_tune.training.checkpoint import Stateful
 from fmnist_tune.training.graphed import GraphedSteps
-from fmnist_tune.training.loss import criterion, squared_error
+from fmnist_tune.training.loss import accuracy, criterion, squared_error
 from fmnist_tune.training.numerics import Numerics, choose_numerics
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
 from fmnist_tune.training.order import order_of
@@ -152,7 +152,7 @@ class TrainingRun:
             if self.config.training.loss == "cross_entropy"
             else squared_error(logits_NK, y_N).mean()
         )
-        return loss.item(), (logits_NK.argmax(1) == y_N).float().mean().item()
+        return loss.item(), accuracy(logits_NK, y_N)
 
     def predict(self, x_N1HW: Tensor, *, bf16: bool | None = None) -> Tensor:
         """Return float32 scores (N, 10); computed in bf16 where the training is, unless told otherwise."""
@@ -229,21 +229,20 @@ class TrainingRun:
         sizes = torch.tensor([len(b) for b in batches], device=self.device)
         n_images = int(sizes.sum())
         mean_loss = (torch.stack(losses) * sizes).sum().item() / n_images
-        hits_N = torch.cat(partial.scores).argmax(1) == self.data.y_train[torch.cat(batches)]
-        accuracy = hits_N.float().mean().item()
+        train_accuracy = accuracy(torch.cat(partial.scores), self.data.y_train[torch.cat(batches)])
         trained = time.perf_counter()
         train_s, look_s = partial.train_s + trained - start, partial.look_s
         partial.clear()
         val = self.evaluate(self.data.x_val, self.data.y_val)
         val_s = look_s + time.perf_counter() - trained
-        return EpochResult(epoch, mean_loss, accuracy, *val, lr, train_s, val_s, n_images)
+        return EpochResult(epoch, mean_loss, train_accuracy, *val, lr, train_s, val_s, n_images)
 
     def _look(self, share: float) -> Look:
         """Score a sample of the validation pictures."""
         start = time.perf_counter()
-        _, accuracy = self.evaluate(self.data.x_val[::LOOK_STRIDE], self.data.y_val[::LOOK_STRIDE])
+        _, val_accuracy = self.evaluate(self.data.x_val[::LOOK_STRIDE], self.data.y_val[::LOOK_STRIDE])
         self.partial.look_s += time.perf_counter() - start
-        return Look(share, accuracy, self.partial.train_s, self.partial.look_s)
+        return Look(share, val_accuracy, self.partial.train_s, self.partial.look_s)
 
     def _autocast(self, bf16: bool) -> torch.autocast:
         return torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=bf16)
