@@ -103,7 +103,7 @@ def test_the_note_sums_the_study_up(record: StudyRecord) -> None:
     assert "6 of 6 trials: 1 complete, 3 pruned, 1 failed, 1 waiting." in note
     assert "- 1 failed: `OutOfMemoryError: too | wide`" in note
     assert (
-        "## Best trial: 0\n\nValidation accuracy **85.00%** (4 epochs, 6,370 parameters, 2 s, not drawn: searches"
+        "## Best trial: 0\n\nValidation accuracy **85.00 %** (4 epochs, 6,370 parameters, 2 s, not drawn: searches"
         in note
     )
     assert "| `training.optimizer.lr` | `" in note
@@ -147,10 +147,10 @@ def test_the_note_has_the_test_result_beside_the_promise(record: StudyRecord) ->
     note = get_note(record.optuna)
     assert "## Test of trial 0, retrained on train + val" in note
     assert (
-        "Test accuracy **84.00%** (95 % interval of the mean 81.52% to 86.48%, 3 seeds); "
-        "the search had promised 85.00% (validation)." in note
+        "Test accuracy **84.00 %** (95 % interval of the mean 81.52 % to 86.48 %, 3 seeds); "
+        "the search had promised 85.00 % (validation)." in note
     )
-    assert "Weakest classes by recall: Shirt 61.0%, Coat 79.0%. The test set has no images of Hat: how" in note
+    assert "Weakest classes by recall: Shirt 61.0 %, Coat 79.0 %. The test set has no images of Hat: how" in note
     assert "The test set has been opened 2 times for this study (retrain 1, report 1)." in note
     assert "fmnist-tune retrain" not in note
 

@@ -123,7 +123,7 @@ def test_a_class_without_images_is_left_out_of_the_weakest_and_named() -> None:
     recalls = {"A": 0.9, "B": None, "C": 0.7, "D": 0.8, "E": 0.95}
     assert weakest_classes(recalls) == [("C", 0.7), ("D", 0.8)]
     assert classes_text(recalls) == (
-        "Weakest classes by recall: C 70.0%, D 80.0%. The test set has no images of B: how well it is recognised is "
+        "Weakest classes by recall: C 70.0 %, D 80.0 %. The test set has no images of B: how well it is recognised is "
         "not known."
     )
     older = {"A": {"recall": 0.0, "support": 0}, "B": {"recall": 0.5, "support": 9}, "C": {"f1": 0.5}}
@@ -132,9 +132,9 @@ def test_a_class_without_images_is_left_out_of_the_weakest_and_named() -> None:
 
 def test_two_seeds_are_told_as_two_values_and_three_as_an_interval() -> None:
     assert share_spread([0.93]).certainty() == "one seed, no interval"
-    assert share_spread([0.9349, 0.93]).certainty() == "two seeds, 93.00% and 93.49%: too few for an interval"
+    assert share_spread([0.9349, 0.93]).certainty() == "two seeds, 93.00 % and 93.49 %: too few for an interval"
     assert share_spread([0.9349, 0.93]).extent == (0.93, 0.9349)
-    assert share_spread([0.9, 0.92, 0.94]).certainty() == "95 % interval of the mean 87.03% to 96.97%, 3 seeds"
+    assert share_spread([0.9, 0.92, 0.94]).certainty() == "95 % interval of the mean 87.03 % to 96.97 %, 3 seeds"
 
 
 def test_a_model_that_is_as_sure_as_it_is_right_is_calibrated() -> None:

@@ -295,7 +295,7 @@ def test_the_promise_names_both_accuracies_and_that_choosing_is_optimistic() -> 
     assert test.values == (1.0, 0.5)
     (finding,) = findings.promise(test, val=0.85, trial=2, best=2, n_trials=5, paths=StudyPaths(Path("studies"), "s"))
     assert finding.text.startswith(
-        "Trial 2 reached 85.00% on the validation pictures; retrained with 2 seeds, it reaches 75.00% on the test set"
+        "Trial 2 reached 85.00 % on the validation pictures; retrained with 2 seeds, it reaches 75.00 % on the test set"
     )
     assert "Validation was 10.00 points higher: it is optimistic by design, since the best of 5 trials" in finding.text
     lower, other = findings.promise(test, val=0.7, trial=2, best=3, n_trials=5, paths=StudyPaths(Path("studies"), "s"))
@@ -303,12 +303,12 @@ def test_the_promise_names_both_accuracies_and_that_choosing_is_optimistic() -> 
     assert other.is_warning
     assert "is of trial 2, but the best trial is 3; `fmnist-tune retrain s`" in other.text
     cut, other = findings.promise(test, val=None, trial=2, best=3, n_trials=5, paths=StudyPaths(Path("studies"), "s"))
-    assert cut.text.startswith("Trial 2, which the search did not train to its end, reaches 75.00% on the test set (")
+    assert cut.text.startswith("Trial 2, which the search did not train to its end, reaches 75.00 % on the test set (")
     assert other.is_warning
     (recipe,) = findings.promise(
         test, val=None, trial=None, best=None, n_trials=0, paths=StudyPaths(Path("studies"), "s")
     )
-    assert recipe.text.startswith("The recipe reaches 75.00%")
+    assert recipe.text.startswith("The recipe reaches 75.00 %")
 
 
 def test_an_interval_that_ends_at_100_percent_keeps_its_width() -> None:
@@ -322,7 +322,7 @@ def test_an_interval_that_ends_at_100_percent_keeps_its_width() -> None:
 
 def test_failures_are_told_with_their_share_and_reasons(tmp_path: Path) -> None:
     (finding,) = findings.failures(summary_of(tmp_path, TRIALS))
-    assert finding == Finding("1 of 5 trials failed (20.0%): `OutOfMemoryError: too 'wide'` (once).", is_warning=True)
+    assert finding == Finding("1 of 5 trials failed (20.0 %): `OutOfMemoryError: too 'wide'` (once).", is_warning=True)
 
 
 def test_no_failure_is_told_too(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_a_best_trial_that_was_not_drawn_is_told(tmp_path: Path) -> None:
     console = Console(width=200, file=io.StringIO(), record=True)
     console.print(summary_view(summary, []))
     assert (
-        "best trial 0: validation accuracy 90.00% (4 epochs, 0 parameters, 0 s, not drawn: searches begin with it)"
+        "best trial 0: validation accuracy 90.00 % (4 epochs, 0 parameters, 0 s, not drawn: searches begin with it)"
         in (console.export_text())
     )
 
@@ -380,8 +380,8 @@ def test_the_history_says_how_many_trials_it_shows(tmp_path: Path) -> None:
     markdown = (report(record, None).html.parent / "report.md").read_text()
     assert "Validation accuracy of the 5 of 7 trials that have trained." in markdown
     assert "Failed before they had one: 1, at the bottom. Not trained yet: 1." in markdown
-    assert "| 2 | 85.00% | complete | 4 |" in markdown
-    assert "| 5 | 45.00% | waiting | 0.5 |" in markdown
+    assert "| 2 | 85.00 % | complete | 4 |" in markdown
+    assert "| 5 | 45.00 % | waiting | 0.5 |" in markdown
 
 
 def test_the_best_trials_are_those_trained_to_their_end_and_then_the_highest() -> None:
@@ -489,10 +489,10 @@ def test_the_whole_report_is_files_that_fit_each_other(tmp_path: Path, checksums
     assert len(re.findall(r"!\[", markdown)) == 12
 
     for text in (html, markdown):
-        assert "retrained with 2 seeds, it reaches 98.50% on the test set" in text
-        assert "Weakest classes by recall: Shirt 85.0%, T-shirt/top 100.0%, Trouser 100.0%." in text
-        assert "Most frequent mistake: 15.0% of class Shirt are taken for T-shirt/top." in text
-        assert "accuracy falls to 30.0% under the strongest noise and to 80.0% under the strongest shift" in text
+        assert "retrained with 2 seeds, it reaches 98.50 % on the test set" in text
+        assert "Weakest classes by recall: Shirt 85.0 %, T-shirt/top 100.0 %, Trouser 100.0 %." in text
+        assert "Most frequent mistake: 15.0 % of class Shirt are taken for T-shirt/top." in text
+        assert "accuracy falls to 30.0 % under the strongest noise and to 80.0 % under the strongest shift" in text
         assert "The test set has been opened 2 times for this study (retrain 1, report 1)." in text
         assert "fmnist-tune search s.yaml" in text
         assert "fmnist-tune retrain s --trial 2 --seeds 2" in text
@@ -546,7 +546,7 @@ def test_a_recipe_gets_the_model_half_alone(tmp_path: Path, checksums: TinyData)
     paths = report(record, checksums)
     assert {p.name for p in paths.files} == {"report.html", "report.md", *MODEL_FILES}
     html = paths.html.read_text()
-    assert "The recipe reaches 99.00% on the test set (one seed, no interval)." in html
+    assert "The recipe reaches 99.00 % on the test set (one seed, no interval)." in html
     assert "fmnist-tune train s.yaml --seeds 1" in html
 
 
@@ -566,7 +566,7 @@ def test_a_study_whose_trials_all_failed_is_reported(tmp_path: Path) -> None:
     record = open_study(tmp_path, trials=[TRIALS[3]])
     html = report(record, None).html.read_text()
     assert "No trial has been trained to its end yet, so there is no best trial." in html
-    assert "1 of 1 trials failed (100.0%)" in html
+    assert "1 of 1 trials failed (100.0 %)" in html
 
 
 def test_a_study_without_trials_is_refused(tmp_path: Path) -> None:

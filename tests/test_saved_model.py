@@ -291,7 +291,7 @@ def test_no_size_is_too_odd(tmp_path: Path, size: tuple[int, int]) -> None:
         (ImageOps.invert(garment(280)), False, "its border is light (brightness 1.00 of 1)"),
         (ImageOps.invert(garment(280)), False, "--invert turns it round"),
         (garment(280), True, "leave out --invert"),
-        (Image.new("L", (200, 100), 7), False, "there is nearly nothing in it: 0.0% of it is not background"),
+        (Image.new("L", (200, 100), 7), False, "there is nearly nothing in it: 0.0 % of it is not background"),
         (Image.new("L", (28, 28), 0), False, "there is nearly nothing in it"),
         (
             garment(280).point([20 + level // 8 for level in range(256)]),
@@ -480,18 +480,18 @@ def test_the_card_has_figures_with_intervals_and_names_what_is_weak(tmp_path: Pa
     for text in (
         "A multilayer perceptron with 6,370 parameters",
         "On the 10,000 test pictures, over 3 trainings from different seeds",
-        "| test accuracy | 92.50% (95 % interval of the mean 91.26% to 93.74%, 3 seeds; standard deviation 0.50%) |",
-        "| validation accuracy that the search had promised | 93.35% |",
-        "those of seed 0, whatever its figures: test accuracy 92.00%, calibration error 2.00%",
+        "| test accuracy | 92.50 % (95 % interval of the mean 91.26 % to 93.74 %, 3 seeds; standard deviation 0.50 %) |",
+        "| validation accuracy that the search had promised | 93.35 % |",
+        "those of seed 0, whatever its figures: test accuracy 92.00 %, calibration error 2.00 %",
         "When this card was written, the test set had been opened 2 times for this study; whatever was chosen",
-        "Weakest classes by recall: Shirt 79.0%, T-shirt/top 87.0%, Pullover 88.0%.",
-        "| Shirt | 90.0% | 79.0% [78.0%, 80.0%] | 91.0% | 1,000 |",
+        "Weakest classes by recall: Shirt 79.0 %, T-shirt/top 87.0 %, Pullover 88.0 %.",
+        "| Shirt | 90.0 % | 79.0 % [78.0 %, 80.0 %] | 91.0 % | 1,000 |",
         "- rotation: 5, 10, 20, 30, 45 (degrees, to the left or to the right)",
         "From trial 7 of study tiny: 10 epochs on the training and the validation pictures together",
-        "in\n100.00% and 99.99% of cases",
+        "in\n100.00 % and 99.99 % of cases",
     ):
         assert text in card, text
-    means = [float(m) for m in re.findall(r"^\| \w+ (?:\| [\d.]+% ){5}\| ([\d.]+)% \|$", card, re.MULTILINE)]
+    means = [float(m) for m in re.findall(r"^\| \w+ (?:\| [\d.]+ % ){5}\| ([\d.]+) % \|$", card, re.MULTILINE)]
     assert len(means) == 9
     assert means == sorted(means)
 
@@ -514,7 +514,7 @@ def test_the_card_says_what_a_single_seed_without_exports_and_audit_leaves_open(
     card = model_card(metrics(tmp_path, **changes), [])
     for text in (
         "from a single training: how far another seed would differ is not known.",
-        "| test accuracy | 92.00% (one seed, no interval) |",
+        "| test accuracy | 92.00 % (one seed, no interval) |",
         "had been opened once for this study.",
         "From a recipe:",
         "## Robustness\n\nNot measured.",

@@ -11,14 +11,10 @@ from fmnist_tune.report.page import Finding
 from fmnist_tune.report.study_info import Climb
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.summary import Summary, drawn_text, uses_text
+from fmnist_tune.units import percent
 
 MANY_FAILED = 0.05
 SHOWN_REASONS = 3
-
-
-def percent(fraction: float, digits: int = 2) -> str:
-    """Return a fraction as a percentage."""
-    return f"{fraction:.{digits}%}"
 
 
 def points(difference: float) -> str:

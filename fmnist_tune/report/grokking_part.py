@@ -13,12 +13,12 @@ from fmnist_tune.modular.data import leak, split_pairs
 from fmnist_tune.modular.metrics import steps_over_seeds
 from fmnist_tune.modular.outcome import milestones
 from fmnist_tune.report.drawing import INK, SLATE, TEAL, WIDTH, log_axis, new_figure, percent_axis, styled
-from fmnist_tune.report.findings import percent
 from fmnist_tune.report.page import Content, Fact, Finding, Part, Plot, Section, Table
 from fmnist_tune.study.layout import read_json
 from fmnist_tune.study.record import StudyRecord, history_of
 from fmnist_tune.study.render import steps_text
 from fmnist_tune.training.results import EpochResult
+from fmnist_tune.units import percent
 
 GROKKING = "grokking.png"
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, Spread
 from fmnist_tune.report import findings, model_figures, model_info, tables
-from fmnist_tune.report.findings import percent
 from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
 from fmnist_tune.report.retrained import Retrained
 from fmnist_tune.study.summary import Summary
+from fmnist_tune.units import percent
 
 N_WRONG, SAMPLES_PER_CLASS = 24, 2
 COLUMNS = 4  # of images with what the model says

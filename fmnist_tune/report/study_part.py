@@ -9,13 +9,13 @@ from dataclasses import replace
 from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.report import findings, study_figures, study_info
 from fmnist_tune.report.drawing import clipped, short
-from fmnist_tune.report.findings import percent
 from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
 from fmnist_tune.study.frames import curves_frame, trials_frame
 from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import STATE_NAMES, Summary
 from fmnist_tune.training.results import LOOK_STRIDE
+from fmnist_tune.units import percent
 
 N_BEST = 10
 

@@ -12,6 +12,7 @@ from fmnist_tune.escaping import as_code_block, as_markdown, in_table
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, Spread, classes_text, recall_extent, recalls_of, share_text
 from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, RobustnessRow
 from fmnist_tune.study.summary import opened_text
+from fmnist_tune.units import percent
 
 _DATA = """\
 Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747; MIT licence): 60,000 training and 10,000 test pictures of 28 x 28
@@ -74,7 +75,7 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     n_pictures = sum(c["support"] for c in metrics["per_class"].values())
     lines = [f"| test accuracy | {_spread(accuracy)} |", f"| expected calibration error (15 bins) | {_spread(ece)} |"]
     if metrics["val_accuracy"] is not None:
-        lines.append(f"| validation accuracy that the search had promised | {metrics['val_accuracy']:.2%} |")
+        lines.append(f"| validation accuracy that the search had promised | {percent(metrics['val_accuracy'])} |")
     interval = (
         "the interval is that of the mean (Student's t, 95 %) and leaves out the chance in the choice of the test "
         "images."
@@ -91,7 +92,7 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         f"On the {n_pictures:,} test pictures, {basis}\n\n"
         "| figure | value |\n| --- | --- |\n" + "\n".join(lines) + "\n\n"
         f"The weights in this folder are those of seed {metrics['seeds'][0]}, whatever its figures: test accuracy "
-        f"{accuracy['values'][0]:.2%}, calibration error {ece['values'][0]:.2%}. "
+        f"{percent(accuracy['values'][0])}, calibration error {percent(ece['values'][0])}. "
         f"When this card was written, {opened_text(n_uses).replace('has been', 'had been')}{again}"
     )
 
@@ -116,20 +117,22 @@ def _robustness(rows: Sequence[RobustnessRow]) -> str:
     means = {name: float(np.mean([overall[name, strength] for strength in range(1, 6)])) for name in names}
     worst = sorted(names, key=means.__getitem__)
     table = [
-        f"| {name} | " + " | ".join(f"{overall[name, s]:.1%}" for s in range(1, 6)) + f" | {means[name]:.1%} |"
+        f"| {name} | "
+        + " | ".join(f"{percent(overall[name, s], 1)}" for s in range(1, 6))
+        + f" | {percent(means[name], 1)} |"
         for name in worst
     ]
-    named = ", ".join(f"{name} ({means[name]:.1%})" for name in worst[:3])
+    named = ", ".join(f"{name} ({percent(means[name], 1)})" for name in worst[:3])
     weakest = min(
         (r for r in rows if r.corruption == worst[0] and r.strength == 5 and r.class_name != ALL_CLASSES),
         key=lambda r: r.accuracy,
         default=None,
     )
-    clean = f" Unchanged, it is {overall[CLEAN, 0]:.1%}." if (CLEAN, 0) in overall else ""
+    clean = f" Unchanged, it is {percent(overall[CLEAN, 0], 1)}." if (CLEAN, 0) in overall else ""
     after = (
         ""
         if weakest is None
-        else f" Hardest hit by {worst[0]} at strength 5: {weakest.class_name} ({weakest.accuracy:.1%})."
+        else f" Hardest hit by {worst[0]} at strength 5: {weakest.class_name} ({percent(weakest.accuracy, 1)})."
     )
     meanings = "\n".join(
         f"- {name}: {', '.join(f'{p:g}' for p in CORRUPTIONS[name].parameters)} ({CORRUPTIONS[name].meaning})"
@@ -182,7 +185,7 @@ scores = model.scores(picture.pixels_HW[None])  # float32 (1, 10), unnormalised
 
 Without fmnist-tune: `model.onnx` and `model.pt2` (torch.export) take float32 pixels (N, 1, 28, 28) from 0 (black) to 1
 and normalise them themselves. On the test pictures they choose the same class as the model in
-{export["onnx_agreement"]:.2%} and {export["torch_export_agreement"]:.2%} of cases.
+{percent(export["onnx_agreement"])} and {percent(export["torch_export_agreement"])} of cases.
 
 ```python
 import numpy as np
@@ -197,14 +200,14 @@ pixels = np.zeros((1, 1, 28, 28), dtype=np.float32)
 def _spread(figure: Mapping[str, Any]) -> str:
     """Return a figure over seeds in words."""
     known = Spread.from_json(figure)
-    std = "" if known.std is None else f"; standard deviation {known.std:.2%}"
-    return f"{known.mean:.2%} ({known.certainty()}{std})"
+    std = "" if known.std is None else f"; standard deviation {percent(known.std)}"
+    return f"{percent(known.mean)} ({known.certainty()}{std})"
 
 
 def _extent(figures: Mapping[str, Any], n_seeds: int) -> str:
     """Return a class's interval of recall over seeds, or both values of two; empty where there is neither."""
     ends = recall_extent(figures, n_seeds)
-    return "" if ends is None else f" [{ends[0]:.1%}, {ends[1]:.1%}]"
+    return "" if ends is None else f" [{percent(ends[0], 1)}, {percent(ends[1], 1)}]"
 
 
 def _plural(n: int, noun: str) -> str:

@@ -15,13 +15,14 @@ from optuna_dashboard.artifact import get_artifact_path
 
 from fmnist_tune.config.schema import ARTIFACTS
 from fmnist_tune.escaping import as_code, as_markdown, in_table
-from fmnist_tune.evaluation import Spread, classes_text, recalls_of
+from fmnist_tune.evaluation import Spread, classes_text, recalls_of, share_text
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import standing_text, steps_text
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.summary import STATE_NAMES, Summary, summarize, uses_text
+from fmnist_tune.units import percent
 
 FIRST_FIGURE = "confusion_matrix.png"
 # Everything above this line of a note is ours, everything below it is the reader's.
@@ -143,9 +144,7 @@ def _best(summary: Summary) -> list[str]:
     for path, value in summary.best_values.items():
         share = importances.shares.get(path) if importances else None
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        rows.append(
-            f"| {in_table(as_code(path))} | {in_table(as_code(shown))} | {'-' if share is None else f'{share:.0%}'} |"
-        )
+        rows.append(f"| {in_table(as_code(path))} | {in_table(as_code(shown))} | {share_text(share, 0)} |")
     facts = [f"{len(best.intermediate_values)} epochs"]
     if "params" in best.user_attrs:
         facts.append(f"{best.user_attrs['params']:,} parameters")
@@ -172,9 +171,9 @@ def _test(metrics: dict[str, Any], uses: Sequence[Mapping[str, Any]]) -> list[st
         who = "The recipe" if metrics["trial"] is None else f"Trial {metrics['trial']}"
         return [f"{who} retrained: 99 % validation accuracy **{steps_text(metrics['steps_to_solve'])}**."]
     accuracy, trial = metrics["test_accuracy"], metrics["trial"]
-    result = f"Test accuracy **{accuracy['mean']:.2%}** ({Spread.from_json(accuracy).certainty()})"
+    result = f"Test accuracy **{percent(accuracy['mean'])}** ({Spread.from_json(accuracy).certainty()})"
     if metrics["val_accuracy"] is not None:
-        result += f"; the search had promised {metrics['val_accuracy']:.2%} (validation)"
+        result += f"; the search had promised {percent(metrics['val_accuracy'])} (validation)"
     return [
         f"## Test of {'the recipe' if trial is None else f'trial {trial}'}, retrained on train + val",
         f"{result}.",
