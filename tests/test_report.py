@@ -561,3 +561,21 @@ def test_the_command_prints_where_the_report_is(command: CommandLine, checksums:
 def test_a_report_needs_neither_torch_nor_pyplot() -> None:
     code = "import sys, fmnist_tune.report.run; print([m for m in ('torch', 'ray', 'matplotlib.pyplot') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_plot_that_cannot_be_drawn_costs_the_report_no_number() -> None:
+    plot = Plot.of("importances.png", "importances", study_figures.importances_figure, Importances({}, "all", 1, 10))
+    assert (plot.png, plot.error.partition(":")[0]) == (b"", "ValueError")
+    section = Section("Importances", ("text",), plot, Table(("a", "b"), (("1", "2"),)))
+    page = Page("t", "s", (), (), (Part("p", (section,)),))
+    for text in (to_html(page), to_markdown(page)):
+        assert "The plot could not be drawn: ValueError" in text
+        assert "importances.png" not in text
+        assert "2" in text
+
+
+def test_the_users_matplotlib_settings_do_not_change_a_plot() -> None:
+    importances = Importances({"model.$x^": 0.7, "model.depth": 0.3}, "all", 1, 10)
+    expected = png(study_figures.importances_figure, importances)
+    with matplotlib.rc_context({"text.usetex": True, "font.size": 40, "savefig.dpi": 10, "savefig.transparent": True}):
+        assert png(study_figures.importances_figure, importances) == expected
