@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import optuna
 import pytest
@@ -22,16 +23,17 @@ from fmnist_tune.config import read_space
 from fmnist_tune.data.fashion_mnist import CLASSES, load_part
 from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import share_spread
-from fmnist_tune.report import findings, model_info, study_info
+from fmnist_tune.report import findings, model_info, study_figures, study_info
+from fmnist_tune.report.drawing import png
 from fmnist_tune.report.model_part import _class_table
-from fmnist_tune.report.page import Fact, Finding, Page, Part, Section, Table, to_html, to_markdown
+from fmnist_tune.report.page import Fact, Finding, Page, Part, Plot, Section, Table, to_html, to_markdown
 from fmnist_tune.report.run import FILES, ReportPaths, write_report
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import summary_view
 from fmnist_tune.study.sampling import params_of
-from fmnist_tune.study.summary import Summary, summarize
+from fmnist_tune.study.summary import Importances, Summary, summarize
 from tests.conftest import CommandLine, TinyData
 
 SPACE = """
