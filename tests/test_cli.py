@@ -10,18 +10,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from fmnist_tune.cli import main
 from tests.conftest import TINY_SPACE, CommandLine
+from tests.studies import drive, open_study
 
 Refused = Callable[..., str]  # words of a command that must be refused, to its message
 
 COMMANDS = [
     "search", "resume", "studies", "show", "export", "retrain", "train", "report", "dashboard", "predict", "data", "check",
-    "find-lr",
+    "find-lr", "completion",
 ]  # fmt: skip
 
 
@@ -109,7 +111,30 @@ def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine
         (["search", "space.yaml", "--data-dir", "."], "no train-images-idx3-ubyte.gz"),
         (["search", "space.yaml", "--storage", "banana"], "banana: cannot be used as a study database"),
         (["search"], "the following arguments are required: SPACE.yaml"),
-        (["serach"], "invalid choice: 'serach'"),
+        (["serach"], "unknown command 'serach'; commands are search, resume"),
+        (["serach"], "; did you mean 'search'?"),
+        (
+            ["--json", "studies"],
+            "unknown option --json; an option stands after its command: fmnist-tune studies ... --json",
+        ),
+        (["--vresion"], "unknown option --vresion; did you mean '--version'?"),
+        (
+            ["search", "--tials", "3", "space.yaml"],
+            "fmnist-tune search: error: unknown option --tials; did you mean '--trials'?",
+        ),
+        (["studies", "tiny"], "fmnist-tune studies: error: too many arguments: tiny"),
+        (
+            ["show", "studies/tiny/"],
+            "'studies/tiny/' is a path; a study is named without its folder; did you mean 'tiny'?",
+        ),
+        (["search", "space"], "space: no such file; did you mean 'space.yaml'?"),
+        (["check", "SPACE.yml"], "SPACE.yml: no such file; did you mean 'space.yaml'?"),
+        (["find-lr", "spaec"], "spaec: neither a file nor a study; did you mean 'space.yaml'?"),
+        (["find-lr", "space.yaml", "--trial", "1"], "--trial 1: space.yaml is no study; only a study has trials"),
+        (
+            ["search", "space.yaml", "--data-dir", "space.yml"],
+            "--data-dir space.yml: no such directory; did you mean 'space.yaml'?",
+        ),
         (["resume", "tiny"], "studies/studies.db: no studies yet"),
         (["studies"], "studies/studies.db: no studies yet"),
         (["show", "tiny"], "no studies yet; start one with `fmnist-tune search"),
@@ -120,7 +145,11 @@ def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine
         (["resume", "--study", "tiny"], "studies/studies.db: no studies yet"),
         (["resume", "tiny", "--study", "other"], "argument --study: not allowed with argument STUDY"),
         (["resume"], "one of the arguments STUDY --study is required"),
-        (["retrain", "tiny", "--seed", "3"], "unrecognized arguments: --seed 3"),
+        (["retrain", "tiny", "--seed", "3"], "usage: fmnist-tune retrain"),
+        (
+            ["retrain", "tiny", "--seed", "3"],
+            "fmnist-tune retrain: error: unknown option --seed; did you mean '--seeds'?",
+        ),
     ],
 )
 def test_a_mistake_gets_one_message_and_exit_code_2(
@@ -208,3 +237,91 @@ def test_data_verifies_and_counts(command: CommandLine) -> None:
     assert run.code == 0
     assert "Ankle boot" in run.out
     assert command("data", "--data-dir", command.data_dir, "--json").json["classes"]["train"]["Bag"] == 60
+
+
+def test_check_shows_what_is_fixed_and_what_holds_by_default(command: CommandLine, space: Path) -> None:
+    space.write_text(
+        TINY_SPACE.replace("name: mlp", "name: {choice: [mlp, cnn]}").replace("hidden: [8]", "activation: gelu")
+    )
+    lines = [" ".join(line.split()) for line in command("check", space).out.splitlines()]
+    fixed, default = lines.index("fixed value"), lines.index("by default value")
+    assert fixed < lines.index("training.epochs 4") < default
+    assert fixed < lines.index("model.activation gelu") < default
+    assert default < lines.index("model.depth 2 (model mlp)")
+    assert default < lines.index("model.norm batch (model cnn)")
+    assert default < lines.index("training.schedule constant")
+    assert default < lines.index("resources.gpus auto")
+    result = command("check", space, "--json").json
+    assert {"path": "data.val_size", "value": 100} in result["fixed"]
+    assert {"path": "training.early_stopping", "value": None, "models": [], "is_spare": False} in result["defaults"]
+
+
+def test_a_study_of_the_name_of_a_missing_file_is_named_too(command: CommandLine, refused: Refused) -> None:
+    folder = command.folder / "search_spaces"
+    folder.mkdir()
+    (folder / "s.yaml").write_text(TINY_SPACE)
+    (command.folder / "studies").mkdir()
+    open_study(command.folder / "studies")
+    message = refused("search", "s")
+    assert (
+        "did you mean 'search_spaces/s.yaml'? there is a study 's': `fmnist-tune resume s` goes on with it" in message
+    )
+    assert "study 's.yaml': no such study; did you mean 's'?" in refused("show", "s.yaml")
+
+
+def test_export_replaces_a_file_only_when_forced(command: CommandLine) -> None:
+    (command.folder / "studies").mkdir()
+    driver = drive(open_study(command.folder / "studies"))
+    assignment = driver.next_assignment()
+    assert assignment is not None
+    file = command.folder / "mine.yaml"
+    file.write_text("mine")
+    words = ("export", "s", "--trial", "0", "--output")
+    run = command(*words, "mine.yaml")
+    assert (run.code, file.read_text()) == (2, "mine")
+    assert "--output mine.yaml: mine.yaml is there already; --force replaces it" in run.err
+    link = command.folder / "link.yaml"
+    link.symlink_to(file)
+    assert command(*words, "link.yaml", "--force").code == 0
+    assert link.is_symlink()
+    assert file.read_text().startswith("# Trial 0 of study s")
+    assert command(*words, "/dev/null").code == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_the_package_runs_as_a_module_and_says_its_version(command: CommandLine) -> None:
+    run = subprocess.run([sys.executable, "-m", "fmnist_tune", "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout == f"fmnist-tune {version('fmnist-tune')}\n"
+    nothing = command.here()
+    assert (nothing.code, nothing.out) == (2, "")
+    assert all(name in nothing.err for name in COMMANDS)
+
+
+def test_bash_completes_commands_options_files_and_studies(command: CommandLine, tmp_path: Path) -> None:
+    for folder in ("studies/cnn", "studies/mlp-2", "studies/artifacts", "elsewhere/other"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "a.yaml").touch()
+    (tmp_path / "shoe.png").touch()
+    script = tmp_path / "complete.bash"
+    script.write_text(command.here("completion", "bash").out)
+    asked = """
+        source "$1"; shift
+        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+        declare "$(complete -p fmnist-tune | sed 's/.*-F \\([^ ]*\\).*/name=\\1/')"
+        $name fmnist-tune "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+        echo "${COMPREPLY[@]}"
+    """
+
+    def completed(*words: str) -> list[str]:
+        arguments = ["bash", "-c", asked, "bash", str(script), "fmnist-tune", *words]
+        run = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return sorted(run.stdout.split())
+
+    assert completed("s") == ["search", "show", "studies"]
+    assert completed("show", "--j") == ["--json"]
+    assert completed("show", "") == ["cnn", "mlp-2"]
+    assert completed("show", "--studies-dir", "elsewhere", "") == ["other"]
+    assert completed("search", "") == ["a.yaml", "elsewhere", "studies"]
+    assert completed("find-lr", "") == ["a.yaml", "cnn", "elsewhere", "mlp-2", "studies"]
+    assert completed("predict", "cnn", "s") == ["shoe.png", "studies"]
+    assert completed("find-lr", "--mode", "") == ["exponential", "linear"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -15,6 +16,7 @@ from fmnist_tune.training.lr_range import Sweep, read_lr_range, sweep_losses
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 from tests.conftest import TINY_SPACE, CommandLine, make_pictures
+from tests.studies import drive, open_study, report
 
 RECIPE = """\
 study: tiny-recipe
@@ -154,6 +156,7 @@ def test_find_lr_writes_the_plot_and_says_what_it_found(command: CommandLine) ->
         "diverged",
         "notes",
         "plot",
+        "numbers",
     }
     assert (out["study"], out["mode"], out["plot"]) == (
         "tiny-recipe",
@@ -165,6 +168,8 @@ def test_find_lr_writes_the_plot_and_says_what_it_found(command: CommandLine) ->
     assert 1e-4 < out["suggested"] < out["lowest"] < 1
     with Image.open(command.folder / out["plot"]) as picture:
         assert picture.size == (975, 546)
+    kept = json.loads((command.folder / out["numbers"]).read_text())
+    assert kept == {key: out[key] for key in out if key not in ("plot", "numbers")}
     linear = ("--mode", "linear", "--from", "1e-4", "--to", "0.05", "--batches-per-step", "2")
     shown = command(*words, *linear, "--output", "elsewhere/plot.png")
     assert shown.code == 0, shown.err
@@ -173,6 +178,30 @@ def test_find_lr_writes_the_plot_and_says_what_it_found(command: CommandLine) ->
     assert "the smoothed loss is lowest at " in shown.out
     assert "plot: elsewhere/plot.png" in shown.out
     assert (command.folder / "elsewhere" / "plot.png").is_file()
+
+
+def test_find_lr_takes_a_studys_best_trial_whatever_the_users_matplotlib_settings(command: CommandLine) -> None:
+    space = "study: s\n" + RECIPE.partition("\n")[2].replace("hidden: [16]", "hidden: {choice: [[16], [8]]}")
+    (command.folder / "studies").mkdir()
+    driver = drive(open_study(command.folder / "studies", space))
+    assignment = driver.next_assignment()
+    assert assignment is not None
+    driver.on_report(report(assignment.number, [0.9], stop="epochs"))
+    (command.folder / "rc").write_text("text.usetex: True\nfont.family: No Such Font\nfigure.dpi: 10\n")
+    command.environment |= {
+        "MPLBACKEND": "module://no_such_package.backend_inline",
+        "MATPLOTLIBRC": str(command.folder / "rc"),
+    }
+    result = command("find-lr", "s", "--data-dir", command.data_dir, "--steps", "10", "--output", "p.png", "--json")
+    assert result.code == 0, result.err
+    assert (result.json["study"], result.json["plot"], result.json["numbers"]) == ("s", "p.png", "p.json")
+    with Image.open(command.folder / "p.png") as picture:
+        assert picture.size == (975, 546)
+    again = command.here("find-lr", "s", "--output", "p.png")
+    assert (again.code, again.out) == (2, "")
+    assert "--output p.png: p.png is there already; --force replaces it" in again.err
+    absent = command.here("find-lr", "s", "--trial", "7")
+    assert "--trial 7: study 's' has trials 0 to 0" in absent.err
 
 
 def test_find_lr_refuses_what_it_cannot_sweep(command: CommandLine) -> None:

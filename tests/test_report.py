@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import optuna
 import pytest
@@ -23,9 +24,10 @@ from fmnist_tune.config import read_space
 from fmnist_tune.data.fashion_mnist import CLASSES, load_part
 from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import share_spread
-from fmnist_tune.report import findings, model_info, study_info
+from fmnist_tune.report import findings, model_info, study_figures, study_info
+from fmnist_tune.report.drawing import png
 from fmnist_tune.report.model_part import _class_table
-from fmnist_tune.report.page import Fact, Finding, Page, Part, Section, Table, to_html, to_markdown
+from fmnist_tune.report.page import Fact, Finding, Page, Part, Plot, Section, Table, to_html, to_markdown
 from fmnist_tune.report.run import FILES, ReportPaths, write_report
 from fmnist_tune.report.study_figures import parallel_figure, slices_figure
 from fmnist_tune.study.database import database_url, open_database
@@ -33,7 +35,7 @@ from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import summary_view
 from fmnist_tune.study.sampling import params_of
-from fmnist_tune.study.summary import Summary, drawn_text, summarize
+from fmnist_tune.study.summary import Importances, Summary, drawn_text, summarize
 from tests.conftest import CommandLine, TinyData
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -661,3 +663,21 @@ def test_nothing_is_cut_on_a_phone_and_no_plot_is_white_on_a_dark_page(tmp_path:
 def test_a_report_needs_neither_torch_nor_pyplot() -> None:
     code = "import sys, fmnist_tune.report.run; print([m for m in ('torch', 'ray', 'matplotlib.pyplot') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_plot_that_cannot_be_drawn_costs_the_report_no_number() -> None:
+    plot = Plot.of("importances.png", "importances", study_figures.importances_figure, Importances({}, "all", 1, 10))
+    assert (plot.png, plot.error.partition(":")[0]) == (b"", "ValueError")
+    section = Section("Importances", ("text",), plot, Table(("a", "b"), (("1", "2"),)))
+    page = Page("t", "s", (), (), (Part("p", (section,)),))
+    for text in (to_html(page), to_markdown(page)):
+        assert "The plot could not be drawn: ValueError" in text
+        assert "importances.png" not in text
+        assert "2" in text
+
+
+def test_the_users_matplotlib_settings_do_not_change_a_plot() -> None:
+    importances = Importances({"model.$x^": 0.7, "model.depth": 0.3}, "all", 1, 10)
+    expected = png(study_figures.importances_figure, importances)
+    with matplotlib.rc_context({"text.usetex": True, "font.size": 40, "savefig.dpi": 10, "savefig.transparent": True}):
+        assert png(study_figures.importances_figure, importances) == expected

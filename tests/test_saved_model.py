@@ -429,11 +429,8 @@ def test_predict_inverts_on_request(studies: Path, capsys: pytest.CaptureFixture
         ("fresh", ["light.png"], ["study 'fresh' has no retrained model; `fmnist-tune retrain fresh --studies-dir "]),
         ("tinny", ["light.png"], ["no study 'tinny' in it; did you mean 'tiny'?"]),
         ("tiny", ["text.png"], ["text.png: not a PNG or JPEG picture"]),
-        (
-            "tiny",
-            ["absent.png", "light.png", "text.png"],
-            ["2 pictures cannot be read", "absent.png: no such file", "text.png: not a PNG or JPEG picture"],
-        ),
+        ("tiny", ["absent.png", "text.png"], ["absent.png: no such file", "text.png: not a PNG or JPEG picture"]),
+        ("tiny", ["ligth.png"], ["light.png'?"]),
     ],
 )
 def test_predict_refuses_what_it_cannot_do(
@@ -444,6 +441,19 @@ def test_predict_refuses_what_it_cannot_do(
     assert out == ""
     for message in messages:
         assert message in err
+
+
+def test_a_bad_image_costs_the_others_nothing(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = [f"{studies}/{name}" for name in ("text.png", "light.png", "absent.png")]
+    assert predict(studies, "tiny", *images, "--json") == 2
+    out, err = capsys.readouterr()
+    text, light, absent = json.loads(out)["predictions"]
+    assert text == {"image": images[0], "error": f"{images[0]}: not a PNG or JPEG picture"}
+    assert absent["error"].startswith(f"{images[2]}: no such file")
+    assert light["class"] in CLASSES
+    assert err.splitlines() == [f"fmnist-tune: {text['error']}", f"fmnist-tune: {absent['error']}"]
+    assert predict(studies, "tiny", *images) == 2
+    assert capsys.readouterr().out.startswith(f"{images[1]}\n")
 
 
 def metrics(folder: Path, **changes: Any) -> dict[str, Any]:

@@ -71,4 +71,4 @@ def _check_options(words: Sequence[str], command: argparse.ArgumentParser) -> No
 
 
 def _options(parser: argparse.ArgumentParser) -> list[str]:
-    return _OPTION.findall(parser.format_usage())
+    return ["-h", "--help", *_OPTION.findall(parser.format_usage())]

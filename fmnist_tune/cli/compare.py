@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.text import Text
 
 from fmnist_tune.cli import EXIT_OK
+from fmnist_tune.cli.inputs import refuse_overwriting
 from fmnist_tune.cli.store import load_record, plot_path, stdout, storage_url, study_paths
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.comparison import ComparedStudy, comparison_table, incomparable
@@ -28,6 +29,8 @@ def compare(arguments: argparse.Namespace, started: float) -> int:
     if len(names) < 2:
         raise UserError(f"give two studies or more to compare; `fmnist-tune show {names[0]}` shows one")
     plot = plot_path(arguments.output, study_paths(arguments, names[0]).folder / PLOT)
+    if arguments.output is not None:
+        refuse_overwriting(plot, arguments)
     records = [load_record(arguments, name) for name in names]
     studies = [ComparedStudy.of(record, is_driven=is_driven(record.paths)) for record in records]
     reasons = incomparable(records)
@@ -65,5 +68,5 @@ def _draw(studies: Sequence[ComparedStudy], path: Path) -> str:
     try:
         path.write_bytes(plot.png)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+        return f"{path}: cannot be written: {error.strerror}"
     return ""

@@ -18,8 +18,6 @@ from fmnist_tune.config import SearchSpace
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
-from fmnist_tune.report.lr_range_figure import lr_range_figure
-from fmnist_tune.report.page import Plot
 from fmnist_tune.search.screen import Work
 from fmnist_tune.study.layout import StudyPaths, make_folder
 from fmnist_tune.training.lr_range import LrRange, Sweep, read_lr_range, sweep_losses
@@ -39,6 +37,9 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
     space = load_recipe_or_trial(arguments)
     study = space.settings.study
     plot = _plot_path(arguments, study)
+    from fmnist_tune.report.lr_range_figure import lr_range_figure  # Matplotlib makes a folder for its cache
+    from fmnist_tune.report.page import Plot
+
     losses = _train(space, sweep, arguments, plot, started)
     if len(losses) < 2:
         raise UserError(

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from fmnist_tune.cli.store import load_record, storage_url
 from fmnist_tune.config import SearchSpace, load_space, read_space
 from fmnist_tune.config.schema import STUDY_NAME
-from fmnist_tune.errors import UserError, did_you_mean
+from fmnist_tune.errors import UserError, did_you_mean, nearest
 from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import command_line
 from fmnist_tune.study.record import StudyRecord
@@ -55,8 +55,11 @@ def load_recipe_or_trial(arguments: argparse.Namespace) -> SearchSpace:
         UserError: as `load_recipe` and `load_record`; the study has no such trial.
     """
     name: str = arguments.recipe
-    is_name = STUDY_NAME.fullmatch(name) and not name.endswith(YAML_SUFFIXES)
-    if os.path.lexists(name) or not is_name or name not in study_names(arguments):
+    studies = study_names(arguments)
+    if os.path.lexists(name) or name not in studies:
+        if not os.path.lexists(name) and STUDY_NAME.fullmatch(name) and not name.endswith(YAML_SUFFIXES):
+            meant = _meant_instead(arguments, name) or did_you_mean(name, studies)
+            raise UserError(f"{name}: neither a file nor a study{meant}")
         if arguments.trial is not None:
             raise UserError(f"--trial {arguments.trial}: {name} is no study; only a study has trials")
         return load_recipe(arguments)
@@ -112,14 +115,10 @@ def refuse_overwriting(file: Path, arguments: argparse.Namespace) -> None:
 def _meant_instead(arguments: argparse.Namespace, path: str) -> str:
     """Return which file, and which study, may be meant by the path of a file that is not there."""
     given = Path(path)
-    files = [
-        file
-        for folder in {given.parent, SPACES_DIR}
-        for file in folder.glob("**/*" if folder == SPACES_DIR else "*")
-        if file.suffix in YAML_SUFFIXES
-    ]
-    same = sorted(file for file in files if file.stem.lower() == given.stem.lower())
-    hint = f"; did you mean {str(same[0])!r}?" if same else did_you_mean(path, map(str, files))
+    files = [file for file in (*given.parent.glob("*"), *SPACES_DIR.rglob("*")) if file.suffix in YAML_SUFFIXES]
+    by_stem = {file.stem: str(file) for file in sorted(files, reverse=True)}
+    near = nearest(given.stem, by_stem)
+    hint = "" if near is None else f"; did you mean {by_stem[near]!r}?"
     if given.stem in study_names(arguments):
         resume = command_line("resume", given.stem, studies_dir=arguments.studies_dir, storage=arguments.storage)
         hint += f"{'' if hint else ';'} there is a study {given.stem!r}: `{resume}` goes on with it"

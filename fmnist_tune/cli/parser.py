@@ -83,19 +83,23 @@ def _add_studies_commands(commands: Any) -> None:
 
 def _add_management_commands(commands: Any) -> None:
     compare = _command(commands, "compare", "compare", "show studies side by side, and plot their progress")
-    compare.add_argument("studies", type=_study, nargs="+", metavar="STUDY", help="two studies or more")
-    compare.add_argument(
+    _complete(
+        compare.add_argument("studies", type=_study, nargs="+", metavar="STUDY", help="two studies or more"), STUDIES
+    )
+    output = compare.add_argument(
         "--output", type=Path, metavar="PNG", help="the plot (compare.png in the folder of the first study)"
     )
+    _complete(output, FILES)
+    compare.add_argument("--force", action="store_true", help="replace the file of --output if it is there")
     _add_storage_option(compare)
 
     delete = _command(commands, "manage", "delete", "delete a study: its trials, its files, what the dashboard shows")
-    delete.add_argument("study", type=_study, metavar="STUDY")
+    _add_study(delete)
     delete.add_argument("--yes", action="store_true", help="do not ask")
     _add_storage_option(delete)
 
     rename = _command(commands, "manage", "rename", "give a study another name")
-    rename.add_argument("study", type=_study, metavar="STUDY")
+    _add_study(rename)
     rename.add_argument("name", type=_study, metavar="NEW", help="the new name")
     _add_storage_option(rename)
 
