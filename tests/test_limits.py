@@ -14,7 +14,7 @@ from fmnist_tune.config import load_space
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.origin_part import origin_part
 from fmnist_tune.search.ending import Ending, all_trials, ending_of
-from fmnist_tune.search.run import Limits
+from fmnist_tune.search.limits import Limits
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.record import SPACE_KEY, StudyRecord
 from fmnist_tune.study.render import study_json, summary_view

@@ -296,9 +296,9 @@ def test_a_value_is_printed_as_a_share_of_steps_and_not_as_an_accuracy(command: 
         assert attempt is not None
         trials.complete(attempt.number, share)
     shown = command("show", "tiny-grokking").out
-    assert shown.count("50.00% of the steps left") == 2  # in the table and below it
+    assert shown.count("50.00 % of the steps left") == 2  # in the table and below it
     assert "not solved, 25.00 points short of 99 %" in shown
-    assert "50.00% of the steps left" in command("studies").out
+    assert "50.00 % of the steps left" in command("studies").out
 
 
 def test_a_pruned_trial_has_no_value_since_its_accuracy_is_none(tmp_path: Path) -> None:

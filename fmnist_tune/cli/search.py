@@ -10,7 +10,8 @@ from fmnist_tune.cli.inputs import load_file
 from fmnist_tune.cli.store import load_record, stderr, stdout
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.errors import UserError
-from fmnist_tune.search.run import Limits, Place, run_search
+from fmnist_tune.search.limits import Limits
+from fmnist_tune.search.run import Place, run_search
 from fmnist_tune.study.layout import command_line
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import study_json, summary_view

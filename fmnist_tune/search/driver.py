@@ -143,7 +143,7 @@ class Driver:
             self._tensorboard.end(self.writer.attempt(number), "pruned")
             self._queue.take(number)
             self.writer.prune(number)
-            self._tell_end(Event("pruned", number, reason))
+            self._tell_end(Event("pruned", number, self._queue.asha.standing(number)))
 
     def on_report(self, report: TrialReport) -> bool:
         """Record a report and decide about the trial.

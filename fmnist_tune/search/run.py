@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -24,10 +23,10 @@ from fmnist_tune.search.cluster import (
     start_ray,
     stop_ray,
 )
-from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.ending import Ending, all_trials, ending_of
+from fmnist_tune.search.limits import Limits, check_time
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import (
     STORAGE_ERRORS,
@@ -44,10 +43,7 @@ from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, mak
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.warm_start import check_data, take_over
-from fmnist_tune.units import clock, duration
 from fmnist_tune.weights import check_weights
-
-MIN_TIMEOUT_S = 10.0  # the first training step comes 9 s after the command, on 2 cores (docs/speed.md)
 
 
 @dataclass(frozen=True)
@@ -74,35 +70,6 @@ class Place:
     def url(self) -> str:
         """The database's URL."""
         return self.storage or database_url(self.studies_dir)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one run was given on the command line; the study's file does not change by it.
-
-    Attributes:
-        n_trials: how many trials the study is to hold; None for as many as its file says or it was extended to.
-        timeout_s: of this run; None for the file's.
-    """
-
-    n_trials: int | None = None
-    timeout_s: float | None = None
-
-    def timeout_of(self, space: SearchSpace) -> float | None:
-        """Return the seconds that a run may take; None for no limit.
-
-        Raises:
-            UserError: nothing could be trained in them.
-        """
-        of_file = space.settings.search.timeout
-        timeout_s = of_file if self.timeout_s is None else self.timeout_s
-        if timeout_s is not None and timeout_s < MIN_TIMEOUT_S:
-            where = f"{space.source}: search.timeout" if self.timeout_s is None else "--timeout"
-            raise UserError(
-                f"{where}: {duration(timeout_s)} is too short: Ray and its workers need about "
-                f"{duration(MIN_TIMEOUT_S)} before anything is trained; give several minutes, such as --timeout 10m"
-            )
-        return timeout_s
 
 
 @dataclass(frozen=True)
@@ -203,7 +170,7 @@ def _search(
             wall_s = time.monotonic() - started
             return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, ending)
         if record is not None and timeout_s is not None:
-            _check_time(record, timeout_s)
+            check_time(record, timeout_s)
         check_weights(space.corner_configs(), space.source)
         display.phase("starting Ray")
         try:
@@ -214,26 +181,6 @@ def _search(
             return _run(record, source.images, plan, timeout_s, display, started)
         finally:
             stop_ray()
-
-
-def _check_time(record: StudyRecord, timeout_s: float) -> None:
-    """Refuse a time in which no epoch fits, as far as a study's trials tell how long theirs take.
-
-    Raises:
-        UserError: nothing would be trained.
-    """
-    deadline = Deadline(time.monotonic() + timeout_s - MIN_TIMEOUT_S, lambda number: record.space.config({}).training)
-    waiting = [t for t in record.trials if not t.state.is_finished()]
-    for trial in waiting:
-        deadline.recall(trial)
-    if any(deadline.fits(t.number) for t in waiting) or (not record.is_full and deadline.fits(None)):
-        return
-    usual = clock(deadline.usual_s)
-    enough = 60 * math.ceil((MIN_TIMEOUT_S + 2 * deadline.usual_s) / 60)
-    raise UserError(
-        f"study {record.paths.name!r}: {duration(timeout_s)} is too short: an epoch of its trials took about {usual} "
-        f"when they were trained, so that none would fit; give it more, such as --timeout {duration(enough)}"
-    )
 
 
 def _extension(record: StudyRecord) -> str:

@@ -1,0 +1,64 @@
+"""What one run of a search was given on the command line, and whether anything can be trained in its time."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from fmnist_tune.config import SearchSpace
+from fmnist_tune.errors import UserError
+from fmnist_tune.search.deadline import Deadline
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.units import clock, duration
+
+MIN_TIMEOUT_S = 10.0  # the first training step comes 9 s after the command, on 2 cores (docs/speed.md)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one run was given on the command line; the study's file does not change by it.
+
+    Attributes:
+        n_trials: how many trials the study is to hold; None for as many as its file says or it was extended to.
+        timeout_s: of this run; None for the file's.
+    """
+
+    n_trials: int | None = None
+    timeout_s: float | None = None
+
+    def timeout_of(self, space: SearchSpace) -> float | None:
+        """Return the seconds that a run may take; None for no limit.
+
+        Raises:
+            UserError: nothing could be trained in them.
+        """
+        of_file = space.settings.search.timeout
+        timeout_s = of_file if self.timeout_s is None else self.timeout_s
+        if timeout_s is not None and timeout_s < MIN_TIMEOUT_S:
+            where = f"{space.source}: search.timeout" if self.timeout_s is None else "--timeout"
+            raise UserError(
+                f"{where}: {duration(timeout_s)} is too short: Ray and its workers need about "
+                f"{duration(MIN_TIMEOUT_S)} before anything is trained; give several minutes, such as --timeout 10m"
+            )
+        return timeout_s
+
+
+def check_time(record: StudyRecord, timeout_s: float) -> None:
+    """Refuse a time in which no epoch fits, as far as a study's trials tell how long theirs take.
+
+    Raises:
+        UserError: nothing would be trained.
+    """
+    deadline = Deadline(time.monotonic() + timeout_s - MIN_TIMEOUT_S, lambda number: record.space.config({}).training)
+    waiting = [t for t in record.trials if not t.state.is_finished()]
+    for trial in waiting:
+        deadline.recall(trial)
+    if any(deadline.fits(t.number) for t in waiting) or (not record.is_full and deadline.fits(None)):
+        return
+    usual = clock(deadline.usual_s)
+    enough = 60 * math.ceil((MIN_TIMEOUT_S + 2 * deadline.usual_s) / 60)
+    raise UserError(
+        f"study {record.paths.name!r}: {duration(timeout_s)} is too short: an epoch of its trials took about {usual} "
+        f"when they were trained, so that none would fit; give it more, such as --timeout {duration(enough)}"
+    )
