@@ -21,7 +21,7 @@ Refused = Callable[..., str]  # words of a command that must be refused, to its 
 
 COMMANDS = [
     "search", "resume", "studies", "show", "export", "retrain", "train", "report", "dashboard", "predict", "data", "check",
-    "find-lr",
+    "find-lr", "compare", "delete", "rename",
 ]  # fmt: skip
 
 

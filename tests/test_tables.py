@@ -12,8 +12,9 @@ from rich.cells import cell_len
 
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_table import short_names, trial_rows
+from fmnist_tune.training.results import Look
 from tests.conftest import CommandLine
-from tests.studies import SPACE, drive, look, open_study, report
+from tests.studies import SPACE, drive, open_study, report
 
 LONG_NAME = "a-study-with-a-name-of-eighty-characters-which-is-as-long-as-names-may-be-here-1"
 WIDTHS = (60, 80, 120, 200)
@@ -29,7 +30,7 @@ def searched(folder: Path, name: str = "s") -> StudyRecord:
     driver.on_report(report(0, [0.7, 0.75, 0.8, 0.81], stop="epochs", n_new=4))
     driver.on_report(report(1, [0.9383]))
     driver.on_report(report(2, [], failure="RuntimeError: [enforce fail at alloc_cpu.cpp:117] no memory " * 9, n_new=0))
-    driver.on_report(look(3, 0.5))
+    driver.writer.note_look(3, Look(0.5, 0.5, 1.0, 0.5))
     driver.release_all()
     return record
 
