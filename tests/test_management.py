@@ -99,7 +99,7 @@ def test_a_renamed_study_keeps_its_trials_and_files_and_names_itself_alone(comma
         (("rename", "a", "a"), "study 'a' has that name already"),
         (("rename", "a", "taken"), "studies/taken: there already, and of no study"),
         (("rename", "a", "artifacts"), "'artifacts' cannot name a study"),
-        (("rename", "a", "../c"), "'../c' cannot name a study"),
+        (("rename", "a", "../c"), "'../c' is a path; a study is named without its folder"),
         (("rename", "c", "d"), "study 'c': no such study"),
         (("delete", "c"), "study 'c': no such study; there are a, b"),
         (("delete", "a"), "There is no terminal to ask on; --yes deletes without asking"),
@@ -251,9 +251,9 @@ def test_studies_are_compared_in_a_table_and_a_plot(command: CommandLine, folder
     searched(folder, "a")
     searched(folder, "b", best=0.9)
     run = command.here("compare", "a", "b")
-    assert [line.split()[:6] for line in run.out.splitlines()[1:3]] == [
-        ["a", "80.00%", "0", "2", "5", "0:00:06"],
-        ["b", "90.00%", "0", "2", "5", "0:00:06"],
+    assert [line.split()[:7] for line in run.out.splitlines()[1:3]] == [
+        ["a", "80.00", "%", "0", "2", "5", "00:06"],
+        ["b", "90.00", "%", "0", "2", "5", "00:06"],
     ]
     plot = folder / "a" / "compare.png"
     assert run.out.endswith("plot: studies/a/compare.png\n")
