@@ -23,7 +23,7 @@ Refused = Callable[..., str]  # words of a command that must be refused, to its 
 
 COMMANDS = [
     "search", "resume", "studies", "show", "export", "retrain", "train", "report", "dashboard", "predict", "data", "check",
-    "find-lr", "completion",
+    "find-lr", "completion", "compare", "delete", "rename",
 ]  # fmt: skip
 
 

@@ -12,8 +12,9 @@ from rich.cells import cell_len
 
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_table import short_names, trial_rows
+from fmnist_tune.training.results import Look
 from tests.conftest import CommandLine
-from tests.studies import SPACE, drive, look, open_study, report
+from tests.studies import SPACE, drive, open_study, report
 
 LONG_NAME = "a-study-with-a-name-of-eighty-characters-which-is-as-long-as-names-may-be-here-1"
 WIDTHS = (60, 80, 120, 200)
@@ -29,7 +30,7 @@ def searched(folder: Path, name: str = "s") -> StudyRecord:
     driver.on_report(report(0, [0.7, 0.75, 0.8, 0.81], stop="epochs", n_new=4))
     driver.on_report(report(1, [0.9383]))
     driver.on_report(report(2, [], failure="RuntimeError: [enforce fail at alloc_cpu.cpp:117] no memory " * 9, n_new=0))
-    driver.on_report(look(3, 0.5))
+    driver.writer.note_look(3, Look(0.5, 0.5, 1.0, 0.5))
     driver.release_all()
     return record
 
@@ -65,10 +66,10 @@ def test_show_has_a_line_for_each_trial_at_every_width(command: CommandLine, wid
     searched(command.folder / "studies")
     lines = printed(command, width, "show", "s")
     assert lines[0].split()[:4] == ["trial", "state", "accuracy", "epoch"]
-    assert [line.split()[:4] for line in lines[1:6]] == [
-        ["1", "waiting", "93.83%", "1/4"],
-        ["*0", "complete", "81.00%", "4/4"],
-        ["3", "waiting", "50.00%", "0.50/4"],
+    assert [line.split()[: 5 if "%" in line else 4] for line in lines[1:6]] == [
+        ["1", "waiting", "93.83", "%", "1/4"],
+        ["*0", "complete", "81.00", "%", "4/4"],
+        ["3", "waiting", "50.00", "%", "0.50/4"],
         ["4", "waiting", "-", "0/4"],
         ["2", "failed", "-", "0/4"],
     ]
@@ -103,7 +104,7 @@ def test_studies_never_cuts_a_name(command: CommandLine, width: int) -> None:
     lines = printed(command, width, "studies")
     names = [line.split()[0] for line in lines if line and not line.startswith((" ", "study"))]
     assert names == [LONG_NAME, "b"]
-    assert any("81.00%" in line for line in lines)
+    assert any("81.00 %" in line for line in lines)
     assert all(cell_len(line) <= width or line == LONG_NAME for line in lines)
 
 

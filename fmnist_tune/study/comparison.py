@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -15,6 +15,7 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import spread_text, steps_text
 from fmnist_tune.study.summary import count_states, summarize
 from fmnist_tune.study.trial_table import short_names
+from fmnist_tune.units import clock, percent
 from fmnist_tune.valuation import Objective
 
 N_IMPORTANT = 3
@@ -134,10 +135,10 @@ def comparison_table(studies: Sequence[ComparedStudy]) -> NamedTable:
     """Return studies as a table, in their order."""
     best = [("-", "-") if s.best is None else (s.objective.text(s.best[1]), str(s.best[0])) for s in studies]
     totals = [str(s.trials["total"]) if s.trials["total"] else "recipe" for s in studies]
-    times = [str(timedelta(seconds=round(s.train_s))) for s in studies]
+    times = [clock(s.train_s) for s in studies]
     short = [short_names(list(s.important)) for s in studies]
     important = [
-        ", ".join(f"{names[path]} {share:.0%}" for path, share in s.important.items())
+        ", ".join(f"{names[path]} {percent(share, 0)}" for path, share in s.important.items())
         for s, names in zip(studies, short, strict=True)
     ]
     retrained = ["-" if s.retrained is None else _retrained(s) for s in studies]
@@ -171,4 +172,4 @@ def _retrained(study: ComparedStudy) -> str:
     low_high = study.retrained["ci95"]
     if low_high is None:
         return spread_text(study.retrained)
-    return f"{study.retrained['mean']:.2%} ({low_high[0]:.2%} to {low_high[1]:.2%})"
+    return f"{percent(study.retrained['mean'])} ({percent(low_high[0])} to {percent(low_high[1])})"

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fmnist_tune.evaluation import Spread, classes_text, recalls_of
+from fmnist_tune.study.curves import latest_of
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
@@ -185,6 +186,7 @@ def trials_json(record: StudyRecord, *, is_driven: bool) -> list[dict[str, Any]]
             "state": state_name(t, is_driven=is_driven),
             "value": t.value,
             "epochs": len(t.intermediate_values),
+            "latest": None if (latest := latest_of(t)) is None else asdict(latest),
             "params": values_of(t.params, record.space),
             "intermediate": {str(epoch): value for epoch, value in sorted(t.intermediate_values.items())},
             "attributes": dict(t.user_attrs),

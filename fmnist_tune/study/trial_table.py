@@ -18,6 +18,7 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import STATE_STYLES, state_name
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.training.results import StopReason
+from fmnist_tune.units import percent
 from fmnist_tune.valuation import Objective
 
 MOST_OF_A_VALUE = 20  # terminal cells of a searched value, unless the table is wide
@@ -169,7 +170,7 @@ class TrialTable:
         else:
             values = ["-" if row.value is None else self.objective.text(row.value) for row in rows]
             columns.append(Column("value", values, most=None if self.is_wide else MOST_OF_A_VALUE))
-        shown = ["-" if accuracy is None else f"{accuracy:.2%}" for accuracy in accuracies]
+        shown = ["-" if accuracy is None else percent(accuracy) for accuracy in accuracies]
         epochs = [_epoch(row) for row in rows]
         return [*columns, Column("accuracy", shown, is_right=True), Column("epoch", epochs, is_right=True)]
 
