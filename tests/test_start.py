@@ -44,23 +44,17 @@ def test_a_retraining_runs_with_spaces_and_signs_in_every_path(command: CommandL
 
 
 @pytest.mark.ray
-def test_a_search_runs_without_a_home_on_one_cpu_below_a_quote_with_a_temporary_folder_that_ray_cannot_take(
+def test_a_search_runs_without_a_home_below_a_quote_with_a_temporary_folder_that_ray_cannot_take(
     command: CommandLine,
 ) -> None:
     (command.folder / "space.yaml").write_text(TINY_SPACE.replace("trials: 4", "trials: 1"))
     temporary = command.folder / f"ü{80 * 'x'}"
     temporary.mkdir()
-    command.environment |= {"HOME": "/nonexistent", "TMPDIR": str(temporary)}
+    command.environment.update({"HOME": "/nonexistent", "TMPDIR": str(temporary)})
     command.environment.pop("RAY_TMPDIR", None)
     before = set(Path("/tmp").glob("fmnist-tune-*"))
-    cpus = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cpus)})  # the command inherits it
-    try:
-        code, out, err = run_below(command, "O'Brien", "search", "space.yaml", "--data-dir", command.data_dir, "--json")
-    finally:
-        os.sched_setaffinity(0, cpus)
+    code, out, err = run_below(command, "O'Brien", "search", "space.yaml", "--data-dir", command.data_dir, "--json")
     assert code == 0, err
-    assert '"workers": 1,' in out
     assert '"complete": 1' in out
     assert not (temporary / "ray").exists()
     mine = [path for path in set(Path("/tmp").glob("fmnist-tune-*")) - before if (path / "python").is_symlink()]
