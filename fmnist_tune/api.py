@@ -141,7 +141,7 @@ class Study:
         return self._record.retrained
 
     def model(self) -> SavedModel:
-        """Return the retrained model; `scores(images)` classifies uint8 pictures (N, 28, 28).
+        """Return the retrained model; `scores(images)` takes uint8 images (N, 28, 28), or floats in [0, 1].
 
         Raises:
             UserError: there is none yet.
