@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_tune.errors import UserError
+from fmnist_tune.paths import user_path
 
 CLASSES = (
     "T-shirt/top",
@@ -90,7 +91,9 @@ def checksums() -> dict[str, str]:
     if not path:
         return MD5
     try:
-        rows = [line.split(maxsplit=1) for line in Path(path).read_text().splitlines() if line.strip()]
+        rows = [
+            line.split(maxsplit=1) for line in user_path(path).read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
         sums = {name.strip().lstrip("*"): digest for digest, name in rows}
     except (OSError, ValueError) as error:
         raise UserError(f"FMNIST_TUNE_MD5SUMS={path}: not readable as md5sum's output: {error}") from None

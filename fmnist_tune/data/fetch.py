@@ -68,7 +68,7 @@ def fetch_data(folder: Path, log: Log) -> Path:
     refusals = []
     for name, source in (("torchvision", _from_torchvision), ("Debian's archive", _from_debian)):
         log(f"fetching Fashion-MNIST (30 MB) through {name} ...")
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as work:
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.absolute()) as work:
             try:
                 _install(source(Path(work)), folder)
             except (OSError, RuntimeError, ImportError, subprocess.SubprocessError, UserError) as error:
@@ -123,14 +123,7 @@ def _from_debian(work: Path) -> Path:
         options = ["-o", f"Dir::State::Lists={private / 'lists'}", "-o", f"Dir::Cache={private / 'cache'}"]
         if os.geteuid() == 0:
             options += ["-o", "APT::Sandbox::User=root"]
-        update = subprocess.run(
-            ["apt-get", *options, "update"],
-            cwd=work,
-            capture_output=True,
-            text=True,
-            timeout=APT_TIMEOUT_S,
-            check=False,
-        )
+        update = _run(["apt-get", *options, "update"], work, check=False)
         try:  # one unreachable source makes update fail although Debian's own answered
             _run(["apt-get", *options, "download", DEBIAN_PACKAGE], work)
         except subprocess.CalledProcessError as error:
@@ -140,8 +133,10 @@ def _from_debian(work: Path) -> Path:
     return work / "tree" / DEBIAN_DIR.relative_to("/")
 
 
-def _run(command: list[str], work: Path) -> None:
-    subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=APT_TIMEOUT_S, check=True)
+def _run(command: list[str], work: Path, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=work, capture_output=True, text=True, errors="replace", timeout=APT_TIMEOUT_S, check=check
+    )
 
 
 def _one_line(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from fmnist_tune.config.model import Mlp
 from fmnist_tune.config.schema import IMAGE_SIZE, Data
 from fmnist_tune.errors import UserError
 from fmnist_tune.models import build_model
+from fmnist_tune.paths import user_path
 from fmnist_tune.search.messages import WEIGHTS
 from fmnist_tune.study.layout import CONFIG
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
@@ -63,7 +64,7 @@ class SavedModel:
         Raises:
             UserError: a file is missing, damaged or does not fit the other.
         """
-        folder = Path(folder)
+        folder = user_path(folder)
         limit_threads()
         cure = f"`{retrain}` makes it"
         config = _read_config(folder / CONFIG, cure)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
-from fmnist_tune.errors import UserError
+from fmnist_tune.errors import DISK_ERRNOS, UserError
 from fmnist_tune.study.layout import STUDIES_DIR, command_line, without_password
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -171,7 +170,6 @@ class StorageLostError(BaseException):
 
 
 STORAGE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError)
-DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def storage_trouble(error: Exception) -> str | None:

@@ -181,9 +181,14 @@ def make_folder(path: Path) -> None:
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file's content so that a crash leaves the old or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}")  # a name may be as long as the file system allows
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> object:
