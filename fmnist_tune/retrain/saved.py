@@ -20,8 +20,7 @@ from fmnist_tune.config.schema import IMAGE_SIZE, Data
 from fmnist_tune.errors import UserError
 from fmnist_tune.models import build_model
 from fmnist_tune.paths import user_path
-from fmnist_tune.search.messages import WEIGHTS
-from fmnist_tune.study.layout import CONFIG
+from fmnist_tune.study.layout import CONFIG, WEIGHTS
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
 from fmnist_tune.training.threads import limit_threads
 

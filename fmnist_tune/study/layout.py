@@ -16,7 +16,8 @@ from fmnist_tune.errors import UserError
 
 STUDIES_DIR = Path("studies")  # where a command looks without --studies-dir
 LOCK = "driver.lock"
-RESULT = "result.json"
+WEIGHTS, TEST_SCORES = "weights.safetensors", "test_scores.npy"  # what a finished training leaves in its folder
+RESULT, IDENTITY = "result.json", "of.json"  # of a seed: what it came to, and what that follows from
 METRICS, CONFIG, CARD, AUDIT = "metrics.json", "config.yaml", "model_card.md", "robustness.csv"  # of the model folder
 LEFT_BY_A_STUDY = ("trials", "training.log", "best.yaml", "retrain", "model")
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
@@ -80,10 +81,6 @@ class StudyPaths:
     def retraining(self, label: str, seed: int) -> Path:
         """One seed of a retraining (`trial-7`, `recipe`) or of a confirmation (`confirm-trial-7`)."""
         return self.folder / "retrain" / label / f"seed-{seed}"
-
-    def seed_result(self, label: str, seed: int) -> Path:
-        """What a seed of a retraining came to; there once it is trained."""
-        return self.retraining(label, seed) / RESULT
 
     @property
     def tensorboard(self) -> Path:
