@@ -154,13 +154,13 @@ def _is_ours(path: Path) -> bool:
             if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
                 raise
             raise UserError(
-                f"{path}: not a study database (not an SQLite file); move it away or give another --studies-dir"
+                f"{path}: not a study database (not an SQLite file); it is left as it is: give another --studies-dir"
             ) from None
         if tables and "studies" in tables and "trials" in tables:
             return True
         if tables:
             raise UserError(
-                f"{path}: an SQLite file, but not a study database; move it away or give another --studies-dir"
+                f"{path}: an SQLite file, but not a study database; it is left as it is: give another --studies-dir"
             )
     return False
 

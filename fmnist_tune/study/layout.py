@@ -114,8 +114,7 @@ class StudyPaths:
         if left:
             raise UserError(
                 f"{self.folder}: has files ({', '.join(left)}) of a study {self.name!r} that is not in the database; "
-                f"move that folder, delete it (`{self.command('delete')}`), or give the new study a name of its own "
-                "(--study)"
+                "give the new study a name of its own (--study), or move that folder away"
             )
 
 
