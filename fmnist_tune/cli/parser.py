@@ -140,7 +140,9 @@ def _add_result_commands(commands: Any) -> None:
 
     predict = _command(commands, "predict", "predict", "classify pictures with a study's retrained model")
     _add_study(predict)
-    images = predict.add_argument("images", type=user_path, nargs="+", metavar="IMAGE", help="PNG or JPEG files of any size")
+    images = predict.add_argument(
+        "images", type=user_path, nargs="+", metavar="IMAGE", help="PNG or JPEG files of any size"
+    )
     _complete(images, FILES)
     predict.add_argument("--top", type=_whole(1), default=3, metavar="K", help="how many classes to print (3)")
     predict.add_argument("--invert", action="store_true", help="for dark clothes on a light ground")
@@ -204,7 +206,11 @@ def _command(commands: Any, module: str, name: str, text: str) -> argparse.Argum
     parser.set_defaults(module=module, command=name.replace("-", "_"), storage=None)
     common = parser.add_argument_group("common options", "taken by every command, whether it has a use for them or not")
     studies_dir = common.add_argument(
-        "--studies-dir", type=user_path, default=Path("studies"), metavar="DIR", help="folder of all studies (./studies)"
+        "--studies-dir",
+        type=user_path,
+        default=Path("studies"),
+        metavar="DIR",
+        help="folder of all studies (./studies)",
     )
     data_dir = common.add_argument(
         "--data-dir", type=user_path, metavar="DIR", help="your own copy of the data set; `data` fetches it there"
@@ -227,7 +233,9 @@ def _complete(action: argparse.Action, how: dict[str, str]) -> None:
 
 
 def _add_storage_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--storage", type=_storage, metavar="URL", help="database of the studies (SQLite in the studies folder)")
+    parser.add_argument(
+        "--storage", type=_storage, metavar="URL", help="database of the studies (SQLite in the studies folder)"
+    )
 
 
 def _add_search_options(parser: argparse.ArgumentParser, *, seed: str) -> None:
