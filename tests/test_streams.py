@@ -83,7 +83,7 @@ def test_a_name_that_is_not_utf_8_is_read_and_named(command: CommandLine, space:
         ("studies", "--studies-dir", LONG),
         ("show", "s", "--storage", f"sqlite:///{LONG}"),
         ("data", "--data-dir", LONG),
-        ("report", "s", "--studies-dir", f"a/{LONG}"),
+        ("report", "s", "--studies-dir", LONG),
         ("search", "space.yaml", "--data-dir", LONG),
     ],
 )

@@ -72,10 +72,12 @@ def report_trouble(found: object) -> str | None:
 
 
 def _trouble(found: object, schema: type[BaseModel]) -> str | None:
+    if not isinstance(found, dict):
+        return "not a JSON object"
     try:
         schema.model_validate(found)
     except pydantic.ValidationError as error:
-        complaints = [f"{'.'.join(map(str, e['loc'])) or 'all'}: {e['msg'].lower()}" for e in error.errors()]
+        complaints = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors()]
         more = len(complaints) - _N_SHOWN
         return "; ".join(complaints[:_N_SHOWN]) + (f"; and {more} more" if more > 0 else "")
     return None
