@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fmnist_tune.config import SearchSpace
+from fmnist_tune.paths import user_path
 from fmnist_tune.study.comparison import ComparedStudy, incomparable
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.deletion import Deletion
@@ -64,7 +65,7 @@ def rename_study(name: str, new: str, studies_dir: Path | str = "studies", stora
     from fmnist_tune.retrain.renaming import rename_study as rename
 
     record = Study(name, studies_dir, storage)._record
-    rename(open_database(storage or database_url(Path(studies_dir)), create=False), record, new)
+    rename(open_database(storage or database_url(user_path(studies_dir)), create=False), record, new)
     return Study(new, studies_dir, storage)
 
 
@@ -74,7 +75,7 @@ def delete_study(name: str, studies_dir: Path | str = "studies", storage: str | 
     Raises:
         UserError: there is no such study, or somebody drives it.
     """
-    folder = Path(studies_dir)
+    folder = user_path(studies_dir)
     database = open_database(storage or database_url(folder), create=False)
     Deletion(database, StudyPaths(folder, name, storage)).run()
 
@@ -93,7 +94,7 @@ class Study:
         Raises:
             UserError: there is no such database or study.
         """
-        folder = Path(studies_dir)
+        folder = user_path(studies_dir)
         self._paths = StudyPaths(folder, name, storage)
         self._record = StudyRecord.load(open_database(storage or database_url(folder), create=False), self._paths)
 
@@ -141,7 +142,7 @@ class Study:
         return self._record.retrained
 
     def model(self) -> SavedModel:
-        """Return the retrained model; `scores(images)` classifies uint8 pictures (N, 28, 28).
+        """Return the retrained model; `scores(images)` takes uint8 images (N, 28, 28), or floats in [0, 1].
 
         Raises:
             UserError: there is none yet.

@@ -21,6 +21,7 @@ from fmnist_tune.config.architectures import WEIGHT_FILES
 from fmnist_tune.config.model import Torchvision
 from fmnist_tune.config.schema import N_CLASSES
 from fmnist_tune.errors import UserError, near_file
+from fmnist_tune.paths import user_path
 
 _LAYERS = (nn.Conv2d, nn.Linear)  # squeezenet's classifier is a convolution
 # torchvision's DenseNet files are from before dots in names meant modules; its own builder renames them so.
@@ -77,7 +78,7 @@ class Backbone(nn.Module):
 
 def _load(network: nn.Module, section: Torchvision, classifier: str) -> None:
     """Give a network the weights that its section names, all but the classifier's."""
-    state = _read_file(Path(section.weights)) if section.weights.endswith(WEIGHT_FILES) else _fetch(section)
+    state = _read_file(user_path(section.weights)) if section.weights.endswith(WEIGHT_FILES) else _fetch(section)
     state = {
         _OLD_DENSENET.sub(r"\1\2.", name): tensor
         for name, tensor in state.items()

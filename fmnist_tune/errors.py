@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import itertools
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # of a disk, with or without a file's name
+
 
 class UserError(Exception):
     """Something the user can repair: printed without a traceback, exit code 2."""
+
+
+def file_trouble(error: OSError) -> str | None:
+    """Return which file cannot be used and why; None if an error is not about a file."""
+    if error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return error.strerror if error.errno in DISK_ERRNOS else None
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,12 @@ _MARKDOWN = re.compile(r"[\\`*\[~$]|^[-+#=]|(?<!\w)_|_(?!\w)")
 
 
 def printable(text: str) -> str:
-    """Return text without what a terminal obeys: control characters (line feed and tab stay) and writing directions."""
-    return "".join(c for c in text if c in "\n\t" or not (unicodedata.category(c) == "Cc" or c in _BIDI))
+    """Return text without what a terminal obeys: control characters (line feed and tab stay) and writing directions.
+
+    Bytes of a file's name that are no text become U+FFFD, the replacement character.
+    """
+    shown = (c for c in text if c in "\n\t" or not (unicodedata.category(c) == "Cc" or c in _BIDI))
+    return "".join("\ufffd" if unicodedata.category(c) == "Cs" else c for c in shown)
 
 
 def as_html(text: str) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fmnist_tune.config import read_space
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import database_url, open_database
-from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.seed_results import plan_for
 from fmnist_tune.training.results import EpochResult, Look
 
 SPACE = """
@@ -59,3 +64,18 @@ def report(
 
 def look(number: int, accuracy: float, train_s: float = 1.0) -> TrialReport:
     return TrialReport(number, (), (), None, None, {"params": 7}, Look(0.5, accuracy, train_s, 0.5), train_s + 0.5)
+
+
+def finish_seed(record: StudyRecord, trial: int | None, seed: int) -> Path:
+    """Leave the files of a finished seed of a retraining; returns their folder."""
+    is_computed = record.space.settings.task == "modular-addition"
+    plan = plan_for(record, None if trial is None else record.trials[trial], with_val=is_computed)
+    folder = record.paths.retraining(plan.label, seed)
+    write_atomically(folder / "of.json", json.dumps(plan.identity(record.train_md5)))
+    (folder / "weights.safetensors").write_bytes(bytes(100))
+    np.save(folder / "test_scores.npy", np.zeros((3, 10), dtype=np.float32))
+    files = {name: (folder / name).stat().st_size for name in plan.files}
+    history = [dataclasses.asdict(result(epoch, 0.9)) for epoch in (1, 2)]
+    found = {"files": files, "epochs": 2, "train_s": 2.0, "params": 7, "val_accuracy": 0.9, "history": history}
+    write_atomically(folder / "result.json", json.dumps(found))
+    return folder

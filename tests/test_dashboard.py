@@ -25,12 +25,13 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.study.dashboard import OWN_NOTES, artifact_store, publish
 from fmnist_tune.study.dashboard_importances import OwnImportances
 from fmnist_tune.study.database import database_url, open_database
-from fmnist_tune.study.layout import StudyPaths, write_atomically
+from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import summarize
 from fmnist_tune.study.trial_writer import TrialWriter
 from tests.conftest import TINY_SPACE, CommandLine
+from tests.studies import finish_seed
 
 METRICS = {
     "trial": 0,
@@ -131,7 +132,7 @@ def test_the_note_of_a_recipe_says_how_its_training_stands(studies_dir: Path) ->
     assert "A recipe; not trained yet; train it with: fmnist-tune retrain tiny" in get_note(record.optuna)
     facts = {"state": "running", "reason": None, "trial": None, "label": "recipe", "top": None, "epochs": 9}
     record.record_latest_retraining({**facts, "seeds": [0, 1], "began_at": "2026-01-01 00:00:00"})
-    write_atomically(record.paths.seed_result("recipe", 1), "{}")
+    finish_seed(record, None, 1)
     publish(record, [])
     note = get_note(record.optuna)
     assert "A recipe; training was interrupted: 1 of 2 seeds are trained; go on with: fmnist-tune retrain tiny" in note

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from fmnist_tune.config import read_space
 from fmnist_tune.data.fashion_mnist import DEBIAN_DIR, has_part, load_part
-from fmnist_tune.data.fetch import fetch_data, locate_data
+from fmnist_tune.data.fetch import DEBIAN_PACKAGE, fetch_data, locate_data
 from fmnist_tune.data.split import describe_data, fingerprint, keep_shares, stratified_split
 from fmnist_tune.errors import UserError
 from tests.conftest import TinyData
@@ -42,6 +44,70 @@ def test_uncompressed_files_and_torchvisions_folders_are_found(copy: Path, tmp_p
     for path in copy.glob("*.gz"):
         (raw / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
     assert (load_part(tmp_path / "root", "train").images_NHW == load_part(copy, "train").images_NHW).all()
+
+
+def archive(folder: Path, data: TinyData) -> Path:
+    """Make a Debian archive of one package, with the tiny data set in it; returns apt's configuration that names it."""
+    tree, repository, apt = folder / "tree", folder / "repository", folder / "apt"
+    shutil.copytree(data.folder, tree / DEBIAN_DIR.relative_to("/"))
+    (tree / "DEBIAN").mkdir()
+    control = f"Package: {DEBIAN_PACKAGE}\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: tiny\n"
+    (tree / "DEBIAN" / "control").write_text(control)
+    repository.mkdir()
+    package = repository / f"{DEBIAN_PACKAGE}_1_all.deb"
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", tree, package], check=True, capture_output=True)
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    facts = f"Filename: ./{package.name}\nSize: {package.stat().st_size}\nSHA256: {digest}\n"
+    (repository / "Packages").write_text(control + facts)
+    for name in ("lists/partial", "parts"):
+        (apt / name).mkdir(parents=True)
+    (apt / "sources.list").write_text(f"deb [trusted=yes] file:{repository} ./\n")
+    settings = {
+        "Etc::SourceList": apt / "sources.list",
+        "Etc::SourceParts": apt / "parts",
+        "State::Lists": apt / "lists",
+    }
+    path = apt / "apt.conf"
+    path.write_text("".join(f'Dir::{name} "{value}";\n' for name, value in settings.items()))
+    return path
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="apt is Debian's")
+def test_debians_archive_fills_a_folder_that_is_named_relative_to_the_current_one(
+    tiny_data: TinyData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # torchvision finds nobody there
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("FMNIST_TUNE_MD5SUMS", str(tiny_data.md5sums))
+    monkeypatch.setenv("APT_CONFIG", str(archive(tmp_path / "archive", tiny_data)))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert fetch_data(Path("my data/ü"), print) == Path("my data/ü")
+    assert len(load_part(tmp_path / "here" / "my data" / "ü", "train").labels_N) == 600
+
+
+def test_a_file_with_other_checksums_is_the_users_own_and_stays(copy: Path) -> None:
+    (copy / f"{LABELS}.gz").unlink()
+    own = copy / f"{IMAGES}.gz"
+    own.write_bytes(gzip.compress(b"my own images"))
+    before = {path: path.read_bytes() for path in copy.iterdir()}
+    with pytest.raises(UserError, match="not the published file") as caught:
+        fetch_data(copy, print)
+    assert {path: path.read_bytes() for path in copy.iterdir()} == before
+    assert "fmnist-tune data --data-dir NEW_FOLDER" in str(caught.value)
+    assert "FMNIST_TUNE_MD5SUMS" in str(caught.value)
+    assert "delete" not in str(caught.value)
+
+
+def test_a_damaged_file_is_not_to_be_deleted(copy: Path) -> None:
+    path = copy / f"{IMAGES}.gz"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(
+        UserError, match=r"damaged or unreadable \(.*\); `fmnist-tune data --data-dir NEW_FOLDER`"
+    ) as caught:
+        load_part(copy, "train")
+    assert "delete" not in str(caught.value)
 
 
 def test_a_folder_that_is_not_writable_is_named() -> None:

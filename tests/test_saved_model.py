@@ -324,11 +324,11 @@ def bomb() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"this is no picture", "picture.png: not a PNG or JPEG picture"),
-        (b"", "picture.png: not a PNG or JPEG picture"),
-        (b"GIF89a" + bytes(100), "picture.png: not a PNG or JPEG picture"),
-        (small_png()[:200], "picture.png: a damaged picture"),
-        (small_png()[:3000], "picture.png: a damaged picture"),
+        (b"this is no picture", "picture.png: not a PNG or JPEG image"),
+        (b"", "picture.png: not a PNG or JPEG image"),
+        (b"GIF89a" + bytes(100), "picture.png: not a PNG or JPEG image"),
+        (small_png()[:200], "picture.png: a damaged image"),
+        (small_png()[:3000], "picture.png: a damaged image"),
         (bomb(), "picture.png: more than 89,478,485 pixels"),
     ],
     ids=["text", "empty", "another kind", "cut in its head", "cut in its pixels", "huge"],
@@ -344,18 +344,18 @@ def test_a_truncated_jpeg_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "picture.jpg"
     Image.effect_noise((300, 300), 50).save(path)
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(UserError, match="a damaged picture, or not one: image file is truncated"):
+    with pytest.raises(UserError, match="a damaged image: image file is truncated"):
         read_picture(path, False)
 
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="a directory, not a picture"):
+    with pytest.raises(UserError, match="a directory, not an image"):
         read_picture(tmp_path, False)
     with pytest.raises(UserError, match=r"absent.png: no such file"):
         read_picture(tmp_path / "absent.png", False)
     with pytest.raises(UserError, match="cannot be read: File name too long"):
         read_picture(tmp_path / ("x" * 300), False)
-    with pytest.raises(UserError, match="/dev/null: a device or pipe, not a picture"):
+    with pytest.raises(UserError, match="/dev/null: a device or pipe, not an image"):
         read_picture("/dev/null", False)
 
 
@@ -428,8 +428,8 @@ def test_predict_inverts_on_request(studies: Path, capsys: pytest.CaptureFixture
     [
         ("fresh", ["light.png"], ["study 'fresh' has no retrained model; `fmnist-tune retrain fresh --studies-dir "]),
         ("tinny", ["light.png"], ["no study 'tinny' in it; did you mean 'tiny'?"]),
-        ("tiny", ["text.png"], ["text.png: not a PNG or JPEG picture"]),
-        ("tiny", ["absent.png", "text.png"], ["absent.png: no such file", "text.png: not a PNG or JPEG picture"]),
+        ("tiny", ["text.png"], ["text.png: not a PNG or JPEG image"]),
+        ("tiny", ["absent.png", "text.png"], ["absent.png: no such file", "text.png: not a PNG or JPEG image"]),
         ("tiny", ["ligth.png"], ["light.png'?"]),
     ],
 )

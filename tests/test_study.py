@@ -20,7 +20,6 @@ from optuna.trial import TrialState
 from fmnist_tune.config import read_space
 from fmnist_tune.config.domain import FloatDomain, IntDomain
 from fmnist_tune.errors import UserError
-from fmnist_tune.retrain.seeds import plan_for
 from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.claim import DEAD_AFTER_S
@@ -30,6 +29,7 @@ from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock, is_driven
 from fmnist_tune.study.record import StudyRecord, history_of
 from fmnist_tune.study.sampling import _BoundedStudy
+from fmnist_tune.study.seed_results import plan_for
 from fmnist_tune.study.summary import edge_of, parameter_importances, summarize
 from fmnist_tune.study.trial_table import trial_rows
 from fmnist_tune.study.trial_writer import TrialWriter

@@ -230,7 +230,14 @@ def test_a_winner_is_a_row_once_it_is_searched_and_once_it_is_retrained(tmp_path
     assert searched[1:] == ["89.76", "2 (2 complete)", "2", "91.00", "not retrained yet", "", "", ""]
     record.record_test_use("retrain", 1, [0, 1, 2])
     record.record_retraining(
-        {"trial": 1, "test_accuracy": {"values": [0.88, 0.89, 0.90]}, "finished_at": "2026-11-22 22:00:00"}
+        {
+            "trial": 1,
+            "seeds": [0, 1, 2],
+            "test_accuracy": {"values": [0.88, 0.89, 0.90], "mean": 0.89, "std": 0.01, "ci95": [0.8652, 0.9148]},
+            "per_class": {},
+            "val_accuracy": 0.91,
+            "finished_at": "2026-11-22 22:00:00",
+        }
     )
     assert winners.winner_row("d-batch-size", record)[5:] == ["89.00 [86.52, 91.48]", "3", "1", "-0.76"]
     batch_size = values_of(record.trials[1].params, space)["training.batch_size"]

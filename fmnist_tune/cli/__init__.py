@@ -8,7 +8,8 @@ import sys
 import time
 
 from fmnist_tune.cli.arguments import parse_arguments
-from fmnist_tune.errors import UserError
+from fmnist_tune.cli.streams import OutputError, discard_output, standard_streams
+from fmnist_tune.errors import UserError, file_trouble
 from fmnist_tune.escaping import printable
 from fmnist_tune.search.signals import sigterm_as_ctrl_c
 
@@ -18,24 +19,38 @@ EXIT_OK, EXIT_USER, EXIT_INTERRUPTED = 0, 2, 130  # 1, a bug of ours, is Python'
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     started = time.monotonic()
+    with standard_streams():
+        try:
+            try:
+                return _run(argv, started)
+            finally:
+                sys.stdout.flush()
+        except UserError as error:
+            if isinstance(error, OutputError):
+                discard_output()
+            say(str(error))
+            return EXIT_USER
+        except BrokenPipeError:  # `fmnist-tune show cnn | head`
+            discard_output()
+            return EXIT_OK
+        except OSError as error:
+            reason = file_trouble(error)
+            if reason is None:
+                raise
+            say(reason)
+            return EXIT_USER
+        except KeyboardInterrupt:
+            say("interrupted")
+            return EXIT_INTERRUPTED
+
+
+def _run(argv: list[str] | None, started: float) -> int:
     arguments = parse_arguments(argv)
     if arguments.plain:
         os.environ["TTY_COMPATIBLE"] = "0"  # by which rich takes nothing for a terminal
-    try:
-        with sigterm_as_ctrl_c():
-            module = importlib.import_module(f"fmnist_tune.cli.{arguments.module}")
-            code = int(getattr(module, arguments.command)(arguments, started))
-            sys.stdout.flush()
-            return code
-    except UserError as error:
-        say(str(error))
-        return EXIT_USER
-    except BrokenPipeError:  # `fmnist-tune show cnn | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
-        return EXIT_OK
-    except KeyboardInterrupt:
-        say("interrupted")
-        return EXIT_INTERRUPTED
+    with sigterm_as_ctrl_c():
+        module = importlib.import_module(f"fmnist_tune.cli.{arguments.module}")
+        return int(getattr(module, arguments.command)(arguments, started))
 
 
 def say(text: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_tune.config.schema import STUDY_NAME, study_name
+from fmnist_tune.paths import user_path
 from fmnist_tune.units import seconds
 
 # How an argument is completed: functions of the shells', and of ours in `completion.py`.
@@ -75,7 +76,7 @@ def _add_studies_commands(commands: Any) -> None:
     export = _command(commands, "studies", "export", "print a trial as a recipe in YAML")
     _add_study(export)
     export.add_argument("--trial", type=_whole(0), metavar="N", help="the trial; the best one by default")
-    output = export.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of stdout")
+    output = export.add_argument("--output", type=user_path, metavar="FILE", help="write to a file instead of stdout")
     _complete(output, FILES)
     export.add_argument("--force", action="store_true", help="replace the file of --output if it is there")
     _add_storage_option(export)
@@ -87,7 +88,7 @@ def _add_management_commands(commands: Any) -> None:
         compare.add_argument("studies", type=_study, nargs="+", metavar="STUDY", help="two studies or more"), STUDIES
     )
     output = compare.add_argument(
-        "--output", type=Path, metavar="PNG", help="the plot (compare.png in the folder of the first study)"
+        "--output", type=user_path, metavar="PNG", help="the plot (compare.png in the folder of the first study)"
     )
     _complete(output, FILES)
     compare.add_argument("--force", action="store_true", help="replace the file of --output if it is there")
@@ -143,7 +144,9 @@ def _add_result_commands(commands: Any) -> None:
 
     predict = _command(commands, "predict", "predict", "classify pictures with a study's retrained model")
     _add_study(predict)
-    images = predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG files of any size")
+    images = predict.add_argument(
+        "images", type=user_path, nargs="+", metavar="IMAGE", help="PNG or JPEG files of any size"
+    )
     _complete(images, FILES)
     predict.add_argument("--top", type=_whole(1), default=3, metavar="K", help="how many classes to print (3)")
     predict.add_argument("--invert", action="store_true", help="for dark clothes on a light ground")
@@ -179,7 +182,7 @@ def _add_find_lr_command(commands: Any) -> None:
     find_lr.add_argument("--seed", type=_whole(0), default=0, help="of the initial weights and the batches (0)")
     output = find_lr.add_argument(
         "--output",
-        type=Path,
+        type=user_path,
         metavar="PNG",
         help="the plot (lr_range.png in the study's folder); its numbers go beside it, to a .json of the same name",
     )
@@ -207,10 +210,14 @@ def _command(commands: Any, module: str, name: str, text: str) -> argparse.Argum
     parser.set_defaults(module=module, command=name.replace("-", "_"), storage=None)
     common = parser.add_argument_group("common options", "taken by every command, whether it has a use for them or not")
     studies_dir = common.add_argument(
-        "--studies-dir", type=Path, default=Path("studies"), metavar="DIR", help="folder of all studies (./studies)"
+        "--studies-dir",
+        type=user_path,
+        default=Path("studies"),
+        metavar="DIR",
+        help="folder of all studies (./studies)",
     )
     data_dir = common.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="your own copy of the data set; `data` fetches it there"
+        "--data-dir", type=user_path, metavar="DIR", help="your own copy of the data set; `data` fetches it there"
     )
     for action in (studies_dir, data_dir):
         _complete(action, FOLDERS)
@@ -230,7 +237,9 @@ def _complete(action: argparse.Action, how: dict[str, str]) -> None:
 
 
 def _add_storage_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--storage", metavar="URL", help="database of the studies (SQLite in the studies folder)")
+    parser.add_argument(
+        "--storage", type=_storage, metavar="URL", help="database of the studies (SQLite in the studies folder)"
+    )
 
 
 def _add_search_options(parser: argparse.ArgumentParser, *, seed: str) -> None:
@@ -267,6 +276,11 @@ def _study(text: str) -> str:
             f"{text!r} is a path; a study is named without its folder; did you mean {name!r}?"
         )
     return str(_argument(study_name, text))
+
+
+def _storage(url: str) -> str:
+    scheme, separator, path = url.partition(":///")
+    return f"{scheme}{separator}{user_path(path)}" if path.startswith("~") else url
 
 
 def _duration(text: str) -> float:

@@ -91,17 +91,9 @@ class _Results(_PlainConsole):
         raise BrokenPipeError
 
 
-class _Progress(_PlainConsole):
-    """A console whose reader may go away, which is no reason to stop training."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-
-
 def stderr(arguments: argparse.Namespace) -> Console:
     """Return a console for progress."""
-    console = _Progress(stderr=True)
+    console = _PlainConsole(stderr=True)
     console.quiet = arguments.quiet
     console.is_interactive &= sys.stderr.isatty() and not _is_in_notebook()
     return console

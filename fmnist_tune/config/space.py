@@ -22,6 +22,7 @@ from fmnist_tune.config.tasks import AnyConfig, config_class
 from fmnist_tune.config.warnings import space_warnings
 from fmnist_tune.config.yaml_reader import NUMBERS, read_yaml
 from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean
+from fmnist_tune.paths import user_path
 
 MAX_GRID = 10_000
 
@@ -140,11 +141,11 @@ def load_space(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     """
     source = str(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = user_path(path).read_text(encoding="utf-8")
     except IsADirectoryError:
         raise UserError(f"{source}: a directory; give a YAML file, such as search_spaces/cnn.yaml") from None
     except FileNotFoundError:
-        parent = Path(path).parent
+        parent = user_path(path).parent
         names = [str(p) for p in parent.glob("*.y*ml")] if parent.is_dir() else []
         raise UserError(f"{source}: no such file{did_you_mean(source, names)}") from None
     except UnicodeDecodeError as error:

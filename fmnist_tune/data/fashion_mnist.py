@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_tune.errors import UserError
+from fmnist_tune.paths import user_path
 
 CLASSES = (
     "T-shirt/top",
@@ -40,6 +41,10 @@ FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 DEBIAN_DIR = Path("/usr/share/datasets/fashion-mnist")
+# A file that is not the published one may be the user's own, so nobody is told to delete it.
+OTHER_COPY = (
+    "`fmnist-tune data --data-dir NEW_FOLDER` fetches the published files into another folder, for --data-dir to name"
+)
 
 Part = Literal["train", "test"]
 
@@ -90,7 +95,9 @@ def checksums() -> dict[str, str]:
     if not path:
         return MD5
     try:
-        rows = [line.split(maxsplit=1) for line in Path(path).read_text().splitlines() if line.strip()]
+        rows = [
+            line.split(maxsplit=1) for line in user_path(path).read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
         sums = {name.strip().lstrip("*"): digest for digest, name in rows}
     except (OSError, ValueError) as error:
         raise UserError(f"FMNIST_TUNE_MD5SUMS={path}: not readable as md5sum's output: {error}") from None
@@ -132,6 +139,16 @@ def load_part(folder: Path, part: Part) -> Images:
     return Images(images, labels.astype(np.int64), (sums[image_name], sums[label_name]))
 
 
+def check_file(folder: Path, name: str) -> None:
+    """Check one of the four files, if it is there.
+
+    Raises:
+        UserError: it is unreadable, damaged, or not the published one.
+    """
+    if find_file(folder, name) is not None:
+        _read_verified(folder, name, checksums()[name])
+
+
 def _read_verified(folder: Path, name: str, md5: str) -> tuple[Path, bytes]:
     path = find_file(folder, name)
     if path is None:
@@ -140,14 +157,12 @@ def _read_verified(folder: Path, name: str, md5: str) -> tuple[Path, bytes]:
         raw = path.read_bytes()
         content = gzip.decompress(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
-        raise UserError(
-            f"{path}: damaged or unreadable ({error}); delete it, and `fmnist-tune data` fetches it again"
-        ) from None
+        raise UserError(f"{path}: damaged or unreadable ({error}); {OTHER_COPY}") from None
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:
         raise UserError(
-            f"{path}: not the published file (MD5 of its content is {found}, must be {md5}); "
-            "delete it, and `fmnist-tune data` fetches it again"
+            f"{path}: not the published file (MD5 of its content is {found}, must be {md5}); {OTHER_COPY}; for data "
+            "of your own FMNIST_TUNE_MD5SUMS names a file of their checksums"
         )
     return path, content
 

@@ -11,7 +11,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from fmnist_tune.data.fashion_mnist import DEBIAN_DIR, FILES, Part, cache_dir, find_file, has_part, load_part
+from fmnist_tune.data.fashion_mnist import (
+    DEBIAN_DIR,
+    FILES,
+    Part,
+    cache_dir,
+    check_file,
+    find_file,
+    has_part,
+    load_part,
+)
 from fmnist_tune.errors import UserError, near_file
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
@@ -49,14 +58,17 @@ def locate_data(data_dir: Path | None, log: Log) -> Path:
 
 
 def fetch_data(folder: Path, log: Log) -> Path:
-    """Fetch and verify all four files, and only then put them into a folder.
+    """Fetch and verify all four files, and only then put those into a folder that it does not have yet.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: no source gave the published files; says what each one answered.
+        UserError: the folder has another file in the place of one; it is left as it is. Or no source gave the published
+            files; says what each one answered.
     """
+    for name in (*FILES["train"], *FILES["test"]):
+        check_file(folder, name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder).cleanup()
@@ -68,7 +80,7 @@ def fetch_data(folder: Path, log: Log) -> Path:
     refusals = []
     for name, source in (("torchvision", _from_torchvision), ("Debian's archive", _from_debian)):
         log(f"fetching Fashion-MNIST (30 MB) through {name} ...")
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as work:
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.absolute()) as work:
             try:
                 _install(source(Path(work)), folder)
             except (OSError, RuntimeError, ImportError, subprocess.SubprocessError, UserError) as error:
@@ -87,12 +99,10 @@ def _install(found: Path, folder: Path) -> None:
     parts: tuple[Part, Part] = ("train", "test")
     for part in parts:
         load_part(found, part)
-    for part in parts:
-        for name in FILES[part]:
-            path = find_file(found, name)
-            assert path is not None  # load_part has just read it
-            for stale in (folder / name, folder / f"{name}.gz"):
-                stale.unlink(missing_ok=True)
+    for name in (*FILES["train"], *FILES["test"]):
+        path = find_file(found, name)
+        assert path is not None  # load_part has just read it
+        if find_file(folder, name) is None:
             os.replace(path, folder / path.name)
 
 
@@ -123,14 +133,7 @@ def _from_debian(work: Path) -> Path:
         options = ["-o", f"Dir::State::Lists={private / 'lists'}", "-o", f"Dir::Cache={private / 'cache'}"]
         if os.geteuid() == 0:
             options += ["-o", "APT::Sandbox::User=root"]
-        update = subprocess.run(
-            ["apt-get", *options, "update"],
-            cwd=work,
-            capture_output=True,
-            text=True,
-            timeout=APT_TIMEOUT_S,
-            check=False,
-        )
+        update = _run(["apt-get", *options, "update"], work, check=False)
         try:  # one unreachable source makes update fail although Debian's own answered
             _run(["apt-get", *options, "download", DEBIAN_PACKAGE], work)
         except subprocess.CalledProcessError as error:
@@ -140,8 +143,10 @@ def _from_debian(work: Path) -> Path:
     return work / "tree" / DEBIAN_DIR.relative_to("/")
 
 
-def _run(command: list[str], work: Path) -> None:
-    subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=APT_TIMEOUT_S, check=True)
+def _run(command: list[str], work: Path, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=work, capture_output=True, text=True, errors="replace", timeout=APT_TIMEOUT_S, check=check
+    )
 
 
 def _one_line(error: BaseException) -> str:

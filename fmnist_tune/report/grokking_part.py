@@ -17,6 +17,7 @@ from fmnist_tune.report.page import Content, Fact, Finding, Part, Plot, Section,
 from fmnist_tune.study.layout import read_json
 from fmnist_tune.study.record import StudyRecord, history_of
 from fmnist_tune.study.render import steps_text
+from fmnist_tune.study.seed_results import HISTORY
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.units import percent
 
@@ -127,9 +128,11 @@ def grokking_content(record: StudyRecord) -> Content | None:
 def _read_history(record: StudyRecord, path: str) -> list[EpochResult]:
     file = record.paths.folder / path
     found = read_json(file)
-    if not isinstance(found, dict):
-        raise UserError(f"{file}: missing or damaged; `{record.paths.command('retrain')}` makes it again")
-    return [EpochResult(**result) for result in found["history"]]
+    try:
+        return HISTORY.validate_python(found["history"] if isinstance(found, dict) else None)
+    except (KeyError, ValueError):
+        cure = f"`{record.paths.command('retrain')}` makes it again"
+        raise UserError(f"{file}: missing or damaged; {cure}") from None
 
 
 def _steps(steps: int | None) -> str:

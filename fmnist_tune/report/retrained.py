@@ -15,6 +15,7 @@ from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.model_info import RobustnessInfo, Scores, accuracy_over_seeds, robustness
 from fmnist_tune.study.layout import AUDIT, METRICS, StudyPaths, read_json
+from fmnist_tune.study.metrics_file import report_trouble
 from fmnist_tune.study.record import StudyRecord
 
 
@@ -50,10 +51,11 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
     """
     path = record.paths.model / METRICS
     metrics = read_json(path)
-    if not isinstance(metrics, dict) and path.exists():
-        raise UserError(f"{path}: damaged; `{record.paths.command('retrain')}` makes it again")
-    if not isinstance(metrics, dict):
+    if not path.exists():
         return None
+    trouble = report_trouble(metrics)
+    if trouble is not None or not isinstance(metrics, dict):
+        raise UserError(f"{path}: damaged ({trouble}); `{record.paths.command('retrain')}` makes it again")
     paths = [record.paths.folder / name for name in metrics["scores"]]
     scores = tuple(_read_scores(path, record.paths) for path in paths)
     folder = locate_data(data_dir, log)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-from fmnist_tune.retrain.seeds import SeedResult
-from fmnist_tune.search.messages import WEIGHTS
-from fmnist_tune.study.layout import AUDIT, CARD, CONFIG, METRICS, read_json, write_atomically
+from fmnist_tune.study.layout import AUDIT, CARD, CONFIG, METRICS, WEIGHTS, read_json, write_atomically
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.seed_results import SeedResult
+
+# The study may have been renamed, its folder moved, the test set opened again.
+_MAY_DIFFER = {"study", "model", "test_uses", "finished_at"}
 
 
 class ModelFolder:
@@ -23,13 +26,13 @@ class ModelFolder:
 
     def known(self, metrics: dict[str, Any]) -> dict[str, Any] | None:
         """Return what metrics.json has, if it is of the same trainings; None if the model is yet to be saved."""
-        known = self._record.retrained
-        if known is None or any(known.get(key) != metrics[key] for key in ("trial", "config", "seeds")):
+        expected = json.loads(json.dumps(metrics))
+        stored, saved = self._record.retrained, read_json(self._path / METRICS)
+        if stored is None or not isinstance(saved, dict) or stored.get("finished_at") != saved.get("finished_at"):
             return None
-        saved = read_json(self._path / METRICS)
-        if not isinstance(saved, dict) or saved.get("finished_at") != known.get("finished_at"):
+        if any(found.get(key) != expected[key] for found in (stored, saved) for key in expected.keys() - _MAY_DIFFER):
             return None
-        if saved.get("files") != _sizes(self._path):
+        if saved.get("files") != _checksums(self._path):
             return None
         if saved.get("study") != self._record.paths.name:
             self.rename()
@@ -43,7 +46,7 @@ class ModelFolder:
         saved, known = read_json(self._path / METRICS), self._record.retrained
         if known is None or not isinstance(saved, dict) or saved.get("finished_at") != known.get("finished_at"):
             return
-        trial = None if saved["trial"] is None else self._record.trials[saved["trial"]]
+        trial = None if known["trial"] is None else self._record.trials[known["trial"]]
         write_atomically(self._path / CONFIG, self._record.trained_recipe(trial))
         metrics = {**saved, "study": self._record.paths.name, "model": str(self._path)}
         if (self._path / CARD).is_file():
@@ -51,7 +54,7 @@ class ModelFolder:
             from fmnist_tune.retrain.robustness import read_csv
 
             write_atomically(self._path / CARD, model_card(metrics, read_csv(self._path / AUDIT)))
-        metrics["files"] = _sizes(self._path)
+        metrics["files"] = _checksums(self._path)
         write_atomically(self._path / METRICS, json.dumps(metrics, indent=1))
         self._record.record_retraining(metrics)
 
@@ -67,7 +70,7 @@ class ModelFolder:
 
     def keep(self, new: Path, metrics: dict[str, Any]) -> dict[str, Any]:
         """Put a new folder in the place of the old one, and tell the study; returns the metrics."""
-        metrics["files"] = _sizes(new)
+        metrics["files"] = _checksums(new)
         write_atomically(new / METRICS, json.dumps(metrics, indent=1))
         old = self._path.with_name(f".model-old-{os.getpid()}")
         if self._path.exists():
@@ -81,6 +84,11 @@ class ModelFolder:
         return metrics
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    """Return the size in bytes of every file but the metrics, by name."""
-    return {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.name != METRICS}
+def _checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file but the metrics, by name; a file of another content is not the model's."""
+    checksums = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.name != METRICS:
+            with path.open("rb") as file:
+                checksums[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return checksums

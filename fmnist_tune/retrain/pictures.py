@@ -6,21 +6,16 @@ in place of its subsampling and sharpening.
 
 from __future__ import annotations
 
-import stat
-import struct
-import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from fmnist_tune.config.schema import IMAGE_SIZE
-from fmnist_tune.errors import UserError, near_file
+from fmnist_tune.retrain.image_file import read_grey
 
-FORMATS = ("PNG", "JPEG")
 # Edges are trimmed whose pixels are this close to the background: 5 % of the greatest intensity (Xiao et al. 2017).
 _CLOSE = 13
 # No training picture comes near these three: corners are never brighter than 64, the garment covers 4.8 % at least,
@@ -55,9 +50,9 @@ def read_picture(path: Path | str, invert: bool) -> Picture:
         invert: light becomes dark and dark light; what is transparent becomes black either way.
 
     Raises:
-        UserError: it is not a picture, or damaged, or its size is beyond reason.
+        UserError: it is not an image, or its pixels are damaged, or too many.
     """
-    grey = _read_grey(Path(path), invert)
+    grey = read_grey(Path(path), invert=invert)
     pixels_HW = np.asarray(grey)
     background = _background(pixels_HW)
     differs_HW = np.abs(pixels_HW.astype(np.int16) - background) > _CLOSE
@@ -83,41 +78,6 @@ def read_picture(path: Path | str, invert: bool) -> Picture:
         if covered >= _MIN_COVERED:
             grey = ImageOps.autocontrast(grey)
     return Picture(np.array(grey, dtype=np.uint8), tuple(complaints))
-
-
-def _read_grey(path: Path, invert: bool) -> Image.Image:
-    """Return a file's picture upright, in 8-bit greys, inverted if asked for."""
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path}: no such file{near_file(path)}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    if not stat.S_ISREG(mode):
-        raise UserError(f"{path}: {'a directory' if stat.S_ISDIR(mode) else 'a device or pipe'}, not a picture")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged metadata and the like
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as opened:
-                opened.load()
-                image = ImageOps.exif_transpose(opened)
-    except PermissionError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnidentifiedImageError:
-        raise UserError(f"{path}: not a {' or '.join(FORMATS)} picture") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:  # as Pillow's readers do
-        raise UserError(f"{path}: a damaged picture, or not one: {error}") from None
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off instead of scaling
-        image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, "white" if invert else "black")
-        image = Image.alpha_composite(ground, image)
-    image = image.convert("L")
-    return ImageOps.invert(image) if invert else image
 
 
 def _background(pixels_HW: NDArray[np.uint8]) -> int:

@@ -23,16 +23,15 @@ from fmnist_tune.retrain.candidates import Candidate, Confirmation, candidates
 from fmnist_tune.retrain.folder import ModelFolder
 from fmnist_tune.retrain.metrics import evaluate
 from fmnist_tune.retrain.progress import TrainingProgress
-from fmnist_tune.retrain.seeds import Plan, SeedResult, plan_for
 from fmnist_tune.retrain.trainer import SeedTrainer
 from fmnist_tune.search.cluster import prepare_environment
-from fmnist_tune.search.messages import TEST_SCORES
 from fmnist_tune.search.run import Place
 from fmnist_tune.study.database import STORAGE_ERRORS, open_database, storage_trouble
-from fmnist_tune.study.layout import RESULT, StudyPaths, check_folder, make_folder
+from fmnist_tune.study.layout import RESULT, TEST_SCORES, StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
 from fmnist_tune.study.retraining import COMPARISON
+from fmnist_tune.study.seed_results import Plan, SeedResult, plan_for
 from fmnist_tune.study.summary import opened_text
 from fmnist_tune.weights import check_weights
 
@@ -241,7 +240,7 @@ class _Work:
             return None
         assert isinstance(plan.config, ModularConfig)
         of_seeds = results[plan.label]
-        figures = pair_metrics(plan.config, [result.history() for result in of_seeds])
+        figures = pair_metrics(plan.config, [result.results() for result in of_seeds])
         metrics = self._metrics(trial, plan, of_seeds) | figures
         metrics["curves"] = [str((r.folder / RESULT).relative_to(self._record.paths.folder)) for r in of_seeds]
         metrics["finished_at"] = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -257,7 +256,7 @@ class _Work:
             "config": json.loads(json.dumps(plan.config.model_dump())),  # as it will be read back
             "seeds": [r.seed for r in results],
             "epochs": plan.n_epochs,
-            "params": results[0].n_params,
+            "params": results[0].params,
             "train_s": round(sum(r.train_s for r in results), 3),
             "model": str(self._record.paths.model),
         }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,8 +19,8 @@ from fmnist_tune.config.model import Mlp
 from fmnist_tune.config.schema import IMAGE_SIZE, Data
 from fmnist_tune.errors import UserError
 from fmnist_tune.models import build_model
-from fmnist_tune.search.messages import WEIGHTS
-from fmnist_tune.study.layout import CONFIG
+from fmnist_tune.paths import user_path
+from fmnist_tune.study.layout import CONFIG, WEIGHTS
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
 from fmnist_tune.training.threads import limit_threads
 
@@ -62,7 +63,7 @@ class SavedModel:
         Raises:
             UserError: a file is missing, damaged or does not fit the other.
         """
-        folder = Path(folder)
+        folder = user_path(folder)
         limit_threads()
         cure = f"`{retrain}` makes it"
         config = _read_config(folder / CONFIG, cure)
@@ -83,9 +84,16 @@ class SavedModel:
             module = module.to(memory_format=torch.channels_last)
         return cls(config, module.eval().requires_grad_(False))
 
-    def scores(self, images_NHW: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return float32 scores (N, 10) of uint8 pictures (N, 28, 28)."""
-        return self.pixel_scores(to_pixels(images_NHW))
+    def scores(self, images_NHW: ArrayLike) -> NDArray[np.float32]:
+        """Return float32 scores (N, 10) of grey images (N, 28, 28), or of a single one (28, 28).
+
+        Args:
+            images_NHW: whole numbers from 0 (black) to 255, or floats in [0, 1].
+
+        Raises:
+            UserError: it is another shape, type or range.
+        """
+        return self.pixel_scores(_checked_pixels(np.asarray(images_NHW)))
 
     def pixel_scores(self, pixels_N1HW: Tensor) -> NDArray[np.float32]:
         """Return float32 scores (N, 10) of float32 pixels (N, 1, 28, 28) in [0, 1]."""
@@ -97,6 +105,35 @@ class SavedModel:
 def to_pixels(images_NHW: NDArray[np.uint8]) -> Tensor:
     """Return float32 pixels (N, 1, H, W) in [0, 1]."""
     return torch.tensor(images_NHW).unsqueeze(1).to(torch.float32).div_(255)
+
+
+def _checked_pixels(images: NDArray[Any]) -> Tensor:
+    """Return images as float32 pixels (N, 1, 28, 28) in [0, 1].
+
+    Raises:
+        UserError: that they are not images of the data set's size, or in what range their pixels are is open to doubt.
+    """
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    if images.shape[-2:] != size or images.ndim not in (2, 3):
+        cure = "`read_picture` of fmnist_tune.retrain.pictures makes such an image of any PNG or JPEG file"
+        raise UserError(
+            f"images of shape {images.shape}: must be grey images, (N, {IMAGE_SIZE}, {IMAGE_SIZE}) or "
+            f"({IMAGE_SIZE}, {IMAGE_SIZE}); {cure}"
+        )
+    is_float = np.issubdtype(images.dtype, np.floating)
+    if not is_float and not np.issubdtype(images.dtype, np.integer):
+        raise UserError(f"images of type {images.dtype}: must be uint8 from 0 to 255, or floats in [0, 1]")
+    highest = 1 if is_float else 255
+    low, high = (images.min(), images.max()) if images.size else (0, 0)
+    if not (low >= 0 and high <= highest):  # nan is neither
+        raise UserError(
+            f"images of type {images.dtype} with pixels from {low:g} to {high:g}: must be uint8 from 0 to 255, or "
+            "floats in [0, 1], neither normalised nor padded, since the model does that itself"
+        )
+    images_NHW = images.reshape(-1, *size)
+    if is_float:
+        return torch.tensor(images_NHW.astype(np.float32)).unsqueeze(1)
+    return to_pixels(images_NHW.astype(np.uint8))
 
 
 def _read_config(path: Path, cure: str) -> TrialConfig:

@@ -8,12 +8,13 @@ from contextlib import ExitStack
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.progress import TrainingProgress
-from fmnist_tune.retrain.seeds import Plan, SeedResult, SeedStore
+from fmnist_tune.retrain.seeds import SeedStore
 from fmnist_tune.search.cluster import WorkerPlan, machines, plan_workers, start_ray, stop_ray
 from fmnist_tune.search.run import Place
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.seed_results import Plan, SeedResult
 
 
 class SeedTrainer:

@@ -10,10 +10,6 @@ from fmnist_tune.training.results import EpochResult, Look, StopReason
 
 MAX_CRASHES = 3  # of workers in the same epoch of a training, which then counts as failed
 
-# What a finished training leaves in its folder.
-WEIGHTS = "weights.safetensors"
-TEST_SCORES = "test_scores.npy"
-
 
 @dataclass(frozen=True)
 class Assignment:

@@ -24,8 +24,9 @@ from fmnist_tune.config.tasks import CONFIGS
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.modular.run import ModularRun
-from fmnist_tune.search.messages import TEST_SCORES, WEIGHTS, Assignment, TrialReport
+from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.progress import EpochProgress, telling
+from fmnist_tune.study.layout import TEST_SCORES, WEIGHTS
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from fmnist_tune.training.results import EpochResult, Look
 from fmnist_tune.training.run import TrainingRun

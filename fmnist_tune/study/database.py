@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
-from fmnist_tune.errors import UserError
+from fmnist_tune.errors import DISK_ERRNOS, UserError
 from fmnist_tune.study.layout import STUDIES_DIR, command_line, without_password
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -155,13 +154,13 @@ def _is_ours(path: Path) -> bool:
             if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
                 raise
             raise UserError(
-                f"{path}: not a study database (not an SQLite file); move it away or give another --studies-dir"
+                f"{path}: not a study database (not an SQLite file); it is left as it is: give another --studies-dir"
             ) from None
         if tables and "studies" in tables and "trials" in tables:
             return True
         if tables:
             raise UserError(
-                f"{path}: an SQLite file, but not a study database; move it away or give another --studies-dir"
+                f"{path}: an SQLite file, but not a study database; it is left as it is: give another --studies-dir"
             )
     return False
 
@@ -171,7 +170,6 @@ class StorageLostError(BaseException):
 
 
 STORAGE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError)
-DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def storage_trouble(error: Exception) -> str | None:

@@ -16,7 +16,8 @@ from fmnist_tune.errors import UserError
 
 STUDIES_DIR = Path("studies")  # where a command looks without --studies-dir
 LOCK = "driver.lock"
-RESULT = "result.json"
+WEIGHTS, TEST_SCORES = "weights.safetensors", "test_scores.npy"  # what a finished training leaves in its folder
+RESULT, IDENTITY = "result.json", "of.json"  # of a seed: what it came to, and what that follows from
 METRICS, CONFIG, CARD, AUDIT = "metrics.json", "config.yaml", "model_card.md", "robustness.csv"  # of the model folder
 LEFT_BY_A_STUDY = ("trials", "training.log", "best.yaml", "retrain", "model")
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
@@ -81,10 +82,6 @@ class StudyPaths:
         """One seed of a retraining (`trial-7`, `recipe`) or of a confirmation (`confirm-trial-7`)."""
         return self.folder / "retrain" / label / f"seed-{seed}"
 
-    def seed_result(self, label: str, seed: int) -> Path:
-        """What a seed of a retraining came to; there once it is trained."""
-        return self.retraining(label, seed) / RESULT
-
     @property
     def tensorboard(self) -> Path:
         """One run per trial, for `tensorboard --logdir`."""
@@ -117,8 +114,7 @@ class StudyPaths:
         if left:
             raise UserError(
                 f"{self.folder}: has files ({', '.join(left)}) of a study {self.name!r} that is not in the database; "
-                f"move that folder, delete it (`{self.command('delete')}`), or give the new study a name of its own "
-                "(--study)"
+                "give the new study a name of its own (--study), or move that folder away"
             )
 
 
@@ -181,9 +177,14 @@ def make_folder(path: Path) -> None:
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file's content so that a crash leaves the old or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}")  # a name may be as long as the file system allows
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> object:

@@ -29,6 +29,7 @@ from fmnist_tune.study.database import study_names
 from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.folder import FOLDER_KEY, adopt_folder, folder_facts
 from fmnist_tune.study.layout import StudyPaths, write_atomically
+from fmnist_tune.study.metrics_file import stored_trouble
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.valuation import OBJECTIVES, Objective
 
@@ -249,6 +250,13 @@ class StudyRecord:
             self.optuna.set_user_attr(FOLDER_KEY, facts)
 
     @property
+    def train_md5(self) -> list[str]:
+        """Checksums of the training files that the study is bound to; empty for a task whose data are computed."""
+        data = self.optuna.user_attrs.get("data")
+        keys = ("train_images_md5", "train_labels_md5")
+        return [str(data[key]) for key in keys if key in data] if isinstance(data, dict) else []
+
+    @property
     def is_recipe(self) -> bool:
         """Whether nothing is searched: the study holds the training of one recipe."""
         return not self.space.parameters
@@ -260,18 +268,24 @@ class StudyRecord:
 
     @property
     def retrained(self) -> dict[str, Any] | None:
-        """What the latest retraining gave, as `metrics.json` has it; None before there is one."""
+        """What the latest retraining gave, as `metrics.json` has it; None before there is one, or if it is damaged."""
         metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
-        if metrics is None:
+        if metrics is None or stored_trouble(metrics) is not None:
             return None
         uses = {"test_uses": len(self.test_uses)} if "test_uses" in metrics else {}  # a report opens it again
         return {**metrics, **uses, "study": self.paths.name, "model": str(self.paths.model)}  # may have changed
 
     @property
+    def retrained_trouble(self) -> str | None:
+        """What is wrong with what the study records of its latest retraining's result; None if nothing is."""
+        metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
+        return None if metrics is None else stored_trouble(metrics)
+
+    @property
     def latest_retraining(self) -> dict[str, Any] | None:
         """How the latest retraining stands, as `RetrainingStatus` describes it; None before there is one."""
         known = self.optuna.user_attrs.get(LATEST_RETRAINING_KEY)
-        return None if known is None else dict(known)
+        return None if known is None else dict(known) if isinstance(known, dict) else {}
 
     def record_test_use(self, command: str, trial: int | None, seeds: list[int]) -> int:
         """Record that the test set is being opened for this study; returns how often it has been now.
@@ -341,7 +355,7 @@ class StudyRecord:
             if trial.name not in alive:
                 shutil.rmtree(trial, ignore_errors=True)
         retraining = self.latest_retraining
-        if retraining is not None and retraining["state"] == RUNNING:
+        if retraining is not None and retraining.get("state") == RUNNING:
             self.record_latest_retraining({**retraining, "state": INTERRUPTED})
 
     @property

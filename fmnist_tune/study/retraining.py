@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+import pydantic
+
+from fmnist_tune.config.modular import ModularConfig
+from fmnist_tune.errors import UserError
 from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.record import FAILED, INTERRUPTED, RUNNING, StudyRecord
+from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
+from fmnist_tune.study.seed_results import finished_seed, plan_for
 
-COMPARISON = "confirm"
+COMPARISON, UNKNOWN = "confirm", "unknown"  # labels of no seeds' folder
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,8 @@ class RetrainingStatus:
         state: running, interrupted, failed or done.
         reason: why it failed; None otherwise.
         trial: that is retrained; None for a recipe, and while the best trials are compared.
-        label: of its seeds' folder, `recipe` or `trial-7`; `confirm` while the best trials are compared.
+        label: of its seeds' folder, `recipe` or `trial-7`; `confirm` while the best trials are compared; `unknown` if
+            the study's record of it is damaged.
         top: how many of the best trials are compared first; None for none.
         seeds: to be trained.
         trained: those of them that are.
@@ -39,13 +46,15 @@ class RetrainingStatus:
     @property
     def progress(self) -> str:
         """How far it is, such as `2 of 3 seeds`; empty while the best trials are compared."""
-        return "" if self.label == COMPARISON else f"{len(self.trained)} of {len(self.seeds)} seeds"
+        return "" if self.label in (COMPARISON, UNKNOWN) else f"{len(self.trained)} of {len(self.seeds)} seeds"
 
     def sentence(self, paths: StudyPaths) -> str:
         """Return how it stands, for people, with the command that goes on; empty when it is done."""
         choice: tuple[object, ...] = ()
         if self.label == COMPARISON:
             what = f"comparison of the best {self.top} trials"
+        elif self.label == UNKNOWN:
+            what = "retraining"
         elif self.trial is None:
             what = "training"
         else:
@@ -53,7 +62,9 @@ class RetrainingStatus:
             choice = ("--trial", self.trial)
         if self.top is not None:
             choice = ("--top", self.top)
-        command = paths.command("retrain", *choice, "--seeds", len(self.seeds))
+        if self.seeds:
+            choice = (*choice, "--seeds", len(self.seeds))
+        command = paths.command("retrain", *choice)
         trained = f": {self.progress} are trained" if self.progress else ""
         if self.state == RUNNING:
             return f"{what} is under way since {self.began_at}{trained}"
@@ -74,7 +85,40 @@ def retraining_status(record: StudyRecord, *, is_driven: bool) -> RetrainingStat
     known = record.latest_retraining
     if known is None:
         return None
-    if known["state"] == RUNNING and not is_driven:
-        known["state"] = INTERRUPTED
-    trained = [seed for seed in known["seeds"] if record.paths.seed_result(known["label"], seed).is_file()]
-    return RetrainingStatus(**known, trained=trained)
+    try:
+        stored = _Stored.model_validate(known)
+        trained = _trained(record, stored)
+    except (pydantic.ValidationError, UserError) as error:
+        trouble = f"what the study records of it cannot be read: {str(error).splitlines()[0]}"
+        return RetrainingStatus(FAILED, trouble, None, UNKNOWN, None, [], [], None, "")
+    changed: dict[str, str] = {}
+    if stored.state == RUNNING and not is_driven:
+        changed = {"state": INTERRUPTED}
+    elif stored.state == DONE and record.retrained_trouble is not None:
+        reason = f"what the study records of its result is damaged: {record.retrained_trouble}"
+        changed = {"state": FAILED, "reason": reason}
+    return RetrainingStatus(**{**dict(stored), **changed}, trained=trained)
+
+
+class _Stored(pydantic.BaseModel):
+    """What the study records of its latest retraining."""
+
+    state: Literal["running", "interrupted", "failed", "done"]
+    reason: str | None
+    trial: pydantic.NonNegativeInt | None
+    label: str
+    top: pydantic.PositiveInt | None
+    seeds: list[pydantic.NonNegativeInt]
+    epochs: pydantic.PositiveInt | None
+    began_at: str
+
+
+def _trained(record: StudyRecord, stored: _Stored) -> list[int]:
+    """Return the seeds that need not be trained any more."""
+    trials = record.trials
+    if stored.label == COMPARISON or (stored.trial is not None and stored.trial >= len(trials)):
+        return []
+    is_computed = record.space.settings.task == ModularConfig.task
+    plan = plan_for(record, None if stored.trial is None else trials[stored.trial], with_val=is_computed)
+    md5 = record.train_md5
+    return [seed for seed in stored.seeds if finished_seed(record.paths, plan, seed, md5) is not None]

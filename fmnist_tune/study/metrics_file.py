@@ -1,0 +1,83 @@
+"""What a retraining gave, as metrics.json and the study keep it: whether all that its readers rely on is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pydantic
+from pydantic import BaseModel, NonNegativeInt
+
+_N_SHOWN = 3
+
+
+class _Figure(BaseModel):
+    """A figure over seeds; None where no seed has one."""
+
+    values: Sequence[float | None]
+    mean: float | None
+    std: float | None
+    ci95: tuple[float, float] | None
+
+
+class _Accuracy(_Figure):
+    values: Sequence[float]
+    mean: float
+
+
+class _Class(BaseModel):
+    f1: float | None
+
+
+class _Common(BaseModel):
+    trial: NonNegativeInt | None
+    seeds: list[NonNegativeInt] = pydantic.Field(min_length=1)
+
+
+class _ShownImages(_Common):
+    """Of a task that classifies images: what `show`, `studies` and the dashboard read in the study."""
+
+    test_accuracy: _Accuracy
+    per_class: dict[str, _Class]
+    val_accuracy: float | None
+
+
+class _ShownPairs(_Common):
+    """Of modular addition: what the same and the report read in the study."""
+
+    steps_to_solve: _Figure
+    config: dict[str, Any]
+    curves: list[str]
+
+
+class _Reported(_Common):
+    """What the report reads in metrics.json."""
+
+    config: dict[str, Any]
+    epochs: NonNegativeInt
+    params: NonNegativeInt
+    val_accuracy: float | None
+    scores: list[str] = pydantic.Field(min_length=1)
+
+
+def stored_trouble(found: object) -> str | None:
+    """Return what is missing or wrong in the metrics that a study keeps; None if nothing is."""
+    is_pairs = isinstance(found, dict) and ("pairs" in found or "steps_to_solve" in found)
+    return _trouble(found, _ShownPairs if is_pairs else _ShownImages)
+
+
+def report_trouble(found: object) -> str | None:
+    """Return what a report misses in the content of metrics.json; None if nothing."""
+    return _trouble(found, _Reported)
+
+
+def _trouble(found: object, schema: type[BaseModel]) -> str | None:
+    if not isinstance(found, dict):
+        return "not a JSON object"
+    try:
+        schema.model_validate(found)
+    except pydantic.ValidationError as error:
+        complaints = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors()]
+        more = len(complaints) - _N_SHOWN
+        return "; ".join(complaints[:_N_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    return None

@@ -1,0 +1,160 @@
+"""What a retraining trains with several seeds, and which of them are finished: told by their files alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydantic
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
+
+from fmnist_tune.config import TrialConfig
+from fmnist_tune.config.tasks import AnyConfig
+from fmnist_tune.study.layout import IDENTITY, RESULT, TEST_SCORES, WEIGHTS, StudyPaths, read_json
+from fmnist_tune.study.record import StudyRecord, best_epoch_of
+from fmnist_tune.training.results import EpochResult
+
+HISTORY: pydantic.TypeAdapter[list[EpochResult]] = pydantic.TypeAdapter(list[EpochResult])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One configuration to be trained with several seeds.
+
+    Attributes:
+        label: its folder's name.
+        name: for people.
+        config: what to train.
+        n_epochs: stop after so many, on the schedule of all that are configured.
+        with_val: hold out the validation split; otherwise it is trained on, and the test pictures are scored.
+        keeps_weights: leave the model, although there was a validation split.
+    """
+
+    label: str
+    name: str
+    config: AnyConfig
+    n_epochs: int
+    with_val: bool
+    keeps_weights: bool = False
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What a finished seed leaves, besides its result."""
+        if not self.with_val:
+            return (WEIGHTS, TEST_SCORES)
+        return (WEIGHTS,) if self.keeps_weights else ()
+
+    def identity(self, train_md5: Sequence[str]) -> dict[str, Any]:
+        """Return what a seed's result follows from, besides the seed, as JSON has it.
+
+        Args:
+            train_md5: checksums of the training files; empty for a task whose data are computed.
+        """
+        described = {
+            "config": self.config.model_dump(),
+            "n_epochs": self.n_epochs,
+            "with_val": self.with_val,
+            "train_md5": list(train_md5),
+        }
+        identity: dict[str, Any] = json.loads(json.dumps(described))
+        return identity
+
+
+def plan_for(record: StudyRecord, trial: FrozenTrial | None, *, with_val: bool) -> Plan:
+    """Return what a retraining trains: a trial's configuration, for as long as it was best, or the recipe.
+
+    Args:
+        record: the study.
+        trial: one that has ended; None for a recipe.
+        with_val: hold out the validation split all the same.
+    """
+    config = record.space.config({}) if trial is None else record.config_of(trial)
+    best_epoch = None if trial is None else best_epoch_of(trial)
+    n_epochs = config.training.epochs if best_epoch is None else best_epoch
+    if isinstance(config, TrialConfig) and config.training.early_stopping is not None:
+        # there is nothing to validate on
+        config = config.model_copy(update={"training": config.training.model_copy(update={"early_stopping": None})})
+    label = "recipe" if trial is None else f"trial-{trial.number}"
+    return Plan(label, label.replace("-", " "), config, n_epochs, with_val=with_val, keeps_weights=True)
+
+
+class SeedResult(pydantic.BaseModel):
+    """One finished training, as its result.json has it.
+
+    Attributes:
+        seed: of the training.
+        folder: with its weights and test scores.
+        files: size in bytes of each file that it left.
+        epochs: trained.
+        train_s: seconds spent in training and validation.
+        params: trainable parameters.
+        val_accuracy: what `value` is; None if the validation split was trained on.
+        history: every epoch; without what validation gave if there was none.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore")
+
+    seed: int
+    folder: Path
+    files: dict[str, int]
+    epochs: pydantic.PositiveInt
+    train_s: float
+    params: pydantic.NonNegativeInt
+    val_accuracy: float | None
+    history: list[dict[str, Any]]
+
+    @property
+    def value(self) -> float:
+        """As a search would have valued it; nan if the validation split was trained on."""
+        return math.nan if self.val_accuracy is None else self.val_accuracy
+
+    def results(self) -> list[EpochResult]:
+        """Return every epoch; of a training with a validation split."""
+        return HISTORY.validate_python(self.history)
+
+    def test_scores(self) -> NDArray[np.float32]:
+        """Return the scores on the test pictures, (N, 10)."""
+        scores: NDArray[np.float32] = np.load(self.folder / TEST_SCORES, allow_pickle=False)
+        return scores
+
+
+def finished_seed(paths: StudyPaths, plan: Plan, seed: int, train_md5: Sequence[str]) -> SeedResult | None:
+    """Return a seed's result; None if it is yet to be trained.
+
+    It is finished if its files say so: result.json is whole, of this configuration and these data, and all that the
+    training had to leave is there, as long as it was and readable.
+
+    Args:
+        paths: of the study.
+        plan: what is trained.
+        seed: of the training.
+        train_md5: checksums of the training files.
+    """
+    folder = paths.retraining(plan.label, seed)
+    found = read_json(folder / RESULT)
+    if not isinstance(found, dict) or read_json(folder / IDENTITY) != plan.identity(train_md5):
+        return None
+    try:
+        result = SeedResult.model_validate({**found, "seed": seed, "folder": folder})
+        if plan.with_val:
+            result.results()
+            if result.val_accuracy is None:
+                return None
+        if TEST_SCORES in plan.files and result.test_scores().ndim != 2:
+            return None
+    except (pydantic.ValidationError, OSError, ValueError, EOFError):
+        return None
+    is_whole = set(plan.files) <= result.files.keys() and result.files.items() <= file_sizes(folder).items()
+    return result if is_whole else None
+
+
+def file_sizes(folder: Path) -> dict[str, int]:
+    """Return the size in bytes of what a training has left, by name."""
+    files = (folder / name for name in (WEIGHTS, TEST_SCORES))
+    return {path.name: path.stat().st_size for path in files if path.is_file()}
