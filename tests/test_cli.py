@@ -208,3 +208,13 @@ def test_data_verifies_and_counts(command: CommandLine) -> None:
     assert run.code == 0
     assert "Ankle boot" in run.out
     assert command("data", "--data-dir", command.data_dir, "--json").json["classes"]["train"]["Bag"] == 60
+
+
+def test_a_library_that_cannot_be_imported_is_named(command: CommandLine) -> None:
+    (command.folder / "torch.py").write_text("raise ImportError('libtorch_cpu.so: cannot open shared object file')")
+    (command.folder / "recipe.yaml").write_text("study: r\nmodel: {name: mlp, hidden: [8]}\ntraining: {epochs: 1}\n")
+    command.environment["PYTHONPATH"] = str(command.folder)
+    run = command("find-lr", "recipe.yaml", "--data-dir", command.data_dir)
+    assert run.code == 2
+    assert "a library cannot be imported: libtorch_cpu.so: cannot open shared object file; install" in run.err
+    assert "Traceback" not in run.err

@@ -28,6 +28,7 @@ from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.ending import Ending, all_trials, ending_of
+from fmnist_tune.search.pace import Pace
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import (
     STORAGE_ERRORS,
@@ -211,7 +212,7 @@ def _search(
             imports.result()
             plan = plan_workers(space.settings.resources, machines(), place.n_workers, logs)
             record = record or open_record()
-            return _run(record, source.images, plan, timeout_s, display, started)
+            return _run(record, source.images, plan, Pace(is_local=place.address is None), timeout_s, display, started)
         finally:
             stop_ray()
 
@@ -268,6 +269,7 @@ def _run(
     record: StudyRecord,
     images: Images | None,
     plan: WorkerPlan,
+    pace: Pace,
     timeout_s: float | None,
     display: Display,
     started: float,
@@ -282,6 +284,7 @@ def _run(
             deadline=None if timeout_s is None else started + timeout_s,
             n_threads=plan.cpus,
             on_event=display.event,
+            pace=pace,
         )
     display.attach(driver)
     try:
