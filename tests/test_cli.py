@@ -325,3 +325,13 @@ def test_bash_completes_commands_options_files_and_studies(command: CommandLine,
     assert completed("find-lr", "") == ["a.yaml", "cnn", "elsewhere", "mlp-2", "studies"]
     assert completed("predict", "cnn", "s") == ["shoe.png", "studies"]
     assert completed("find-lr", "--mode", "") == ["exponential", "linear"]
+
+
+def test_a_library_that_cannot_be_imported_is_named(command: CommandLine) -> None:
+    (command.folder / "torch.py").write_text("raise ImportError('libtorch_cpu.so: cannot open shared object file')")
+    (command.folder / "recipe.yaml").write_text("study: r\nmodel: {name: mlp, hidden: [8]}\ntraining: {epochs: 1}\n")
+    command.environment["PYTHONPATH"] = str(command.folder)
+    run = command("find-lr", "recipe.yaml", "--data-dir", command.data_dir)
+    assert run.code == 2
+    assert "a library cannot be imported: libtorch_cpu.so: cannot open shared object file; install" in run.err
+    assert "Traceback" not in run.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -259,7 +260,7 @@ def test_a_read_only_disk_is_refused_and_untouched(command: CommandLine, small_d
     assert (small_disk / "studies.db").read_bytes() == before
 
 
-def test_a_trial_that_needs_too_much_memory_fails_after_three_deaths_and_the_study_goes_on(
+def test_a_trial_that_alone_needs_too_much_memory_fails_after_three_deaths_and_the_study_goes_on(
     command: CommandLine,
 ) -> None:
     lines = Path("/proc/meminfo").read_text().splitlines()
@@ -284,3 +285,76 @@ def test_a_trial_that_needs_too_much_memory_fails_after_three_deaths_and_the_stu
     assert run.json["trials"]["failed"] == 1
     assert run.json["trials"]["complete"] == 1
     assert "its worker died 3 times in epoch 1: out of memory" in run.err
+
+
+BROKEN_TORCH = """\
+import sys
+from importlib.abc import MetaPathFinder
+
+class Broken(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            raise ImportError("libtorch_cpu.so: cannot open shared object file: No such file or directory")
+
+if any("default_worker.py" in word for word in sys.orig_argv):
+    sys.meta_path.insert(0, Broken())
+"""
+
+
+def test_workers_that_cannot_start_end_a_search_or_a_retraining_with_the_cause_and_use_up_no_trial(
+    command: CommandLine,
+) -> None:
+    folder = command.folder / "broken"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(BROKEN_TORCH)
+    cause = "workers cannot start: ImportError: libtorch_cpu.so: cannot open shared object file"
+    command.environment["PYTHONPATH"] = str(folder)
+    run = command.search(TINY_SPACE, "--workers", 2, "--json")
+    assert run.code == 2
+    assert f"study 'tiny': {cause}" in run.err
+    assert "`fmnist-tune resume tiny` goes on" in run.err
+    assert "Traceback" not in run.err
+    assert (run.json["trials"]["waiting"], run.json["trials"]["failed"]) == (2, 0)
+
+    del command.environment["PYTHONPATH"]
+    again = command("resume", "tiny", "--data-dir", command.data_dir, "--json")
+    assert again.code == 0, again.err
+    assert again.json["trials"]["complete"] + again.json["trials"]["pruned"] == 4
+
+    command.environment["PYTHONPATH"] = str(folder)
+    retraining = command("retrain", "tiny", "--seeds", 2, "--data-dir", command.data_dir)
+    assert retraining.code == 2
+    assert cause in retraining.err
+    assert "Traceback" not in retraining.err
+
+
+def test_a_search_without_memory_waits_for_it_and_uses_up_no_trial(command: CommandLine) -> None:
+    command.environment["RAY_memory_usage_threshold"] = "0.001"  # other programs use more
+    command.environment["RAY_memory_monitor_refresh_ms"] = "50"
+    (command.folder / "space.yaml").write_text(TINY_SPACE)
+    words = ("search", "space.yaml", "--data-dir", command.data_dir, "--workers", 2, "--json")
+    process = command.start(*words)
+    assert process.stderr is not None
+    assert any("tries again after 20 s at the latest" in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    trials = json.loads(out)["trials"]
+    assert (trials["failed"], trials["waiting"]) == (0, trials["total"])
+    assert trials["total"] <= 2
+
+    del command.environment["RAY_memory_usage_threshold"]
+    again = command(*words)
+    assert again.code == 0, again.err
+    assert again.json["trials"]["complete"] + again.json["trials"]["pruned"] == 4
+
+
+def test_a_search_in_which_every_trial_failed_says_so_in_its_exit_code(command: CommandLine) -> None:
+    space = TINY_SPACE.replace("name: adam, lr: {float: [1e-3, 1e-1], log: true}", "name: sgd, lr: 1.0e+30")
+    run = command.search(space, "--json")
+    assert run.code == 2
+    assert "study 'tiny': all 4 trials failed: NonFiniteLossError: loss is " in run.err
+    assert run.json["trials"]["failed"] == 4
+    again = command("resume", "tiny", "--data-dir", command.data_dir)
+    assert again.code == 2
+    assert "all 4 trials failed: NonFiniteLossError" in again.err

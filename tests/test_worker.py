@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.search.faults import Cause
 from fmnist_tune.search.messages import Assignment
 from fmnist_tune.search.worker import Worker
 from tests.conftest import make_pictures
@@ -134,3 +136,30 @@ shape = torch.mm(torch.empty(2, 3, device="meta"), torch.empty(3, 5, device="met
 print(json.dumps([skipped, list(program.module()(torch.zeros(4, 1, 8, 8)).shape), list(shape)]))
 """
     assert run_apart(code) == [[], [4, 2, 6, 6], [2, 5]]
+
+
+def test_a_trial_that_cannot_allocate_is_told_as_a_lack_of_memory_with_the_room_that_there_is(tmp_path: Path) -> None:
+    worker = assigned(tmp_path)
+    config = CONFIG | {"model": {"name": "mlp", "hidden": [65536, 65536]}}  # 17 GB
+    worker.assign(replace(worker._assignment, config=config))
+    pages, limits = int(Path("/proc/self/statm").read_text().split()[0]), resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 4 * 2**30, limits[1]))
+    try:
+        report = worker.step()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert report.cause == Cause.MEMORY
+    assert report.failure is not None
+    assert "allocate memory" in report.failure
+    assert report.room is not None
+    assert 0 < report.room.free < report.room.total
+    worker.assign(replace(worker._assignment, config=CONFIG))
+    assert worker.step().failure is None, "the worker lives on"
+
+
+def test_an_error_that_may_be_the_machines_is_not_told_as_the_trials(tmp_path: Path) -> None:
+    worker = assigned(tmp_path)
+    worker.assign(replace(worker._assignment, config=CONFIG | {"data": {"val_size": 200}}))
+    report = worker.step()
+    assert (report.cause, report.room) == (Cause.UNKNOWN, None)
+    assert report.failure is not None

@@ -30,6 +30,11 @@ def main(argv: list[str] | None = None) -> int:
                 discard_output()
             say(str(error))
             return EXIT_USER
+        except ImportError as error:
+            if (error.name or "").startswith("fmnist_tune"):
+                raise
+            say(f"a library cannot be imported: {error}; install fmnist-tune and what it needs anew")
+            return EXIT_USER
         except BrokenPipeError:  # `fmnist-tune show cnn | head`
             discard_output()
             return EXIT_OK

@@ -77,7 +77,15 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
         summary = summarize(outcome.record, is_driven=False)
         ending = f"the search ended after {clock(outcome.wall_s)}: {outcome.ending.text}"
         stdout().print(summary_view(summary, _next_commands(outcome.record), ending=ending), crop=False)
+    if outcome.ending.by == "failed":
+        raise UserError(f"study {name!r}: {outcome.ending.text}\n{_what_then(outcome.record)}")
     return EXIT_INTERRUPTED if outcome.ending.by == "interrupted" else EXIT_OK
+
+
+def _what_then(record: StudyRecord) -> str:
+    if record.is_finished:
+        return "what is searched, or the machine, must change before any trial can be trained"
+    return f"no trial is lost by it: when that is repaired, `{record.paths.command('resume')}` goes on"
 
 
 def _next_commands(record: StudyRecord) -> list[str]:

@@ -36,7 +36,7 @@ class ModelFolder:
             return None
         if saved.get("study") != self._record.paths.name:
             self.rename()
-        return {**saved, **{key: known[key] for key in ("study", "model", "test_uses") if key in known}}
+        return {**saved, **{key: stored[key] for key in ("study", "model", "test_uses") if key in stored}}
 
     def rename(self) -> None:
         """Let the model's recipe, card and metrics say the study's present name, the metrics last.

@@ -46,6 +46,10 @@ class TrainingProgress:
         """Show that a worker takes a job."""
         self._running[job.name] = (job, None)
 
+    def warn(self, text: str) -> None:
+        """Print a line on what went wrong and goes on."""
+        self.line(text, "yellow")
+
     def on_epoch(self, job: Job, report: TrialReport) -> None:
         """Show how far a job is."""
         self._running[job.name] = (job, report)

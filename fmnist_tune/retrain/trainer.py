@@ -10,6 +10,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.retrain.seeds import SeedStore
 from fmnist_tune.search.cluster import WorkerPlan, machines, plan_workers, start_ray, stop_ray
+from fmnist_tune.search.pace import Pace
 from fmnist_tune.search.run import Place
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.layout import make_folder
@@ -70,7 +71,13 @@ class SeedTrainer:
             from fmnist_tune.search.pool import JobError, Pool
 
             make_folder(self._record.paths.retrain_log.parent)
-            pool = Pool(self.workers(), self._images, None if test is None else test.images_NHW)
+            pool = Pool(
+                self.workers(),
+                self._images,
+                None if test is None else test.images_NHW,
+                pace=Pace(is_local=self._place.address is None),
+                say=self._progress.warn,
+            )
             try:
                 with stopping_on_signals(pool, self._progress.line):
                     if not self._store.train(todo, pool, self._progress, before_scoring):

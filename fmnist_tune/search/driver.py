@@ -10,13 +10,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.search.events import Event, Totals
+from fmnist_tune.search.faults import Cause
+from fmnist_tune.search.memory import Room
 from fmnist_tune.search.messages import MAX_CRASHES, Assignment, TrialReport
+from fmnist_tune.search.pace import Fate, Pace
 from fmnist_tune.search.queue import Queue
 from fmnist_tune.search.running import WORKER_START_S, RunningTrial
+from fmnist_tune.search.setbacks import Setbacks
 from fmnist_tune.study.curves import LOOKS_KEY, curve_of, looks_of
 from fmnist_tune.study.record import StudyRecord, history_of
+from fmnist_tune.study.summary import common_failure
 from fmnist_tune.study.tensorboard import Outcome, TensorBoard
-from fmnist_tune.study.trial_writer import Attempt, TrialWriter, UnbuildableError, attempt_of, goes_on_from
+from fmnist_tune.study.trial_writer import HELD_KEY, Attempt, TrialWriter, UnbuildableError, attempt_of, goes_on_from
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import value_of
 
@@ -37,6 +42,7 @@ class Driver:
         deadline: float | None,
         n_threads: int,
         on_event: Callable[[Event], None],
+        pace: Pace | None = None,
     ) -> None:
         """Take over a study whose lock is held.
 
@@ -45,6 +51,7 @@ class Driver:
             deadline: time.monotonic() after which no epoch should be under way; None for no limit.
             n_threads: of each trial.
             on_event: told what happens.
+            pace: holds trials back while memory is short; None for one that watches this machine's.
         """
         self.record = record
         self.writer = TrialWriter(record)
@@ -52,6 +59,10 @@ class Driver:
         self.running: dict[int, RunningTrial] = {}
         self.totals = Totals()
         self.stop_requested = False
+        self._pace = pace or Pace()
+        self._setbacks = Setbacks(self._pace)
+        self._held: set[int] = set()  # trials that had to wait behind all others, and have trained nothing since
+        self._given_up: str | None = None
         self._n_threads = n_threads
         self._on_event = on_event
         self._tensorboard = TensorBoard(
@@ -71,6 +82,9 @@ class Driver:
                 self.deadline.recall(trial)
                 rung = self._queue.asha.at_rung(trial.number)
                 wait = self._queue.put_back if rung is None or goes_on_from(trial, rung) else self._queue.pause
+                if trial.system_attrs.get(HELD_KEY) is not None:
+                    self._held.add(trial.number)
+                    wait = self._queue.hold
                 wait(trial.number)
 
     def _restore_runs(self, trials: Sequence[FrozenTrial]) -> None:
@@ -90,7 +104,12 @@ class Driver:
 
     def is_over(self, number: int | None) -> bool:
         """Tell whether a trial, or a new one, must not begin an epoch: the search is to stop, or it would not end."""
-        return self.stop_requested or not self.deadline.fits(number)
+        return self.stop_requested or self._given_up is not None or not self.deadline.fits(number)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing is trained for want of memory, but may be later."""
+        return not self.running and not self.is_over(None) and not self._pace.allows_another(0)
 
     def next_assignment(self) -> Assignment | None:
         """Return the next trial for a worker; None if there is none, now or (with nothing running) for good."""
@@ -114,7 +133,7 @@ class Driver:
 
     def _begin(self) -> Attempt | None:
         """Begin the trial that comes next; those that cannot be built fail on the way to it."""
-        while not self.is_over(number := self._next()):
+        while self._pace.allows_another(len(self.running)) and not self.is_over(number := self._next()):
             if number is not None:
                 self._let_go_on(number)
             elif self.record.is_full and not self.running and self._queue.next(is_full=True) is None:
@@ -134,7 +153,11 @@ class Driver:
 
     def _next(self) -> int | None:
         """Return the waiting trial that a free worker takes; None for a new one."""
-        return self.deadline.next(self._queue, is_full=self.record.is_full, n_begun=len(self.record.trials))
+        is_full = self.record.is_full
+        number = self.deadline.next(self._queue, is_full=is_full, n_begun=len(self.record.trials))
+        if number is None and is_full and not self.running:
+            return next(iter(self._queue.held), None)
+        return number
 
     def _give_up(self, numbers: Sequence[int]) -> None:
         for number in numbers:
@@ -155,6 +178,8 @@ class Driver:
         if trial is None:  # it was given up as hanging just now
             return False
         trial.hear(report)
+        if report.epochs or report.look is not None:
+            self._on_progress(report.number)
         trouble = report.facts.get("trouble")
         if trouble is not None and trouble != trial.trouble:
             trial.trouble = trouble
@@ -171,7 +196,7 @@ class Driver:
             self._on_event(Event("epoch", report.number, "", result))
         self._tensorboard.add(trial.attempt, report.history, trial.looks)
         if report.failure is not None:
-            self._fail(report.number, report.failure)
+            self._on_setback(report.number, report.failure, report.cause, report.room)
         elif report.stop_reason is not None:
             self._complete(report)
         elif is_at_rung:
@@ -226,31 +251,79 @@ class Driver:
         limit = self.record.space.settings.search.epoch_timeout
         self._fail(number, f"no epoch within {limit:g} s (search.epoch_timeout)")
 
-    def on_crash(self, number: int, reason: str) -> None:
+    def on_crash(self, number: int, reason: str, cause: Cause = Cause.TRIAL) -> None:
         """Take note that a trial's worker died; the trial is tried again, but not for ever in the same epoch."""
         if number not in self.running:
             return
-        trial = self.running[number]
-        epoch = 1 + (len(trial.attempt.curve) if trial.last is None else trial.last.epoch)
-        known = self.writer.attributes(number)
-        n_crashes = 1 + (known["crashes"] if known.get("crashed_in_epoch") == epoch else 0)
-        self.writer.note(number, {"crashes": n_crashes, "crashed_in_epoch": epoch})
-        if n_crashes >= MAX_CRASHES:
-            self._fail(number, f"its worker died {n_crashes} times in epoch {epoch}: {reason}")
+        if cause not in (Cause.START, Cause.MEMORY):
+            epoch = self.running[number].epoch
+            n_crashes = self.writer.count_crash(number, epoch)
+            if n_crashes < MAX_CRASHES:
+                self.release(number, f"its worker died ({reason}), it goes on")
+                return
+            reason = f"its worker died {n_crashes} times in epoch {epoch}: {reason}"
+        self._on_setback(number, reason, cause)
+
+    def on_lost_workers(self, reason: str) -> None:
+        """Take note that all workers are lost since one of them, nobody knows which, was killed for want of memory."""
+        if len(self.running) == 1:
+            self._on_setback(next(iter(self.running)), reason, Cause.MEMORY)
+        elif self.running:
+            how = self._pace.slow_down(len(self.running))
+            self.release_all(f"{reason}: a worker was killed, and all are started anew, {how}")
+
+    def _on_progress(self, number: int) -> None:
+        self._setbacks.on_progress()
+        if number in self._held:
+            self._held.discard(number)
+            self.writer.note_held(number, None)
+
+    def _on_setback(self, number: int, reason: str, cause: Cause, room: Room | None = None) -> None:
+        """Let a trial that cannot go on fail, or wait."""
+        others = [trial for other, trial in self.running.items() if other != number]
+        decision = self._setbacks.decide(
+            number,
+            reason,
+            cause,
+            epoch=self.running[number].epoch,
+            n_others=len(others),
+            n_training=sum(trial.report is not None for trial in others),
+            room=room,
+        )
+        if decision.fate == Fate.FAILS:
+            self._fail(number, decision.text)
+        elif decision.fate == Fate.AGAIN:
+            self.release(number, decision.text)
         else:
-            self.release(number, f"its worker died ({reason}), it goes on")
+            self._held.add(number)
+            self.writer.note_held(number, reason)
+            self._queue.hold(number)
+            self._put_away(number, decision.text)
+        self._given_up = self._given_up or decision.end
 
     def release(self, number: int, text: str = "can go on later") -> None:
         """Put a running trial back into the study's queue."""
-        del self.running[number]
         self._queue.put_back(number)
+        self._put_away(number, text)
+
+    def _put_away(self, number: int, text: str) -> None:
+        del self.running[number]
         self.writer.release(number)
         self._on_event(Event("interrupted", number, text))
 
-    def release_all(self) -> None:
+    def release_all(self, text: str = "can go on later") -> None:
         """Put all running trials back, at the end of a run."""
         for number in list(self.running):
-            self.release(number)
+            self.release(number, text)
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing could be trained; None if something was, or there was nothing to train."""
+        if self._given_up is not None:
+            return self._given_up
+        if self._pace.trouble is not None and not self.totals.epochs:
+            return self._pace.trouble
+        return common_failure(self.record)
 
     def _complete(self, report: TrialReport) -> None:
         config = self._end(report.number, "complete").attempt.config

@@ -8,6 +8,7 @@ from typing import Literal
 
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.summary import common_failure
 from fmnist_tune.units import clock, duration
 
 
@@ -17,16 +18,20 @@ class Ending:
 
     Attributes:
         by: trials (the study has all of them), timeout (its time is over, or too short for another epoch), interrupted
-            (by Ctrl-C or SIGTERM), or nothing_left (no trial could go on).
+            (by Ctrl-C or SIGTERM), nothing_left (no trial could go on), or failed (nothing could be trained, or every
+            trial has failed).
         text: the same for people.
     """
 
-    by: Literal["trials", "timeout", "interrupted", "nothing_left"]
+    by: Literal["trials", "timeout", "interrupted", "nothing_left", "failed"]
     text: str
 
 
 def all_trials(record: StudyRecord) -> Ending:
     """Return the end of a run on a study that has all of its trials."""
+    failure = common_failure(record)
+    if failure is not None:
+        return Ending("failed", failure)
     n = record.n_target
     has = f"study {record.paths.name} has all of its {n} trials"
     if record.is_limited:
@@ -43,6 +48,8 @@ def ending_of(driver: Driver, timeout_s: float | None) -> Ending:
     """
     if driver.stop_requested:
         return Ending("interrupted", "interrupted; the same command goes on")
+    if driver.failure is not None:
+        return Ending("failed", driver.failure)
     if driver.record.is_finished:
         return all_trials(driver.record)
     deadline = driver.deadline

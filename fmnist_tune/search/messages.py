@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fmnist_tune.config import TrialConfig
+from fmnist_tune.search.faults import Cause
+from fmnist_tune.search.memory import Room
 from fmnist_tune.training.results import EpochResult, Look, StopReason
 
 MAX_CRASHES = 3  # of workers in the same epoch of a training, which then counts as failed
@@ -58,6 +60,8 @@ class TrialReport:
         look: within the first epoch, which goes on with the next step; None at an epoch's end.
         spent_s: seconds of training and validation just now; 0 where all was trained for a driver that died before it
             heard of it.
+        cause: of the failure, if there is one.
+        room: memory that the worker found without the trial, where the failure is for want of it.
     """
 
     number: int
@@ -68,3 +72,5 @@ class TrialReport:
     facts: dict[str, Any]
     look: Look | None = None
     spent_s: float = 0.0
+    cause: Cause = Cause.TRIAL
+    room: Room | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,17 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError, WorkerCrashedError
 
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.cluster import WorkerPlan
+from fmnist_tune.search.faults import BrokenWorkerError, Cause, read_death
+from fmnist_tune.search.memory import Room, count_kills
 from fmnist_tune.search.messages import MAX_CRASHES, Assignment, TrialReport
+from fmnist_tune.search.pace import Fate, Pace
+from fmnist_tune.search.setbacks import Setbacks
 from fmnist_tune.search.start import start_worker
 from fmnist_tune.search.worker_start import WorkerStart, worker_processes
 
@@ -84,19 +89,38 @@ class _Step:
 class Pool:
     """Runs jobs, several at a time, each by one actor; a worker that dies is replaced, and its job goes on."""
 
-    def __init__(self, plan: WorkerPlan, images: Images | None, test_images_NHW: NDArray[np.uint8] | None) -> None:
+    def __init__(
+        self,
+        plan: WorkerPlan,
+        images: Images | None,
+        test_images_NHW: NDArray[np.uint8] | None,
+        *,
+        pace: Pace,
+        say: Callable[[str], None],
+    ) -> None:
         """Put the data into Ray's object store, once; Ray must be up.
 
         Args:
             plan: how many at a time, and what each gets.
             images: the training files' content; None for a task whose data are computed.
             test_images_NHW: scored by every finished model; None to leave the test set alone.
+            pace: holds jobs back while memory is short.
+            say: tells people of workers that died.
         """
         self.stop_requested = False
         self._plan = plan
+        self._pace = pace
+        self._setbacks = Setbacks(pace)
+        self._say = say
+        self._n_kills = count_kills()
         self._data = [ray.put(images), ray.put(test_images_NHW)]
         self._actor_class = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus)(_Trainer)
         self._starting: list[Any] = []  # an answer for each worker that is not up yet
+        self._waiting: deque[Job] = deque()
+        self._running: dict[Any, _Step] = {}
+        self._idle: list[Any] = []
+        self._crashes: Counter[tuple[Path, int]] = Counter()
+        self._n_epochs: Counter[Path] = Counter()  # that each job has reported
 
     def run(
         self,
@@ -117,64 +141,109 @@ class Pool:
             Whether all ended; False if a stop was requested before.
 
         Raises:
-            JobError: a training failed, or its worker died too often; those that ended before keep their results.
+            JobError: a training failed, or its worker died too often, or none can start; those that ended before keep
+                their results.
             UserError: no worker comes up.
         """
-        waiting = deque(jobs)
-        crashes: Counter[tuple[Path, int]] = Counter()
-        n_epochs: Counter[Path] = Counter()  # that each job has reported
-        running: dict[Any, _Step] = {}
-        n_actors = min(self._plan.n_workers, len(jobs))
-        idle = [self._new_actor() for _ in range(n_actors)]
+        self._waiting.extend(jobs)
         start = WorkerStart(self._plan.logs)
         n_ended = 0
-        while waiting or running:
-            while waiting and idle and not self.stop_requested:
-                job, actor = waiting.popleft(), idle.pop()
-                on_begin(job)
-                running[actor.begin.remote(self._assignment(job))] = _Step(actor, job, None)
-            if not running:
-                break
-            done, _ = ray.wait(list(running), timeout=1.0)  # comes back now and then, so that a signal is seen
+        while self._waiting or self._running:
+            self._begin(on_begin)
+            if not self._running:
+                if self.stop_requested:
+                    break
+                time.sleep(1.0)  # for memory
+                continue
+            done, _ = ray.wait(list(self._running), timeout=1.0)  # comes back now and then, so that a signal is seen
             if self._starting:
                 _, self._starting = ray.wait(self._starting, num_returns=len(self._starting), timeout=0)
-            if complaint := start.complaint(is_up=len(self._starting) < n_actors):
+            if complaint := start.complaint(is_up=len(self._starting) < len(self._running)):
                 raise UserError(complaint)
             for reference in done:
-                step = running.pop(reference)
+                step = self._running.pop(reference)
                 try:
                     report = ray.get(reference)
-                except (RayActorError, OutOfMemoryError) as error:
-                    epoch = n_epochs[step.job.folder] + 1
-                    crashes[step.job.folder, epoch] += 1
-                    if crashes[step.job.folder, epoch] >= MAX_CRASHES:
-                        why = "out of memory" if isinstance(error, OutOfMemoryError) else str(error).splitlines()[0]
-                        times = f"{MAX_CRASHES} times in epoch {epoch}"
-                        raise JobError(f"{step.job.name}: its worker died {times}: {why}") from None
-                    waiting.appendleft(step.job)
-                    idle.append(self._new_actor())
+                except (RayActorError, OutOfMemoryError, BrokenWorkerError) as error:
+                    self._on_crash(step.job, error)
                     continue
                 if step.report is not None:  # its results are on disk now
                     on_end(step.job, step.report)
                     n_ended += 1
-                    idle.append(step.actor)
+                    self._idle.append(step.actor)
                     continue
-                n_epochs[step.job.folder] = len(report.history)
+                self._n_epochs[step.job.folder] = len(report.history)
+                if report.epochs:
+                    self._setbacks.on_progress()
                 on_epoch(step.job, report)
-                if report.failure is not None:
-                    raise JobError(f"{step.job.name}: {report.failure}")
-                if report.stop_reason is not None:
-                    running[step.actor.finish.remote(step.job.folder.absolute())] = _Step(step.actor, step.job, report)
-                elif self.stop_requested:
-                    idle.append(step.actor)
-                else:
-                    running[step.actor.step.remote()] = step
+                self._next(step, report)
         return n_ended == len(jobs)
 
     def _new_actor(self) -> Any:
         actor = self._actor_class.remote(*self._data)
         self._starting.append(actor.is_up.remote())
         return actor
+
+    def _begin(self, on_begin: Callable[[Job], None]) -> None:
+        """Begin as many jobs as there are workers, and memory, for."""
+        while self._waiting and len(self._running) < self._plan.n_workers and not self.stop_requested:
+            if not self._pace.allows_another(len(self._running)):
+                self._idle.clear()  # an actor that nobody knows ends, and frees its memory
+                return
+            job = self._waiting.popleft()
+            actor = self._idle.pop() if self._idle else self._new_actor()
+            on_begin(job)
+            self._running[actor.begin.remote(self._assignment(job))] = _Step(actor, job, None)
+
+    def _next(self, step: _Step, report: TrialReport) -> None:
+        """Let a worker do what comes after a report."""
+        actor, job = step.actor, step.job
+        if report.failure is not None:
+            self._idle.append(actor)
+            if report.cause == Cause.MEMORY:
+                self._on_setback(job, report.failure, report.cause, report.room)
+            else:
+                raise JobError(f"{job.name}: {report.failure}")
+        elif report.stop_reason is not None:
+            self._running[actor.finish.remote(job.folder.absolute())] = _Step(actor, job, report)
+        elif self.stop_requested:
+            self._idle.append(actor)
+        else:
+            self._running[actor.step.remote()] = step
+
+    def _on_crash(self, job: Job, error: Exception) -> None:
+        """Let a job whose worker died wait for another one."""
+        before, self._n_kills = self._n_kills, count_kills()
+        cause, reason = read_death(str(error), kernel_killed=self._n_kills > before)
+        epoch = self._n_epochs[job.folder] + 1
+        if cause == Cause.WORKER:
+            self._crashes[job.folder, epoch] += 1
+            if self._crashes[job.folder, epoch] >= MAX_CRASHES:
+                raise JobError(f"{job.name}: its worker died {MAX_CRASHES} times in epoch {epoch}: {reason}")
+            self._wait(job, f"its worker died ({reason}), it goes on")
+        else:
+            self._on_setback(job, reason, cause, None)
+
+    def _on_setback(self, job: Job, reason: str, cause: Cause, room: Room | None) -> None:
+        """Let a job wait that could not go on for want of memory or of a worker, unless there is no use in it."""
+        decision = self._setbacks.decide(
+            job.folder,
+            reason,
+            cause,
+            epoch=self._n_epochs[job.folder] + 1,
+            n_others=len(self._running),
+            n_training=sum(self._n_epochs[step.job.folder] > 0 for step in self._running.values()),
+            room=room,
+        )
+        if decision.end is not None:
+            raise JobError(decision.end)
+        if decision.fate == Fate.FAILS:
+            raise JobError(f"{job.name}: {decision.text}")
+        self._wait(job, decision.text)
+
+    def _wait(self, job: Job, text: str) -> None:
+        self._say(f"{job.name}: {text}")
+        self._waiting.appendleft(job)
 
     def _assignment(self, job: Job) -> Assignment:
         return Assignment(
@@ -196,6 +265,8 @@ def spread_out(
 ) -> list[Any]:
     """Return `function(*shared, item)` of every item, in order, computed on the cluster's workers.
 
+    Where memory is short, Ray tries again for as long as it takes.
+
     Args:
         function: of this package; may be computed again if a worker dies.
         shared: arguments for all, put into Ray's object store once.
@@ -203,7 +274,7 @@ def spread_out(
         plan: what each call gets.
 
     Raises:
-        UserError: no worker comes up.
+        UserError: no worker comes up, or those that do cannot compute it.
     """
     remote = ray.remote(num_cpus=plan.cpus, num_gpus=0, max_retries=MAX_CRASHES)(function)
     references = [ray.put(argument) for argument in shared]
@@ -213,4 +284,7 @@ def spread_out(
         _, todo = ray.wait(todo, timeout=1.0)
         if complaint := start.complaint(is_up=bool(worker_processes())):
             raise UserError(complaint)
-    return list(ray.get(results))
+    try:
+        return list(ray.get(results))
+    except (WorkerCrashedError, OutOfMemoryError, ImportError, MemoryError) as error:
+        raise UserError(f"a worker died: {read_death(str(error))[1]}") from error

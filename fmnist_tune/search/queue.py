@@ -30,6 +30,7 @@ class Queue:
         self.asha = Asha(pruner, curves)
         self._cut_short: set[int] = set()
         self._paused: set[int] = set()
+        self._held: set[int] = set()
         self._known_good = range(n_known_good)
 
     def put_back(self, number: int) -> None:
@@ -40,8 +41,18 @@ class Queue:
         """Let a trial wait at its rung."""
         self._paused.add(number)
 
+    def hold(self, number: int) -> None:
+        """Let a trial wait behind all others, new ones too."""
+        self._held.add(number)
+
+    @property
+    def held(self) -> list[int]:
+        """The trials that wait behind all others."""
+        return sorted(self._held)
+
     def take(self, number: int) -> None:
         """Take a trial out."""
+        self._held.discard(number)
         self._cut_short.discard(number)
         self._paused.discard(number)
 

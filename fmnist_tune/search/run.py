@@ -27,6 +27,7 @@ from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.ending import Ending, all_trials, ending_of
 from fmnist_tune.search.limits import Limits, check_time
+from fmnist_tune.search.pace import Pace
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import (
     STORAGE_ERRORS,
@@ -178,7 +179,7 @@ def _search(
             imports.result()
             plan = plan_workers(space.settings.resources, machines(), place.n_workers, logs)
             record = record or open_record()
-            return _run(record, source.images, plan, timeout_s, display, started)
+            return _run(record, source.images, plan, Pace(is_local=place.address is None), timeout_s, display, started)
         finally:
             stop_ray()
 
@@ -215,6 +216,7 @@ def _run(
     record: StudyRecord,
     images: Images | None,
     plan: WorkerPlan,
+    pace: Pace,
     timeout_s: float | None,
     display: Display,
     started: float,
@@ -229,6 +231,7 @@ def _run(
             deadline=None if timeout_s is None else started + timeout_s,
             n_threads=plan.cpus,
             on_event=display.event,
+            pace=pace,
         )
     display.attach(driver)
     try:

@@ -65,6 +65,11 @@ class RunningTrial:
         known: list[tuple[float, float]] = [*self.attempt.looks.items(), *self.attempt.curve.items()]
         return max(known)[1] if known else None
 
+    @property
+    def epoch(self) -> int:
+        """The epoch that it is in."""
+        return 1 + (len(self.attempt.curve) if self.last is None else self.last.epoch)
+
     def hear(self, report: TrialReport | None = None) -> None:
         """Take note of a report, or without one that it still waits for a worker: its time has not begun."""
         self.heard_at = time.monotonic()

@@ -6,14 +6,11 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.exceptions import OutOfMemoryError
 from ray.tune import CheckpointConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
@@ -25,31 +22,12 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.search.actor import TrialActor
 from fmnist_tune.search.cluster import WorkerPlan
 from fmnist_tune.search.driver import Driver
+from fmnist_tune.search.faults import read_death
+from fmnist_tune.search.memory import count_kills
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.search.quick_tune import end_stand_ins, tune
 from fmnist_tune.search.worker_start import WorkerStart
 from fmnist_tune.study.database import storage_errors
-
-
-@contextmanager
-def _out_of_memory_is_a_workers_death() -> Iterator[None]:
-    """Let a worker that Ray killed for lack of memory end its trial alone.
-
-    Ray raises an error for it that is none of an actor's, and Tune 2.60 takes that for a fault of its own and ends the
-    search (ray/air/execution/_internal/actor_manager.py: "Caught unexpected exception").
-    """
-    original = RayActorManager._actor_task_failed
-
-    def handle(self: RayActorManager, tracked_actor_task: object, exception: Exception) -> None:
-        if isinstance(exception, OutOfMemoryError):
-            exception = RayActorError(error_msg="out of memory")
-        original(self, tracked_actor_task=tracked_actor_task, exception=exception)
-
-    RayActorManager._actor_task_failed = handle
-    try:
-        yield
-    finally:
-        RayActorManager._actor_task_failed = original
 
 
 class _Shared:
@@ -74,7 +52,8 @@ class _DriverSearcher(_Shared, Searcher):  # type: ignore[misc]  # Ray's classes
             assignment = self._driver.next_assignment()
         if assignment is not None:
             return {"assignment": assignment}
-        # A running trial's worker may die and put the trial back in the queue: only an idle search is finished.
+        # A running trial's worker may die and put the trial back in the queue: only an idle search is finished. One
+        # that waits for memory ends here too, which frees that of its workers; `run_trials` begins it again.
         return None if self._driver.running else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -93,6 +72,7 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
     def __init__(self, driver: Driver) -> None:
         super().__init__()
         self._driver = driver
+        self._n_kills = count_kills()
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Do as usual; trials that wait for a place in the cluster and can no longer begin in time are put back."""
@@ -111,12 +91,13 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
         try:  # Trial.get_error reads a copy that is not there yet
-            lines = Path(trial.error_file or "").read_text().splitlines()
+            text = Path(trial.error_file or "").read_text().partition("\n")[2]  # the first line says when
         except OSError:
-            lines = []
-        reason = lines[1] if len(lines) > 1 else "no reason given"  # the first line says when
+            text = ""
+        before, self._n_kills = self._n_kills, count_kills()
+        cause, reason = read_death(text, kernel_killed=self._n_kills > before)
         with storage_errors():
-            self._driver.on_crash(trial.config["assignment"].number, reason)
+            self._driver.on_crash(trial.config["assignment"].number, reason, cause)
 
     def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
         number = trial.config["assignment"].number
@@ -183,27 +164,58 @@ def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
     for name in ("ray", "ray.tune"):  # a worker's death is the driver's to tell, in one line
         logging.getLogger(name).setLevel(logging.CRITICAL)
     scratch = tempfile.mkdtemp(prefix="fmnist-tune-")  # Ray wants a place for files that nobody reads
+    goes_on = True
     try:
-        with _out_of_memory_is_a_workers_death():
-            Tuner(
-                trainable,
-                tune_config=TuneConfig(
-                    search_alg=_DriverSearcher(driver),
-                    scheduler=_DriverScheduler(driver),
-                    num_samples=-1,
-                    max_concurrent_trials=plan.n_workers,
-                    reuse_actors=True,
-                ),
-                run_config=RunConfig(
-                    storage_path=scratch,
-                    name="run",
-                    verbose=0,
-                    callbacks=[_Watchdog(driver, WorkerStart(plan.logs)), _Silence()],
-                    checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # workers keep their own
-                ),
-            ).fit()
+        while goes_on:
+            is_whole = _fit(driver, trainable, plan, scratch)
+            goes_on = (_wait_for_memory(driver) or not is_whole) and not driver.is_over(None)
     except _NoWorkerError as error:
         raise UserError(str(error)) from None
     finally:
         end_stand_ins()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _fit(driver: Driver, trainable: Any, plan: WorkerPlan, scratch: str) -> bool:
+    """Let Ray Tune run trials; returns whether it ended by itself.
+
+    Where Ray kills a worker within a step for want of memory, Tune 2.60 takes that for an error of its own, and ends
+    all trials. Those go on in the next call: the study is the only state.
+    """
+    tuner = Tuner(
+        trainable,
+        tune_config=TuneConfig(
+            search_alg=_DriverSearcher(driver),
+            scheduler=_DriverScheduler(driver),
+            num_samples=-1,
+            max_concurrent_trials=plan.n_workers,
+            reuse_actors=True,
+        ),
+        run_config=RunConfig(
+            storage_path=scratch,
+            name="run",
+            verbose=0,
+            callbacks=[_Watchdog(driver, WorkerStart(plan.logs)), _Silence()],
+            checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # workers keep their own
+        ),
+    )
+    try:
+        tuner.fit()
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, OutOfMemoryError):
+            raise
+        with storage_errors():
+            driver.on_lost_workers("out of memory")
+        return False
+    return True
+
+
+def _wait_for_memory(driver: Driver) -> bool:
+    """Wait until trials may begin again; returns whether there was anything to wait for."""
+    has_waited = False
+    while driver.is_waiting:
+        has_waited = True
+        with storage_errors():
+            driver.record.claim.renew()
+        time.sleep(1.0)
+    return has_waited

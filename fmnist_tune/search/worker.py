@@ -24,17 +24,19 @@ from fmnist_tune.config.tasks import CONFIGS
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.modular.run import ModularRun
+from fmnist_tune.search.faults import BrokenWorkerError, Cause, is_out_of_memory
+from fmnist_tune.search.memory import Room, measure_room
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.progress import EpochProgress, telling
 from fmnist_tune.study.layout import TEST_SCORES, WEIGHTS
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from fmnist_tune.training.results import EpochResult, Look
-from fmnist_tune.training.run import TrainingRun
+from fmnist_tune.training.run import NonFiniteLossError, TrainingRun
 from fmnist_tune.training.tensors import TrainingData, pixels
 
 
 class Worker:
-    """Whatever goes wrong in a trial is reported as its failure, and the worker lives on."""
+    """Whatever goes wrong in a trial is reported as its failure, and the worker lives on, unless its GPU is lost."""
 
     def __init__(self, images: Images | None, device: str) -> None:
         """Make a worker without an assignment.
@@ -89,8 +91,12 @@ class Worker:
         return TrainingRun(config, data, seed=seed, device=self._device, n_epochs=n_epochs)
 
     def step(self) -> TrialReport:
-        """Train to the next look or the end of the epoch, or else report epochs that the study has missed."""
-        look, self._spent_s = None, 0.0
+        """Train to the next look or the end of the epoch, or else report epochs that the study has missed.
+
+        Raises:
+            BrokenWorkerError: the GPU, or what this process has of it, is lost.
+        """
+        look, self._spent_s, cause, room = None, 0.0, Cause.TRIAL, None
         try:
             with _holding(Path(self._assignment.checkpoint).parent):
                 if not self._has_begun:
@@ -98,13 +104,28 @@ class Worker:
                 if self._failure is None and self._run is not None and len(self._run.history) == self._n_reported:
                     look = self._train(self._run)
         except Exception as error:  # any error of a trial ends that trial alone
-            self._failure = _describe(error)
+            self._failure, cause = _describe(error), _cause(error)
         history = tuple(self._run.history) if self._run is not None else ()
         news = history[self._n_reported :]
         self._n_reported = len(history)
         stop_reason = self._run.stop_reason if self._run is not None else None
+        facts = self._facts()
+        if cause == Cause.WORKER:
+            raise BrokenWorkerError(self._failure)
+        if cause == Cause.MEMORY:
+            self._run, self._progress = None, iter(())  # frees what the trial has
+            room = _measure_room(self._device)
         return TrialReport(
-            self._assignment.number, news, history, stop_reason, self._failure, self._facts(), look, self._spent_s
+            number=self._assignment.number,
+            epochs=news,
+            history=history,
+            stop_reason=stop_reason,
+            failure=self._failure,
+            facts=facts,
+            look=look,
+            spent_s=self._spent_s,
+            cause=cause,
+            room=room,
         )
 
     def finish(self, folder: Path, test_images_NHW: NDArray[np.uint8] | None) -> None:
@@ -212,6 +233,27 @@ def _describe(error: Exception) -> str:
     text = str(error).strip().splitlines()
     kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
     return f"{kind}{text[0] if text else ''}"
+
+
+def _cause(error: Exception) -> Cause:
+    if isinstance(error, NonFiniteLossError):
+        return Cause.TRIAL
+    if isinstance(error, MemoryError) or is_out_of_memory(f"{type(error).__name__}: {error}"):
+        return Cause.MEMORY
+    if isinstance(error, torch.AcceleratorError):  # its context is lost with it: whatever comes next fails too
+        return Cause.WORKER
+    return Cause.UNKNOWN
+
+
+def _measure_room(device: str) -> Room | None:
+    """Return the memory in which a trial is trained, as it is without one."""
+    if device != "cuda":
+        return measure_room()
+    torch.cuda.empty_cache()
+    try:
+        return Room(*torch.cuda.mem_get_info())
+    except RuntimeError:  # others leave too little even to ask
+        return Room(0, torch.cuda.get_device_properties(0).total_memory)
 
 
 def _device_name(device: str) -> str:

@@ -125,6 +125,15 @@ class Summary:
         return self.best is not None and KNOWN_GOOD_KEY not in self.best.user_attrs
 
 
+def common_failure(record: StudyRecord) -> str | None:
+    """Return why a study's trials failed, most often; None unless all have failed."""
+    trials = record.trials
+    if not trials or any(t.state != TrialState.FAIL for t in trials):
+        return None
+    ((reason, n), *_) = Counter(t.user_attrs.get("reason", "unknown") for t in trials).most_common()
+    return f"all {len(trials)} trials failed" + (f", {n} of them" if n < len(trials) else "") + f": {reason}"
+
+
 def summarize(record: StudyRecord, *, is_driven: bool) -> Summary:
     """Sum up a study; without a process that drives it, what was running waits."""
     trials = record.trials

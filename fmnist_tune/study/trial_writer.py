@@ -27,6 +27,7 @@ from fmnist_tune.study.sampling import params_of, sampler_for, suggest, values_o
 from fmnist_tune.training.results import EpochResult, Look, StopReason
 
 GOING_ON_KEY = "goes_on_from"
+HELD_KEY = "held_back"  # system attribute of a trial that failed before anything was trained: why; None once it was
 
 
 def goes_on_from(trial: FrozenTrial, rung: float) -> bool:
@@ -190,6 +191,18 @@ class TrialWriter:
         """Record that a trial is let go on from its rung."""
         trial_id = self._record.trials[number]._trial_id
         self._storage.set_trial_system_attr(trial_id, GOING_ON_KEY, rung)
+
+    def note_held(self, number: int, reason: str | None) -> None:
+        """Record why a trial waits behind all others; None once it has been trained."""
+        trial_id = self._record.trials[number]._trial_id
+        self._storage.set_trial_system_attr(trial_id, HELD_KEY, reason)
+
+    def count_crash(self, number: int, epoch: int) -> int:
+        """Record that a trial's worker died; returns how often that has happened in this epoch."""
+        known = self.attributes(number)
+        n_crashes: int = 1 + (known["crashes"] if known.get("crashed_in_epoch") == epoch else 0)
+        self.note(number, {"crashes": n_crashes, "crashed_in_epoch": epoch})
+        return n_crashes
 
     def attributes(self, number: int) -> dict[str, Any]:
         """Return a trial's attributes."""

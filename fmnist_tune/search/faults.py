@@ -1,0 +1,61 @@
+"""Whose fault a failure is, and what Ray says of a dead worker in one line."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+# What PyTorch, CUDA's libraries and the C library say where an allocation fails; MemoryError is Python's and numpy's.
+OUT_OF_MEMORY = re.compile(
+    r"MemoryError|out of memory|(can.?t|cannot|unable to|not) (allocate|mmap|enough) .*memory|bad_alloc|_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*(\w*(?:Error|Exception|Exit|Interrupt|Warning))(?:: (.*))?")
+KILLED_BY_RAY = re.compile(r"running low on memory")
+WAS_STARTING = ("in its creation task", "failed to import")
+
+
+class Cause(StrEnum):
+    """Why a trial cannot go on.
+
+    TRIAL: its values. MEMORY: the machine's memory was short. START: its worker could not be started. WORKER: its
+    worker is broken, or died. UNKNOWN: an error that may be the trial's or the machine's.
+    """
+
+    TRIAL = "trial"
+    MEMORY = "memory"
+    START = "start"
+    WORKER = "worker"
+    UNKNOWN = "unknown"
+
+
+class BrokenWorkerError(Exception):
+    """A worker can train nothing any more and is to be replaced; says why."""
+
+
+def is_out_of_memory(text: str) -> bool:
+    """Return whether an error's type or message says that memory could not be allocated."""
+    return OUT_OF_MEMORY.search(text) is not None
+
+
+def read_death(text: str, *, kernel_killed: bool = False) -> tuple[Cause, str]:
+    """Return why a worker died.
+
+    Args:
+        text: Ray's error.
+        kernel_killed: whether the kernel has killed a process for want of memory since the last death.
+    """
+    lines = [line.strip() for line in COLOURS.sub("", text).strip().splitlines() if line.strip()]
+    if not lines:
+        return Cause.WORKER, "no reason given"
+    if KILLED_BY_RAY.search(text):
+        return Cause.MEMORY, "out of memory"
+    is_starting = any(phrase in text for phrase in WAS_STARTING)
+    if not is_starting and "Traceback" not in text and "ray::" not in text:
+        return (Cause.MEMORY, "out of memory") if kernel_killed else (Cause.WORKER, lines[0])
+    raised = [match for line in lines if (match := EXCEPTION.fullmatch(line)) is not None]
+    reason = raised[-1][0] if raised else lines[-1]
+    if raised and raised[-1][1] == BrokenWorkerError.__name__:
+        reason = raised[-1][2]
+    return Cause.START if is_starting else Cause.WORKER, reason
