@@ -427,7 +427,7 @@ def test_predict_inverts_on_request(studies: Path, capsys: pytest.CaptureFixture
     ("study", "images", "messages"),
     [
         ("fresh", ["light.png"], ["study 'fresh' has no retrained model; `fmnist-tune retrain fresh --studies-dir "]),
-        ("tinny", ["light.png"], ["no study 'tinny' in it; did you mean 'tiny'?"]),
+        ("tinny", ["light.png"], ["no studies yet; start one with "]),
         ("tiny", ["text.png"], ["text.png: not a PNG or JPEG image"]),
         ("tiny", ["absent.png", "text.png"], ["absent.png: no such file", "text.png: not a PNG or JPEG image"]),
         ("tiny", ["ligth.png"], ["light.png'?"]),
