@@ -11,7 +11,6 @@ from fmnist_tune.config import SearchSpace
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.frames import curves_frame, trials_frame
 from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import Summary, summarize
 
@@ -58,7 +57,7 @@ class Study:
     @property
     def trials(self) -> pd.DataFrame:
         """One row for each trial; columns as `fmnist_tune.study.frames.trials_frame` describes them."""
-        return trials_frame(self._record, is_driven=is_driven(self._paths))
+        return trials_frame(self._record, is_driven=self._record.is_driven)
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -73,7 +72,7 @@ class Study:
     @property
     def summary(self) -> Summary:
         """Counts, best trial, importances, edges."""
-        return summarize(self._record, is_driven=is_driven(self._paths))
+        return summarize(self._record, is_driven=self._record.is_driven)
 
     @property
     def retrained(self) -> dict[str, Any] | None:

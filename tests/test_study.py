@@ -16,6 +16,7 @@ from typing import Any
 
 import optuna
 import pytest
+from fmnist_tune.study.claim import DEAD_AFTER_S
 from optuna.trial import TrialState
 from rich.console import Console
 
@@ -25,7 +26,6 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.seeds import plan_for
 from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import TrialReport
-from fmnist_tune.study.claim import DEAD_AFTER_S
 from fmnist_tune.study.database import StorageLostError, database_url, open_database
 from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.layout import StudyPaths

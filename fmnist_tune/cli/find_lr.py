@@ -21,7 +21,7 @@ from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.drawing import png
 from fmnist_tune.report.lr_range_figure import lr_range_figure
-from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder
+from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder, write_atomically
 from fmnist_tune.training.lr_range import LrRange, Sweep, read_lr_range, sweep_losses
 from fmnist_tune.training.quick_start import skip_compiler
 from fmnist_tune.training.run import TrainingRun
@@ -46,7 +46,7 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
         )
     found = read_lr_range(sweep, losses)
     try:
-        plot.write_bytes(png(lr_range_figure(found, sweep.mode, f"Learning-rate range test of {study}")))
+        write_atomically(plot, png(lr_range_figure(found, sweep.mode, f"Learning-rate range test of {study}")))
     except OSError as error:
         raise UserError(f"{plot}: cannot be written: {error.strerror}") from None
     if arguments.json:

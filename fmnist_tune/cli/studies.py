@@ -17,12 +17,12 @@ from fmnist_tune.cli.store import load_record, stdout, storage_url
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import StudyPaths, write_atomically
-from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import retraining_cell, study_json, summary_view, trials_json, trials_table
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import summarize
+from fmnist_tune.study.url import without_secrets
 
 
 def studies(arguments: argparse.Namespace, started: float) -> int:
@@ -42,13 +42,13 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
         except UserError as error:
             skipped.append(str(error))
             continue
-        driven = is_driven(paths)
+        driven = record.is_driven
         facts = study_json(record, is_driven=driven)
         rows.append({"study": name, "target": record.n_target, "recipe": record.is_recipe, "active": driven, **facts})
         cells = ["recipe", *[""] * 7] if record.is_recipe else _counts(record, facts)
         table.add_row(name, *cells, retraining_cell(record, retraining_status(record, is_driven=driven)))
     if arguments.json:
-        print(json.dumps({"storage": storage_url(arguments), "studies": rows}))
+        print(json.dumps({"storage": without_secrets(storage_url(arguments)), "studies": rows}))
         return EXIT_OK
     stdout().print(table)
     for text in skipped:
@@ -66,11 +66,11 @@ def _counts(record: StudyRecord, facts: dict[str, Any]) -> list[str]:
 def show(arguments: argparse.Namespace, started: float) -> int:
     """Show a study."""
     record = load_record(arguments)
-    driven = is_driven(record.paths)
+    driven = record.is_driven
     if arguments.json:
         result = {
             "study": record.paths.name,
-            "storage": storage_url(arguments),
+            "storage": without_secrets(storage_url(arguments)),
             "wall_s": round(time.monotonic() - started, 3),
             "workers": None,
             "epochs": 0,

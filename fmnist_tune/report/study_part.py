@@ -9,14 +9,13 @@ from fmnist_tune.report import findings, study_figures, study_info
 from fmnist_tune.report.findings import percent
 from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
 from fmnist_tune.study.frames import curves_frame, trials_frame
-from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import STATE_NAMES, Summary
 
 
 def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> Content:
     """Return what the report says of a search."""
-    space, best, driven = record.space, summary.best, is_driven(record.paths)
+    space, best, driven = record.space, summary.best, record.is_driven
     rows = study_info.trial_rows(record.trials, space, is_driven=driven)
     number = None if best is None else best.number
     climb = study_info.climb(rows)

@@ -69,7 +69,8 @@ class SeedTrainer:
             from fmnist_tune.search.pool import JobError, Pool
 
             make_folder(self._record.paths.retrain_log.parent)
-            pool = Pool(self.workers(), self._images, None if test is None else test.images_NHW)
+            test_images_NHW = None if test is None else test.images_NHW
+            pool = Pool(self.workers(), self._images, test_images_NHW, check=self._record.hold.check)
             try:
                 with stopping_on_signals(pool, self._progress.line):
                     if not self._store.train(todo, pool, self._progress, before_scoring):

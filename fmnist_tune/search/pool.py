@@ -78,14 +78,22 @@ class _Step:
 class Pool:
     """Runs jobs, several at a time, each by one actor; a worker that dies is replaced, and its job goes on."""
 
-    def __init__(self, plan: WorkerPlan, images: Images | None, test_images_NHW: NDArray[np.uint8] | None) -> None:
+    def __init__(
+        self,
+        plan: WorkerPlan,
+        images: Images | None,
+        test_images_NHW: NDArray[np.uint8] | None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Put the data into Ray's object store, once; Ray must be up.
 
         Args:
             plan: how many at a time, and what each gets.
             images: the training files' content; None for a task whose data are computed.
             test_images_NHW: scored by every finished model; None to leave the test set alone.
+            check: called about once a second while jobs run; what it raises ends them.
         """
+        self._check = check
         self.stop_requested = False
         self._plan = plan
         self._data = [ray.put(images), ray.put(test_images_NHW)]
@@ -123,6 +131,7 @@ class Pool:
             if not running:
                 break
             done, _ = ray.wait(list(running), timeout=1.0)  # comes back now and then, so that a signal is seen
+            self._check()
             for reference in done:
                 step = running.pop(reference)
                 try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,17 +27,18 @@ from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import (
-    STORAGE_ERRORS,
     StorageLostError,
     database_url,
     open_database,
     storage_errors,
     study_exists,
+    study_names,
     warm_up,
 )
-from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder, without_password
+from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.url import without_secrets
 from fmnist_tune.study.warm_start import check_data, take_over
 from fmnist_tune.weights import check_weights
 
@@ -108,9 +109,10 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
     try:
         return _search(space, place, paths, console, started)
     except StorageLostError as error:
+        advice = f"what was reported before is safe; repair it and go on with `{paths.command('resume')}`"
         raise UserError(
-            f"{without_password(place.url)}: the study cannot be written any more: {error}\n"
-            f"what was reported before is safe; repair it and go on with `{paths.command('resume')}`"
+            f"{without_secrets(place.url)}: study {paths.name} cannot be written any more: {error}\n"
+            f"{error.advice or advice}"
         ) from None
 
 
@@ -132,7 +134,7 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
             storage = open_database(place.url, create=True)
             lock = held.enter_context(DriverLock(paths))
             record = StudyRecord.open(storage, space, paths, folder_id=lock.folder_id)
-            held.callback(_end_claim, record)
+            held.callback(record.hold.end)
             record.bind_data(source.description)
             if old is not None:
                 n_taken = take_over(record, old)
@@ -141,12 +143,13 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
 
         # A study that is there is checked before Ray starts; a new one is not created before Ray is up and has room.
         record = None
-        if study_exists(place.url, paths.name):
+        names = study_names(place.url)
+        if paths.name in names:
             record = open_record()
         else:
-            paths.check_unused()
+            paths.check_unused(names)
         if record is not None and record.is_finished:
-            with storage_errors():
+            with record.hold.writing():
                 record.recover()  # a kill may have left best.yaml behind
             extend = f"--trials {2 * record.n_target} would extend it" if record.can_grow else "that is its whole grid"
             display.line(f"study {paths.name} has all of its {record.n_target} trials; {extend}")
@@ -162,11 +165,6 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
             return _run(record, source.images, plan, display, started)
         finally:
             stop_ray()
-
-
-def _end_claim(record: StudyRecord) -> None:
-    with suppress(*STORAGE_ERRORS):  # who lost the database has been told
-        record.claim.end()
 
 
 def _warm_start(place: Place, paths: StudyPaths) -> StudyRecord | None:
@@ -192,7 +190,7 @@ def _run(record: StudyRecord, images: Images | None, plan: WorkerPlan, display: 
     startup_s = time.monotonic() - started
     display.phase(str(plan))
     timeout = record.space.settings.search.timeout
-    with storage_errors():
+    with record.hold.writing():
         driver = Driver(
             record,
             deadline=None if timeout is None else started + timeout,
@@ -205,8 +203,9 @@ def _run(record: StudyRecord, images: Images | None, plan: WorkerPlan, display: 
             run_trials(driver, images, plan)
     except KeyboardInterrupt:
         driver.stop_requested = True
-    with storage_errors():
+    with record.hold.writing():
         driver.release_all()
+        record.hold.check()
     totals = driver.totals
     wall_s = time.monotonic() - started
     first_step_s = None if totals.first_step_at is None else totals.first_step_at - started

@@ -26,7 +26,6 @@ from fmnist_tune.search.cluster import WorkerPlan
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.search.quick_tune import end_stand_ins, tune
-from fmnist_tune.study.database import storage_errors
 
 
 @contextmanager
@@ -68,7 +67,7 @@ class _DriverSearcher(_Shared, Searcher):  # type: ignore[misc]  # Ray's classes
         self._driver = driver
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        with storage_errors():
+        with self._driver.record.hold.writing():
             assignment = self._driver.next_assignment()
         if assignment is not None:
             return {"assignment": assignment}
@@ -103,7 +102,7 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         report: TrialReport = result["report"]
-        with storage_errors():
+        with self._driver.record.hold.writing():
             goes_on = self._driver.on_report(report)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
@@ -113,13 +112,13 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
         except OSError:
             lines = []
         reason = lines[1] if len(lines) > 1 else "no reason given"  # the first line says when
-        with storage_errors():
+        with self._driver.record.hold.writing():
             self._driver.on_crash(trial.config["assignment"].number, reason)
 
     def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
         number = trial.config["assignment"].number
         if number in self._driver.running:
-            with storage_errors():
+            with self._driver.record.hold.writing():
                 self._driver.release(number)
 
 
@@ -134,14 +133,14 @@ class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
         if time.monotonic() - self._looked_at < 1.0:  # Ray Tune asks at every event
             return
         self._looked_at = time.monotonic()
-        with storage_errors():
-            self._driver.record.claim.renew()
+        with self._driver.record.hold.writing():
+            self._driver.record.hold.check()
         live = {t.config["assignment"].number: t for t in trials if t.status in (Trial.PENDING, Trial.RUNNING)}
         for number, trial in live.items():
             if trial.status == Trial.PENDING:  # the cluster has no place for it yet
                 self._driver.on_wait(number)
         for number in self._driver.overdue():
-            with storage_errors():
+            with self._driver.record.hold.writing():
                 self._driver.on_hang(number)
             actor = live[number].temporary_state.ray_actor if number in live else None
             if actor is not None:

@@ -22,9 +22,11 @@ from fmnist_tune.config import SearchSpace, dump_yaml, read_space
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.escaping import printable
-from fmnist_tune.study.claim import Claim
 from fmnist_tune.study.differences import space_differences
+from fmnist_tune.study.hold import Hold
 from fmnist_tune.study.layout import StudyPaths, write_atomically
+from fmnist_tune.study.lock import is_driven
+from fmnist_tune.study.patience import patient
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.valuation import OBJECTIVES, Objective
 
@@ -43,11 +45,12 @@ FORMAT = 1
 class StudyRecord:
     """A study: what everybody may ask of it, and what is written of it as a whole."""
 
-    def __init__(self, study: optuna.Study, space: SearchSpace, paths: StudyPaths) -> None:
+    def __init__(self, storage: RDBStorage, study: optuna.Study, space: SearchSpace, paths: StudyPaths) -> None:
+        self.storage = storage
         self.optuna = study
         self.space = space
         self.paths = paths
-        self.claim = Claim(study, paths)
+        self.hold = Hold(storage, paths)
 
     @classmethod
     def load(cls, storage: RDBStorage, paths: StudyPaths) -> StudyRecord:
@@ -60,7 +63,7 @@ class StudyRecord:
         if paths.name not in names:
             known = f"; there are {', '.join(sorted(names))}" if names else "; there are none yet"
             raise UserError(f"study {paths.name!r}: no such study{did_you_mean(paths.name, names) or known}")
-        study = optuna.load_study(study_name=paths.name, storage=storage)
+        study = optuna.load_study(study_name=paths.name, storage=patient(storage))
         text, version = study.user_attrs.get(SPACE_KEY), study.user_attrs.get(FORMAT_KEY)
         if not isinstance(text, str) or not isinstance(version, int):
             raise UserError(f"study {paths.name!r}: not made by fmnist-tune (it has no search space)")
@@ -68,7 +71,7 @@ class StudyRecord:
             raise UserError(
                 f"study {paths.name!r}: made by a newer fmnist-tune (format {version}, not {FORMAT}); upgrade"
             )
-        return cls(study, read_space(text, f"study {paths.name}"), paths)
+        return cls(storage, study, read_space(text, f"study {paths.name}"), paths)
 
     @classmethod
     def open(
@@ -80,20 +83,20 @@ class StudyRecord:
             storage: the database.
             space: what is searched, or a recipe.
             paths: of the study.
-            folder_id: of the driver's lock, to claim the study before anything in it changes; None without a driver.
+            folder_id: of the driver's lock, to take the study before anything in it changes; None without a driver.
 
         Raises:
-            UserError: the study exists with another search space (names every difference), or cannot be claimed; or it
-                does not, but its folder has another one's files.
+            UserError: the study exists with another search space (names every difference), or is driven from elsewhere;
+                or it does not exist, but its folder has another one's files.
         """
         if not cls.is_begun(storage, paths):
-            paths.check_unused()
+            paths.check_unused(optuna.get_all_study_names(storage))
             study = optuna.create_study(
-                study_name=paths.name, storage=storage, direction="maximize", load_if_exists=True
+                study_name=paths.name, storage=patient(storage), direction="maximize", load_if_exists=True
             )
-            record = cls(study, space, paths)
+            record = cls(storage, study, space, paths)
             if folder_id is not None:
-                record.claim.take(folder_id)
+                record.hold.take(folder_id)
             record._begin()
             return record
         record = cls.load(storage, paths)
@@ -109,7 +112,7 @@ class StudyRecord:
                 + f"\neither give it a name of its own (--study {paths.name}-2{warm_start}), or change it back"
             )
         if folder_id is not None:
-            record.claim.take(folder_id)
+            record.hold.take(folder_id)
         record.space = space
         if record.optuna.user_attrs[SPACE_KEY] != space.to_yaml():
             record.optuna.set_user_attr(SPACE_KEY, space.to_yaml())  # the budget has changed
@@ -135,6 +138,11 @@ class StudyRecord:
     def trials(self) -> list[FrozenTrial]:
         """Every trial, by number; not to be changed."""
         return self.optuna.get_trials(deepcopy=False)
+
+    @property
+    def is_driven(self) -> bool:
+        """Whether a living process drives the study, from this studies folder or another one."""
+        return is_driven(self.paths, self.storage.engine)
 
     @property
     def objective(self) -> Objective:

@@ -14,7 +14,7 @@ from fmnist_tune.errors import UserError
 HIDDEN = "***"
 FORM = "such as postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:///FILE"
 _SECRET_KEY = re.compile(r"pass|pwd|secret|token|credential|(api|access|private|account)_?key", re.IGNORECASE)
-_SECRET_SETTING = re.compile(rf"({_SECRET_KEY.pattern})\w*\s*=", re.IGNORECASE)  # within a value, as odbc_connect has it
+_SECRET_SETTING = re.compile(rf"({_SECRET_KEY.pattern})\w*\s*=", re.IGNORECASE)  # as odbc_connect has it
 # A password with an @ that is not written as %40: SQLAlchemy takes what follows it for the host.
 _TWO_ATS = re.compile(r"^([\w+.-]+://[^/@:]*:)[^?]*@[^?]*@")
 _URL_IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"`]+")
