@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import sys
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
             sys.stdout.flush()
             return code
     except UserError as error:
-        say(str(error))
+        say(_masked(str(error), arguments))
         return EXIT_USER
     except BrokenPipeError:  # `fmnist-tune show cnn | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
@@ -34,6 +35,31 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return EXIT_INTERRUPTED
+    except Exception as error:
+        reason = _database_trouble(error)
+        if reason is None:
+            raise
+        say(_masked(reason, arguments))
+        return EXIT_USER
+
+
+def _masked(text: str, arguments: argparse.Namespace) -> str:
+    """Return a message without the secrets of a database's URL."""
+    storage = getattr(arguments, "storage", None)
+    if storage is None and "://" not in text:
+        return text
+    from fmnist_tune.study.url import mask  # imports SQLAlchemy
+
+    return mask(text, storage)
+
+
+def _database_trouble(error: Exception) -> str | None:
+    """Return what is wrong with the database, such as a server that went away; None if an error is something else."""
+    if "sqlalchemy" not in sys.modules:
+        return None
+    from fmnist_tune.study.database import database_trouble
+
+    return database_trouble(error)
 
 
 def say(text: str) -> None:

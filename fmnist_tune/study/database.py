@@ -199,7 +199,8 @@ class StorageLostError(BaseException):
         self.advice = advice
 
 
-STORAGE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, OSError)
+DATABASE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error)
+STORAGE_ERRORS = (*DATABASE_ERRORS, OSError)
 DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
@@ -211,6 +212,13 @@ def storage_trouble(error: Exception) -> str | None:
     if isinstance(error, STORAGE_ERRORS):
         return str(error.__cause__ or error).partition("\n")[0]
     return None
+
+
+def database_trouble(error: Exception) -> str | None:
+    """Return what a database, which could be opened, says of a later statement; None if an error is something else."""
+    if not isinstance(error, DATABASE_ERRORS):
+        return None
+    return f"the database cannot be read or written any more: {str(error.__cause__ or error).splitlines()[0]}"
 
 
 @contextlib.contextmanager
@@ -227,7 +235,7 @@ def storage_errors() -> Iterator[None]:
 def _database_errors(url: str) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
+    except DATABASE_ERRORS as error:
         cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
         first = mask(str(cause).splitlines()[0], url)
         raise UserError(f"{without_secrets(url)}: cannot be used as a study database: {first}") from None
