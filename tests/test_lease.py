@@ -24,7 +24,14 @@ from tests.servers import Server, mariadb, postgres
 from tests.studies import SPACE, drive, report
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql", "mariadb"])
+DATABASES = [
+    "sqlite",
+    pytest.param("postgresql", marks=pytest.mark.server),
+    pytest.param("mariadb", marks=pytest.mark.server),
+]
+
+
+@pytest.fixture(scope="module", params=DATABASES)
 def server(request: pytest.FixtureRequest) -> Iterator[Server | None]:
     """Each kind of database; None for SQLite."""
     if request.param == "sqlite":
@@ -89,8 +96,6 @@ def test_a_silent_driver_loses_its_study_by_the_databases_clock(url: str, tmp_pa
             with pytest.raises(StorageLostError, match=r"the study was taken over from \S+/there on "):
                 here.hold.find_loss()
             assert holders(here.storage.engine)["s"].place.startswith(str(tmp_path / "there"))
-        age_s = -1.0
-    assert age_s < 0
     assert not here.is_driven
 
 
@@ -113,34 +118,33 @@ def test_a_copied_folder_is_another_one(url: str, tmp_path: Path) -> None:
             pass
 
 
-def _take(url: str, folder: Path, start: Any, results: Any) -> None:
-    space = read_space(SPACE, "s.yaml")
+def _take(url: str, folder: Path, start: Any, done: Any, results: Any) -> None:
+    paths = StudyPaths(folder, "s", url)
     start.wait()
     try:
-        with DriverLock(StudyPaths(folder, "s", url)) as lock:
-            StudyRecord.open(
-                open_database(url, create=True), space, StudyPaths(folder, "s", url), folder_id=lock.folder_id
-            )
+        with DriverLock(paths) as lock:
+            StudyRecord.open(open_database(url, create=True), read_space(SPACE, "s"), paths, folder_id=lock.folder_id)
             results.put("taken")
-            start.wait()  # for the others to have tried
+            done.wait()
     except UserError as error:
         results.put(str(error))
-        start.wait()
 
 
 def test_of_drivers_that_come_at_the_same_instant_one_gets_the_study(url: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    start, results = context.Barrier(4), context.Queue()
+    start, done, results = context.Barrier(3, timeout=120), context.Event(), context.Queue()
     processes = [
-        context.Process(target=_take, args=(url, tmp_path / f"folder{number}", start, results)) for number in range(4)
+        context.Process(target=_take, args=(url, tmp_path / f"folder{n}", start, done, results), daemon=True)
+        for n in range(3)
     ]
     for process in processes:
         process.start()
-    told = [results.get(timeout=240) for _ in processes]
+    told = [results.get(timeout=180) for _ in processes]
+    done.set()
     for process in processes:
         process.join(timeout=60)
     assert told.count("taken") == 1, told
-    assert sum("is being searched or trained already, from" in text for text in told) == 3, told
+    assert sum("is being searched or trained already, from" in text for text in told) == 2, told
 
 
 def test_a_driver_whose_study_was_deleted_says_so(url: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import shlex
 import sqlite3
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,7 @@ def _connect(url: str, path: Path | None, *, makes_tables: bool = False) -> RDBS
     if path is not None:
         sqlalchemy.event.listen(storage.engine, "connect", _on_connect)
         storage.engine.dispose()  # connections made before the listener
+    weakref.finalize(storage, storage.engine.dispose)
     return storage
 
 
