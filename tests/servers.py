@@ -125,14 +125,23 @@ def mariadb() -> Iterator[Server]:
     user = "mysql" if os.getuid() == 0 else None
     with _folder(user) as folder:
         data = folder / "data"
-        setup = [install, "--no-defaults", f"--datadir={data}", "--skip-test-db", "--auth-root-authentication-method=normal"]
+        setup = [
+            install,
+            "--no-defaults",
+            f"--datadir={data}",
+            "--skip-test-db",
+            "--auth-root-authentication-method=normal",
+        ]
         subprocess.run(setup, user=user, check=True, capture_output=True)
         port = _free_port()
         first = folder / "first.sql"
         lines = [
             line
             for host in ("'%'", "localhost")
-            for line in (f"CREATE USER {USER}@{host} IDENTIFIED BY '{PASSWORD}';", f"GRANT ALL ON *.* TO {USER}@{host};")
+            for line in (
+                f"CREATE USER {USER}@{host} IDENTIFIED BY '{PASSWORD}';",
+                f"GRANT ALL ON *.* TO {USER}@{host};",
+            )
         ]
         first.write_text("\n".join(lines) + "\n")  # it reads a statement a line
         first.chmod(0o644)

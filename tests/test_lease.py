@@ -23,7 +23,6 @@ from fmnist_tune.study.record import StudyRecord
 from tests.servers import Server, mariadb, postgres
 from tests.studies import SPACE, drive, report
 
-
 DATABASES = [
     "sqlite",
     pytest.param("postgresql", marks=pytest.mark.server),
