@@ -2,7 +2,7 @@
 
 SQLite goes on writing to a file that was deleted, and does not notice one that was copied over its own. Whether the
 file is another one is seen by its inode; whether its content is, by a number in its header, which is counted up each
-time that the write-ahead log is brought into it. SQLite alone opens the file: closing it would drop this process's locks.
+time that the write-ahead log is brought into it. SQLite alone opens it: to close it would drop this process's locks.
 """
 
 from __future__ import annotations
