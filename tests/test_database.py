@@ -281,7 +281,7 @@ def test_without_locks_studies_can_be_read_and_a_search_is_refused(command: Comm
     with DriverLock(record.paths):
         pass
 
-    (command.folder / "s.yaml").write_text(SPACE)
+    (command.folder / "s.yaml").write_text(f"{SPACE}data: {{val_size: 100}}\n")
     commands = ["show s", "studies", "report s", f"search s.yaml --data-dir {command.data_dir}"]
     run = subprocess.run(
         [sys.executable, "-c", NO_LOCKS, *commands],

@@ -18,7 +18,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 
 PATIENCE_S = 60.0
 PAUSE_S = 0.5
@@ -166,7 +166,7 @@ def _persist(call: Callable[[], T], again: Callable[[], T | None] = lambda: None
     until = time.monotonic() + PATIENCE_S
     try:
         return call()
-    except (StorageInternalError, DBAPIError) as error:
+    except (StorageInternalError, DBAPIError, PendingRollbackError) as error:
         if not is_server_away(error):
             raise
     while True:
@@ -174,7 +174,7 @@ def _persist(call: Callable[[], T], again: Callable[[], T | None] = lambda: None
         try:
             known = again()
             return call() if known is None else known
-        except (StorageInternalError, DBAPIError) as error:
+        except (StorageInternalError, DBAPIError, PendingRollbackError) as error:
             if not is_server_away(error) or time.monotonic() > until:
                 raise
 
@@ -182,6 +182,8 @@ def _persist(call: Callable[[], T], again: Callable[[], T | None] = lambda: None
 def is_server_away(error: Exception) -> bool:
     """Return whether an error is the connection's, and not the statement's."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    if isinstance(cause, PendingRollbackError):  # Optuna tries some statements again itself, without a new transaction
+        return True
     return isinstance(cause, DBAPIError) and (
         cause.connection_invalidated or isinstance(cause, OperationalError | InterfaceError)
     )

@@ -17,7 +17,7 @@ _SECRET_KEY = re.compile(r"pass|pwd|secret|token|credential|(api|access|private|
 _SECRET_SETTING = re.compile(rf"({_SECRET_KEY.pattern})\w*\s*=", re.IGNORECASE)  # as odbc_connect has it
 # A password with an @ that is not written as %40: SQLAlchemy takes what follows it for the host.
 _TWO_ATS = re.compile(r"^([\w+.-]+://[^/@:]*:)[^?]*@[^?]*@")
-_URL_IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"`]+")
+_URL_IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"`]*[^\s'\"`:;,.)]")
 
 
 def parse(url: str) -> URL:
