@@ -281,7 +281,7 @@ def main(argv: list[str] | None = None) -> None:
     support = np.bincount(test.labels_N, minlength=len(CLASSES)).tolist()
     where = f"{measured_when(list(finished.values()))}, the page written on {machine()}"
     write_atomically(arguments.page, page(outcomes, counts, mistakes, support, rare, where))
-    arguments.page.with_suffix(".png").write_bytes(png(distributions_figure(counts, rare)))
+    arguments.page.with_suffix(".png").write_bytes(png(distributions_figure, counts, rare))
 
 
 if __name__ == "__main__":

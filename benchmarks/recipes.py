@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from fmnist_tune.config import SearchSpace, TrialConfig, load_space
+from fmnist_tune.cpus import cpu_count
 from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import Spread
 from fmnist_tune.study.layout import StudyPaths, read_json
@@ -118,8 +118,7 @@ def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    n_cores = os.cpu_count()
-    return f"{n_cores} cores of {cpu}, {gpu}; Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{cpu_count()} cores of {cpu}, {gpu}; Python {platform.python_version()}, torch {torch.__version__}"
 
 
 def measured_when(finished: list[dict[str, Any]]) -> str:

@@ -28,7 +28,7 @@ ATTRIBUTES = {  # as real trials have them
     "numerics": "float32 channels_last",
     "ran_on": "x86_64 CPU, 1 thread, somewhere, process 1",
     "looks": {"0.33": 0.8},
-    "stop_reason": "asha: 0.8215 after 33% of epoch 1 is number 1 of 3, and 1 in 3 goes on",
+    "stop_reason": "asha: 82.15 % at epoch 0.33, rank 1/3; the best one was promoted",
 }
 SPACE = Path(__file__).parent.parent / "search_spaces" / "cnn.yaml"
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from fmnist_tune.config import SearchSpace
+from fmnist_tune.study.comparison import ComparedStudy, incomparable
 from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.deletion import Deletion
 from fmnist_tune.study.frames import curves_frame, trials_frame
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
@@ -16,6 +19,63 @@ from fmnist_tune.study.summary import Summary, summarize
 
 if TYPE_CHECKING:  # imports torch
     from fmnist_tune.retrain.saved import SavedModel
+
+
+def compare_studies(*names: str, studies_dir: Path | str = "studies", storage: str | None = None) -> pd.DataFrame:
+    """Return one row for each study, in the order of their names; what cannot be compared gives a warning.
+
+    Returns:
+        Columns study, metric, best (value), trial (its number), trials, complete, epochs, train_s and test_accuracy
+        (mean over seeds); missing where there is none.
+
+    Raises:
+        UserError: there is no such database or study.
+    """
+    records = [Study(name, studies_dir, storage)._record for name in names]
+    for reason in incomparable(records):
+        warnings.warn(f"not comparable: {reason}", stacklevel=2)
+    rows = []
+    for study in (ComparedStudy.of(record, is_driven=record.is_driven) for record in records):
+        number, value = study.best or (None, None)
+        tested = study.retrained if study.objective.is_val_accuracy else None
+        rows.append(
+            {
+                "study": study.name,
+                "metric": study.objective.metric,
+                "best": value,
+                "trial": number,
+                "trials": study.trials["total"],
+                "complete": study.trials["complete"],
+                "epochs": study.epochs,
+                "train_s": study.train_s,
+                "test_accuracy": None if tested is None else tested["mean"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def rename_study(name: str, new: str, studies_dir: Path | str = "studies", storage: str | None = None) -> Study:
+    """Give a study another name, as `fmnist-tune rename` does; returns it.
+
+    Raises:
+        UserError: there is no such study, the new name is taken or cannot name one, or somebody drives the study.
+    """
+    from fmnist_tune.retrain.renaming import rename_study as rename
+
+    record = Study(name, studies_dir, storage)._record
+    rename(open_database(storage or database_url(Path(studies_dir)), create=False), record, new)
+    return Study(new, studies_dir, storage)
+
+
+def delete_study(name: str, studies_dir: Path | str = "studies", storage: str | None = None) -> None:
+    """Delete a study, its files, and what the dashboard shows of it; this cannot be undone, and nobody is asked.
+
+    Raises:
+        UserError: there is no such study, or somebody drives it.
+    """
+    folder = Path(studies_dir)
+    database = open_database(storage or database_url(folder), create=False)
+    Deletion(database, StudyPaths(folder, name, storage)).run()
 
 
 class Study:

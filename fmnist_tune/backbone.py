@@ -20,7 +20,7 @@ from torchvision.models import get_model, get_model_weights
 from fmnist_tune.config.architectures import WEIGHT_FILES
 from fmnist_tune.config.model import Torchvision
 from fmnist_tune.config.schema import N_CLASSES
-from fmnist_tune.errors import UserError
+from fmnist_tune.errors import UserError, near_file
 
 _LAYERS = (nn.Conv2d, nn.Linear)  # squeezenet's classifier is a convolution
 # torchvision's DenseNet files are from before dots in names meant modules; its own builder renames them so.
@@ -108,7 +108,7 @@ def _read_file(path: Path) -> Mapping[str, Tensor]:
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"model.weights: {path}: no such file (looked for in {Path.cwd()})") from None
+        raise UserError(f"model.weights: {path}: no such file (looked for in {Path.cwd()}){near_file(path)}") from None
     except (
         OSError,
         RuntimeError,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -45,7 +47,22 @@ class FileError(UserError):
         super().__init__(text)
 
 
+def nearest(word: object, known: Iterable[str]) -> str | None:
+    """Return the known word that is nearest to a word, in whatever case; None if none is near."""
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(str(word).lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[near[0]] if near else None
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the nearest known word, or an empty string."""
-    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(word, known)
+    return "" if near is None else f"; did you mean {near!r}?"
+
+
+def near_file(path: Path) -> str:
+    """Return `; did you mean 'x'?` for the nearest name beside a file that is not there, or an empty string."""
+    try:
+        return did_you_mean(path, map(str, itertools.islice(path.parent.iterdir(), 1000)))
+    except OSError:
+        return ""

@@ -11,6 +11,7 @@ from fmnist_tune.config.schema import TrialConfig
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.modular import outcome
 from fmnist_tune.training.results import EpochResult, best_epoch
+from fmnist_tune.units import percent
 
 VAL_ACCURACY = "val_accuracy"
 
@@ -39,7 +40,7 @@ class Objective:
 
 OBJECTIVES = {
     TrialConfig.task: Objective(
-        VAL_ACCURACY, "validation accuracy", "{:.2%}".format, "validation accuracy {:.2%}".format
+        VAL_ACCURACY, "validation accuracy", percent, lambda value: f"validation accuracy {percent(value)}"
     ),
     ModularConfig.task: Objective("steps_left", "share of steps left", outcome.value_text, outcome.value_text),
 }

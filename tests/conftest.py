@@ -119,16 +119,21 @@ class Result:
 
 @dataclass(frozen=True)
 class CommandLine:
-    """fmnist-tune in a folder of its own, on the tiny data set."""
+    """fmnist-tune in a folder of its own, on the tiny data set.
+
+    Attributes:
+        python: the interpreter that runs it.
+    """
 
     folder: Path
     environment: dict[str, str]
     data_dir: Path
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    python: str = sys.executable
 
     def arguments(self, *words: str | Path) -> list[str]:
         """Return the command that runs these words."""
-        return [sys.executable, "-m", "fmnist_tune.cli", *map(str, words)]
+        return [self.python, "-m", "fmnist_tune.cli", *map(str, words)]
 
     def start(self, *words: str | Path) -> subprocess.Popen[str]:
         """Start a command as the leader of a process group."""

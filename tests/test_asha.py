@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fmnist_tune.config.schema import Pruner
 from fmnist_tune.search.asha import PAUSED_BEYOND, Asha
 from fmnist_tune.search.queue import Queue
@@ -36,7 +38,7 @@ def test_a_rung_below_an_epoch_is_a_look_within_the_first() -> None:
     assert (a.looks, a.looks_left(0), a.looks_left(1)) == ((0.33,), (), (0.33,))
     assert (a.epochs_to_rung(None), a.epochs_to_rung(0)) == (0.33, 1 - 0.33)
     assert a.at_rung(0) == 0.33
-    assert a.standing(0) == "asha: 0.5000 after 33% of epoch 1 is number 1 of 1, and 1 in 3 goes on"
+    assert a.standing(0) == "50.00 % at epoch 0.33, rank 1/1"
     assert asha(min_epochs=0.1).looks == (0.1, 0.30000000000000004)
     assert asha({0: {0.30000000000000004: 0.5}}, min_epochs=0.1).looks_left(0) == (), "what lies behind it is past"
 
@@ -52,7 +54,17 @@ def test_the_first_to_arrive_does_not_go_on_for_being_alone() -> None:
 def test_a_third_goes_on_and_the_rest_hears_where_it_stands() -> None:
     a = asha(first_rung(*(1 - number / 10 for number in range(9))))
     assert [number for number in range(9) if a.goes_on(number, rounds_up=False)] == [0, 1, 2]
-    assert a.standing(4) == "asha: 0.6000 after epoch 1 is number 5 of 9, and 1 in 3 goes on"
+    assert a.standing(4) == "60.00 % at epoch 1, rank 5/9"
+    assert a.verdict(4, rounds_up=False) == "asha: 60.00 % at epoch 1, rank 5/9; the best 3 were promoted"
+
+
+@pytest.mark.parametrize(
+    ("n", "rounds_up", "text"),
+    [(1, False, "none was promoted"), (1, True, "the best one was promoted"), (7, True, "the best 3 were promoted")],
+)
+def test_why_a_trial_was_given_up_says_how_many_were_promoted(n: int, rounds_up: bool, text: str) -> None:
+    a = asha({number: {27: 0.5} for number in range(n)})
+    assert a.verdict(n - 1, rounds_up=rounds_up) == f"asha: 50.00 % at epoch 27, rank {n}/{n}; {text}"
 
 
 def test_when_no_new_trial_comes_somebody_goes_on_to_the_end() -> None:
@@ -115,6 +127,6 @@ def test_what_is_known_to_do_well_goes_on_first_however_it_stands() -> None:
 def test_an_epoch_that_is_reported_again_counts_once() -> None:
     a = asha(first_rung(0.5, 0.6, 0.7))
     a.report(0, 1, 0.5)
-    assert a.standing(0) == "asha: 0.5000 after epoch 1 is number 3 of 3, and 1 in 3 goes on"
+    assert a.standing(0) == "50.00 % at epoch 1, rank 3/3"
     a.report(0, 1, 0.65)
-    assert a.standing(0) == "asha: 0.6500 after epoch 1 is number 2 of 3, and 1 in 3 goes on"
+    assert a.standing(0) == "65.00 % at epoch 1, rank 2/3"

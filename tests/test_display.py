@@ -1,18 +1,62 @@
-"""What the live view of a search says."""
+"""What people see while something is trained."""
 
 from __future__ import annotations
 
 import io
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
+from fmnist_tune.config import read_space
+from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.search.display import Display
-from tests.studies import drive, open_study, report
+from fmnist_tune.search.driver import Driver
+from fmnist_tune.search.pool import Job
+from fmnist_tune.search.progress import FILE, EpochProgress, progress_of, telling
+from fmnist_tune.search.screen import Screen, packed
+from tests.studies import drive, look, open_study, report
 
 SPACE = "study: s\nmodel: {name: mlp}\nsearch: {trials: 4, pruner: {name: none}}\ntraining: {epochs: 1}\n"
+LONG = """
+study: a-study-with-quite-a-long-name-as-people-give-them
+search: {trials: 1000, timeout: 10m, pruner: {name: asha, min_epochs: 0.5}}
+model: {name: cnn, blocks: {int: [2, 3]}, dropout: {float: [0.0, 0.5]}, head: {choice: [[], [128], [256]]}}
+training: {epochs: 10, optimizer: {lr: {float: [1e-4, 1e-1], log: true}, weight_decay: {float: [1e-4, 1e-1]}}}
+"""
+
+
+def drawn(renderable: RenderableType, width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(renderable)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def tell(driver: Driver, number: int, progress: EpochProgress) -> None:
+    folder = driver.record.paths.trial_folder(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).write_text(json.dumps(vars(progress)))
+
+
+def attached(driver: Driver, **options: Any) -> Display:
+    display = Display(Console(file=io.StringIO(), **options), driver.record.paths.name, started=time.monotonic() - 125)
+    display.attach(driver)
+    return display
+
+
+@pytest.fixture
+def long_search(tmp_path: Path) -> Driver:
+    """A search with a trial in its third epoch that paused before, one at a look, and one that begins."""
+    driver = drive(open_study(tmp_path, LONG), deadline=time.monotonic() + 475)
+    for _ in range(3):
+        assert driver.next_assignment() is not None
+    driver.on_report(report(0, [0.8, 0.8849], n_new=2))
+    tell(driver, 0, EpochProgress(3, 250, 391))
+    return driver
 
 
 @pytest.mark.parametrize(("left_s", "share"), [(None, 0.25), (90.0, 0.25), (10.0, 0.75)])
@@ -27,3 +71,145 @@ def test_the_bar_is_as_long_as_the_trials_or_the_time_that_is_done(
     assert display.share_done() == 0
     display.attach(driver)
     assert display.share_done() == pytest.approx(share, abs=0.01)
+
+
+def test_a_trial_that_goes_on_shows_where_it_stands_and_how_far_its_epoch_is(tmp_path: Path) -> None:
+    first = drive(open_study(tmp_path, LONG))
+    for _ in range(4):
+        assert first.next_assignment() is not None
+    for number, accuracy in enumerate([0.7123, 0.5, 0.4], start=1):
+        assert not first.on_report(look(number, accuracy))
+    first.on_report(report(0, [0.8, 0.8849], n_new=2))
+    first.release_all()
+
+    driver = drive(open_study(tmp_path, LONG))
+    assert [a.number for a in (driver.next_assignment(), driver.next_assignment()) if a is not None] == [0, 1]
+    display = attached(driver)
+    rows = drawn(display.view(100), 100)
+    cells = [line.split() for line in rows]
+    assert ["0", "2/10", "starting", "88.49", "%"] in [row[:5] for row in cells]
+    assert ["1", "0/10", "starting", "71.23", "%"] in [row[:5] for row in cells]
+    tell(driver, 0, EpochProgress(3, 250, 391))
+    assert any("2/10    epoch 3, 64 %" in line for line in drawn(display.view(100), 100))
+    tell(driver, 0, EpochProgress(3, 391, 391))
+    assert any("epoch 3, 100 %" in line for line in drawn(display.view(100), 100))
+    tell(driver, 0, EpochProgress(2, 100, 391))
+    assert any("starting" in line for line in drawn(display.view(100), 100)), "left from an epoch that has ended"
+    assert "trial 0: 2/10 epochs at 88.49 %, starting; trial 1: 0/10 epochs at 71.23 %" in display.status()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_nothing_in_the_view_is_broken_or_cut_that_matters(long_search: Driver, width: int) -> None:
+    lines = drawn(attached(long_search).view(width), width)
+    assert len(lines) == 9, lines
+    assert all(len(line) <= width for line in lines)
+    text = "\n".join(lines)
+    for part in ("02:05 elapsed, at most 07:5", "0 of 1000 trials ended", "highest so far 88.49 % (trial 0, epoch 2)"):
+        assert part in text
+    assert "2/10" in text
+    assert "epoch 3, 64 %" in text
+
+
+def test_the_highest_accuracy_is_a_looks_until_an_epoch_has_ended(tmp_path: Path) -> None:
+    driver = drive(open_study(tmp_path, LONG))
+    for _ in range(2):
+        driver.next_assignment()
+    driver.on_report(look(0, 0.95))
+    display = attached(driver)
+    assert "highest so far 95.00 % (trial 0, epoch 0.5)" in display.status()
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [(20, "one, two, three"), (12, "one, two,\nthree"), (3, "one,\ntwo,\nthree"), (1, "one,\ntwo,\nthree")],
+)
+def test_parts_are_packed_onto_lines_and_never_broken(width: int, expected: str) -> None:
+    assert packed(["one", "two", "three"], ", ", width) == expected
+
+
+def test_what_is_piped_is_never_silent_while_nothing_happens() -> None:
+    out, phase = io.StringIO(), ["starting Ray"]
+    console = Console(file=out, width=60)
+    with Screen(console, time.monotonic(), view=str, status=lambda: f"{phase[0]} ...", status_every_s=0.02):
+        _wait_for(out, "] starting Ray ...\n", 2)
+        phase[0] = "2 workers"
+        _wait_for(out, "] 2 workers ...\n", 2)
+    n = len(out.getvalue())
+    time.sleep(0.1)
+    assert len(out.getvalue()) == n, "it ends with the work"
+    assert "\x1b" not in out.getvalue()
+
+
+def _wait_for(out: io.StringIO, text: str, n: int) -> None:
+    end = time.monotonic() + 30
+    while out.getvalue().count(text) < n:
+        assert time.monotonic() < end, out.getvalue()
+        time.sleep(0.02)
+
+
+def test_a_long_line_goes_on_below_its_own_text_on_a_terminal_and_is_whole_in_a_file() -> None:
+    text = "trial 3   failed   RuntimeError: a reason that is longer than a narrow terminal is wide, by far"
+    for is_terminal, expected in ((True, "        longer"), (False, "[")):
+        out = io.StringIO()
+        console = Console(file=out, width=60, force_terminal=is_terminal, color_system=None)
+        Screen(console, time.monotonic(), view=str, status=str).line(text)
+        lines = out.getvalue().splitlines()
+        assert len(lines) == (2 if is_terminal else 1)
+        assert lines[-1].startswith(expected)
+        assert " ".join(out.getvalue().split())[8:] == " ".join(text.split())
+
+
+def test_a_quiet_screen_prints_nothing(long_search: Driver) -> None:
+    for is_terminal in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=is_terminal, quiet=True)
+        display = Display(console, "s", time.monotonic())
+        with display:
+            display.attach(long_search)
+            display.line("one")
+        assert isinstance(console.file, io.StringIO)
+        assert console.file.getvalue() == ""
+
+
+def test_a_worker_tells_once_a_second_how_far_it_is(tmp_path: Path) -> None:
+    steps = iter(range(1000))
+    with telling(tmp_path, lambda: EpochProgress(2, next(steps), 10)):
+        end = time.monotonic() + 30
+        while progress_of(tmp_path, 2) is None:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    assert progress_of(tmp_path, 2) == EpochProgress(2, 0, 10)
+    assert progress_of(tmp_path, 3) is None
+    with telling(tmp_path / "absent", lambda: EpochProgress(1, 1, 1)):
+        time.sleep(1.2)
+    assert not (tmp_path / "absent").exists(), "a trial that has ended keeps no folder"
+    (tmp_path / FILE).write_text('{"epoch": 2}')
+    assert progress_of(tmp_path, 2) is None
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_seeds_show_their_epochs_accuracy_and_how_far_they_are(tmp_path: Path, width: int) -> None:
+    config = read_space("study: s\nmodel: {name: mlp}\ntraining: {epochs: 4}", "s").config({})
+    jobs = [
+        Job(f"trial 12, seed {k}", config, k, with_val=False, n_epochs=4, folder=tmp_path / str(k), log=tmp_path / "l")
+        for k in range(3)
+    ]
+    progress = TrainingProgress(Console(file=io.StringIO(), width=width), started=time.monotonic() - 65)
+    progress.line("starting Ray")
+    assert drawn(progress.view(width), width) == ["starting Ray, 01:05"]
+    progress.expect(3)
+    for job in jobs:
+        progress.on_begin(job)
+    progress.on_end(jobs[0], "4 epochs in 3 s")
+    progress.on_epoch(jobs[1], report(1, [0.7, 0.875], n_new=2))
+    jobs[1].folder.mkdir()
+    (jobs[1].folder / FILE).write_text(json.dumps({"epoch": 3, "step": 5, "n_steps": 10}))
+    lines = drawn(progress.view(width), width)
+    assert len(lines) == 5, lines
+    assert lines[1].startswith("1 of 3 trainings ended")
+    assert lines[1].endswith("01:05 elapsed")
+    assert all(word in lines[3] for word in ("trial 12, seed 1", "2/4", "epoch 3, 50 %", "87.50 %"))
+    assert all(word in lines[4] for word in ("trial 12, seed 2", "0/4", "starting", "-"))
+    assert progress.status() == (
+        "1 of 3 trainings ended; trial 12, seed 1: 2/4 epochs at 87.50 %, epoch 3, 50 %; "
+        "trial 12, seed 2: 0/4 epochs, starting"
+    )

@@ -23,6 +23,7 @@ from fmnist_tune.evaluation import accuracy
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.units import percent
 from tests.conftest import TINY_SPACE, CommandLine, TinyData
 
 pytestmark = pytest.mark.ray
@@ -131,7 +132,7 @@ def test_a_winner_is_trained_on_everything_and_each_seed_tested_once(
     assert opened.summary.best.number == metrics["trial"]
 
     shown = study("show", "tiny")
-    assert f"trial {metrics['trial']} retrained: test accuracy {metrics['test_accuracy']['mean']:.2%}" in shown.out
+    assert f"trial {metrics['trial']} retrained: test accuracy {percent(metrics['test_accuracy']['mean'])}" in shown.out
     assert "the test set was opened 1 time" in shown.out
 
     another = 0 if metrics["trial"] else 1
@@ -170,7 +171,7 @@ def test_a_killed_retraining_goes_on(study: CommandLine) -> None:
     shown = study("show", "long").out
     assert "study long: a recipe; trained without a search\n" in shown
     assert "the test set was opened 1 time" in shown
-    accuracy_text = f"test accuracy {run.json['test_accuracy']['mean']:.2%}"
+    accuracy_text = f"test accuracy {percent(run.json['test_accuracy']['mean'])}"
     assert re.search(rf"long +recipe +{accuracy_text}", study("studies").out)
     assert ended_epochs(folder) == {(seed, epoch): 1 for seed in range(3) for epoch in range(1, 61)}
     assert "nothing was left to train" in study(*words).err

@@ -92,6 +92,8 @@ def test_a_search_without_the_test_files_finds_a_best_trial_and_leaves_a_whole_s
     assert out["trials"]["complete"] + out["trials"]["pruned"] == 4
     assert out["storage"] == "sqlite:///studies/studies.db"
     assert out["best"]["value"] > 0.5
+    assert out["ended_by"] == "trials"
+    assert out["highest"]["value"] >= out["best"]["value"]
     assert 0 < out["train_s"] < 2 * out["wall_s"]
     assert out["startup_s"] < out["first_step_s"] < out["wall_s"]
 
@@ -203,6 +205,9 @@ def test_the_timeout_is_kept(command: CommandLine) -> None:
     assert run.json["epochs"] > 0
     assert run.json["trials"]["waiting"] == 2
     assert run.json["best"] is None
+    assert run.json["ended_by"] == "timeout"
+    assert 0 < run.json["highest"]["value"] <= 1
+    assert re.search(r"\] 0 of 2 trials ended; trial 0: \d+/40000 epochs at ", run.err), "while no trial ends"
     started = time.time() - run.json["wall_s"]  # at the earliest
     lines = (command.folder / "studies" / "tiny" / "training.log").read_text().splitlines()
     begun = [json.loads(line)["time"] for line in lines if '"begin"' in line]

@@ -132,6 +132,168 @@ def test_a_mistake_is_named_with_its_place_and_what_is_allowed(text: str, expect
     assert any(expected in problem for problem in problems(text)), problems(text)
 
 
+# What a file says after `study: x` and `model: {name: mlp, `, and what the message tells to write instead.
+OTHER_TOOLS = [
+    ("dropout: {uniform: [0, 0.5]}}", "model.dropout: {'uniform': [0, 0.5]}: should be a valid number; to search it, write {float: [0, 0.5]}"),
+    ("dropout: {min: 0, max: 1}}", "to search it, write {float: [0, 1]}"),
+    ("dropout: {type: float, low: 0.1, high: 0.5, log: true}}", "write {float: [0.1, 0.5], log: true}"),
+    ("dropout: {distribution: log_uniform_values, min: 1e-4, max: 0.5}}", "write {float: [0.0001, 0.5], log: true}"),
+    ("dropout: {_type: quniform, _value: [0, 0.5, 0.1]}}", "write {float: [0, 0.5], step: 0.1}"),
+    ("dropout: 'tune.loguniform(1e-4, 0.5)'}", "write {float: [0.0001, 0.5], log: true}"),
+    ("dropout: [0.0, 0.5]}", "write {choice: [0.0, 0.5]}, or {float: [0.0, 0.5]} for all that lies between"),
+    ("dropout: {float: {min: 0, max: 0.5}}}", "float must be [low, high], but is {'min': 0, 'max': 0.5}; write {float: [0, 0.5]}"),
+    ("dropout: {float: [0, 0.3, 0.5]}}", "for these values alone write {choice: [0, 0.3, 0.5]}"),
+    ("dropout: '0.1'}", "write 0.1 without quotes"),
+    ("dropout: 10%}", "write 0.1"),
+    ("dropout: {value: 0.1}}", "write 0.1"),
+    ("width: {randint: [8, 64]}}", "write {int: [8, 64]}"),
+    ("width: {low: 8, high: 64}}", "write {int: [8, 64]}"),
+    ("width: {values: [8, 64]}}", "write {choice: [8, 64]}"),
+    ("width: 64.0}", "model.width: 64.0: should be a valid integer; write 64"),
+    ("width: {int: [8, 64], log: yes}}", "log must be true or false, but is 'yes'; write true, without quotes"),
+    ("width: {int: [8, 64], q: 8}}", "unknown key 'q' beside int; allowed are log, step, when; write step"),
+    ("hidden: [[64], [128]]}", "write {choice: [[64], [128]]}"),
+    ("hidden: 128}", "write [128]"),
+    ("hidden: '128, 64'}", "write [128, 64]"),
+    ("activation: {categorical: [relu, gelu]}}", "write {choice: [relu, gelu]}"),
+    ("activation: {choice: 'relu, gelu'}}", "choice must be a list of values, but is 'relu, gelu'; write {choice: [relu, gelu]}"),
+    ("when: {a: b}}", "when stands inside the braces of a searched value"),
+    ("lr: 0.1}", "unknown key; allowed are name, hidden, depth, width, activation, norm, dropout; lr stands in training.optimizer"),
+    ("blocks: 2}", "model.blocks: a key of cnn, not of mlp; allowed are name"),
+    ("width: {int: [8, 64], when: {training.schedule: cosine}}}", "when: unknown parameter 'training.schedule'; it has to stand in the file"),
+    ("depth: 1}\nepochs: 5", "epochs: unknown key; allowed are study, task, search, resources, model, training, data; epochs stands in training"),
+    ("depth: 1}\nparameters: {a: 1}", "what is searched stands in its place in model, training and data"),
+    ("depth: 1}\nsearch: {sampler: tpe}", "search.sampler: 'tpe' alone; write {name: tpe}"),
+    ("depth: 1}\nsearch: {pruner: none}", "search.pruner: 'none' alone; write {name: none}"),
+    ("depth: 1}\nsearch: {timeout: none}", "leave the key out for its default"),
+    ("depth: 1}\ntraining: {optimizer: adam}", "training.optimizer: 'adam' alone; write {name: adam}"),
+    ("depth: 1}\ntraining: {optimizer: [sgd, adam]}", "write {name: {choice: [sgd, adam]}}"),
+    ("depth: 1}\ntraining: {optimizer: {values: [sgd, adam]}}", "to search training.optimizer, write {name: {choice: [sgd, adam]}}"),
+    ("depth: 1}\ntraining: {schedule: {name: cosine}}", "write cosine"),
+    ("depth: 1}\ntraining: {early_stopping: none}", "leave the key out for its default"),
+    ("depth: 1}\ntraining: {augment: true}", "training.augment: True: should be a mapping of flip, shift, rotate, scale, erase"),
+    ("depth: 1}\ntraining:", "training: empty; should be a mapping of epochs"),
+    ("depth: &d 1}\ntraining: {<<: {epochs: 1}}", "training.<<: YAML 1.2 has no merge keys; write the keys out here"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), OTHER_TOOLS)
+def test_what_another_tool_reads_is_refused_with_what_to_write_instead(text: str, expected: str) -> None:
+    found = problems(f"study: x\nmodel: {{name: mlp, {text}")
+    assert any(expected in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("mlp", "model: 'mlp' alone; write {name: mlp}"),
+        ("[mlp, cnn]", "write {name: {choice: [mlp, cnn]}}"),
+        ("{name: [mlp, cnn]}", "write {choice: [mlp, cnn]}"),
+        ("{name: resnet18}", "write name: torchvision, architecture: resnet18"),
+        ("{name: {choice: [mlp, cnn]}, depth: {int: [1, 3]}}", "model.depth: a key of mlp, but model.name can be cnn too; add when: {model.name: mlp} to it"),
+        ("{name: {choice: [mlp, cnn]}, blocks: 2}", "model.blocks: a key of cnn, but model.name can be mlp too; write {choice: [2], when: {model.name: cnn}}"),
+    ],
+)  # fmt: skip
+def test_a_model_said_in_another_way_is_refused_with_what_to_write_instead(model: str, expected: str) -> None:
+    found = problems(f"study: x\nmodel: {model}")
+    assert any(expected in problem for problem in found), found
+
+
+ends = st.one_of(st.integers(1, 1000), st.floats(1e-6, 1.0))
+
+
+@given(
+    range_=st.tuples(ends, ends).filter(lambda pair: pair[0] < pair[1]).map(list),
+    word=st.sampled_from(["uniform", "loguniform", "randint", "lograndint", "log_uniform", "interval", "suggest_float"]),
+    form=st.sampled_from(["{{{word}: {ends}}}", "{{type: {word}, bounds: {ends}}}", "{{_type: {word}, _value: {ends}}}",
+                          "{{distribution: {word}, min: {low}, max: {high}}}", "'{word}({low}, {high})'"]),
+)  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_what_is_proposed_instead_is_accepted_and_means_the_range(range_: list[float], word: str, form: str) -> None:
+    low, high = map(repr, range_)
+    file = "study: x\nmodel: {{name: mlp}}\ntraining: {{optimizer: {{weight_decay: {}}}}}"
+    (problem,) = problems(file.format(form.format(word=word, ends=f"[{low}, {high}]", low=low, high=high)))
+    proposed = problem.partition("write ")[2].rpartition(" (line")[0]
+    (parameter,) = read_space(file.format(proposed), "f.yaml").parameters
+    assert parameter.domain.ends() == range_
+    assert parameter.domain.log == ("log" in word)
+
+
+def test_a_wrong_name_hides_no_other_mistake() -> None:
+    found = problems(
+        """
+study: x
+study: y
+task: fashion-mnst
+search: {trials: -1, sampler: {name: gird}}
+model: {name: cnnn, drpout: 3, blocks: 99, kernel_size: 4}
+training: {schedule: cosin, optimizer: {name: adm, momentum: 0.9, lr: -1}, loss: msee}
+"""
+    )
+    assert [line.split(": ")[0] for line in found] == [
+        "study",
+        "task",
+        "search.trials",
+        "search.sampler.name",
+        "model.name",
+        "training.optimizer.name",
+        "training.optimizer.lr",
+        "training.schedule",
+        "training.loss",
+        "model.blocks",
+        "model.drpout",
+        "training.optimizer",
+        "model",
+    ]
+    assert "momentum 0.9 has no effect on adam;" in found[11]
+    assert "kernel_size 4 with padding same" in found[12]
+
+
+def test_a_name_that_cannot_be_guessed_does_not_make_mistakes_of_what_may_be_right() -> None:
+    found = problems(
+        "study: x\nmodel: {name: foo, depth: 2, blocks: 2}\ntraining: {optimizer: {name: foo, momentum: 0.9}}"
+    )
+    assert [line.split(": ")[0] for line in found] == ["model.name", "training.optimizer.name"]
+
+
+def test_values_that_exclude_each_other_are_found_though_neither_is_wrong_alone() -> None:
+    (found,) = problems(
+        "study: x\nmodel: {name: mlp}\n"
+        "training: {optimizer: {name: {choice: [sgd, adamw]}, momentum: {float: [0.0, 0.9]}}}"
+    )
+    assert "momentum 0.9 has no effect on adamw; leave it out, or search it with when: " in found
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("search: {pruner: {min_epochs: 99}}\ntraining: {epochs: 6}", "search.pruner: asha first compares trials after epoch 99, but the last one is 6: no trial is stopped early"),
+        ("search: {pruner: {min_epochs: 6}}\ntraining: {epochs: 6}", "after epoch 6, but the last one is 6"),
+        ("search: {pruner: {min_epochs: 14}}\ntraining: {epochs: {int: [6, 14], step: 4}}", "after epoch 14, but the last one is 14"),
+        ("search: {pruner: {min_epochs: 8}}\ntraining: {epochs: {int: [6, 14], step: 4}}", "those with 6 epochs end before, and none of them is stopped early; use a min_epochs below 6"),
+        ("search: {pruner: {name: none, min_epochs: 2}}", "search.pruner: min_epochs has no effect with name none"),
+        ("resources: {gpus: 2}", "resources.gpus: a trial trains on one GPU; the others of 2 are reserved for nothing"),
+        ("training: {schedule: cosine, epochs: {int: [6, 14], when: {training.schedule: step}}}", "training.epochs: never used, since training.schedule is cosine and nothing else"),
+    ],
+)  # fmt: skip
+def test_a_setting_without_effect_is_a_warning(text: str, warning: str) -> None:
+    space = read_space(f"study: x\nmodel: {{name: mlp, dropout: {{float: [0.0, 0.5]}}}}\n{text}", "f.yaml")
+    (found,) = space.warnings
+    assert warning in found
+
+
+def test_more_trials_than_configurations_are_a_warning() -> None:
+    text = "study: x\nsearch: {trials: 4, sampler: {name: SAMPLER}}\nmodel: {name: mlp, depth: {int: [1, 3]}}"
+    (warning,) = read_space(text.replace("SAMPLER", "tpe"), "f.yaml").warnings
+    assert warning.startswith("search.trials: 4 of a space with 3 configurations: some are trained more than once")
+    assert read_space(text.replace("SAMPLER", "grid"), "f.yaml").warnings == ()
+
+
+def test_a_search_section_in_a_recipe_is_a_warning() -> None:
+    (warning,) = read_space("study: x\nsearch: {trials: 4}\nmodel: {name: mlp}", "f.yaml").warnings
+    assert warning == "search: nothing is searched in this file, so that this section has no effect"
+
+
 def test_the_size_of_a_space_is_not_found_by_listing_it() -> None:
     space = read_space("study: x\nmodel: {name: mlp, dropout: {float: [0.0, 0.9], step: 1e-12}}", "f.yaml")
     assert space.size() == 10_001

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from fmnist_tune.cli.parser import build_parser
+from fmnist_tune.cli.arguments import parse_arguments
 from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
 from fmnist_tune.search.signals import sigterm_as_ctrl_c
@@ -19,7 +19,9 @@ EXIT_OK, EXIT_USER, EXIT_INTERRUPTED = 0, 2, 130  # 1, a bug of ours, is Python'
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     started = time.monotonic()
-    arguments = build_parser().parse_args(argv)
+    arguments = parse_arguments(argv)
+    if arguments.plain:
+        os.environ["TTY_COMPATIBLE"] = "0"  # by which rich takes nothing for a terminal
     try:
         with sigterm_as_ctrl_c():
             module = importlib.import_module(f"fmnist_tune.cli.{arguments.module}")

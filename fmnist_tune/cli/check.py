@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 
 from fmnist_tune.cli import EXIT_OK
+from fmnist_tune.cli.inputs import load_file
 from fmnist_tune.cli.store import stdout
-from fmnist_tune.config import load_space
-from fmnist_tune.study.render import space_table
+from fmnist_tune.config.defaults import default_values, fixed_values
+from fmnist_tune.study.space_table import space_table
 from fmnist_tune.weights import check_weights
 
 
 def check(arguments: argparse.Namespace, started: float) -> int:
     """Check a search space."""
-    space = load_space(arguments.space)
+    space = load_file(arguments, arguments.space)
     check_weights(space.corner_configs(), space.source)
     if arguments.json:
         parameters = [
@@ -26,7 +28,14 @@ def check(arguments: argparse.Namespace, started: float) -> int:
             }
             for p in space.parameters
         ]
-        print(json.dumps({"study": space.settings.study, "parameters": parameters, "warnings": space.warnings}))
+        result = {
+            "study": space.settings.study,
+            "parameters": parameters,
+            "fixed": [{"path": path, "value": value} for path, value in fixed_values(space).items()],
+            "defaults": [asdict(default) for default in default_values(space)],
+            "warnings": space.warnings,
+        }
+        print(json.dumps(result))
     else:
-        stdout().print(space_table(space))
+        stdout().print(space_table(space), crop=False)
     return EXIT_OK

@@ -21,7 +21,7 @@ from fmnist_tune.cli import EXIT_OK
 from fmnist_tune.cli.store import storage_url
 from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
-from fmnist_tune.study.dashboard import artifact_store, publish
+from fmnist_tune.study.dashboard import artifact_store, publish_report
 from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lease import holders
@@ -80,8 +80,7 @@ def _publish(storage: RDBStorage, arguments: argparse.Namespace, name: str) -> d
             status = f"recipe, {retraining_cell(record, retraining_status(record, is_driven=driven))}"
         if driven:
             return {"study": name, "status": status if record.is_recipe else f"{status}, being searched"}
-        report = paths.folder / "report"
-        publish(record, sorted(report.glob("*.png")), sorted(report.glob("*.csv")))
+        publish_report(record)
     except UserError as error:  # another program's study, or a search that has just begun
         return {"study": name, "status": f"without a note: {error}"}
     return {"study": name, "status": status}

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 import numpy as np
+from rich.bar import Bar
 from rich.table import Table
 
 from fmnist_tune.cli import EXIT_OK
-from fmnist_tune.cli.store import stdout
+from fmnist_tune.cli.store import stderr, stdout
 from fmnist_tune.data.fashion_mnist import CLASSES, has_part, load_part
 from fmnist_tune.data.fetch import fetch_data, locate_data
+from fmnist_tune.search.screen import Work
+
+MOST_OF_A_BAR = 30
 
 
 def data(arguments: argparse.Namespace, started: float) -> int:
     """Fetch, verify and count the data set."""
 
-    def log(text: str) -> None:
-        print(text, file=sys.stderr)
-
     folder = arguments.data_dir
-    if folder is None:
-        folder = locate_data(None, log)
-    elif not (has_part(folder, "train") and has_part(folder, "test")):
-        fetch_data(folder, log)
-    parts = {"train": load_part(folder, "train"), "test": load_part(folder, "test")}
+    with Work(stderr(arguments), started) as work:
+        if folder is None:
+            folder = locate_data(None, work.phase)
+        elif not (has_part(folder, "train") and has_part(folder, "test")):
+            fetch_data(folder, work.phase)
+        parts = {"train": load_part(folder, "train"), "test": load_part(folder, "test")}
     counts = {part: np.bincount(images.labels_N, minlength=len(CLASSES)).tolist() for part, images in parts.items()}
     if arguments.json:
         classes = {part: dict(zip(CLASSES, numbers, strict=True)) for part, numbers in counts.items()}
@@ -35,11 +36,11 @@ def data(arguments: argparse.Namespace, started: float) -> int:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("class", "name", "train", "test"):
         table.add_column(column, justify="left" if column == "name" else "right")
-    table.add_column("")
+    table.add_column("", max_width=MOST_OF_A_BAR)
     largest = max(counts["train"])
     for k, name in enumerate(CLASSES):
         n = counts["train"][k]
-        table.add_row(str(k), name, f"{n:,}", f"{counts['test'][k]:,}", "█" * round(30 * n / largest))
+        table.add_row(str(k), name, f"{n:,}", f"{counts['test'][k]:,}", Bar(largest, 0, n))
     table.add_row("", "all", f"{sum(counts['train']):,}", f"{sum(counts['test']):,}", "")
     console = stdout()
     console.print(table)

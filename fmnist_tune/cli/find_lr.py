@@ -9,23 +9,24 @@ import os
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from fmnist_tune.cli import EXIT_OK
-from fmnist_tune.cli.store import load_recipe, stderr, stdout
+from fmnist_tune.cli import EXIT_OK, EXIT_USER, say
+from fmnist_tune.cli.inputs import load_recipe_or_trial, refuse_overwriting
+from fmnist_tune.cli.store import plot_path, stderr, stdout
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
-from fmnist_tune.report.drawing import png
 from fmnist_tune.report.lr_range_figure import lr_range_figure
-from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder, write_atomically
+from fmnist_tune.report.page import Plot
+from fmnist_tune.search.screen import Work
+from fmnist_tune.study.layout import StudyPaths, make_folder, write_atomically
 from fmnist_tune.training.lr_range import LrRange, Sweep, read_lr_range, sweep_losses
 from fmnist_tune.training.quick_start import skip_compiler
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
+from fmnist_tune.training.threads import limit_threads
 from fmnist_tune.weights import check_weights
 
 N_ROWS = 20
@@ -33,46 +34,64 @@ PLOT = "lr_range.png"
 
 
 def find_lr(arguments: argparse.Namespace, started: float) -> int:
-    """Sweep the learning rate of a recipe."""
+    """Sweep the learning rate of a recipe, or of a study's trial."""
     sweep = _sweep(arguments)
-    space = load_recipe(arguments)
+    space = load_recipe_or_trial(arguments)
     study = space.settings.study
     plot = _plot_path(arguments, study)
-    console = stderr()
-    losses = _train(space, sweep, arguments, plot, console)
+    losses = _train(space, sweep, arguments, plot, started)
     if len(losses) < 2:
         raise UserError(
             f"--from {sweep.low:g}: the loss is not a finite number from the start, or diverges at once; begin lower"
         )
     found = read_lr_range(sweep, losses)
-    try:
-        write_atomically(plot, png(lr_range_figure(found, sweep.mode, f"Learning-rate range test of {study}")))
-    except OSError as error:
-        raise UserError(f"{plot}: cannot be written: {error.strerror}") from None
+    out = {
+        "study": study,
+        "mode": sweep.mode,
+        "rates": found.rates,
+        "losses": found.losses,
+        "smoothed": found.smoothed,
+        "suggested": None if found.steepest is None else found.rates[found.steepest],
+        "lowest": found.rates[found.lowest],
+        "diverged": found.diverged,
+        "notes": _notes(found),
+    }
+    if not arguments.json:
+        _print(found)
+    numbers = _write(plot.with_suffix(".json"), json.dumps(out).encode())  # before anything is drawn, which may fail
+    drawn = Plot.of(plot.name, "", lr_range_figure, found, sweep.mode, f"Learning-rate range test of {study}")
+    if drawn.error:
+        say(f"warning: {plot}: could not be drawn: {drawn.error}")
+        plot.unlink(missing_ok=True)  # an earlier sweep's
+    written = None if drawn.error else _write(plot, drawn.png)
     if arguments.json:
-        out = {
-            "study": study,
-            "mode": sweep.mode,
-            "rates": found.rates,
-            "losses": found.losses,
-            "smoothed": found.smoothed,
-            "suggested": None if found.steepest is None else found.rates[found.steepest],
-            "lowest": found.rates[found.lowest],
-            "diverged": found.diverged,
-            "notes": _notes(found),
-            "plot": str(plot),
-        }
-        print(json.dumps(out))
-        return EXIT_OK
+        print(json.dumps(out | {"plot": written, "numbers": numbers}))
+    else:
+        for what, name in (("plot", written), ("numbers", numbers)):
+            if name is not None:
+                stdout().print(f"{what}: {name}", soft_wrap=True)
+    return EXIT_OK if numbers and (written or drawn.error) else EXIT_USER
+
+
+def _write(path: Path, content: bytes) -> str | None:
+    """Write a file; returns its name, or None, with a message, where it cannot be written."""
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        say(f"{path}: cannot be written: {error.strerror}")
+        return None
+    return str(path)
+
+
+def _print(found: LrRange) -> None:
     screen = stdout()
     screen.print(_table(found))
     step = _row_step(found)
     if step > 1:
         text = f"of {len(found.rates)} rates one in {step} is shown; --json has all"
         screen.print(text, style="dim", soft_wrap=True)
-    for line in (*_suggestions(found), *_notes(found), f"plot: {plot}"):
+    for line in (*_suggestions(found), *_notes(found)):
         screen.print(line, soft_wrap=True)
-    return EXIT_OK
 
 
 def _sweep(arguments: argparse.Namespace) -> Sweep:
@@ -85,37 +104,36 @@ def _sweep(arguments: argparse.Namespace) -> Sweep:
 
 
 def _plot_path(arguments: argparse.Namespace, study: str) -> Path:
-    """Return where the plot goes.
+    """Return where the plot goes; its numbers go beside it.
 
     Raises:
-        UserError: it could not be written there, or its name is not a PNG file's.
+        UserError: they could not be written there, or are there already, or the name is not a PNG file's.
     """
-    path: Path = arguments.output or StudyPaths(arguments.studies_dir, study).folder / PLOT
-    if path.is_dir():
-        raise UserError(f"--output {path}: a directory; name a PNG file, such as {path / PLOT}")
-    if path.suffix.lower() != ".png":
-        raise UserError(f"--output {path}: the plot is a PNG file; its name has to end in .png")
-    check_folder(path.parent)
-    if path.exists() and not os.access(path, os.W_OK):
-        raise UserError(f"{path}: cannot be written: {os.strerror(errno.EACCES)}")
+    path = plot_path(arguments.output, StudyPaths(arguments.studies_dir, study).folder / PLOT)
+    for file in (path, path.with_suffix(".json")):
+        if arguments.output is not None:
+            refuse_overwriting(file, arguments)
+        if file.exists() and not os.access(file, os.W_OK):
+            raise UserError(f"{file}: cannot be written: {os.strerror(errno.EACCES)}")
     return path
 
 
-def _train(
-    space: SearchSpace, sweep: Sweep, arguments: argparse.Namespace, plot: Path, console: Console
-) -> list[float]:
+def _train(space: SearchSpace, sweep: Sweep, arguments: argparse.Namespace, plot: Path, started: float) -> list[float]:
     config = space.picture_config({})
     check_weights([config], space.source)
-    images = load_part(locate_data(arguments.data_dir, console.print), "train")
-    make_folder(plot.parent)
-    skip_compiler()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    data = TrainingData.from_images(images.images_NHW, images.labels_N, config.data, device)
-    run = TrainingRun(config, data, seed=arguments.seed, device=device)
-    progress = track(
-        sweep_losses(run, sweep), "sweeping", total=sweep.steps, console=console, transient=True, show_speed=False
-    )
-    return list(progress)
+    with Work(stderr(arguments), started) as work:
+        images = load_part(locate_data(arguments.data_dir, work.phase), "train")
+        make_folder(plot.parent)
+        skip_compiler()
+        limit_threads()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        data = TrainingData.from_images(images.images_NHW, images.labels_N, config.data, device)
+        run = TrainingRun(config, data, seed=arguments.seed, device=device)
+        losses = []
+        for loss in sweep_losses(run, sweep):
+            losses.append(loss)
+            work.step(f"rate {len(losses)} of {sweep.steps}", len(losses) / sweep.steps)
+        return losses
 
 
 def _table(found: LrRange) -> Table:

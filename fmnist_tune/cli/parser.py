@@ -8,43 +8,56 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fmnist_tune.config.schema import seconds, study_name
+from fmnist_tune.config.schema import STUDY_NAME, study_name
+from fmnist_tune.units import seconds
+
+# How an argument is completed: functions of the shells', and of ours in `completion.py`.
+FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}
+FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/"}
+SPACES = {"bash": "_fmnist_tune_spaces", "zsh": "_files -g '*.(yaml|yml)'"}
+STUDIES = {"bash": "_fmnist_tune_studies", "zsh": "_fmnist_tune_studies"}
+SPACES_AND_STUDIES = {"bash": "_fmnist_tune_spaces_and_studies", "zsh": "_fmnist_tune_spaces_and_studies"}
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser; what it parses has the command's `module` and `command`."""
+def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the parser, and that of each command; what they parse has the command's `module` and `command`."""
     parser = argparse.ArgumentParser(
         prog="fmnist-tune",
         description="Hyperparameter search for PyTorch classifiers on Fashion-MNIST.",
         epilog="Progress goes to stderr, results to stdout. Exit codes: 0 done, 1 a bug of ours, "
         "2 a mistake to repair, 130 interrupted (run the same command again to go on).",
+        allow_abbrev=False,
     )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_search_commands(commands)
     _add_studies_commands(commands)
+    _add_management_commands(commands)
     _add_training_commands(commands)
     _add_result_commands(commands)
     _add_find_lr_command(commands)
     _add_input_commands(commands)
-    return parser
+    return parser, commands.choices
 
 
 def _add_search_commands(commands: Any) -> None:
     search = _command(commands, "search", "search", "run a study to its trials or timeout; run again, it goes on")
-    search.add_argument("space", metavar="SPACE.yaml", help="the search space")
+    _complete(search.add_argument("space", metavar="SPACE.yaml", help="the search space"), SPACES)
     search.add_argument("--study", type=_study, help="name of the study, instead of the file's")
-    search.add_argument(
+    warm_start = search.add_argument(
         "--warm-start",
         type=_study,
         metavar="STUDY",
         help="take over another study's finished trials that fit the space",
     )
+    _complete(warm_start, STUDIES)
     _add_search_options(search, seed="seed of the sampler and the training, instead of the file's")
 
     resume = _command(commands, "search", "resume", "go on with a study; its search space is stored in it")
     which = resume.add_mutually_exclusive_group(required=True)
-    which.add_argument("study", nargs="?", type=_study, metavar="STUDY", default=argparse.SUPPRESS)
-    which.add_argument("--study", type=_study, help="the same as STUDY", default=argparse.SUPPRESS)
+    _complete(which.add_argument("study", nargs="?", type=_study, metavar="STUDY", default=argparse.SUPPRESS), STUDIES)
+    option = which.add_argument("--study", type=_study, help="the same as STUDY", default=argparse.SUPPRESS)
+    _complete(option, STUDIES)
     _add_search_options(resume, seed="the study's own: checked, since it cannot change")
 
 
@@ -53,21 +66,45 @@ def _add_studies_commands(commands: Any) -> None:
     _add_storage_option(studies)
 
     show = _command(commands, "studies", "show", "show a study's trials")
-    show.add_argument("study", type=_study, metavar="STUDY")
+    _add_study(show)
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--wide", action="store_true", help="every column, however wide that gets (try `| less -S`)")
+    form.add_argument("--csv", action="store_true", help="print every trial as a line of CSV")
     _add_storage_option(show)
 
     export = _command(commands, "studies", "export", "print a trial as a recipe in YAML")
-    export.add_argument("study", type=_study, metavar="STUDY")
+    _add_study(export)
     export.add_argument("--trial", type=_whole(0), metavar="N", help="the trial; the best one by default")
-    export.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of stdout")
+    output = export.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of stdout")
+    _complete(output, FILES)
+    export.add_argument("--force", action="store_true", help="replace the file of --output if it is there")
     _add_storage_option(export)
+
+
+def _add_management_commands(commands: Any) -> None:
+    compare = _command(commands, "compare", "compare", "show studies side by side, and plot their progress")
+    compare.add_argument("studies", type=_study, nargs="+", metavar="STUDY", help="two studies or more")
+    compare.add_argument(
+        "--output", type=Path, metavar="PNG", help="the plot (compare.png in the folder of the first study)"
+    )
+    _add_storage_option(compare)
+
+    delete = _command(commands, "manage", "delete", "delete a study: its trials, its files, what the dashboard shows")
+    delete.add_argument("study", type=_study, metavar="STUDY")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+    _add_storage_option(delete)
+
+    rename = _command(commands, "manage", "rename", "give a study another name")
+    rename.add_argument("study", type=_study, metavar="STUDY")
+    rename.add_argument("name", type=_study, metavar="NEW", help="the new name")
+    _add_storage_option(rename)
 
 
 def _add_training_commands(commands: Any) -> None:
     retrain = _command(
         commands, "retrain", "retrain", "train the best trial on train + val over several seeds, then test it once"
     )
-    retrain.add_argument("study", type=_study, metavar="STUDY")
+    _add_study(retrain)
     choice = retrain.add_mutually_exclusive_group()
     choice.add_argument("--trial", type=_whole(0), metavar="N", help="the trial; the best one by default")
     choice.add_argument(
@@ -81,14 +118,15 @@ def _add_training_commands(commands: Any) -> None:
     train = _command(
         commands, "retrain", "train", "train a recipe on train + val over several seeds, then test it once"
     )
-    train.add_argument("recipe", metavar="RECIPE.yaml", help="a search space in which nothing is searched")
+    recipe = train.add_argument("recipe", metavar="RECIPE.yaml", help="a search space in which nothing is searched")
+    _complete(recipe, SPACES)
     train.add_argument("--study", type=_study, help="name of the study, instead of the file's")
     _add_training_options(train)
 
 
 def _add_result_commands(commands: Any) -> None:
     report = _command(commands, "report", "report", "write a report with plots and per-class figures")
-    report.add_argument("study", type=_study, metavar="STUDY")
+    _add_study(report)
     _add_storage_option(report)
 
     dashboard = _command(
@@ -100,8 +138,9 @@ def _add_result_commands(commands: Any) -> None:
     _add_storage_option(dashboard)
 
     predict = _command(commands, "predict", "predict", "classify pictures with a study's retrained model")
-    predict.add_argument("study", type=_study, metavar="STUDY")
-    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG files of any size")
+    _add_study(predict)
+    images = predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG files of any size")
+    _complete(images, FILES)
     predict.add_argument("--top", type=_whole(1), default=3, metavar="K", help="how many classes to print (3)")
     predict.add_argument("--invert", action="store_true", help="for dark clothes on a light ground")
     _add_storage_option(predict)
@@ -109,9 +148,18 @@ def _add_result_commands(commands: Any) -> None:
 
 def _add_find_lr_command(commands: Any) -> None:
     find_lr = _command(
-        commands, "find_lr", "find-lr", "sweep the learning rate of a recipe, plot the loss and suggest a rate"
+        commands,
+        "find_lr",
+        "find-lr",
+        "sweep the learning rate of a recipe or a study's trial, plot the loss and suggest a rate",
     )
-    find_lr.add_argument("recipe", metavar="RECIPE.yaml", help="a search space in which nothing is searched")
+    recipe = find_lr.add_argument(
+        "recipe",
+        metavar="RECIPE.yaml|STUDY",
+        help="a search space in which nothing is searched, or a study, whose best trial is taken",
+    )
+    _complete(recipe, SPACES_AND_STUDIES)
+    find_lr.add_argument("--trial", type=_whole(0), metavar="N", help="another trial of the study than its best one")
     find_lr.add_argument("--from", dest="low", type=_rate, default=1e-5, metavar="LR", help="the first rate (1e-5)")
     find_lr.add_argument("--to", dest="high", type=_rate, default=1.0, metavar="LR", help="the last rate (1)")
     find_lr.add_argument("--steps", type=_whole(1), default=100, metavar="N", help="how many rates (100)")
@@ -125,15 +173,26 @@ def _add_find_lr_command(commands: Any) -> None:
         help="by the same factor (exponential), or by the same difference, from one rate to the next",
     )
     find_lr.add_argument("--seed", type=_whole(0), default=0, help="of the initial weights and the batches (0)")
-    find_lr.add_argument(
-        "--output", type=Path, metavar="PNG", help="the plot (lr_range.png in the folder of the recipe's study)"
+    output = find_lr.add_argument(
+        "--output",
+        type=Path,
+        metavar="PNG",
+        help="the plot (lr_range.png in the study's folder); its numbers go beside it, to a .json of the same name",
     )
+    _complete(output, FILES)
+    find_lr.add_argument("--force", action="store_true", help="replace the files of --output if they are there")
+    _add_storage_option(find_lr)
 
 
 def _add_input_commands(commands: Any) -> None:
     _command(commands, "data", "data", "fetch and verify the data set, show its class distribution")
     check = _command(commands, "check", "check", "check a search space and print it as a table")
-    check.add_argument("space", metavar="SPACE.yaml")
+    _complete(check.add_argument("space", metavar="SPACE.yaml"), SPACES)
+
+    completion = _command(
+        commands, "completion", "completion", "print what completes commands in a shell, to be sourced"
+    )
+    completion.add_argument("shell", choices=("bash", "zsh"))
 
 
 def _command(commands: Any, module: str, name: str, text: str) -> argparse.ArgumentParser:
@@ -141,16 +200,29 @@ def _command(commands: Any, module: str, name: str, text: str) -> argparse.Argum
     description = f"{text[0].upper()}{text[1:]}."
     # Without abbreviations: `retrain --seed 3` would be taken for `--seeds 3`.
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=description, allow_abbrev=False)
-    parser.set_defaults(module=module, command=name.replace("-", "_"))
+    parser.set_defaults(module=module, command=name.replace("-", "_"), storage=None)
     common = parser.add_argument_group("common options", "taken by every command, whether it has a use for them or not")
-    common.add_argument(
+    studies_dir = common.add_argument(
         "--studies-dir", type=Path, default=Path("studies"), metavar="DIR", help="folder of all studies (./studies)"
     )
-    common.add_argument(
+    data_dir = common.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="your own copy of the data set; `data` fetches it there"
     )
+    for action in (studies_dir, data_dir):
+        _complete(action, FOLDERS)
     common.add_argument("--json", action="store_true", help="print one JSON object")
+    common.add_argument("--plain", action="store_true", help="no colours and no live view: progress as plain lines")
+    common.add_argument("--quiet", action="store_true", help="no progress: only errors and the result")
     return parser
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    _complete(parser.add_argument("study", type=_study, metavar="STUDY"), STUDIES)
+
+
+def _complete(action: argparse.Action, how: dict[str, str]) -> None:
+    """Say how an argument is completed in a shell, as shtab reads it."""
+    vars(action)["complete"] = how
 
 
 def _add_storage_option(parser: argparse.ArgumentParser) -> None:
@@ -159,8 +231,15 @@ def _add_storage_option(parser: argparse.ArgumentParser) -> None:
 
 def _add_search_options(parser: argparse.ArgumentParser, *, seed: str) -> None:
     parser.add_argument("--seed", type=_whole(0), metavar="N", help=seed)
-    parser.add_argument("--trials", type=_whole(1), metavar="N", help="how many trials the study holds in the end")
-    parser.add_argument("--timeout", type=_duration, metavar="TIME", help="longest time of this run: 90s, 10m, 1.5h")
+    parser.add_argument(
+        "--trials",
+        type=_whole(1),
+        metavar="N",
+        help="how many trials the study holds in the end: more than its file's extend it, fewer end this run alone",
+    )
+    parser.add_argument(
+        "--timeout", type=_duration, metavar="TIME", help="longest time of this run alone: 90s, 10m, 1.5h"
+    )
     _add_place_options(parser)
 
 
@@ -176,13 +255,18 @@ def _add_place_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(text: str) -> str:
-    # Of a positional argument that is left out, argparse gives the default to be parsed too.
-    return text if text is argparse.SUPPRESS else str(_argument(study_name, text))
+    if text is argparse.SUPPRESS:  # of a positional argument that is left out, argparse gives the default to be parsed
+        return text
+    name = Path(text).stem
+    if "/" in text and STUDY_NAME.fullmatch(name):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is a path; a study is named without its folder; did you mean {name!r}?"
+        )
+    return str(_argument(study_name, text))
 
 
-def _duration(text: str) -> str:
-    _argument(seconds, text)
-    return text
+def _duration(text: str) -> float:
+    return float(_argument(seconds, text))
 
 
 def _whole(low: int) -> Callable[[str], int]:

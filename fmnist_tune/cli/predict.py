@@ -4,88 +4,83 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fmnist_tune.cli import EXIT_OK, say
+from fmnist_tune.cli import EXIT_OK, EXIT_USER, say
+from fmnist_tune.cli.store import load_record
 from fmnist_tune.data.fashion_mnist import CLASSES
-from fmnist_tune.errors import UserError, did_you_mean
+from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
 from fmnist_tune.retrain.pictures import Picture, read_picture
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.units import percent
 
 
 def predict(arguments: argparse.Namespace, started: float) -> int:
-    """Classify pictures."""
+    """Classify pictures; one that cannot be read is named, and costs the others nothing but the exit code."""
     paths = StudyPaths(arguments.studies_dir, arguments.study, arguments.storage)
-    folder = _model_folder(paths)
-    pictures = _read_pictures(arguments.images, arguments.invert)
+    folder = _model_folder(paths, arguments)
+    read = [_read(path, arguments.invert) for path in arguments.images]
+    predictions = _classify([found for found in read if isinstance(found, Picture)], folder, paths)
+    results: list[dict[str, Any]] = []
+    for path, found in zip(arguments.images, read, strict=True):
+        if isinstance(found, str):
+            say(found)
+            results.append({"image": str(path), "error": found})
+            continue
+        for text in found.warnings:
+            say(f"warning: {path}: {text}")
+        results.append({"image": str(path), **next(predictions), "warnings": list(found.warnings)})
+    if arguments.json:
+        print(json.dumps({"study": arguments.study, "model": str(folder), "predictions": results}))
+    else:
+        for result in results:
+            if "error" not in result:
+                _print(result, arguments.top)
+    return EXIT_USER if any("error" in result for result in results) else EXIT_OK
 
+
+def _read(path: Path, invert: bool) -> Picture | str:
+    """Read a picture; returns why it cannot be read where it cannot."""
+    try:
+        return read_picture(path, invert)
+    except UserError as error:
+        return str(error)
+
+
+def _classify(pictures: list[Picture], folder: Path, paths: StudyPaths) -> Iterator[dict[str, Any]]:
+    """Yield each picture's class, label and probabilities."""
+    if not pictures:
+        return
     from fmnist_tune.evaluation import softmax
     from fmnist_tune.retrain.saved import SavedModel
 
-    scores_NK = SavedModel.load(folder, paths.command("retrain")).scores(
-        np.stack([picture.pixels_HW for picture in pictures])
-    )
-    probabilities_NK = softmax(scores_NK)
-    labels_N = scores_NK.argmax(axis=1)
-    for path, picture in zip(arguments.images, pictures, strict=True):
-        for text in picture.warnings:
-            say(f"warning: {path}: {text}")
-    if arguments.json:
-        predictions = [
-            {
-                "image": str(path),
-                "class": CLASSES[label],
-                "label": int(label),
-                "probabilities": dict(zip(CLASSES, map(float, probabilities_K), strict=True)),
-                "warnings": list(picture.warnings),
-            }
-            for path, picture, label, probabilities_K in zip(
-                arguments.images, pictures, labels_N, probabilities_NK, strict=True
-            )
-        ]
-        print(json.dumps({"study": arguments.study, "model": str(folder), "predictions": predictions}))
-        return EXIT_OK
-    for path, probabilities_K in zip(arguments.images, probabilities_NK, strict=True):
-        print(printable(str(path)))
-        for label in np.argsort(-probabilities_K, kind="stable")[: arguments.top]:
-            print(f"  {CLASSES[label]:<12} {probabilities_K[label]:>7.2%}")
-    return EXIT_OK
+    model = SavedModel.load(folder, paths.command("retrain"))
+    scores_NK = model.scores(np.stack([picture.pixels_HW for picture in pictures]))
+    for label, probabilities_K in zip(scores_NK.argmax(axis=1), softmax(scores_NK), strict=True):
+        probabilities = dict(zip(CLASSES, map(float, probabilities_K), strict=True))
+        yield {"class": CLASSES[label], "label": int(label), "probabilities": probabilities}
 
 
-def _model_folder(paths: StudyPaths) -> Path:
+def _print(result: dict[str, Any], top: int) -> None:
+    print(printable(result["image"]))
+    for name, probability in sorted(result["probabilities"].items(), key=lambda item: -item[1])[:top]:
+        print(f"  {name:<12} {percent(probability):>8}")
+
+
+def _model_folder(paths: StudyPaths, arguments: argparse.Namespace) -> Path:
     """Return the folder of a study's model.
 
     Raises:
         UserError: there is no such study, or it has no model.
     """
-    studies_dir, study = paths.studies_dir, paths.name
     if not paths.folder.is_dir():
-        known = [p.name for p in studies_dir.iterdir() if p.is_dir()] if studies_dir.is_dir() else []
-        raise UserError(f"{studies_dir}: no study {study!r} in it{did_you_mean(study, known)}")
+        load_record(arguments)  # says that there is no such study, or finds the folder of one that was renamed
     folder = paths.model
     if not folder.is_dir():
-        raise UserError(f"study {study!r} has no retrained model; `{paths.command('retrain')}` makes it")
+        raise UserError(f"study {paths.name!r} has no retrained model; `{paths.command('retrain')}` makes it")
     return folder
-
-
-def _read_pictures(images: list[Path], invert: bool) -> list[Picture]:
-    """Read all pictures.
-
-    Raises:
-        UserError: at least one cannot be read; names every one that cannot.
-    """
-    pictures = []
-    errors = []
-    for path in images:
-        try:
-            pictures.append(read_picture(path, invert))
-        except UserError as error:
-            errors.append(str(error))
-    if len(errors) == 1:
-        raise UserError(errors[0])
-    if errors:
-        raise UserError(f"{len(errors)} pictures cannot be read" + "".join(f"\n  {text}" for text in errors))
-    return pictures

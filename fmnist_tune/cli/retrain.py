@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
-from fmnist_tune.cli.store import load_recipe, load_record, stderr, stdout
+from fmnist_tune.cli.inputs import load_recipe
+from fmnist_tune.cli.store import load_record, stderr, stdout
 from fmnist_tune.config.schema import Training
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.render import confirmation_json, confirmation_view, metrics_view
@@ -43,7 +44,7 @@ def train(arguments: argparse.Namespace, started: float) -> int:
             f"{training.epochs} epochs"
         )
     for text in notes:
-        stderr().print(text, style="yellow", soft_wrap=True)
+        stderr(arguments).print(text, style="yellow", soft_wrap=True)
     return _run(arguments, record, place, started)
 
 
@@ -52,7 +53,7 @@ def _place(arguments: argparse.Namespace) -> Place:
 
 
 def _run(arguments: argparse.Namespace, record: StudyRecord, place: Place, started: float) -> int:
-    console = stderr()
+    console = stderr(arguments)
     result = run_retrain(
         record,
         place,

@@ -6,26 +6,24 @@ import argparse
 import json
 
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
+from fmnist_tune.cli.inputs import load_file
 from fmnist_tune.cli.store import load_record, stderr, stdout
-from fmnist_tune.config import SearchSpace, load_space, read_space
+from fmnist_tune.config import SearchSpace
 from fmnist_tune.errors import UserError
-from fmnist_tune.search.run import Place, run_search
+from fmnist_tune.search.run import Limits, Place, run_search
 from fmnist_tune.study.layout import command_line
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import study_json, summary_view
 from fmnist_tune.study.summary import summarize
 from fmnist_tune.study.url import without_secrets
+from fmnist_tune.units import clock
 
 
 def search(arguments: argparse.Namespace, started: float) -> int:
     """Run a search space."""
-    overrides = {
-        "study": arguments.study,
-        "search.sampler.seed": arguments.seed,
-        "search.trials": arguments.trials,
-        "search.timeout": arguments.timeout,
-    }
-    space = load_space(arguments.space, {path: value for path, value in overrides.items() if value is not None})
+    overrides = {"study": arguments.study, "search.sampler.seed": arguments.seed}
+    given = {path: value for path, value in overrides.items() if value is not None}
+    space = load_file(arguments, arguments.space, given)
     if not space.parameters:
         raise UserError(
             f"{arguments.space}: nothing is searched in it, every trial would be the same; "
@@ -46,9 +44,7 @@ def resume(arguments: argparse.Namespace, started: float) -> int:
     seed = stored.settings.search.sampler.seed
     if arguments.seed not in (None, seed):
         raise UserError(f"--seed {arguments.seed}: study {arguments.study!r} was begun with seed {seed}, which stays")
-    overrides = {"search.trials": arguments.trials, "search.timeout": arguments.timeout}
-    changed = {path: value for path, value in overrides.items() if value is not None}
-    return _run(arguments, read_space(stored.to_yaml(), stored.source, changed), started)
+    return _run(arguments, stored, started)
 
 
 def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> int:
@@ -60,7 +56,8 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
         arguments.workers,
         getattr(arguments, "warm_start", None),
     )
-    outcome = run_search(space, place, stderr(), started)
+    limits = Limits(arguments.trials, arguments.timeout)
+    outcome = run_search(space, place, limits, stderr(arguments), started)
     name = space.settings.study
     if arguments.json:
         result = {
@@ -72,17 +69,22 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
             "workers": outcome.n_workers,
             "epochs": outcome.epochs,
             "train_s": round(outcome.train_s, 3),
+            "ended_by": outcome.ending.by,
             **study_json(outcome.record, is_driven=False),
         }
         print(json.dumps(result))
     else:
-        stdout().print(summary_view(summarize(outcome.record, is_driven=False), _next_commands(outcome.record)))
-    return EXIT_INTERRUPTED if outcome.interrupted else EXIT_OK
+        summary = summarize(outcome.record, is_driven=False)
+        ending = f"the search ended after {clock(outcome.wall_s)}: {outcome.ending.text}"
+        stdout().print(summary_view(summary, _next_commands(outcome.record), ending=ending), crop=False)
+    return EXIT_INTERRUPTED if outcome.ending.by == "interrupted" else EXIT_OK
 
 
 def _next_commands(record: StudyRecord) -> list[str]:
     paths = record.paths
-    extension = ("--trials", 2 * record.n_target) if record.is_finished and record.can_grow else ()
+    extension = (
+        ("--trials", 2 * record.n_target) if record.is_finished and record.can_grow and not record.is_limited else ()
+    )
     commands = [paths.command("resume", *extension), paths.command("show")]
     if record.best is not None:
         commands.append(paths.command("retrain"))

@@ -1,51 +1,69 @@
-"""What the commands share: the studies and recipes that their options name, and standard output."""
+"""What the commands share: the studies that their options name, and standard output."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from fmnist_tune.config import SearchSpace, load_space
+from fmnist_tune.cli import say
 from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
 from fmnist_tune.study.database import database_url, open_database
-from fmnist_tune.study.layout import StudyPaths, command_line
+from fmnist_tune.study.layout import StudyPaths, check_folder
 from fmnist_tune.study.record import StudyRecord
 
-PIPE_WIDTH = 200
+TERMINAL_WIDTH, PIPE_WIDTH, LEAST_WIDTH = 80, 200, 40
 
 
-def load_record(arguments: argparse.Namespace) -> StudyRecord:
-    """Open the study that a command names.
+def load_record(arguments: argparse.Namespace, study: str | None = None) -> StudyRecord:
+    """Open a study, the one that a command names by default, and finish a renaming that is not done yet.
 
     Raises:
         UserError: there is no such database or study.
     """
     storage = open_database(storage_url(arguments), create=False)
-    return StudyRecord.load(storage, StudyPaths(arguments.studies_dir, arguments.study, arguments.storage))
+    record = StudyRecord.load(storage, study_paths(arguments, study))
+    if record.former_name is not None and not record.is_driven:
+        from fmnist_tune.retrain.renaming import finish_renaming  # imports what most commands have no use for
+
+        text = f"study {record.paths.name} was {record.former_name} before; its files have the new name now"
+        finish_renaming(record)
+        say(text)
+    return record
 
 
-def load_recipe(arguments: argparse.Namespace) -> SearchSpace:
-    """Read the file, in which nothing is searched, that a command names; `--study` replaces its name.
+def study_paths(arguments: argparse.Namespace, study: str | None = None) -> StudyPaths:
+    """Return the paths of a study, of the one that a command names by default."""
+    return StudyPaths(arguments.studies_dir, study or arguments.study, arguments.storage)
+
+
+def plot_path(output: Path | None, default: Path) -> Path:
+    """Return where a plot goes.
+
+    Args:
+        output: what `--output` gave.
+        default: where it goes without.
 
     Raises:
-        UserError: it cannot be read, is wrong, or is a search space.
+        UserError: it could not be written there, or its name is not a PNG file's.
     """
-    path = arguments.recipe
-    study, storage = (getattr(arguments, name, None) for name in ("study", "storage"))  # find-lr has neither
-    space = load_space(path, {} if study is None else {"study": study})
-    if space.parameters:
-        searched = ", ".join(p.path for p in space.parameters[:3])
-        raise UserError(
-            f"{path}: not a recipe: it searches {searched}{' ...' if len(space.parameters) > 3 else ''}; "
-            f"`{command_line('search', path, studies_dir=arguments.studies_dir, storage=storage)}` runs it"
-        )
-    return space
+    path = output or default
+    if path.is_dir():
+        raise UserError(f"--output {path}: a directory; name a PNG file, such as {path / default.name}")
+    if path.suffix.lower() != ".png":
+        raise UserError(f"--output {path}: the plot is a PNG file; its name has to end in .png")
+    check_folder(path.parent)
+    if path.exists() and not os.access(path, os.W_OK):
+        raise UserError(f"{path}: cannot be written: {os.strerror(errno.EACCES)}")
+    return path
 
 
 def storage_url(arguments: argparse.Namespace) -> str:
@@ -80,11 +98,31 @@ class _Progress(_PlainConsole):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def stderr() -> Console:
+def stderr(arguments: argparse.Namespace) -> Console:
     """Return a console for progress."""
-    return _Progress(stderr=True)
+    console = _Progress(stderr=True)
+    console.quiet = arguments.quiet
+    console.is_interactive &= sys.stderr.isatty() and not _is_in_notebook()
+    return console
+
+
+def _is_in_notebook() -> bool:
+    """Tell whether a notebook's cell runs the command: what looks like a terminal there cannot move its cursor back.
+
+    A kernel has Jupyter's process in its environment, or at least what ipykernel puts there for `!command`.
+    """
+    is_ipykernel = os.environ.get("TERM") == "xterm-color" and os.environ.get("GIT_PAGER") == "cat"
+    return "JPY_PARENT_PID" in os.environ or is_ipykernel
 
 
 def stdout() -> Console:
-    """Return a console for results; what is piped is wide enough not to be cut."""
-    return _Results(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    """Return a console for results."""
+    return _Results(width=_width())
+
+
+def _width() -> int:
+    """Return the width of results: that of $COLUMNS, or of the terminal, or PIPE_WIDTH where there is neither."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return max(LEAST_WIDTH, int(columns))
+    return shutil.get_terminal_size((TERMINAL_WIDTH, 24)).columns if sys.stdout.isatty() else PIPE_WIDTH

@@ -6,67 +6,74 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
 
-import optuna
 from optuna.trial import TrialState
-from rich.table import Table
+from rich.text import Text
 
 from fmnist_tune.cli import EXIT_OK, say
+from fmnist_tune.cli.inputs import choose_trial, refuse_overwriting
 from fmnist_tune.cli.store import load_record, stdout, storage_url
 from fmnist_tune.errors import UserError
-from fmnist_tune.study.database import open_database
+from fmnist_tune.study.database import open_database, study_names
+from fmnist_tune.study.folder import missing_files
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import retraining_cell, study_json, summary_view, trials_json, trials_table
+from fmnist_tune.study.render import study_json, summary_view, trials_json
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study.study_table import StudyRow, study_table
 from fmnist_tune.study.summary import summarize
+from fmnist_tune.study.trial_table import TrialTable
 from fmnist_tune.study.url import without_secrets
 
 
 def studies(arguments: argparse.Namespace, started: float) -> int:
     """List the studies."""
-
     storage = open_database(storage_url(arguments), create=False)
-    rows = []
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("study", "trials", "complete", "pruned", "failed", "running", "waiting", "best", "trial"):
-        table.add_column(column, justify="left" if column == "study" else "right")
-    table.add_column("retrained")
-    skipped = []
-    for name in sorted(optuna.get_all_study_names(storage)):
+    found, rows, notes = [], [], []
+    for name in sorted(study_names(storage)):
         try:
             paths = StudyPaths(arguments.studies_dir, name, arguments.storage)
             record = StudyRecord.load(storage, paths)
         except UserError as error:
-            skipped.append(str(error))
+            notes.append(f"left out: {error}")
             continue
         driven = record.is_driven
-        facts = study_json(record, is_driven=driven)
-        rows.append({"study": name, "target": record.n_target, "recipe": record.is_recipe, "active": driven, **facts})
-        cells = ["recipe", *[""] * 7] if record.is_recipe else _counts(record, facts)
-        table.add_row(name, *cells, retraining_cell(record, retraining_status(record, is_driven=driven)))
+        missing = "" if driven else missing_files(record)
+        rows.append(StudyRow.of(record, is_driven=driven))
+        found.append(
+            {
+                "study": name,
+                "target": record.n_target,
+                "recipe": record.is_recipe,
+                "active": driven,
+                "missing": missing or None,
+                **study_json(record, is_driven=driven),
+            }
+        )
+        notes += [missing] if missing else []
     if arguments.json:
-        print(json.dumps({"storage": without_secrets(storage_url(arguments)), "studies": rows}))
+        print(json.dumps({"storage": without_secrets(storage_url(arguments)), "studies": found}))
         return EXIT_OK
-    stdout().print(table)
-    for text in skipped:
-        say(f"left out: {text}")
+    if rows:
+        stdout().print(study_table(rows), crop=False)
+    else:
+        print("no studies yet")
+    for text in notes:
+        say(text)
     return EXIT_OK
-
-
-def _counts(record: StudyRecord, facts: dict[str, Any]) -> list[str]:
-    trials, best = facts["trials"], facts["best"]
-    counts = [str(trials[state]) for state in ("complete", "pruned", "failed", "running", "waiting")]
-    value = [record.objective.text(best["value"]), str(best["number"])] if best else ["-", "-"]
-    return [f"{trials['total']}/{record.n_target}", *counts, *value]
 
 
 def show(arguments: argparse.Namespace, started: float) -> int:
     """Show a study."""
     record = load_record(arguments)
     driven = record.is_driven
+    missing = "" if driven else missing_files(record)
+    if arguments.csv:
+        from fmnist_tune.study.frames import trials_frame  # pandas takes half a second
+
+        print(trials_frame(record, is_driven=driven).to_csv(index=False), end="")
+        return EXIT_OK
     if arguments.json:
         result = {
             "study": record.paths.name,
@@ -75,23 +82,30 @@ def show(arguments: argparse.Namespace, started: float) -> int:
             "workers": None,
             "epochs": 0,
             "train_s": 0.0,
+            "ended_by": None,
             "active": driven,
             "disk_bytes": record.paths.disk_bytes(),
+            "missing": missing or None,
             **study_json(record, is_driven=driven),
             "all": trials_json(record, is_driven=driven),
         }
         print(json.dumps(result))
         return EXIT_OK
     console = stdout()
+    summary = summarize(record, is_driven=driven)
     if not record.is_recipe:
-        console.print(trials_table(record, is_driven=driven))
+        shares = summary.importances.shares if summary.importances is not None else {}
+        table = TrialTable.of(record, is_driven=driven, shares=shares, is_wide=arguments.wide)
+        console.print(table, soft_wrap=arguments.wide)
     is_waiting = not (record.is_recipe or record.is_finished or driven)
     goes_on = [record.paths.command("resume")] if is_waiting else []
-    summary = summarize(record, is_driven=driven)
-    console.print(summary_view(summary, goes_on, retraining_status(record, is_driven=driven)))
+    console.print(summary_view(summary, goes_on, retraining_status(record, is_driven=driven)), crop=False)
+    if missing:
+        console.print(Text(missing, style="yellow"), soft_wrap=True)
     console.print(
         f"files: {record.paths.disk_bytes() / 1e6:.1f} MB in {record.paths.folder}",
         style="dim",
+        soft_wrap=True,
     )
     return EXIT_OK
 
@@ -99,21 +113,7 @@ def show(arguments: argparse.Namespace, started: float) -> int:
 def export(arguments: argparse.Namespace, started: float) -> int:
     """Print a trial as a recipe."""
     record = load_record(arguments)
-    if arguments.trial is None:
-        trial = record.best
-        if trial is None:
-            raise UserError(
-                f"study {record.paths.name!r}: no trial has been trained to its end yet; --trial N exports any other"
-            )
-    else:
-        trials = record.trials
-        if arguments.trial >= len(trials):
-            raise UserError(
-                f"--trial {arguments.trial}: study {record.paths.name!r} has trials 0 to {len(trials) - 1}"
-                if trials
-                else f"study {record.paths.name!r} has no trials yet"
-            )
-        trial = trials[arguments.trial]
+    trial = choose_trial(record, arguments.trial)
     if trial.state == TrialState.FAIL:
         reason = trial.user_attrs.get("reason", "unknown")
         say(f"warning: trial {trial.number} failed: {reason}")
@@ -126,8 +126,12 @@ def export(arguments: argparse.Namespace, started: float) -> int:
     output: Path = arguments.output
     if output.is_dir():
         raise UserError(f"--output {output}: a directory; name a file, such as {output / 'recipe.yaml'}")
+    refuse_overwriting(output, arguments)
     try:
-        write_atomically(output, recipe)
+        if output.exists() and not output.is_file():
+            output.write_text(recipe, encoding="utf-8")  # a device or a pipe, which is not to be replaced
+        else:
+            write_atomically(output.resolve(), recipe)
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written: {error.strerror}") from None
     return EXIT_OK

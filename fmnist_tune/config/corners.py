@@ -11,6 +11,7 @@ import pydantic
 
 from fmnist_tune.config.parameters import Parameter, is_active, substitute
 from fmnist_tune.config.problems import schema_problems
+from fmnist_tune.config.repair import config_problems
 from fmnist_tune.config.tasks import config_class
 from fmnist_tune.errors import Problem
 
@@ -22,19 +23,16 @@ def check_configs(
 ) -> tuple[list[Problem], tuple[str, ...]]:
     """Validate the configurations at the ends of every parameter, and build the model at the space's corners."""
     schema = config_class(tree)
+    searched = {p.path for p in parameters}
     found: dict[tuple[str, str], Problem] = {}
-    for values in _probes(parameters, tree):
-        filled = substitute(tree, values)
-        try:
-            schema.model_validate(filled)
-        except pydantic.ValidationError as error:
-            for problem in schema_problems(error, filled, schema):
-                hidden = any(
-                    problem.path == b or problem.path.startswith(f"{b}.") or b.startswith(f"{problem.path}.")
-                    for b in broken
-                )
-                if not hidden and problem.path:  # without a path: the model's shape, which the corners below decide
-                    found.setdefault((problem.path, problem.message), problem)
+    for values in probes(parameters, tree):
+        for problem in config_problems(substitute(tree, values), schema, searched):
+            hidden = any(
+                problem.path == b or problem.path.startswith(f"{b}.") or b.startswith(f"{problem.path}.")
+                for b in broken
+            )
+            if not hidden and problem.path:  # without a path: the model's shape, which the corners below decide
+                found.setdefault((problem.path, problem.message), problem)
     if found or broken:
         return list(found.values()), ()
     failures: list[str] = []
@@ -53,8 +51,11 @@ def check_configs(
     return [], ()
 
 
-def _probes(parameters: list[Parameter], tree: object) -> Iterator[dict[str, Any]]:
-    """Yield values that between them take every parameter to each of its ends, as its conditions allow."""
+def probes(parameters: Sequence[Parameter], tree: object) -> Iterator[dict[str, Any]]:
+    """Yield values that take every parameter to each of its ends, and every two of a section to each pair of theirs.
+
+    Conditions are met as far as they allow. Pairs of the model's are left to `corners`: some of them may fail.
+    """
     by_path = {p.path: p for p in parameters}
 
     def demands(parameter: Parameter) -> dict[str, Any]:
@@ -68,6 +69,13 @@ def _probes(parameters: list[Parameter], tree: object) -> Iterator[dict[str, Any
     for parameter in parameters:
         for end in parameter.domain.ends():
             yield _complete(parameters, {**demands(parameter), parameter.path: end}, tree)
+    for one, other in itertools.combinations(parameters, 2):
+        section = one.path.rpartition(".")[0]
+        if section == other.path.rpartition(".")[0] and section != "model":
+            pairs = itertools.product(one.domain.ends(), other.domain.ends())
+            for first, second in itertools.islice(pairs, MAX_CORNERS):
+                wanted = {one.path: first, other.path: second}
+                yield _complete(parameters, {**demands(one), **demands(other), **wanted}, tree)
 
 
 def corners(parameters: Sequence[Parameter], tree: object) -> Iterator[dict[str, Any]]:

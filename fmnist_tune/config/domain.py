@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from fmnist_tune.config.foreign import instead, search_form
 from fmnist_tune.errors import did_you_mean
 
 KINDS = ("float", "int", "choice")
@@ -178,13 +179,13 @@ def parse_domain(node: dict[Any, Any]) -> Domain:
     allowed = ("choice", "when") if kind == "choice" else (kind, "log", "step", "when")
     for key in node:
         if key not in allowed:
-            raise ValueError(
-                f"unknown key {key!r} beside {kind}; allowed are {', '.join(allowed[1:])}{did_you_mean(key, allowed)}"
-            )
+            hint = "; write step" if key == "q" else did_you_mean(key, allowed)
+            raise ValueError(f"unknown key {key!r} beside {kind}; allowed are {', '.join(allowed[1:])}{hint}")
     value = node[kind]
     if kind == "choice":
         if not isinstance(value, list):
-            raise ValueError(f"choice must be a list of values, but is {value!r}")
+            hint = f"; write {{choice: [{value}]}}" if isinstance(value, str) and "," in value else ""
+            raise ValueError(f"choice must be a list of values, but is {value!r}{hint}")
         for item in value:
             if _holds_search(item):
                 raise ValueError(
@@ -194,18 +195,25 @@ def parse_domain(node: dict[Any, Any]) -> Domain:
                 raise ValueError(f"choice lists {item}; numbers must be finite")
         return ChoiceDomain(tuple(value))
     if not isinstance(value, list) or len(value) != 2:
-        raise ValueError(f"{kind} must be [low, high], but is {value!r}")
+        raise ValueError(f"{kind} must be [low, high], but is {value!r}{_range_hint(kind, value)}")
     for name, end in zip(("low", "high"), value, strict=True):
         if isinstance(end, bool) or not isinstance(end, int | float):
             raise ValueError(f"{name} {end!r} is not a number")
     log, step = node.get("log", False), node.get("step")
     if not isinstance(log, bool):
-        raise ValueError(f"log must be true or false, but is {log!r}")
+        raise ValueError(f"log must be true or false, but is {log!r}{instead(log, 'bool')}")
     if step is not None and (isinstance(step, bool) or not isinstance(step, int | float)):
         raise ValueError(f"step {step!r} is not a number")
     if kind == "int":
         return IntDomain(value[0], value[1], log, 1 if step is None else step)  # type: ignore[arg-type]  # it checks
     return FloatDomain(float(value[0]), float(value[1]), log, None if step is None else float(step))
+
+
+def _range_hint(kind: str, value: object) -> str:
+    if isinstance(value, list) and len(value) > 2:
+        return f"; for these values alone write {{choice: {value}}}"
+    form = search_form({kind: value}) if isinstance(value, dict) else None
+    return f"; write {form}" if form is not None else ""
 
 
 def _holds_search(node: object) -> bool:

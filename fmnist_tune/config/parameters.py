@@ -149,8 +149,9 @@ def _when_problem(
         return f"when: {other} can never be {wrong[0]!r}; it is one of {domain}{hint}"
     if other in nodes or other in fixed:
         return None
-    known = [*nodes, *(path for path in fixed if path.rsplit(".", 1)[-1] not in ("when",))]
-    return f"when: unknown parameter {other!r}{did_you_mean(other, known)}"
+    known = [*nodes, *(path for path in fixed if not any(path.startswith(f"{node}.") for node in nodes))]
+    hint = did_you_mean(other, known) or "; it has to stand in the file"
+    return f"when: unknown parameter {other!r}{hint}"
 
 
 def _in_dependency_order(parameters: Mapping[str, Parameter]) -> tuple[list[Parameter], list[str]]:

@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import pydantic
 
+from fmnist_tune.config.architectures import ARCHITECTURES
+from fmnist_tune.config.foreign import instead, search_form
 from fmnist_tune.config.parameters import value_at
 from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings
 from fmnist_tune.config.section import Section
-from fmnist_tune.errors import Problem, did_you_mean
+from fmnist_tune.config.tasks import models_of
+from fmnist_tune.errors import Problem, did_you_mean, nearest
+
+_TAG_ERRORS = ("union_tag_invalid", "union_tag_not_found")
+_SECTION_ERRORS = ("model_type", "model_attributes_type", "dict_type")
+
+
+_SPACES = ("space", "search_space", "parameters", "params", "hyperparameters", "config", "param_space")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What pydantic complains of.
+
+    Attributes:
+        loc: where, as pydantic names it without the branches of unions.
+        kind: pydantic's name of the error.
+        message: what to tell the user.
+        guess: what is probably meant; None if there is nothing to guess.
+        is_sure: whether the guess is a near word, rather than what other keys speak for.
+    """
+
+    loc: tuple[Any, ...]
+    kind: str
+    message: str
+    guess: object = None
+    is_sure: bool = True
+
+    @property
+    def path(self) -> str:
+        """Dotted."""
+        return ".".join(map(str, self.loc))
 
 
 def schema_problems(error: pydantic.ValidationError, tree: object, config: type[Section]) -> list[Problem]:
@@ -21,53 +55,145 @@ def schema_problems(error: pydantic.ValidationError, tree: object, config: type[
         tree: what was validated.
         config: the task's schema of model, training and data.
     """
-    models = _model_names(config)
-    problems: list[Problem] = []
+    return [Problem(m.path, m.message) for m in mistakes_of(error, tree, config)]
+
+
+def homes(config: type[Section]) -> dict[str, tuple[str, ...]]:
+    """Return for each key the sections in which it may stand."""
+    found: dict[str, tuple[str, ...]] = {}
+
+    def walk(section: type[Section], path: str) -> None:
+        for key, field in section.model_fields.items():
+            if path:
+                found[key] = tuple(dict.fromkeys((*found.get(key, ()), path)))
+            for inner in _sections(field.annotation):
+                walk(inner, f"{path}.{key}" if path else key)
+
+    for schema in (Settings, config):
+        walk(schema, "")
+    return found
+
+
+def home_hint(key: object, config: type[Section]) -> str:
+    """Return in which sections a key may stand, as the end of a message; empty if in none."""
+    if str(key) in _SPACES:
+        return "; what is searched stands in its place in model, training and data"
+    sections = homes(config).get(str(key), ())
+    return f"; {key} stands in {' or '.join(sections)}" if sections else ""
+
+
+def mistakes_of(
+    error: pydantic.ValidationError, tree: object, config: type[Section], searched: Collection[str] = ()
+) -> list[Mistake]:
+    """Return what pydantic complains of, in its order; arguments as of `schema_problems`.
+
+    Args:
+        searched: paths of what the file searches.
+    """
+    models = models_of(config)
+    found = []
     for detail in error.errors(include_url=False):
         # Pydantic names the branch of the model union as if it were a key, and the key of a mapping as '[key]'.
         loc = tuple(part for i, part in enumerate(detail["loc"]) if not (i == 1 and part in models) and part != "[key]")
-        value = detail["input"]
-        kind = detail["type"]
-        context: Mapping[str, Any] = detail.get("ctx", {})
-        parent = loc[:-1]
-        known = _fields_at(parent, value_at(tree, "model.name"), config)
-        if kind == "extra_forbidden":
-            message = f"unknown key; allowed are {', '.join(known)}{did_you_mean(loc[-1], known)}"
-        elif kind == "missing":
-            message = "missing; every file needs it"
-        elif kind == "value_error":
-            message = str(context["error"])
-        elif kind == "literal_error":
-            allowed = [w.strip(" '") for w in str(context["expected"]).replace(" or ", ", ").split(",")]
-            message = f"{_shown(value)} is not one of {', '.join(allowed)}{did_you_mean(value, allowed)}"
-        elif kind in ("union_tag_invalid", "union_tag_not_found"):
-            name = value.get("name") if isinstance(value, dict) else None
-            loc = (*loc, "name")
-            message = (
-                f"{name!r} is not a model; allowed are {', '.join(models)}{did_you_mean(name, models)}"
-                if name is not None
-                else f"missing; allowed are {', '.join(models)}"
-            )
+        found.append(_mistake(detail, loc, tree, config, searched))
+    return found
+
+
+def _mistake(
+    detail: Any, loc: tuple[Any, ...], tree: object, config: type[Section], searched: Collection[str]
+) -> Mistake:
+    value, kind, context = detail["input"], detail["type"], detail.get("ctx", {})
+    may_be_searched = loc[:1] not in {(key,) for key in SETTINGS_KEYS}
+    if isinstance(value, list) and loc and isinstance(loc[-1], int):  # a list of lists, where a list belongs
+        loc, value = loc[:-1], value_at(tree, ".".join(map(str, loc[:-1])))
+    if kind == "extra_forbidden":
+        return Mistake(loc, kind, _unknown_key(loc, value, tree, config, searched))
+    if kind == "missing":
+        return Mistake(loc, kind, "missing; every file needs it")
+    if kind == "value_error":
+        return Mistake(loc, kind, f"{context['error']}{instead(value) if isinstance(value, str) else ''}")
+    if kind == "literal_error":
+        allowed = [w.strip(" '") for w in str(context["expected"]).replace(" or ", ", ").split(",")]
+        if isinstance(value, dict) and value.get("name") in allowed:
+            hint = f"; write {value['name']}"
         else:
-            message = f"{_shown(value)}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
-            message = message.replace("input should be", "should be").replace(
-                "a valid dictionary or instance of ", "the mapping "
-            )
-            if isinstance(value, dict) and value:
-                message += did_you_mean(next(iter(value)), ("float", "int", "choice"))
-        path = ".".join(str(part) for part in loc)
-        problems.append(Problem(path, message))
-    return problems
+            hint = (instead(value) if may_be_searched else "") or did_you_mean(value, allowed)
+        return Mistake(loc, kind, f"{_shown(value)} is not one of {', '.join(allowed)}{hint}", nearest(value, allowed))
+    if kind in _TAG_ERRORS:
+        return _wrong_model(loc, kind, value, config)
+    if kind in _SECTION_ERRORS:
+        return Mistake(loc, kind, _no_section(loc, value, tree, config, searched))
+    wanted = kind.partition("_")[0]
+    message = f"{_shown(value)}: {detail['msg'][0].lower()}{detail['msg'][1:]}".replace("input should be", "should be")
+    typo = did_you_mean(next(iter(value)), ("float", "int", "choice")) if isinstance(value, dict) and value else ""
+    hint = instead(value, wanted) if may_be_searched or not isinstance(value, list | dict) else ""
+    return Mistake(loc, kind, message + (hint or typo))
 
 
-def _model_names(config: type[Section]) -> tuple[str, ...]:
-    """Return the names of a task's models."""
-    sections = get_args(config.model_fields["model"].annotation)
-    return tuple(name for section in sections for name in get_args(section.model_fields["name"].annotation))
+def _unknown_key(
+    loc: tuple[Any, ...], value: object, tree: object, config: type[Section], searched: Collection[str]
+) -> str:
+    """Say of a key that is not allowed what may be meant by it."""
+    key, parent = loc[-1], loc[:-1]
+    models, name = models_of(config), value_at(tree, "model.name")
+    known = _fields_at(parent, name, config)
+    allowed = f"unknown key; allowed are {', '.join(known)}"
+    owners = [other for other, section in models.items() if key in section.model_fields] if parent == ("model",) else []
+    if owners:
+        when = f"{{model.name: {owners[0] if len(owners) == 1 else '[' + ', '.join(owners) + ']'}}}"
+        if not {"model", "model.name"} & set(searched):
+            return f"a key of {' and '.join(owners)}, not of {name}; allowed are {', '.join(known)}"
+        how = f"add when: {when} to it" if f"model.{key}" in searched else f"write {{choice: [{value}], when: {when}}}"
+        return f"a key of {' and '.join(owners)}, but model.name can be {name} too; {how}"
+    if key == "when":
+        return f"{allowed}; when stands inside the braces of a searched value: {{float: [0.0, 0.5], when: {{...}}}}"
+    form = search_form(value_at(tree, ".".join(map(str, parent))) if parent else None)
+    if form is not None:
+        form = f"{{name: {form}}}" if "name" in known else form
+        return f"{allowed}; to search {'.'.join(map(str, parent))}, write {form}"
+    return f"{allowed}{did_you_mean(key, known) or home_hint(key, config)}"
+
+
+def _wrong_model(loc: tuple[Any, ...], kind: str, value: object, config: type[Section]) -> Mistake:
+    models = models_of(config)
+    allowed = f"allowed are {', '.join(models)}"
+    name = value.get("name") if isinstance(value, dict) else None
+    place = (*loc, "name")
+    given = set(map(str, value)) if isinstance(value, dict) else set()
+    alike = max(models, key=lambda model: len(given & set(models[model].model_fields)))
+    if name is None:
+        form = search_form(value)
+        return Mistake(
+            place, kind, f"missing; {allowed}" + (f"; to search it, write {form}" if form else ""), alike, False
+        )
+    guess: str | None
+    if isinstance(name, str) and "torchvision" in models and any(a.startswith(name.lower()) for a in ARCHITECTURES):
+        architecture = nearest(name, ARCHITECTURES) or next(a for a in ARCHITECTURES if a.startswith(name.lower()))
+        hint, guess = f"; write name: torchvision, architecture: {architecture}", "torchvision"
+    else:
+        hint, guess = did_you_mean(name, models) or instead(name), nearest(name, models)
+    return Mistake(place, kind, f"{_shown(name)} is not a model; {allowed}{hint}", guess or alike, guess is not None)
+
+
+def _no_section(
+    loc: tuple[Any, ...], value: object, tree: object, config: type[Section], searched: Collection[str]
+) -> str:
+    """Say what to write where a section belongs and something else stands."""
+    known = _fields_at(loc, value_at(tree, "model.name"), config)
+    expected = f"should be a mapping of {', '.join(known)}" if known else "should be a mapping"
+    if value is None:
+        return f"empty; {expected}"
+    if "name" not in known or not isinstance(value, str | list) or not value:
+        return f"{_shown(value)}: {expected}"
+    if isinstance(value, str) and ".".join(map(str, loc)) not in searched:
+        return f"{value!r} alone; write {{name: {value}}}"
+    words = value if isinstance(value, list) else [value, "..."]
+    name = words[0] if loc[0] in SETTINGS_KEYS else f"{{choice: [{', '.join(map(str, words))}]}}"
+    return f"{_shown(value)} alone; write {{name: {name}}}"
 
 
 def _fields_at(path: tuple[Any, ...], model_name: object, config: type[Section]) -> tuple[str, ...]:
-    """Return the keys that the schema knows at a path, for did-you-mean; empty where it knows none.
+    """Return the keys that the schema knows at a path; empty where it knows none.
 
     Args:
         path: in the file.
@@ -79,15 +205,15 @@ def _fields_at(path: tuple[Any, ...], model_name: object, config: type[Section])
     section: type[Section] | None = Settings if path[0] in SETTINGS_KEYS else config
     for key in path:
         field = None if section is None else section.model_fields.get(key)
-        section = None if field is None else _section_of(field.annotation, model_name)
+        kinds = () if field is None else _sections(field.annotation)
+        named = [k for k in kinds if len(kinds) > 1 and model_name in get_args(k.model_fields["name"].annotation)]
+        section = next(iter(named or kinds), None)
     return () if section is None else tuple(section.model_fields)
 
 
-def _section_of(annotation: object, name: object) -> type[Section] | None:
-    """Return the section that a field holds; of several the one of this name, else the first."""
-    kinds = [k for k in get_args(annotation) or (annotation,) if isinstance(k, type) and issubclass(k, Section)]
-    named = [k for k in kinds if len(kinds) > 1 and name in get_args(k.model_fields["name"].annotation)]
-    return next(iter(named or kinds), None)
+def _sections(annotation: object) -> list[type[Section]]:
+    """Return the sections that a field may hold."""
+    return [k for k in get_args(annotation) or (annotation,) if isinstance(k, type) and issubclass(k, Section)]
 
 
 def _shown(value: object) -> str:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fmnist_tune.config.model import Cnn, Mlp, Torchvision
 from fmnist_tune.config.section import Probability, Section
+from fmnist_tune.units import seconds
 
 N_CLASSES = 10
 IMAGE_SIZE = 28
@@ -41,19 +42,6 @@ def study_name(name: str) -> str:
             f"{name!r} cannot name a study: names that begin with {DATABASE} are those of the database's own files"
         )
     return name
-
-
-def seconds(value: object) -> float:
-    """Return a duration such as `90s`, `10m`, `1.5h` or a number of seconds, in seconds.
-
-    Raises:
-        ValueError: not a duration, or not more than 0.
-    """
-    units = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(value).strip())
-    if isinstance(value, bool) or match is None or float(match[1]) <= 0:
-        raise ValueError(f"{value!r} is not a duration; write a number with s, m or h, such as 90s, 10m or 1.5h")
-    return float(match[1]) * units[match[2]]
 
 
 Duration = Annotated[float, BeforeValidator(seconds)]

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pydantic
 import yaml
 
-from fmnist_tune.config.corners import check_configs, corners
+from fmnist_tune.config.corners import check_configs, corners, probes
 from fmnist_tune.config.domain import ChoiceDomain
 from fmnist_tune.config.parameters import Parameter, is_active, read_parameters, searched_nodes, substitute, value_at
-from fmnist_tune.config.problems import schema_problems
+from fmnist_tune.config.problems import home_hint, schema_problems
 from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings, TrialConfig
-from fmnist_tune.config.tasks import AnyConfig, config_class, task_warnings
+from fmnist_tune.config.tasks import AnyConfig, config_class
+from fmnist_tune.config.warnings import space_warnings
 from fmnist_tune.config.yaml_reader import NUMBERS, read_yaml
 from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean
 
@@ -32,7 +34,7 @@ class SearchSpace:
         source: the file's name, for messages.
         settings: study, task, search, resources.
         parameters: what is searched; a parameter comes after those its conditions name. Empty for a recipe.
-        tree: the file's plain data, with overrides from the command line.
+        tree: the file's plain data, with overrides from the command line (of a study's name and seed).
         warnings: what is allowed but probably not meant.
     """
 
@@ -75,6 +77,12 @@ class SearchSpace:
     def corner_configs(self) -> Iterator[AnyConfig]:
         """Yield configurations with the model's parameters at their ends, as far as they can be built."""
         for values in corners(self.parameters, self.tree):
+            with contextlib.suppress(UserError):
+                yield self.config(values)
+
+    def end_configs(self) -> Iterator[AnyConfig]:
+        """Yield configurations that take every parameter to its ends, as far as they are allowed."""
+        for values in probes(self.parameters, self.tree):
             with contextlib.suppress(UserError):
                 yield self.config(values)
 
@@ -146,8 +154,20 @@ def load_space(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     return read_space(text, source, overrides)
 
 
-def read_space(text: str, source: str, overrides: Mapping[str, Any] | None = None) -> SearchSpace:
-    """Read a search space from YAML text; arguments and errors as `load_space`."""
+def read_space(
+    text: str, source: str, overrides: Mapping[str, Any] | None = None, *, is_stored: bool = False
+) -> SearchSpace:
+    """Read a search space from YAML text.
+
+    Args:
+        text: what a file holds.
+        source: where it is from, for messages.
+        overrides: as `load_space` takes them.
+        is_stored: it was read before, and is kept in a study; until version 0.2.0 a duration needed no unit.
+
+    Raises:
+        UserError: as `load_space`.
+    """
     document = read_yaml(text, source)
     tree = document.tree
     if tree is None:
@@ -160,49 +180,70 @@ def read_space(text: str, source: str, overrides: Mapping[str, Any] | None = Non
         )
     for path, value in (overrides or {}).items():
         _override(tree, path.split("."), value)
-    problems: list[Problem] = []
-    known = (*SETTINGS_KEYS, *TRIAL_KEYS)
-    for key in tree:
-        if key not in known:
-            problems.append(Problem(str(key), f"unknown key; allowed are {', '.join(known)}{did_you_mean(key, known)}"))
+    if is_stored:
+        _add_units(tree)
+    settings, problems = _read_settings(tree)
+    parameters, parameter_problems, broken = read_parameters(tree)
+    config_problems, warnings = check_configs(parameters, tree, broken)
+    unread = {problem.path for problem in document.problems}
+    others = (*problems, *parameter_problems, *config_problems, *_grid_problems(parameters, tree))
+    problems = [*document.problems, *(p for p in others if p.path not in unread)]
+    if problems or settings is None:
+        raise FileError(source, [replace(p, line=p.line or _line(document.lines, p.path)) for p in problems])
+    space = SearchSpace(source, settings, tuple(parameters), tree, warnings)
+    configs = list(space.end_configs())
+    return replace(space, warnings=(*warnings, *space_warnings(settings, parameters, tree, configs), *_repeats(space)))
+
+
+def _read_settings(tree: dict[str, Any]) -> tuple[Settings | None, list[Problem]]:
+    """Return what is not searched, None if it cannot be read, and what is wrong with it and with the file's keys."""
+    known, config = (*SETTINGS_KEYS, *TRIAL_KEYS), config_class(tree)
+    problems = [
+        Problem(
+            str(key),
+            f"unknown key; allowed are {', '.join(known)}{did_you_mean(key, known) or home_hint(key, config)}",
+        )
+        for key in tree
+        if key not in known
+    ]
     settings_tree = {key: tree[key] for key in SETTINGS_KEYS if key in tree}
     problems += [
         Problem(path, "cannot be searched; only values in model, training and data can")
         for path, _ in searched_nodes(settings_tree, ())
     ]
-    settings = None
     try:
-        settings = Settings.model_validate(settings_tree)
+        return Settings.model_validate(settings_tree), problems
     except pydantic.ValidationError as error:
         taken = {problem.path for problem in problems}
-        problems += [p for p in schema_problems(error, settings_tree, config_class(tree)) if p.path not in taken]
-    parameters, parameter_problems, broken = read_parameters(tree)
-    problems += parameter_problems
-    warnings: tuple[str, ...] = ()
-    if not any(p.path in ("model",) for p in problems):
-        config_problems, warnings = check_configs(parameters, tree, broken)
-        problems += config_problems
-    if settings is not None and settings.search.sampler.name == "grid":
-        problems += [
-            Problem(p.path, "a grid needs a step (or use choice): a float range has endlessly many values")
-            for p in parameters
-            if p.domain.n_values is None
-        ]
-        if (
-            not problems
-            and sum(1 for _ in itertools.islice(_expand(tuple(parameters), {}, tree), MAX_GRID + 1)) > MAX_GRID
-        ):
-            problems.append(
-                Problem(
-                    "search.sampler.name",
-                    f"the grid has more than {MAX_GRID:,} configurations; use tpe or random",
-                )
-            )
-    if problems or settings is None:
-        raise FileError(source, [Problem(p.path, p.message, _line(document.lines, p.path)) for p in problems])
-    if parameters:
-        warnings += task_warnings(settings, tree)
-    return SearchSpace(source, settings, tuple(parameters), tree, warnings)
+        return None, problems + [p for p in schema_problems(error, settings_tree, config) if p.path not in taken]
+
+
+def _grid_problems(parameters: list[Parameter], tree: dict[str, Any]) -> list[Problem]:
+    if value_at(tree, "search.sampler.name") != "grid":
+        return []
+    endless = [
+        Problem(p.path, "a grid needs a step (or use choice): a float range has endlessly many values")
+        for p in parameters
+        if p.domain.n_values is None
+    ]
+    if endless or sum(1 for _ in itertools.islice(_expand(tuple(parameters), {}, tree), MAX_GRID + 1)) <= MAX_GRID:
+        return endless
+    text = f"the grid has more than {MAX_GRID:,} configurations; use tpe or random"
+    return [Problem("search.sampler.name", text)]
+
+
+def _repeats(space: SearchSpace) -> tuple[str, ...]:
+    """Return that a study would train some configurations again, if it would."""
+    search, is_endless = space.settings.search, any(p.domain.n_values is None for p in space.parameters)
+    if not space.parameters or is_endless or search.sampler.name == "grid":
+        return ()
+    size = sum(1 for _ in itertools.islice(space.grid(), search.trials))
+    if size == search.trials:
+        return ()
+    return (
+        f"search.trials: {search.trials} of a space with {size} configurations: some are trained more than once; "
+        "sampler: {name: grid} trains each of them once",
+    )
 
 
 def dump_yaml(tree: object) -> str:
@@ -227,6 +268,14 @@ def _override(tree: dict[str, Any], path: list[str], value: object) -> None:
             return  # the schema will say that a mapping belongs here
         tree = tree[key]
     tree[path[-1]] = value
+
+
+def _add_units(tree: dict[str, Any]) -> None:
+    """Write the seconds of durations that were stored without a unit as such."""
+    search = tree.get("search")
+    for key in ("timeout", "epoch_timeout"):
+        if isinstance(search, dict) and re.fullmatch(r"\d+(\.\d+)?", str(search.get(key))):
+            search[key] = f"{search[key]}s"
 
 
 def _line(lines: Mapping[str, int], path: str) -> int | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from fmnist_tune.config.modular import ModularConfig, ModularTraining
-from fmnist_tune.config.schema import Settings, Training, TrialConfig
+from fmnist_tune.config.schema import Training, TrialConfig
+from fmnist_tune.config.section import Section
+from fmnist_tune.errors import nearest
 
 AnyConfig = TrialConfig | ModularConfig
 AnyTraining = Training | ModularTraining
@@ -14,25 +16,19 @@ CONFIGS: dict[str, type[AnyConfig]] = {config.task: config for config in (TrialC
 
 
 def config_class(tree: Mapping[str, Any]) -> type[AnyConfig]:
-    """Return the schema of a file's model, training and data, by its task; Fashion-MNIST's where it names none."""
-    task = tree.get("task")
-    return CONFIGS.get(task, TrialConfig) if isinstance(task, str) else TrialConfig
+    """Return the schema of a file's model, training and data, by its task; Fashion-MNIST's where it names none.
+
+    Where the task is misspelt it is the one that is probably meant: by its name, or else by that of the model.
+    """
+    task, model = tree.get("task", TrialConfig.task), tree.get("model")
+    name = model.get("name") if isinstance(model, dict) else None
+    meant = task if task in CONFIGS else nearest(task, CONFIGS)
+    if meant is None:
+        meant = next((key for key, config in CONFIGS.items() if name in models_of(config)), TrialConfig.task)
+    return CONFIGS[str(meant)]
 
 
-def task_warnings(settings: Settings, tree: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what a task's file allows but probably does not mean: ASHA on a plateau that every run has to cross."""
-    pruner = settings.search.pruner
-    if settings.task != ModularConfig.task or pruner.name == "none":
-        return ()
-    training = tree.get("training")
-    given = training if isinstance(training, dict) else {}
-    steps, every = (given.get(key, ModularTraining.model_fields[key].default) for key in ("steps", "eval_every"))
-    half = steps // every // 2 if isinstance(steps, int) and isinstance(every, int) else None
-    if half is not None and pruner.min_epochs >= half:
-        return ()
-    instead = "" if half is None else f", or min_epochs of at least {half} (half of all evaluations)"
-    return (
-        f"search.pruner: asha compares trials by validation accuracy after {pruner.min_epochs:g} "
-        f"evaluation{'s' if pruner.min_epochs > 1 else ''}, where those that generalise later look like those that "
-        f"never do, and ends them; use {{name: none}}{instead}",
-    )
+def models_of(config: type[Section]) -> dict[str, type[Section]]:
+    """Return the sections of a task's models, by name."""
+    sections = get_args(config.model_fields["model"].annotation)
+    return {name: s for s in sections for name in get_args(s.model_fields["name"].annotation)}

@@ -13,6 +13,10 @@ from fmnist_tune.errors import FileError, Problem
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
+MERGE_KEY = (
+    "YAML 1.2 has no merge keys; write the keys out here, or let an alias stand for the whole section "
+    "(training: {optimizer: *anchor})"
+)
 
 
 class _Loader(yaml.SafeLoader):
@@ -55,19 +59,23 @@ class Document:
     """What a YAML file says.
 
     Attributes:
+        source: the file's name.
         tree: dicts, lists and scalars.
         lines: the line (from 1) of each value, by its dotted path.
+        problems: what is wrong with single values and keys, which are left out.
     """
 
+    source: str
     tree: Any = None
     lines: dict[str, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
 
 
 def read_yaml(text: str, source: str) -> Document:
     """Parse one YAML document.
 
     Raises:
-        FileError: not YAML, more than one document, tabs, duplicate or non-scalar keys, an alias inside itself.
+        FileError: not YAML, more than one document, tabs, nested too deep or an alias inside itself.
     """
     if len(text) > MAX_BYTES:
         raise FileError(source, [Problem("", f"{len(text)} characters; a search space has at most {MAX_BYTES}")])
@@ -78,12 +86,9 @@ def read_yaml(text: str, source: str) -> Document:
         raise FileError(source, [_syntax_problem(error, text)]) from None
     except RecursionError:
         raise FileError(source, [Problem("", f"nested deeper than {MAX_DEPTH} levels")]) from None
-    document = Document()
-    problems: list[Problem] = []
+    document = Document(source)
     if root is not None:
-        document.tree = _construct(loader, root, (), document.lines, problems)
-    if problems:
-        raise FileError(source, problems)
+        document.tree = _construct(loader, root, (), document)
     return document
 
 
@@ -97,17 +102,18 @@ def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
     return Problem("", f"not YAML: {what}", line)
 
 
-def _construct(
-    loader: _Loader, node: yaml.Node, path: tuple[str, ...], lines: dict[str, int], problems: list[Problem]
-) -> Any:
+def _construct(loader: _Loader, node: yaml.Node, path: tuple[str, ...], document: Document) -> Any:
+    lines, problems = document.lines, document.problems
     line = node.start_mark.line + 1
     name = ".".join(path)
     lines.setdefault(name, line)
     if len(path) > MAX_DEPTH:
-        problems.append(Problem(name[:60], f"nested deeper than {MAX_DEPTH} levels, or an alias inside itself", line))
-        return None
+        raise FileError(
+            document.source,
+            [Problem(name[:60], f"nested deeper than {MAX_DEPTH} levels, or an alias inside itself", line)],
+        )
     if len(lines) > 100_000:
-        raise FileError("YAML", [Problem("", "more than 100,000 values once aliases are expanded")])
+        raise FileError(document.source, [Problem("", "more than 100,000 values once aliases are expanded")])
     if isinstance(node, yaml.MappingNode):
         result: dict[Hashable, Any] = {}
         for key_node, value_node in node.value:
@@ -116,12 +122,16 @@ def _construct(
                 continue
             key = _construct_scalar(loader, key_node, name, problems)
             child = (*path, str(key))
+            key_line = key_node.start_mark.line + 1
+            if key == "<<":
+                problems.append(Problem(".".join(child), MERGE_KEY, key_line))
+                continue
             if key in result:
-                problems.append(Problem(".".join(child), "given twice", key_node.start_mark.line + 1))
-            result[key] = _construct(loader, value_node, child, lines, problems)
+                problems.append(Problem(".".join(child), "given twice", key_line))
+            result[key] = _construct(loader, value_node, child, document)
         return result
     if isinstance(node, yaml.SequenceNode):
-        return [_construct(loader, item, (*path, str(i)), lines, problems) for i, item in enumerate(node.value)]
+        return [_construct(loader, item, (*path, str(i)), document) for i, item in enumerate(node.value)]
     return _construct_scalar(loader, node, name, problems)
 
 

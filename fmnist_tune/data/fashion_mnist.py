@@ -60,8 +60,21 @@ class Images:
 
 
 def cache_dir() -> Path:
-    """Return where fetched files are kept: `$XDG_CACHE_HOME/fmnist-tune/fashion-mnist`, `~/.cache` by default."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fmnist-tune" / "fashion-mnist"
+    """Return where fetched files are kept: `$XDG_CACHE_HOME/fmnist-tune/fashion-mnist`, `~/.cache` by default.
+
+    Raises:
+        UserError: there is neither that variable nor a home.
+    """
+    caches = os.environ.get("XDG_CACHE_HOME")
+    if not caches:
+        try:
+            caches = str(Path.home() / ".cache")
+        except RuntimeError:
+            raise UserError(
+                "the data set has no place to be kept in, since this user has no home directory; "
+                "`fmnist-tune data --data-dir DIR` fetches it into a folder, which --data-dir names from then on"
+            ) from None
+    return Path(caches) / "fmnist-tune" / "fashion-mnist"
 
 
 def checksums() -> dict[str, str]:
@@ -90,7 +103,7 @@ def find_file(folder: Path, name: str) -> Path | None:
     """Return `name` or `name.gz` in a folder, also where torchvision puts it below its root; None if absent."""
     for place in (folder, folder / "FashionMNIST" / "raw", folder / "raw"):
         for candidate in (place / f"{name}.gz", place / name):
-            if candidate.is_file():
+            if os.path.isfile(candidate):  # Path.is_file raises where a folder may not be entered
                 return candidate
     return None
 

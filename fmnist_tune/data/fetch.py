@@ -8,10 +8,11 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from fmnist_tune.data.fashion_mnist import DEBIAN_DIR, FILES, Part, cache_dir, find_file, has_part, load_part
-from fmnist_tune.errors import UserError
+from fmnist_tune.errors import UserError, near_file
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 CONNECT_TIMEOUT_S = 20.0
@@ -34,12 +35,16 @@ def locate_data(data_dir: Path | None, log: Log) -> Path:
         UserError: `data_dir` lacks the files, or nothing could be fetched.
     """
     if data_dir is not None:
-        if not data_dir.is_dir():
-            raise UserError(f"--data-dir {data_dir}: no such directory")
+        if not os.path.isdir(data_dir):  # Path.is_dir raises where a folder may not be entered
+            raise UserError(
+                f"--data-dir {data_dir}: no such directory, or none that this user may enter{near_file(data_dir)}"
+            )
         return data_dir  # what is missing or wrong is named when it is read
-    for folder in (cache_dir(), DEBIAN_DIR):
-        if has_part(folder, "train"):
-            return folder
+    with suppress(UserError):  # no home: there is no cache to look into
+        if has_part(cache_dir(), "train"):
+            return cache_dir()
+    if has_part(DEBIAN_DIR, "train"):
+        return DEBIAN_DIR
     return fetch_data(cache_dir(), log)
 
 
@@ -56,7 +61,10 @@ def fetch_data(folder: Path, log: Log) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder).cleanup()
     except OSError as error:
-        raise UserError(f"{folder}: the data set cannot be put there: {error.strerror}") from None
+        raise UserError(
+            f"{folder}: the data set cannot be put there: {error.strerror}; "
+            "`fmnist-tune data --data-dir DIR` fetches it into another folder, which --data-dir names from then on"
+        ) from None
     refusals = []
     for name, source in (("torchvision", _from_torchvision), ("Debian's archive", _from_debian)):
         log(f"fetching Fashion-MNIST (30 MB) through {name} ...")

@@ -7,6 +7,7 @@ from typing import Any
 
 from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.training.results import EpochResult
+from fmnist_tune.units import percent
 
 SOLVED = 0.99  # of the validation pairs right
 MEMORISED = 0.99  # of the training pairs right
@@ -37,7 +38,9 @@ def value(config: ModularConfig, history: Sequence[EpochResult]) -> float:
 
 def value_text(value: float) -> str:
     """Return such a value in words."""
-    return f"{value:.2%} of the steps left" if value >= 0 else f"not solved, {-100 * value:.2f} points short of 99 %"
+    return (
+        f"{percent(value)} of the steps left" if value >= 0 else f"not solved, {-100 * value:.2f} points short of 99 %"
+    )
 
 
 def milestones(config: ModularConfig, history: Sequence[EpochResult]) -> dict[str, Any]:

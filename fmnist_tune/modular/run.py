@@ -39,6 +39,7 @@ class ModularRun:
         self.optimizer = build_optimizer(self.model.parameters(), config.training.optimizer)
         self.history: list[EpochResult] = []
         self.n_epochs = config.training.epochs if n_epochs is None else n_epochs
+        self.position = (1, 0, config.training.eval_every)  # the epoch that is trained, steps taken of it, and in all
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -98,7 +99,8 @@ class ModularRun:
         loss = torch.tensor(math.nan)
         n_pairs = 0
         self.model.train()
-        for batch in self._batches():
+        for step, batch in enumerate(self._batches()):
+            self.position = (epoch, step, self.config.training.eval_every)
             loss = F.cross_entropy(self.model(x_N2[batch]), y_N[batch])
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()

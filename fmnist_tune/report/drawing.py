@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
 
+import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
+P = ParamSpec("P")
 DPI = 130
 STEPS = (1, 2, 5, 10)
 BLUE, ORANGE, GREEN, RED, GREY, INK = "#2a6fb0", "#e08a1e", "#2f8f5b", "#c8362f", "#969ca6", "#2b2f36"
@@ -61,8 +63,21 @@ def short(path: str) -> str:
     return path.removeprefix("training.").removeprefix("model.").removeprefix("data.")
 
 
-def png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+def log_axis(axis: Any) -> None:
+    """Make an axis logarithmic, with plain numbers as labels."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_formatter(LogFormatter())
+    axis.set_minor_formatter(LogFormatter())
+
+
+def png(draw: Callable[P, Figure], *arguments: P.args, **named: P.kwargs) -> bytes:
+    """Return as a PNG file what a function draws, with Matplotlib's own defaults whatever the user's settings are.
+
+    A dollar sign in a text is one, not the beginning of a formula.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams["text.parse_math"] = False
+        buffer = io.BytesIO()
+        draw(*arguments, **named).savefig(buffer, format="png")
     return buffer.getvalue()

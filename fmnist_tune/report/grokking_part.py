@@ -12,7 +12,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.modular.data import leak, split_pairs
 from fmnist_tune.modular.metrics import steps_over_seeds
 from fmnist_tune.modular.outcome import milestones
-from fmnist_tune.report.drawing import BLUE, INK, ORANGE, new_figure, percent_axis, styled
+from fmnist_tune.report.drawing import BLUE, INK, ORANGE, log_axis, new_figure, percent_axis, styled
 from fmnist_tune.report.findings import percent
 from fmnist_tune.report.page import Content, Fact, Finding, Part, Plot, Section, Table
 from fmnist_tune.study.layout import read_json
@@ -66,13 +66,13 @@ def grokking_figure(curves: Sequence[StepCurve]) -> Figure:
         ):
             axes.plot(curve.steps, train, color=BLUE, linewidth=1.3, alpha=0.8, label="training" if i == 0 else None)
             axes.plot(curve.steps, val, color=ORANGE, linewidth=1.3, alpha=0.8, label="validation" if i == 0 else None)
-            axes.set_xscale("log")
+            log_axis(axes.xaxis)
             axes.set_xlabel("steps", color=INK)
     accuracy.set_ylabel("accuracy", color=INK)
     accuracy.set_ylim(-0.02, 1.02)
     percent_axis(accuracy.yaxis)
     loss.set_ylabel("cross-entropy", color=INK)
-    loss.set_yscale("log")
+    log_axis(loss.yaxis)
     accuracy.legend(frameon=False, fontsize=9)
     return figure
 
@@ -104,7 +104,7 @@ def grokking_content(record: StudyRecord) -> Content | None:
     rows = tuple(
         (c.name, _steps(c.steps_to_memorise), _steps(c.steps_to_solve), percent(c.val_accuracy[-1])) for c in curves
     )
-    plot = Plot.of(GROKKING, "accuracy and loss over steps", grokking_figure(curves))
+    plot = Plot.of(GROKKING, "accuracy and loss over steps", grokking_figure, curves)
     text = (
         f"Accuracy and loss of {what} over optimizer steps, on a logarithmic axis; steps until 99 % were right below."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from fmnist_tune.report.drawing import BLUE, GREEN, GREY, ORANGE, new_figure, styled
+from fmnist_tune.report.drawing import BLUE, GREEN, GREY, ORANGE, log_axis, new_figure, styled
 from fmnist_tune.training.lr_range import LrRange
 
 
@@ -26,7 +26,8 @@ def lr_range_figure(found: LrRange, mode: str, title: str) -> Figure:
     for what, i, colour in marks:
         label = f"{what}, {found.rates[i]:.3g}"
         axes.axvline(found.rates[i], color=colour, linestyle="--", linewidth=1.2, label=label)
-    axes.set_xscale("log" if mode == "exponential" else "linear")
+    if mode == "exponential":
+        log_axis(axes.xaxis)
     low, high = min(found.smoothed), max(found.smoothed[: found.lowest + 1])
     margin = 0.15 * (high - low) or 0.1
     axes.set_ylim(low - margin, high + 2 * margin)  # a loss that diverges would flatten all the rest

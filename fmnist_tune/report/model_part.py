@@ -62,7 +62,7 @@ def _sections(
         Section(
             "Confusion matrix",
             (f"Test pictures by true and predicted class, {over}: counts, and the share of the true class.",),
-            Plot.of("confusion_matrix.png", "confusion matrix", model_figures.confusion_figure(confusion)),
+            Plot.of("confusion_matrix.png", "confusion matrix", model_figures.confusion_figure, confusion),
         ),
         Section(
             "Per class",
@@ -70,7 +70,7 @@ def _sections(
                 "Recall and F1 on the test set"
                 + (", with 95% intervals over seeds (Student's t)." if n_seeds > 1 else ", of one seed."),
             ),
-            Plot.of("per_class.png", "recall and F1 by class", model_figures.per_class_figure(figures)),
+            Plot.of("per_class.png", "recall and F1 by class", model_figures.per_class_figure, figures),
             _class_table(figures),
         ),
         Section(
@@ -79,20 +79,19 @@ def _sections(
                 f"Accuracy against confidence in {len(reliability.pooled.count)} bins, predictions of all seeds "
                 "together. The expected calibration error is the gap, weighted by the predictions in each bin.",
             ),
-            Plot.of("reliability.png", "reliability diagram", model_figures.reliability_figure(reliability)),
+            Plot.of("reliability.png", "reliability diagram", model_figures.reliability_figure, reliability),
         ),
     ]
     if retrained.robustness is not None:
         sections.append(_robustness_section(retrained.robustness))
     if wrong:
         text = f"The test pictures that the model (seed {first}) classifies wrongly and is surest of."
-        figure = model_figures.pictures_figure(wrong, WRONG_COLUMNS)
-        sections.append(Section("Most confidently wrong", (text,), Plot.of("wrong.png", "wrong predictions", figure)))
+        plot = Plot.of("wrong.png", "wrong predictions", model_figures.pictures_figure, wrong, WRONG_COLUMNS)
+        sections.append(Section("Most confidently wrong", (text,), plot))
     text = f"The first {SAMPLES_PER_CLASS} test pictures of each class, none picked by hand; the model of seed {first}."
-    figure = model_figures.pictures_figure(samples, SAMPLE_COLUMNS)
-    sections.append(Section("Sample predictions", (text,), Plot.of("samples.png", "sample predictions", figure)))
-    figure = model_figures.classes_figure(classes)
-    plot = Plot.of("classes.png", "training pictures by class", figure)
+    plot = Plot.of("samples.png", "sample predictions", model_figures.pictures_figure, samples, SAMPLE_COLUMNS)
+    sections.append(Section("Sample predictions", (text,), plot))
+    plot = Plot.of("classes.png", "training pictures by class", model_figures.classes_figure, classes)
     sections.append(Section("Class distribution", ("Pictures of each class in the training files.",), plot))
     return tuple(sections)
 
@@ -118,6 +117,6 @@ def _robustness_section(info: model_info.RobustnessInfo) -> Section:
             f"Accuracy of the model on changed test pictures, {percent(info.clean, 1)} on unchanged ones. "
             "By class: `model/robustness.csv`.",
         ),
-        Plot.of("robustness.png", "accuracy over strength of corruption", model_figures.robustness_figure(info)),
+        Plot.of("robustness.png", "accuracy over strength of corruption", model_figures.robustness_figure, info),
         Table(header, rows),
     )

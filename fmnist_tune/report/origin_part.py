@@ -17,7 +17,8 @@ def origin_part(record: StudyRecord, retrained: Retrained | None, uses: Sequence
     """Say how to make all this again, from which data, and who saw the test set."""
     name = record.paths.name
     # without --studies-dir: these are for any machine, and begin with the file below
-    commands = [f"fmnist-tune search {name}.yaml"] if not record.is_recipe else []
+    extension = f" --trials {record.n_target}" if record.is_extended else ""
+    commands = [f"fmnist-tune search {name}.yaml{extension}"] if not record.is_recipe else []
     if retrained is not None:
         n_seeds = len(retrained.metrics["seeds"])
         trial = retrained.metrics["trial"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from fmnist_tune.escaping import as_code_block, as_html, as_markdown, in_table
-from fmnist_tune.report.drawing import png
+from fmnist_tune.report.drawing import P, png
 
 TEMPLATE = "report.html.jinja"
 
@@ -37,16 +37,27 @@ class Finding:
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure: `file` is the PNG's name, `alt` says what it shows."""
+    """A figure.
+
+    Attributes:
+        file: the PNG's name.
+        alt: what it shows.
+        png: the file's content; empty if it could not be drawn.
+        error: why it could not.
+    """
 
     file: str
     alt: str
     png: bytes
+    error: str = ""
 
     @classmethod
-    def of(cls, file: str, alt: str, figure: Figure) -> Plot:
-        """Draw a figure into a PNG."""
-        return cls(file, alt, png(figure))
+    def of(cls, file: str, alt: str, draw: Callable[P, Figure], *arguments: P.args, **named: P.kwargs) -> Plot:
+        """Draw a figure into a PNG; one that cannot be drawn costs the report no number."""
+        try:
+            return cls(file, alt, png(draw, *arguments, **named))
+        except Exception as error:
+            return cls(file, alt, b"", f"{type(error).__name__}: {error}")
 
     @property
     def data_uri(self) -> str:
@@ -103,7 +114,7 @@ class Page:
 
     @property
     def plots(self) -> list[Plot]:
-        """Every figure of the page."""
+        """Every figure of the page, drawn or not."""
         return [s.plot for part in self.parts for s in part.sections if s.plot is not None]
 
 
@@ -127,7 +138,9 @@ def to_markdown(page: Page) -> str:
         for section in part.sections:
             blocks.append(f"### {as_markdown(section.title)}")
             blocks += map(as_markdown, section.text)
-            if section.plot is not None:
+            if section.plot is not None and section.plot.error:
+                blocks.append(as_markdown(f"The plot could not be drawn: {section.plot.error}"))
+            elif section.plot is not None:
                 blocks.append(f"![{as_markdown(section.plot.alt)}]({section.plot.file})")
             if section.table is not None:
                 blocks.append(_markdown_table(section.table))

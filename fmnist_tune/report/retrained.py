@@ -14,7 +14,7 @@ from fmnist_tune.data.fashion_mnist import CLASSES, Images, load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.model_info import RobustnessInfo, Scores, accuracy_over_seeds, robustness
-from fmnist_tune.study.layout import METRICS, StudyPaths, read_json
+from fmnist_tune.study.layout import AUDIT, METRICS, StudyPaths, read_json
 from fmnist_tune.study.record import StudyRecord
 
 
@@ -69,7 +69,7 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
                 f"{path}: scores of shape {scores_NK.shape}, but {folder} has {len(test.labels_N)} test pictures"
             )
     clean = accuracy_over_seeds(scores, test.labels_N).values[0]
-    return Retrained(metrics, scores, train, test, _read_robustness(record.paths.model / "robustness.csv", clean))
+    return Retrained(metrics, scores, train, test, _read_robustness(record.paths.model / AUDIT, clean))
 
 
 def _read_scores(path: Path, paths: StudyPaths) -> Scores:

@@ -80,7 +80,10 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
         (*(half.part for half in halves), origin_part(record, retrained, uses)),
     )
     texts = {"report.md": to_markdown(page), **{file: text for half in halves for file, text in half.csv.items()}}
-    contents = {plot.file: plot.png for plot in page.plots}
+    contents = {plot.file: plot.png for plot in page.plots if not plot.error}
+    for plot in page.plots:
+        if plot.error:
+            log(f"warning: {plot.file} could not be drawn: {plot.error}")
     contents |= {file: text.encode() for file, text in texts.items()}
     contents["report.html"] = to_html(page).encode()  # last: whoever sees it sees the rest
     return _write(record.paths.folder / "report", contents)

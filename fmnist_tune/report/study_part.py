@@ -66,7 +66,7 @@ def _sections(
         Section(
             "Optimization history",
             (history_text,),
-            Plot.of("history.png", "accuracy over trial number", study_figures.history_figure(history, label)),
+            Plot.of("history.png", "accuracy over trial number", study_figures.history_figure, history, label),
         )
     )
     if summary.importances is not None:
@@ -77,7 +77,7 @@ def _sections(
                     f"{summary.importances.meaning[0].upper()}{summary.importances.meaning[1:]} "
                     "(PED-ANOVA; the shares add up to 100 %).",
                 ),
-                Plot.of("importances.png", "importances", study_figures.importances_figure(summary.importances)),
+                Plot.of("importances.png", "importances", study_figures.importances_figure, summary.importances),
             )
         )
     if not history.points:
@@ -89,17 +89,16 @@ def _sections(
                 "Accuracy over each parameter. Dotted lines are the ends of the range; in red, the best trial lies "
                 "within 5% of one, and a wider range may hold better values.",
             ),
-            Plot.of("slices.png", "accuracy over each parameter", study_figures.slices_figure(slices, label)),
+            Plot.of("slices.png", "accuracy over each parameter", study_figures.slices_figure, slices, label),
         )
     )
     if curves.curves:
         text = "Validation accuracy by epoch; a dot is a trial's last epoch. Numbers: `curves.csv`."
-        figure = study_figures.curves_figure(curves)
-        sections.append(Section("Learning curves", (text,), Plot.of("curves.png", "accuracy over epochs", figure)))
+        plot = Plot.of("curves.png", "accuracy over epochs", study_figures.curves_figure, curves)
+        sections.append(Section("Learning curves", (text,), plot))
     if len(lines.axes) > 1:
         text = "Each line is a trial, coloured by its accuracy; orange: the trial of the highest."
-        figure = study_figures.parallel_figure(lines, label)
-        plot = Plot.of("parallel.png", "parameters of every trial", figure)
+        plot = Plot.of("parallel.png", "parameters of every trial", study_figures.parallel_figure, lines, label)
         sections.append(Section("Parallel coordinates", (text,), plot))
     return tuple(sections)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from fmnist_tune.retrain.seeds import SeedResult
 from fmnist_tune.search.messages import WEIGHTS
-from fmnist_tune.study.layout import CONFIG, METRICS, read_json, write_atomically
+from fmnist_tune.study.layout import AUDIT, CARD, CONFIG, METRICS, read_json, write_atomically
 from fmnist_tune.study.record import StudyRecord
 
 
@@ -31,7 +31,29 @@ class ModelFolder:
             return None
         if saved.get("files") != _sizes(self._path):
             return None
-        return {**saved, "model": str(self._path)}
+        if saved.get("study") != self._record.paths.name:
+            self.rename()
+        return {**saved, "study": self._record.paths.name, "model": str(self._path)}
+
+    def rename(self) -> None:
+        """Let the model's recipe, card and metrics say the study's present name, the metrics last.
+
+        Weights and exports have no name in them. A model that another program has changed is left to `retrain`.
+        """
+        saved, known = read_json(self._path / METRICS), self._record.retrained
+        if known is None or not isinstance(saved, dict) or saved.get("finished_at") != known.get("finished_at"):
+            return
+        trial = None if saved["trial"] is None else self._record.trials[saved["trial"]]
+        write_atomically(self._path / CONFIG, self._record.trained_recipe(trial))
+        metrics = {**saved, "study": self._record.paths.name, "model": str(self._path)}
+        if (self._path / CARD).is_file():
+            from fmnist_tune.retrain.card import model_card  # import torch
+            from fmnist_tune.retrain.robustness import read_csv
+
+            write_atomically(self._path / CARD, model_card(metrics, read_csv(self._path / AUDIT)))
+        metrics["files"] = _sizes(self._path)
+        write_atomically(self._path / METRICS, json.dumps(metrics, indent=1))
+        self._record.record_retraining(metrics)
 
     def begin(self, result: SeedResult, recipe: str) -> Path:
         """Begin a new folder, with a training's weights and its recipe in YAML."""

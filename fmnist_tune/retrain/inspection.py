@@ -17,7 +17,7 @@ from fmnist_tune.retrain.robustness import CORRUPTIONS, RobustnessRow, audit, wr
 from fmnist_tune.retrain.saved import SavedModel
 from fmnist_tune.search.cluster import WorkerPlan
 from fmnist_tune.search.pool import spread_out
-from fmnist_tune.study.layout import write_atomically
+from fmnist_tune.study.layout import AUDIT, CARD, write_atomically
 
 
 def inspect_model(
@@ -39,12 +39,12 @@ def inspect_model(
     common = [str(folder.absolute()), test.images_NHW, test.labels_N]
     found = spread_out(_audit, common, ["none", *CORRUPTIONS], workers)
     rows = [row for of_change in found for row in of_change]
-    write_csv(rows, folder / "robustness.csv")
+    write_csv(rows, folder / AUDIT)
     log("exporting the model (torch.export, ONNX), and checking what was exported")
     check = export_model(SavedModel.load(folder), folder, test.images_NHW)
     export = {"onnx_agreement": check.onnx_agreement, "torch_export_agreement": check.torch_export_agreement}
     metrics = {**metrics, "export": export, "finished_at": time.strftime("%Y-%m-%d %H:%M:%S")}
-    write_atomically(folder / "model_card.md", model_card(metrics, rows))
+    write_atomically(folder / CARD, model_card(metrics, rows))
     return metrics
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fmnist_tune.config.schema import IMAGE_SIZE
-from fmnist_tune.errors import UserError
+from fmnist_tune.errors import UserError, near_file
 
 FORMATS = ("PNG", "JPEG")
 # Edges are trimmed whose pixels are this close to the background: 5 % of the greatest intensity (Xiao et al. 2017).
@@ -90,7 +90,7 @@ def _read_grey(path: Path, invert: bool) -> Image.Image:
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{path}: no such file{near_file(path)}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(mode):

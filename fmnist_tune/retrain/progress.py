@@ -1,20 +1,17 @@
-"""What a person sees while seeds are trained: a bar for each on a terminal, plain lines elsewhere."""
+"""What a person sees while seeds are trained."""
 
 from __future__ import annotations
 
-import math
-import time
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from fmnist_tune.search.display import clock
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.search.pool import Job
-
-STATUS_EVERY_S = 30.0
+from fmnist_tune.search.progress import progress_of
+from fmnist_tune.search.screen import Row, Screen, headline, rows_table
+from fmnist_tune.units import clock
 
 
 class TrainingProgress:
@@ -22,58 +19,82 @@ class TrainingProgress:
 
     def __init__(self, console: Console, started: float) -> None:
         """Make a display; `started` is time.monotonic() at the beginning of the command."""
-        self._console = console
-        self._started = started
-        self._bars: dict[str, TaskID] = {}
-        self._last: dict[str, str] = {}
-        self._last_status = started
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[note]}", style="green"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            speed_estimate_period=math.inf,  # an epoch may take minutes
-        )
+        self._screen = Screen(console, started, view=self.view, status=self.status)
+        self._phase = "getting ready"
+        self._running: dict[str, tuple[Job, TrialReport | None]] = {}
+        self._n_jobs = self._n_ended = 0
 
     def __enter__(self) -> TrainingProgress:
-        if self._console.is_terminal:
-            self._progress.start()
+        self._screen.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._console.is_terminal:
-            self._progress.stop()
+        self._screen.__exit__(kind, error, trace)
 
     def line(self, text: str, style: str = "dim") -> None:
         """Print a line that stays."""
-        self._console.print(Text(f"[{clock(time.monotonic() - self._started)}] {text}", style=style), soft_wrap=True)
+        self._phase = text
+        self._screen.line(text, style)
+
+    def expect(self, n_jobs: int) -> None:
+        """Take note of how many jobs there are to be trained from now on."""
+        self._n_jobs, self._n_ended = n_jobs, 0
+
+    def on_begin(self, job: Job) -> None:
+        """Show that a worker takes a job."""
+        self._running[job.name] = (job, None)
 
     def on_epoch(self, job: Job, report: TrialReport) -> None:
         """Show how far a job is."""
-        if not report.history:
-            return
-        last = report.history[-1]
-        note = f"train accuracy {last.train_accuracy:.2%}"
-        if job.with_val:
-            note = f"val accuracy {last.val_accuracy:.2%}"
-        if self._console.is_terminal:
-            if job.name not in self._bars:
-                self._bars[job.name] = self._progress.add_task(job.name, total=job.n_epochs, note="")
-            self._progress.update(self._bars[job.name], completed=last.epoch, note=note)
-            return
-        self._last[job.name] = f"{job.name}: epoch {last.epoch}/{job.n_epochs}, {note}"
-        if time.monotonic() - self._last_status >= STATUS_EVERY_S:
-            self._last_status = time.monotonic()
-            self.line("; ".join(self._last.values()))
+        self._running[job.name] = (job, report)
 
     def on_end(self, job: Job, text: str) -> None:
         """Say what came of a job."""
-        self._last.pop(job.name, None)
-        if job.name in self._bars:
-            self._progress.remove_task(self._bars.pop(job.name))
-        self.line(f"{job.name}: {text}", "green")
+        self._running.pop(job.name, None)
+        self._n_ended += 1
+        self._screen.line(f"{job.name}: {text}", "green")
+
+    def _rows(self) -> list[Row]:
+        running = list(self._running.values())  # copied at one stroke: this is the screen's thread
+        return [_row(job, report) for job, report in running]
+
+    def status(self) -> str:
+        """Return what is going on as a line."""
+        rows = self._rows()
+        if not rows:
+            return f"{self._phase} ..."
+        return "; ".join([f"{self._n_ended} of {self._n_jobs} trainings ended", *(row.text for row in rows)])
+
+    def view(self, width: int) -> RenderableType:
+        """Return what is going on, in so many columns."""
+        rows, elapsed = self._rows(), clock(self._screen.elapsed_s)
+        if not rows:
+            return Text(f"{self._phase}, {elapsed}", style="bold", no_wrap=True, overflow="ellipsis")
+        under_way = sum(_share(row) for row in rows)
+        name = f"{self._n_ended} of {self._n_jobs} trainings ended"
+        share = (self._n_ended + under_way) / max(1, self._n_jobs)
+        accuracy = "val accuracy" if any(job.with_val for job, _ in list(self._running.values())) else "train accuracy"
+        return Group(
+            Text(""),
+            headline(name, share, f"{elapsed} elapsed", width),
+            rows_table(rows, width, names="training", accuracy=accuracy, notes=""),
+        )
+
+
+def _row(job: Job, report: TrialReport | None) -> Row:
+    history = () if report is None else report.history
+    n_epochs = len(history)
+    is_over = n_epochs >= job.n_epochs or (report is not None and report.stop_reason is not None)
+    accuracy = None
+    if history:
+        accuracy = history[-1].val_accuracy if job.with_val else history[-1].train_accuracy
+    state = "is scored" if is_over else "starting" if report is None else f"epoch {n_epochs + 1}"
+    progress = None if is_over else progress_of(job.folder, n_epochs + 1)
+    return Row(job.name, n_epochs, job.n_epochs, progress, accuracy, state)
+
+
+def _share(row: Row) -> float:
+    within = 0.0 if row.progress is None else row.progress.share
+    return (row.epochs + within) / max(1, row.n_epochs)

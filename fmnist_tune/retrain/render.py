@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,7 +11,9 @@ from rich.text import Text
 
 from fmnist_tune.retrain.candidates import Confirmation
 from fmnist_tune.retrain.metrics import spread_json
+from fmnist_tune.study.columns import Column, FittingTable
 from fmnist_tune.study.render import spread_text, steps_text
+from fmnist_tune.units import percent
 from fmnist_tune.valuation import Objective
 
 
@@ -29,33 +32,38 @@ def metrics_view(metrics: dict[str, Any]) -> RenderableType:
         ),
         Text(f"test accuracy {spread_text(metrics['test_accuracy'])}", style="bold green"),
     ]
-    values = ", ".join(f"{value:.2%}" for value in metrics["test_accuracy"]["values"])
+    values = ", ".join(percent(value) for value in metrics["test_accuracy"]["values"])
     parts.append(Text(f"  of each seed: {values}"))
     if metrics["val_accuracy"] is not None:
         parts.append(
             Text(
-                f"  the search had seen {metrics['val_accuracy']:.2%} on validation, an optimistic figure: "
+                f"  the search had seen {percent(metrics['val_accuracy'])} on validation, an optimistic figure: "
                 "trials are chosen by it",
             )
         )
     parts.append(Text(f"  expected calibration error {metrics['calibration']['ece']['mean']:.4f}"))
-    table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
-    for name in ("class", "precision", "recall", "F1", "support"):
-        table.add_column(name, justify="left" if name == "class" else "right")
-    table.add_column("95 % interval of recall over seeds", justify="right")
-    for name, figures in metrics["per_class"].items():
-        low_high = figures["recall_ci95"]
-        table.add_row(
-            name,
-            *(f"{figures[key]:.2%}" for key in ("precision", "recall", "f1")),
-            str(figures["support"]),
-            f"{low_high[0]:.2%} to {low_high[1]:.2%}" if low_high else "-",
-        )
-    parts.append(table)
+    parts.append(_classes_table(metrics["per_class"]))
     uses = metrics["test_uses"]
     parts.append(Text(f"the test set was opened {uses} time{'s' if uses > 1 else ''} for this study", style="dim"))
     parts.append(Text(f"model: {metrics['model']}", style="dim"))
     return Group(*parts)
+
+
+def _classes_table(per_class: Mapping[str, Mapping[str, Any]]) -> FittingTable:
+    figures = list(per_class.values())
+    names = Column("class", list(per_class))
+    precision, recall, f1 = (
+        Column(title, [percent(of_class[key]) for of_class in figures], is_right=True)
+        for title, key in (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
+    )
+    support = Column("support", [f"{of_class['support']:,}" for of_class in figures], is_right=True)
+    intervals = [of_class["recall_ci95"] for of_class in figures]
+    interval = Column(
+        "recall, 95 % over seeds",
+        [f"{percent(i[0])} to {percent(i[1])}" if i else "-" for i in intervals],
+        is_right=True,
+    )
+    return FittingTable(([names, precision, recall, f1, support, interval], [names, recall, f1, interval]))
 
 
 def _pairs_view(metrics: dict[str, Any]) -> RenderableType:
@@ -73,7 +81,8 @@ def _pairs_view(metrics: dict[str, Any]) -> RenderableType:
         Text(f"validation accuracy at the end {spread_text(metrics['val_accuracy'])}"),
     ]
     if metrics["leak"]:
-        text = f"{metrics['leak']:.1%} of the validation pairs are in the training set: the accuracy is of no use"
+        leak = percent(metrics["leak"], 1)
+        text = f"{leak} of the validation pairs are in the training set: the accuracy is of no use"
         parts.append(Text(text, style="yellow"))
     return Group(*parts, Text(f"model: {metrics['model']}", style="dim"))
 
@@ -84,26 +93,30 @@ def confirmation_view(confirmation: Confirmation, objective: Objective) -> Rende
     for name in ("trial", "in the search", "over seeds", "std"):
         table.add_column(name, justify="right")
     for c in confirmation.candidates:
-        std = "-" if c.value.std is None else f"{c.value.std:.2%}"
+        std = "-" if c.value.std is None else percent(c.value.std)
         table.add_row(str(c.number), objective.text(c.searched), objective.text(c.value.mean), std)
     first, second = confirmation.candidates[:2]
     lead = confirmation.lead
     if lead.difference.std is None:
         text = f"trial {first.number} leads trial {second.number}; one seed does not say how surely"
     elif lead.confidence is None:
-        text = f"trial {first.number} against trial {second.number}: {lead.difference.mean:+.2%} with every seed"
+        text = f"trial {first.number} against trial {second.number}: {_points(lead.difference.mean)} with every seed"
     else:
         assert lead.difference.ci95 is not None
         low, high = lead.difference.ci95
         text = (
             f"trial {first.number} is better than trial {second.number} with {_confidence(lead.confidence)} confidence "
-            f"(paired over seeds: {lead.difference.mean:+.2%}, 95 % interval {low:+.2%} to {high:+.2%})"
+            f"(paired over seeds: {_points(lead.difference.mean)}, 95 % interval {_points(low)} to {_points(high)})"
         )
     return Group(Text(f"{objective.label}, trained on the training split", style="bold"), table, Text(text))
 
 
+def _points(difference: float) -> str:
+    return f"{'+' if difference >= 0 else ''}{percent(difference)}"
+
+
 def _confidence(share: float) -> str:
-    return "more than 99%" if share > 0.99 else f"{share:.0%}"
+    return "more than 99 %" if share > 0.99 else percent(share, 0)
 
 
 def confirmation_json(confirmation: Confirmation, objective: Objective) -> dict[str, Any]:

@@ -120,6 +120,14 @@ def write_csv(rows: Sequence[RobustnessRow], path: Path) -> None:
     write_atomically(path, text.getvalue())
 
 
+def read_csv(path: Path) -> list[RobustnessRow]:
+    """Return the rows that `write_csv` wrote."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        next(rows)
+        return [RobustnessRow(row[0], int(row[1]), float(row[2]), row[3], float(row[4])) for row in rows]
+
+
 def _rotate(x_N1HW: Tensor, degrees: float, generator: Generator) -> Tensor:
     angle_N = _signs(len(x_N1HW), generator) * math.radians(degrees)
     return _resample(x_N1HW, angle_N=angle_N)

@@ -107,6 +107,7 @@ def retrain(
         lock = held.enter_context(DriverLock(record.paths))
         record.hold.take(lock.folder_id)
         held.callback(record.hold.end)
+        record.bind_folder(lock.folder_id)
         record.bind_data(source.description)
         work = _Work(record, place, source.images, list(range(n_seeds)), top, progress, held)
         try:
@@ -253,7 +254,8 @@ class _Work:
         metrics["curves"] = [str((r.folder / RESULT).relative_to(self._record.paths.folder)) for r in of_seeds]
         metrics["finished_at"] = time.strftime("%Y-%m-%d %H:%M:%S")
         known = self._known(metrics)
-        return known or self._folder.keep(self._folder.begin(_kept(of_seeds), self._recipe(trial)), metrics)
+        recipe = self._record.trained_recipe(trial)
+        return known or self._folder.keep(self._folder.begin(_kept(of_seeds), recipe), metrics)
 
     def _metrics(self, trial: FrozenTrial | None, plan: Plan, results: Sequence[SeedResult]) -> dict[str, Any]:
         """Return what is told of every retraining."""
@@ -275,9 +277,6 @@ class _Work:
             self._progress.line("nothing was left to train")
         return known
 
-    def _recipe(self, trial: FrozenTrial | None) -> str:
-        return self._record.space.to_yaml() if trial is None else self._record.recipe_of(trial)
-
     def _save(
         self, trial: FrozenTrial | None, plan: Plan, results: Sequence[SeedResult], test: Images, *, may_be_known: bool
     ) -> dict[str, Any]:
@@ -294,7 +293,7 @@ class _Work:
             return known
         from fmnist_tune.retrain.inspection import inspect_model  # imports torch, which only this needs
 
-        new = self._folder.begin(_kept(results), self._recipe(trial))
+        new = self._folder.begin(_kept(results), self._record.trained_recipe(trial))
         metrics = inspect_model(new, metrics, test, self._trainer.workers(), self._progress.line)
         return self._folder.keep(new, metrics)
 

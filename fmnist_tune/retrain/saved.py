@@ -21,6 +21,7 @@ from fmnist_tune.models import build_model
 from fmnist_tune.search.messages import WEIGHTS
 from fmnist_tune.study.layout import CONFIG
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
+from fmnist_tune.training.threads import limit_threads
 
 
 class PixelModel(nn.Module):
@@ -62,6 +63,7 @@ class SavedModel:
             UserError: a file is missing, damaged or does not fit the other.
         """
         folder = Path(folder)
+        limit_threads()
         cure = f"`{retrain}` makes it"
         config = _read_config(folder / CONFIG, cure)
         path = folder / WEIGHTS

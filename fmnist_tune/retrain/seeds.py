@@ -18,6 +18,7 @@ from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.retrain.progress import TrainingProgress
+from fmnist_tune.search import progress
 from fmnist_tune.search.messages import TEST_SCORES, WEIGHTS, TrialReport
 from fmnist_tune.search.pool import Job, Pool
 from fmnist_tune.study.layout import RESULT, StudyPaths, read_json, write_atomically
@@ -26,7 +27,7 @@ from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import OBJECTIVES, value_of
 
 IDENTITY = "of.json"
-CHECKPOINTS = ("checkpoint.pt", "previous.pt", "worker.lock")
+CHECKPOINTS = ("checkpoint.pt", "previous.pt", "worker.lock", progress.FILE)
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class SeedStore:
         self,
         todo: Sequence[tuple[Plan, int]],
         pool: Pool,
-        progress: TrainingProgress,
+        display: TrainingProgress,
         before_scoring: Callable[[], None],
     ) -> bool:
         """Train plans with seeds; what was begun goes on.
@@ -142,7 +143,7 @@ class SeedStore:
         Args:
             todo: what to train.
             pool: of Ray's actors.
-            progress: shown to people.
+            display: shown to people.
             before_scoring: called whenever a training has ended, before its model is scored.
 
         Returns:
@@ -155,14 +156,15 @@ class SeedStore:
         plans = {job.folder: plan for job, (plan, _) in zip(jobs, todo, strict=True)}
 
         def on_epoch(job: Job, report: TrialReport) -> None:
-            progress.on_epoch(job, report)
+            display.on_epoch(job, report)
             if report.stop_reason is not None:
                 before_scoring()
 
         def on_end(job: Job, report: TrialReport) -> None:
-            progress.on_end(job, self._keep(plans[job.folder], job, report))
+            display.on_end(job, self._keep(plans[job.folder], job, report))
 
-        return pool.run(jobs, on_epoch, on_end)
+        display.expect(len(jobs))
+        return pool.run(jobs, on_epoch, on_end, display.on_begin)
 
     def _job(self, plan: Plan, seed: int) -> Job:
         folder = self._paths.retraining(plan.label, seed)

@@ -88,8 +88,8 @@ class SeedTrainer:
         if self._worker_plan is None:
             self._progress.line("starting Ray")
             self._held.callback(stop_ray)
-            start_ray(self._place.address)
+            logs = start_ray(self._place.address)
             resources = self._record.space.settings.resources
-            self._worker_plan = plan_workers(resources, machines(), self._place.n_workers)
+            self._worker_plan = plan_workers(resources, machines(), self._place.n_workers, logs)
             self._progress.line(str(self._worker_plan))
         return self._worker_plan

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping
 
 from fmnist_tune.config.schema import Pruner
+from fmnist_tune.units import percent
 
 WHOLE_FROM = 0.9  # of an epoch; a rung from there on is at the end of one
 PAUSED_BEYOND = 8  # a trial may be so many places away from going on before it is given up
@@ -86,8 +87,11 @@ class Asha:
             rounds_up: whether one goes on where there are fewer than reduction_factor, as when no new ones will come.
         """
         rung = self.last_epoch(number)
+        return self._place(number, rung) <= self._n_promoted(rung, rounds_up=rounds_up)
+
+    def _n_promoted(self, rung: float, *, rounds_up: bool) -> int:
         n, factor = len(self._rankings[rung]), self._pruner.reduction_factor
-        return self._place(number, rung) <= (-(-n // factor) if rounds_up else n // factor)
+        return -(-n // factor) if rounds_up else n // factor
 
     def by_promise(self, numbers: Collection[int]) -> list[int]:
         """Return trials at rungs, the highest rung first, the best of a rung first."""
@@ -101,17 +105,19 @@ class Asha:
     def is_hopeless(self, number: int) -> bool:
         """Tell whether a trial at a rung is too far from going on to be kept."""
         rung = self.last_epoch(number)
-        n_going_on = len(self._rankings[rung]) // self._pruner.reduction_factor
-        return self._place(number, rung) > n_going_on + PAUSED_BEYOND
+        return self._place(number, rung) > self._n_promoted(rung, rounds_up=False) + PAUSED_BEYOND
 
     def standing(self, number: int) -> str:
-        """Return a trial's place at its rung, for people."""
+        """Return a trial's accuracy at its rung and its rank there, for people."""
         rung = self.last_epoch(number)
-        value, n = self._curves[number][rung], len(self._rankings[rung])
-        return (
-            f"asha: {value:.4f} after {_named(rung)} is number {self._place(number, rung)} of {n}, "
-            f"and 1 in {self._pruner.reduction_factor} goes on"
-        )
+        value, rank, n = self._curves[number][rung], self._place(number, rung), len(self._rankings[rung])
+        return f"{percent(value)} at epoch {round(rung, 2):g}, rank {rank}/{n}"
+
+    def verdict(self, number: int, *, rounds_up: bool) -> str:
+        """Return why a trial at its rung was given up, for people; arguments as `goes_on` takes them."""
+        n_promoted = self._n_promoted(self.last_epoch(number), rounds_up=rounds_up)
+        promoted = {0: "none was", 1: "the best one was"}.get(n_promoted, f"the best {n_promoted} were")
+        return f"asha: {self.standing(number)}; {promoted} promoted"
 
     def last_epoch(self, number: int) -> float:
         """Return the latest epoch that a trial has reported, or share of the first one; 0 before."""
@@ -119,7 +125,3 @@ class Asha:
 
     def _place(self, number: int, rung: float) -> int:
         return bisect.bisect_left(self._rankings[rung], (-self._curves[number][rung], number)) + 1
-
-
-def _named(rung: float) -> str:
-    return f"epoch {rung}" if rung >= 1 else f"{rung:.0%} of epoch 1"

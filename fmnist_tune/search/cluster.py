@@ -9,11 +9,15 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fmnist_tune.config.schema import Resources
+from fmnist_tune.cpus import cpu_count
 from fmnist_tune.errors import UserError
+from fmnist_tune.search import session
 from fmnist_tune.search.signals import sigterm_as_ctrl_c
+from fmnist_tune.search.worker_start import last_complaint
 
 # Set before Ray is imported; what each one does is in docs/structure.md.
 ENVIRONMENT = {
@@ -29,6 +33,7 @@ ENVIRONMENT = {
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",
 }
 CONNECT_TIMEOUT_S = 10.0
+N_STARTS = 3
 OBJECT_STORE_BYTES = 300 * 2**20  # the data set is 47 MB
 # What else a node of Ray's would start: for its autoscaler, its web page, and to print what workers print.
 HELPERS = ("start_monitor", "start_api_server", "start_log_monitor")
@@ -41,11 +46,13 @@ class WorkerPlan:
     Attributes:
         n_workers: trials at a time.
         cpus, gpus: of each.
+        logs: folder of the logs of the Ray that was started here; None in a cluster that was joined.
     """
 
     n_workers: int
     cpus: int
     gpus: float
+    logs: Path | None = None
 
     def __str__(self) -> str:
         each = f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}" + (f" and {self.gpus:g} GPU" if self.gpus else "")
@@ -53,31 +60,62 @@ class WorkerPlan:
 
 
 def prepare_environment() -> None:
-    """Set what Ray reads when it is imported; what the user has set stays."""
+    """Set what Ray reads when it is imported; what the user has set stays. May begin the program anew."""
+    session.run_from_plain_path()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
-def start_ray(address: str | None) -> None:
+def start_ray(address: str | None) -> Path | None:
     """Start Ray on this machine, or join a cluster.
 
     To be called from the main thread: Linux ends Ray's processes together with the thread that started them.
 
-    Raises:
-        UserError: there is no cluster at that address.
-    """
-    import ray
+    Returns:
+        The folder of the logs of the Ray that was started; None of a cluster that was joined.
 
+    Raises:
+        UserError: there is no cluster at that address, or Ray cannot start here.
+    """
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         with sigterm_as_ctrl_c():  # Ray puts in a handler that exits with code 15; afterwards it is as it was
             if address is None:
-                with _without_helpers():
-                    ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
-            else:
-                _join(address, quiet)
+                return _start_here(quiet)
+            _join(address, quiet)
+            return None
     except SystemExit:
         raise KeyboardInterrupt from None
+
+
+def _start_here(quiet: dict[str, Any]) -> Path:
+    import ray
+
+    session.check_text()
+    folder = session.find_folder()
+    session.give_token()
+    for attempt in range(1, N_STARTS + 1):
+        try:
+            with _without_helpers():
+                context = ray.init(
+                    address="local",
+                    num_cpus=cpu_count(),
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    runtime_env={"py_executable": session.py_executable()},
+                    **quiet,
+                )
+            return Path(context.address_info["session_dir"]) / "logs"
+        except Exception as error:  # Ray raises what the operating system says, and exceptions of no class of its own
+            sessions = sorted((folder / "ray").glob(f"session_*_{os.getpid()}/logs"))
+            why = (last_complaint(sessions[-1]) if sessions else None) or str(error).strip().splitlines()[0]
+            if attempt < N_STARTS and "timed out" in why.lower():  # Ray gives its own processes 15 s, on any machine
+                ray.shutdown()
+                continue
+            session.keep_folder()
+            where = f"; its logs are in {sessions[-1]}" if sessions else ""
+            raise UserError(f"Ray cannot start on this machine: {why}{where}") from error
+    raise AssertionError("the last attempt returns or raises")
 
 
 @contextmanager
@@ -129,13 +167,16 @@ def machines() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def plan_workers(resources: Resources, cluster: Sequence[Mapping[str, float]], wanted: int | None) -> WorkerPlan:
+def plan_workers(
+    resources: Resources, cluster: Sequence[Mapping[str, float]], wanted: int | None, logs: Path | None = None
+) -> WorkerPlan:
     """Divide a cluster among workers.
 
     Args:
         resources: of one trial; gpus None for one where there is one, or the share that `wanted` workers leave.
         cluster: each machine's "CPU" and "GPU".
         wanted: number of workers; None for as many as fit.
+        logs: as `WorkerPlan` has them.
 
     Raises:
         UserError: not even one trial fits, or not as many as wanted.
@@ -156,7 +197,7 @@ def plan_workers(resources: Resources, cluster: Sequence[Mapping[str, float]], w
         raise UserError(
             f"--workers {wanted}: {have}, enough for {fit} trials of {resources.cpus} CPUs and {gpus:g} GPUs at a time"
         )
-    return WorkerPlan(wanted or fit, resources.cpus, gpus)
+    return WorkerPlan(wanted or fit, resources.cpus, gpus, logs)
 
 
 def _fit(machine: Mapping[str, float], cpus: int, gpus: float) -> int:

@@ -7,8 +7,12 @@ import time
 from collections.abc import Callable
 from statistics import median
 
+from optuna.trial import FrozenTrial
+
 from fmnist_tune.config.tasks import AnyTraining
 from fmnist_tune.search.queue import Queue
+from fmnist_tune.study.curves import looks_of
+from fmnist_tune.study.record import history_of
 
 MARGIN = 1.1  # of the time that trials are expected to need
 RECENT = 20  # a trial that has ended no epoch is expected to take the median of so many latest ones
@@ -34,6 +38,15 @@ class Deadline:
         self._latest_s: dict[int, float] = {}
         self._begun: dict[int, float] = {}  # the share of the first epoch that trials have trained
         self._finishing: set[int] = set()
+
+    def recall(self, trial: FrozenTrial) -> None:
+        """Take note of how long a trial that waits took in an earlier run."""
+        history, looks = history_of(trial), looks_of(trial)
+        if history:
+            self.note_epoch(trial.number, history[-1]["train_s"] + history[-1]["val_s"])
+        elif looks and "duration_s" in trial.user_attrs:
+            share = max(looks)
+            self.note_look(trial.number, share, trial.user_attrs["duration_s"] / share)
 
     def note_epoch(self, number: int, seconds: float) -> None:
         """Take note of how long an epoch of a trial took."""
@@ -128,9 +141,10 @@ class Deadline:
         return self._trainings[number]
 
     @property
-    def _usual_s(self) -> float:
+    def usual_s(self) -> float:
+        """How long an epoch is expected to take; 0 where none has been trained."""
         return median(self._recent_s or self._latest_s.values() or [0.0])
 
     def _epoch_s(self, number: int | None) -> float:
         """Return how long an epoch of a trial, or of a new one, is expected to take."""
-        return self._usual_s if number is None else self._latest_s.get(number, self._usual_s)
+        return self.usual_s if number is None else self._latest_s.get(number, self.usual_s)

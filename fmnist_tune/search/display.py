@@ -1,4 +1,4 @@
-"""What a person sees while a search runs: one live view on a terminal, plain lines elsewhere."""
+"""What a person sees of a search: its events as lines, and what is going on."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from types import TracebackType
 
 from optuna.trial import TrialState
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.events import Event
+from fmnist_tune.search.progress import progress_of
+from fmnist_tune.search.running import RunningTrial
+from fmnist_tune.search.screen import Row, Screen, headline, packed, rows_table
+from fmnist_tune.study.summary import PAUSED, Highest, highest_of
+from fmnist_tune.units import clock
 
-REFRESH_PER_S = 2
-STATUS_EVERY_S = 30.0
+STYLES = {"complete": "green", "failed": "red", "interrupted": "yellow", "trouble": "yellow"}
 
 
 class Display:
@@ -32,30 +33,23 @@ class Display:
             study: its name.
             started: time.monotonic() at the beginning of the run.
         """
-        self._console = console
         self._study = study
-        self._started = started
+        self._screen = Screen(console, started, view=self.view, status=self.status)
         self._driver: Driver | None = None
         self._counts: Counter[str] = Counter()
         self._n_target = self._n_before = 0
-        self._leader: tuple[float, int, int] | None = None
+        self._highest: Highest | None = None
         self._best: tuple[float, int] | None = None
-        self._phase = ""
-        self._last_status = started
-        self._live = Live(
-            console=console, get_renderable=self._render, refresh_per_second=REFRESH_PER_S, transient=True
-        )
+        self._phase = "getting ready"
 
     def __enter__(self) -> Display:
-        if self._console.is_terminal:
-            self._live.start()
+        self._screen.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._console.is_terminal:
-            self._live.stop()
+        self._screen.__exit__(kind, error, trace)
 
     def phase(self, text: str) -> None:
         """Say what is going on before or beside the training."""
@@ -64,7 +58,7 @@ class Display:
 
     def line(self, text: str, style: str = "dim") -> None:
         """Print a line that stays."""
-        self._console.print(Text(f"[{clock(time.monotonic() - self._started)}] {text}", style=style), soft_wrap=True)
+        self._screen.line(text, style)
 
     def attach(self, driver: Driver) -> None:
         """Show a driver from now on, with what its study holds already."""
@@ -74,70 +68,66 @@ class Display:
         self._counts = Counter(dict.fromkeys(names.values(), 0))  # all keys: the screen's thread goes through them
         self._counts.update(names[t.state] for t in trials if t.state in names)
         self._n_before = sum(self._counts.values())
+        self._highest = highest_of(trials)
         for trial in trials:
-            for epoch, value in trial.intermediate_values.items():
-                self._lead(value, trial.number, epoch)
             if trial.state == TrialState.COMPLETE and trial.value is not None:
                 self._best = max(self._best or (trial.value, trial.number), (trial.value, trial.number))
         self._driver = driver
-        self._phase = ""
 
     def event(self, event: Event) -> None:
         """Take in an event."""
-        if event.kind == "epoch":
-            assert event.result is not None
-            self._lead(event.result.val_accuracy, event.number, event.result.epoch)
-            if time.monotonic() - self._last_status >= STATUS_EVERY_S and not self._console.is_terminal:
-                self._last_status = time.monotonic()
-                self.line(self._status())
-            return
-        if event.kind in ("complete", "pruned", "failed"):
-            self._counts[event.kind] += 1
-        styles = {"complete": "green", "failed": "red", "interrupted": "yellow", "trouble": "yellow"}
         result = event.result
+        if event.kind == "epoch":
+            assert result is not None
+            known = self._highest
+            if known is None or known.epoch < 1 or result.val_accuracy > known.value:
+                self._highest = Highest(result.val_accuracy, event.number, result.epoch)
+            return
+        if event.kind in self._counts:
+            self._counts[event.kind] += 1
+        text = event.text
         if event.value is not None and result is not None:
             new_best = self._best is None or event.value > self._best[0]
             self._best = (event.value, event.number) if new_best else self._best
             text = f"{event.text} after {result.epoch} epochs{', the best so far' if new_best else ''}"
-        else:
-            text = event.text
-        self.line(f"trial {event.number:<3} {event.kind:<8} {text}", styles.get(event.kind, "dim"))
+        self.line(f"trial {event.number:<3} {event.kind:<8} {text}", STYLES.get(event.kind, "dim"))
 
-    def _lead(self, value: float, number: int, epoch: int) -> None:
-        if self._leader is None or value > self._leader[0]:
-            self._leader = (value, number, epoch)
+    def share_done(self) -> float:
+        """Return how much of the search is done, 0 to 1: of its trials or of its time, whichever will end it."""
+        if self._driver is None:
+            return 0.0
+        elapsed_s = self._screen.elapsed_s
+        of_time = elapsed_s / (elapsed_s + self._until_deadline_s())
+        return max(of_time, sum(self._counts.values()) / max(1, self._n_target))
 
-    def _status(self) -> str:
+    def status(self) -> str:
+        """Return what is going on as a line."""
+        if self._driver is None:
+            return f"{self._phase} ..."
+        running = "; ".join(f"trial {row.text}" for row in self._rows())
+        counts = ", ".join(self._progress())
+        return "; ".join([counts, running or "no trial is being trained", *self._results(), self._time_left()])
+
+    def _progress(self) -> list[str]:
         assert self._driver is not None
-        running = ", ".join(
-            f"trial {number} epoch {last.epoch}/{trial.attempt.config.training.epochs} at {last.val_accuracy:.2%}"
-            for number, trial in self._driver.running.items()
-            if (last := trial.last) is not None
-        )
-        return f"{self._progress()}; running: {running or 'none yet'}; {self._highest()}"
+        counts = self._counts + Counter({PAUSED: self._driver.n_paused})
+        shown = [f"{counts[kind]} {kind}" for kind in (*self._counts, PAUSED) if counts[kind]]
+        return [f"{sum(self._counts.values())} of {self._n_target} trials ended", *shown]
 
-    def _progress(self) -> str:
-        done = sum(self._counts.values())
-        counts = self._counts + Counter(paused=0 if self._driver is None else self._driver.n_paused)
-        shown = ", ".join(
-            f"{counts[kind]} {kind}" for kind in ("complete", "pruned", "failed", "paused") if counts[kind]
-        )
-        return f"{done}/{self._n_target} trials{f' ({shown})' if shown else ''}"
-
-    def _highest(self) -> str:
-        if self._leader is None:
-            return "no epoch finished yet"
-        value, number, epoch = self._leader
-        return f"highest so far {value:.2%} (trial {number}, epoch {epoch})"
+    def _results(self) -> list[str]:
+        assert self._driver is not None
+        texts = []
+        if self._best is not None:
+            texts.append(f"best trial {self._driver.record.objective.text(self._best[0])} (trial {self._best[1]})")
+        highest = "no epoch ended yet" if self._highest is None else f"highest so far {self._highest.text}"
+        return [*texts, highest]
 
     def _time_left(self) -> str:
-        assert self._driver is not None
-        now = time.monotonic()
-        elapsed_s = now - self._started
+        elapsed_s = self._screen.elapsed_s
         done = sum(self._counts.values())
         n_new = done - self._n_before
         estimate_s = elapsed_s / n_new * max(0, self._n_target - done) if n_new >= 3 else math.inf
-        until_s = self._until_deadline_s(now)
+        until_s = self._until_deadline_s()
         left = ""
         if estimate_s < until_s:
             left = f", about {clock(estimate_s)} left"
@@ -145,51 +135,45 @@ class Display:
             left = f", at most {clock(until_s)} left"
         return f"{clock(elapsed_s)} elapsed{left}"
 
-    def _until_deadline_s(self, now: float) -> float:
+    def _until_deadline_s(self) -> float:
         assert self._driver is not None
-        return math.inf if self._driver.deadline.at is None else max(0.0, self._driver.deadline.at - now)
+        at = self._driver.deadline.at
+        return math.inf if at is None else max(0.0, at - time.monotonic())
 
-    def share_done(self) -> float:
-        """Return how much of the search is done, 0 to 1: of its trials or of its time, whichever will end it."""
-        if self._driver is None:
-            return 0.0
-        now = time.monotonic()
-        elapsed_s = now - self._started
-        of_time = elapsed_s / (elapsed_s + self._until_deadline_s(now))
-        return max(of_time, sum(self._counts.values()) / max(1, self._n_target))
+    def _rows(self) -> list[Row]:
+        assert self._driver is not None
+        running = list(self._driver.running.items())  # copied at one stroke: this is the screen's thread
+        return [self._row(trial) for _, trial in sorted(running)]
 
-    def _render(self) -> RenderableType:
+    def _row(self, trial: RunningTrial) -> Row:
+        assert self._driver is not None
+        attempt = trial.attempt
+        folder = self._driver.record.paths.trial_folder(attempt.number)
+        progress = progress_of(folder, trial.n_epochs + 1)
+        is_heard = trial.report is not None
+        return Row(
+            name=str(attempt.number),
+            epochs=trial.n_epochs,
+            n_epochs=attempt.config.training.epochs,
+            progress=progress,
+            accuracy=trial.accuracy,
+            state=f"epoch {trial.n_epochs + 1}" if is_heard else "starting",
+            note=short_values(attempt.values),
+        )
+
+    def view(self, width: int) -> RenderableType:
+        """Return what is going on, in so many columns."""
         if self._driver is None:
-            return Text(f"{self._study}: {self._phase}", style="bold")
-        head = Table.grid(padding=(0, 1))
-        head.add_row(
-            Text(self._study, style="bold cyan"),
-            ProgressBar(total=1, completed=self.share_done(), width=30),
-            Text(self._progress()),
-            Text(self._time_left(), style="dim"),
+            return Text(f"{self._study}: {self._phase}, {clock(self._screen.elapsed_s)}", style="bold", no_wrap=True)
+        note = "stopping after the running epochs; Ctrl-C again stops at once"
+        return Group(
+            Text(""),
+            headline(self._study, self.share_done(), self._time_left(), width),
+            Text(packed(self._progress(), ", ", width)),
+            Text(packed(self._results(), "; ", width), style="green"),
+            rows_table(self._rows(), width, names="trial", accuracy="val accuracy", notes="parameters"),
+            Text(note if self._driver.stop_requested else "", style="yellow"),
         )
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
-        for name in ("trial", "epoch", "val accuracy"):
-            table.add_column(name, no_wrap=True, min_width=len(name))
-        table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
-        for number, trial in sorted(self._driver.running.items()):
-            last, config = trial.last, trial.attempt.config
-            table.add_row(
-                str(number),
-                f"{last.epoch if last else 0}/{config.training.epochs}",
-                f"{last.val_accuracy:.2%}" if last else "-",
-                Text(short_values(trial.attempt.values), style="dim"),
-            )
-        highest = self._highest()
-        if self._best is not None:
-            best = self._driver.record.objective.text(self._best[0])
-            highest = f"best complete trial {best} (trial {self._best[1]}); {highest}"
-        note = (
-            Text("stopping after the running epochs; Ctrl-C again stops at once", style="yellow")
-            if self._driver.stop_requested
-            else Text("")
-        )
-        return Group(Text(""), head, Text(highest, style="green"), table, note)
 
 
 def short_values(values: object) -> str:
@@ -204,10 +188,3 @@ def short_values(values: object) -> str:
 def _short_name(path: str) -> str:
     head, _, name = path.rpartition(".")
     return head.rpartition(".")[2] if name == "name" else name
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as mm:ss or h:mm:ss."""
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"

@@ -6,15 +6,15 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.search.events import Event, Totals
 from fmnist_tune.search.messages import MAX_CRASHES, Assignment, TrialReport
 from fmnist_tune.search.queue import Queue
 from fmnist_tune.search.running import WORKER_START_S, RunningTrial
-from fmnist_tune.study.curves import LOOKS_KEY, curve_of, looks_of
-from fmnist_tune.study.record import StudyRecord, history_of
+from fmnist_tune.study.curves import LOOKS_KEY, curve_of
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.tensorboard import Outcome, TensorBoard
 from fmnist_tune.study.trial_writer import Attempt, TrialWriter, UnbuildableError, goes_on_from
 from fmnist_tune.valuation import value_of
@@ -60,19 +60,10 @@ class Driver:
         self._queue = Queue(pruner, curves, n_known_good=len(self.writer.known_good))
         for trial in record.trials:
             if trial.state == TrialState.WAITING:
-                self._recall_time(trial)
+                self.deadline.recall(trial)
                 rung = self._queue.asha.at_rung(trial.number)
                 wait = self._queue.put_back if rung is None or goes_on_from(trial, rung) else self._queue.pause
                 wait(trial.number)
-
-    def _recall_time(self, trial: FrozenTrial) -> None:
-        """Take note of how long a trial that waits took in an earlier run."""
-        history, looks = history_of(trial), looks_of(trial)
-        if history:
-            self.deadline.note_epoch(trial.number, history[-1]["train_s"] + history[-1]["val_s"])
-        elif looks and "duration_s" in trial.user_attrs:
-            share = max(looks)
-            self.deadline.note_look(trial.number, share, trial.user_attrs["duration_s"] / share)
 
     @property
     def n_paused(self) -> int:
@@ -129,7 +120,7 @@ class Driver:
 
     def _give_up(self, numbers: Sequence[int]) -> None:
         for number in numbers:
-            reason = self._queue.asha.standing(number)
+            reason = self._queue.asha.verdict(number, rounds_up=self.record.is_full)
             self.writer.note(number, {"stop_reason": reason})
             self._tensorboard.end(self.writer.attempt(number), "pruned")
             self._queue.take(number)

@@ -15,9 +15,11 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.errors import UserError
 from fmnist_tune.search.cluster import WorkerPlan
 from fmnist_tune.search.messages import MAX_CRASHES, Assignment, TrialReport
 from fmnist_tune.search.start import start_worker
+from fmnist_tune.search.worker_start import WorkerStart, worker_processes
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class _Trainer:
     def __init__(self, images: Images | None, test_images_NHW: NDArray[np.uint8] | None) -> None:
         self._worker = start_worker(images)
         self._test_images_NHW = test_images_NHW
+
+    def is_up(self) -> bool:
+        """Answer, once the worker is up."""
+        return True
 
     def begin(self, assignment: Assignment) -> TrialReport:
         """Take a job and train its first epoch, or go on where its checkpoint is."""
@@ -98,12 +104,14 @@ class Pool:
         self._plan = plan
         self._data = [ray.put(images), ray.put(test_images_NHW)]
         self._actor_class = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus)(_Trainer)
+        self._starting: list[Any] = []  # an answer for each worker that is not up yet
 
     def run(
         self,
         jobs: Sequence[Job],
         on_epoch: Callable[[Job, TrialReport], None],
         on_end: Callable[[Job, TrialReport], None],
+        on_begin: Callable[[Job], None] = lambda job: None,
     ) -> bool:
         """Run jobs to their ends.
 
@@ -111,27 +119,36 @@ class Pool:
             jobs: in the order in which they begin.
             on_epoch: told of every report; of the one with a stop_reason before weights and scores are left.
             on_end: told of a job's last report once its weights and scores are on disk.
+            on_begin: told of a job that a worker takes, or takes again after another one's death.
 
         Returns:
             Whether all ended; False if a stop was requested before.
 
         Raises:
             JobError: a training failed, or its worker died too often; those that ended before keep their results.
+            UserError: no worker comes up.
         """
         waiting = deque(jobs)
         crashes: Counter[tuple[Path, int]] = Counter()
         n_epochs: Counter[Path] = Counter()  # that each job has reported
         running: dict[Any, _Step] = {}
-        idle = [self._actor_class.remote(*self._data) for _ in range(min(self._plan.n_workers, len(jobs)))]
+        n_actors = min(self._plan.n_workers, len(jobs))
+        idle = [self._new_actor() for _ in range(n_actors)]
+        start = WorkerStart(self._plan.logs)
         n_ended = 0
         while waiting or running:
             while waiting and idle and not self.stop_requested:
                 job, actor = waiting.popleft(), idle.pop()
+                on_begin(job)
                 running[actor.begin.remote(self._assignment(job))] = _Step(actor, job, None)
             if not running:
                 break
             done, _ = ray.wait(list(running), timeout=1.0)  # comes back now and then, so that a signal is seen
             self._check()
+            if self._starting:
+                _, self._starting = ray.wait(self._starting, num_returns=len(self._starting), timeout=0)
+            if complaint := start.complaint(is_up=len(self._starting) < n_actors):
+                raise UserError(complaint)
             for reference in done:
                 step = running.pop(reference)
                 try:
@@ -144,7 +161,7 @@ class Pool:
                         times = f"{MAX_CRASHES} times in epoch {epoch}"
                         raise JobError(f"{step.job.name}: its worker died {times}: {why}") from None
                     waiting.appendleft(step.job)
-                    idle.append(self._actor_class.remote(*self._data))
+                    idle.append(self._new_actor())
                     continue
                 if step.report is not None:  # its results are on disk now
                     on_end(step.job, step.report)
@@ -162,6 +179,11 @@ class Pool:
                 else:
                     running[step.actor.step.remote()] = step
         return n_ended == len(jobs)
+
+    def _new_actor(self) -> Any:
+        actor = self._actor_class.remote(*self._data)
+        self._starting.append(actor.is_up.remote())
+        return actor
 
     def _assignment(self, job: Job) -> Assignment:
         return Assignment(
@@ -188,8 +210,16 @@ def spread_out(
         shared: arguments for all, put into Ray's object store once.
         items: the last argument of each call.
         plan: what each call gets.
+
+    Raises:
+        UserError: no worker comes up.
     """
     remote = ray.remote(num_cpus=plan.cpus, num_gpus=0, max_retries=MAX_CRASHES)(function)
     references = [ray.put(argument) for argument in shared]
-    results: list[Any] = ray.get([remote.remote(*references, item) for item in items])
-    return results
+    results = [remote.remote(*references, item) for item in items]
+    start, todo = WorkerStart(plan.logs), results
+    while todo:
+        _, todo = ray.wait(todo, timeout=1.0)
+        if complaint := start.complaint(is_up=bool(worker_processes())):
+            raise UserError(complaint)
+    return list(ray.get(results))

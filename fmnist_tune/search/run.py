@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,24 +24,31 @@ from fmnist_tune.search.cluster import (
     start_ray,
     stop_ray,
 )
+from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
+from fmnist_tune.search.ending import Ending, all_trials, ending_of
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import (
     StorageLostError,
+    database_exists,
     database_url,
+    names_in,
     open_database,
     storage_errors,
     study_exists,
-    study_names,
     warm_up,
 )
+from fmnist_tune.study.folder import missing_files
 from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.url import without_secrets
 from fmnist_tune.study.warm_start import check_data, take_over
+from fmnist_tune.units import clock, duration
 from fmnist_tune.weights import check_weights
+
+MIN_TIMEOUT_S = 10.0  # the first training step comes 9 s after the command, on 2 cores (docs/speed.md)
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,35 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What one run was given on the command line; the study's file does not change by it.
+
+    Attributes:
+        n_trials: how many trials the study is to hold; None for as many as its file says or it was extended to.
+        timeout_s: of this run; None for the file's.
+    """
+
+    n_trials: int | None = None
+    timeout_s: float | None = None
+
+    def timeout_of(self, space: SearchSpace) -> float | None:
+        """Return the seconds that a run may take; None for no limit.
+
+        Raises:
+            UserError: nothing could be trained in them.
+        """
+        of_file = space.settings.search.timeout
+        timeout_s = of_file if self.timeout_s is None else self.timeout_s
+        if timeout_s is not None and timeout_s < MIN_TIMEOUT_S:
+            where = f"{space.source}: search.timeout" if self.timeout_s is None else "--timeout"
+            raise UserError(
+                f"{where}: {duration(timeout_s)} is too short: Ray and its workers need about "
+                f"{duration(MIN_TIMEOUT_S)} before anything is trained; give several minutes, such as --timeout 10m"
+            )
+        return timeout_s
+
+
+@dataclass(frozen=True)
 class RunOutcome:
     """What one run of a search did.
 
@@ -79,7 +116,7 @@ class RunOutcome:
         first_step_s: of these, until the first training step; None if there was none.
         n_workers: trials at a time; 0 if there was nothing left to do.
         epochs, train_s: epochs of this run; seconds in training and validation, summed over trials.
-        interrupted: stopped by Ctrl-C or SIGTERM.
+        ending: why it ended.
     """
 
     record: StudyRecord
@@ -89,15 +126,16 @@ class RunOutcome:
     n_workers: int
     epochs: int
     train_s: float
-    interrupted: bool
+    ending: Ending
 
 
-def run_search(space: SearchSpace, place: Place, console: Console, started: float) -> RunOutcome:
+def run_search(space: SearchSpace, place: Place, limits: Limits, console: Console, started: float) -> RunOutcome:
     """Run a study until it has its trials, its time is over, or it is interrupted.
 
     Args:
         space: what to search.
         place: where.
+        limits: of this run alone.
         console: for progress, on stderr.
         started: time.monotonic() of the command.
 
@@ -107,7 +145,7 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
     """
     paths = StudyPaths(place.studies_dir, space.settings.study, place.storage)
     try:
-        return _search(space, place, paths, console, started)
+        return _search(space, place, limits, paths, console, started)
     except StorageLostError as error:
         advice = f"what was reported before is safe; repair it and go on with `{paths.command('resume')}`"
         raise UserError(
@@ -116,11 +154,14 @@ def run_search(space: SearchSpace, place: Place, console: Console, started: floa
         ) from None
 
 
-def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Console, started: float) -> RunOutcome:
+def _search(
+    space: SearchSpace, place: Place, limits: Limits, paths: StudyPaths, console: Console, started: float
+) -> RunOutcome:
+    timeout_s = limits.timeout_of(space)
     prepare_environment()
     with ThreadPoolExecutor(1) as background, Display(console, paths.name, started) as display, ExitStack() as held:
         imports = background.submit(_import_libraries)
-        source = open_source(space, place.data_dir, display.line)
+        source = open_source(space, place.data_dir, display.phase)
         for warning in space.warnings:
             display.line(f"warning: {warning}", "yellow")
         check_folder(place.studies_dir)
@@ -132,9 +173,13 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
         def open_record() -> StudyRecord:
             make_folder(place.studies_dir)
             storage = open_database(place.url, create=True)
+            if StudyRecord.is_begun(storage, paths):  # finds its folder, before the lock makes another one
+                StudyRecord.load(storage, paths)
             lock = held.enter_context(DriverLock(paths))
             record = StudyRecord.open(storage, space, paths, folder_id=lock.folder_id)
             held.callback(record.hold.end)
+            if limits.n_trials is not None:
+                record.limit_trials(limits.n_trials)
             record.bind_data(source.description)
             if old is not None:
                 n_taken = take_over(record, old)
@@ -143,28 +188,61 @@ def _search(space: SearchSpace, place: Place, paths: StudyPaths, console: Consol
 
         # A study that is there is checked before Ray starts; a new one is not created before Ray is up and has room.
         record = None
-        names = study_names(place.url)
+        names = names_in(place.url)
         if paths.name in names:
             record = open_record()
+            missing = missing_files(record)
+            if missing:
+                display.line(missing, "yellow")
         else:
+            if database_exists(place.url):
+                StudyRecord.adopt_folders(open_database(place.url, create=False), paths)
             paths.check_unused(names)
         if record is not None and record.is_finished:
             with record.hold.writing():
                 record.recover()  # a kill may have left best.yaml behind
-            extend = f"--trials {2 * record.n_target} would extend it" if record.can_grow else "that is its whole grid"
-            display.line(f"study {paths.name} has all of its {record.n_target} trials; {extend}")
+            ending = all_trials(record)
+            display.line(f"{ending.text}; {_extension(record)}")
             wall_s = time.monotonic() - started
-            return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, False)
+            return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, ending)
+        if record is not None and timeout_s is not None:
+            _check_time(record, timeout_s)
         check_weights(space.corner_configs(), space.source)
         display.phase("starting Ray")
         try:
-            start_ray(place.address)
+            logs = start_ray(place.address)
             imports.result()
-            plan = plan_workers(space.settings.resources, machines(), place.n_workers)
+            plan = plan_workers(space.settings.resources, machines(), place.n_workers, logs)
             record = record or open_record()
-            return _run(record, source.images, plan, display, started)
+            return _run(record, source.images, plan, timeout_s, display, started)
         finally:
             stop_ray()
+
+
+def _check_time(record: StudyRecord, timeout_s: float) -> None:
+    """Refuse a time in which no epoch fits, as far as a study's trials tell how long theirs take.
+
+    Raises:
+        UserError: nothing would be trained.
+    """
+    deadline = Deadline(time.monotonic() + timeout_s - MIN_TIMEOUT_S, lambda number: record.space.config({}).training)
+    waiting = [t for t in record.trials if not t.state.is_finished()]
+    for trial in waiting:
+        deadline.recall(trial)
+    if any(deadline.fits(t.number) for t in waiting) or (not record.is_full and deadline.fits(None)):
+        return
+    usual = clock(deadline.usual_s)
+    enough = 60 * math.ceil((MIN_TIMEOUT_S + 2 * deadline.usual_s) / 60)
+    raise UserError(
+        f"study {record.paths.name!r}: {duration(timeout_s)} is too short: an epoch of its trials took about {usual} "
+        f"when they were trained, so that none would fit; give it more, such as --timeout {duration(enough)}"
+    )
+
+
+def _extension(record: StudyRecord) -> str:
+    if record.is_limited:
+        return "without that it goes on"
+    return f"--trials {2 * record.n_target} would extend it" if record.can_grow else "that is its whole grid"
 
 
 def _warm_start(place: Place, paths: StudyPaths) -> StudyRecord | None:
@@ -184,16 +262,22 @@ def _import_libraries() -> None:
     warm_up()
 
 
-def _run(record: StudyRecord, images: Images | None, plan: WorkerPlan, display: Display, started: float) -> RunOutcome:
+def _run(
+    record: StudyRecord,
+    images: Images | None,
+    plan: WorkerPlan,
+    timeout_s: float | None,
+    display: Display,
+    started: float,
+) -> RunOutcome:
     from fmnist_tune.search.tune_adapters import run_trials
 
     startup_s = time.monotonic() - started
     display.phase(str(plan))
-    timeout = record.space.settings.search.timeout
     with record.hold.writing():
         driver = Driver(
             record,
-            deadline=None if timeout is None else started + timeout,
+            deadline=None if timeout_s is None else started + timeout_s,
             n_threads=plan.cpus,
             on_event=display.event,
         )
@@ -203,9 +287,14 @@ def _run(record: StudyRecord, images: Images | None, plan: WorkerPlan, display: 
             run_trials(driver, images, plan)
     except KeyboardInterrupt:
         driver.stop_requested = True
+    except UserError:  # no worker comes up: the trials go on once one does
+        with record.hold.writing():
+            driver.release_all()
+        raise
     with record.hold.writing():
         driver.release_all()
         record.hold.check()
+        ending = ending_of(driver, timeout_s)
     totals = driver.totals
     wall_s = time.monotonic() - started
     first_step_s = None if totals.first_step_at is None else totals.first_step_at - started
@@ -217,5 +306,5 @@ def _run(record: StudyRecord, images: Images | None, plan: WorkerPlan, display: 
         plan.n_workers,
         totals.epochs,
         totals.train_s,
-        driver.stop_requested,
+        ending,
     )

@@ -48,6 +48,21 @@ class RunningTrial:
         """Its latest epoch; None before the first."""
         return self.history[-1] if self.history else None
 
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs it has ended, as far as its worker, or before it tells the study, knows."""
+        return max(self.attempt.curve, default=0) if self.report is None else len(self.history)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Its latest validation accuracy, after an epoch or at a look within the first one; None before either."""
+        if self.last is not None:
+            return self.last.val_accuracy
+        if self.report is not None and self.report.look is not None:
+            return self.report.look.val_accuracy
+        known: list[tuple[float, float]] = [*self.attempt.looks.items(), *self.attempt.curve.items()]
+        return max(known)[1] if known else None
+
     def hear(self, report: TrialReport | None = None) -> None:
         """Take note of a report, or without one that it still waits for a worker: its time has not begun."""
         self.heard_at = time.monotonic()

@@ -21,11 +21,13 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.errors import UserError
 from fmnist_tune.search.actor import TrialActor
 from fmnist_tune.search.cluster import WorkerPlan
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.search.quick_tune import end_stand_ins, tune
+from fmnist_tune.search.worker_start import WorkerStart
 
 
 @contextmanager
@@ -122,11 +124,16 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
                 self._driver.release(number)
 
 
-class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
-    """Kills workers that hang, and says that the driver does not."""
+class _NoWorkerError(BaseException):
+    """No worker comes up; not an Exception, since Ray Tune would make one of its own of it."""
 
-    def __init__(self, driver: Driver) -> None:
+
+class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
+    """Kills workers that hang, ends a search for which none comes up, and says that the driver does not hang."""
+
+    def __init__(self, driver: Driver, start: WorkerStart) -> None:
         self._driver = driver
+        self._start = start
         self._looked_at = 0.0
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
@@ -136,6 +143,9 @@ class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
         with self._driver.record.hold.writing():
             self._driver.record.hold.check()
         live = {t.config["assignment"].number: t for t in trials if t.status in (Trial.PENDING, Trial.RUNNING)}
+        is_up = not live or any(trial.status == Trial.RUNNING for trial in live.values())
+        if complaint := self._start.complaint(is_up=is_up):
+            raise _NoWorkerError(complaint)
         for number, trial in live.items():
             if trial.status == Trial.PENDING:  # the cluster has no place for it yet
                 self._driver.on_wait(number)
@@ -163,6 +173,7 @@ def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
     Raises:
         KeyboardInterrupt: passed on from a signal handler.
         StorageLostError: the study's database cannot be written.
+        UserError: no worker comes up.
     """
     trainable = tune.with_resources(
         tune.with_parameters(TrialActor, images=images),
@@ -186,10 +197,12 @@ def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
                     storage_path=scratch,
                     name="run",
                     verbose=0,
-                    callbacks=[_Watchdog(driver), _Silence()],
+                    callbacks=[_Watchdog(driver, WorkerStart(plan.logs)), _Silence()],
                     checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # workers keep their own
                 ),
             ).fit()
+    except _NoWorkerError as error:
+        raise UserError(str(error)) from None
     finally:
         end_stand_ins()
         shutil.rmtree(scratch, ignore_errors=True)

@@ -26,6 +26,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.files import open_own
 from fmnist_tune.modular.run import ModularRun
 from fmnist_tune.search.messages import TEST_SCORES, WEIGHTS, Assignment, TrialReport
+from fmnist_tune.search.progress import EpochProgress, telling
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from fmnist_tune.training.results import EpochResult, Look
 from fmnist_tune.training.run import TrainingRun
@@ -142,7 +143,8 @@ class Worker:
             self._log("begin", len(run.history) + 1)
         start = time.perf_counter()
         try:
-            result = next(self._progress)
+            with telling(Path(self._assignment.checkpoint).parent, lambda: EpochProgress(*run.position)):
+                result = next(self._progress)
         finally:
             self._spent_s = time.perf_counter() - start
         self._in_epoch = isinstance(result, Look)

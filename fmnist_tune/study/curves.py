@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from optuna.trial import FrozenTrial
 
 LOOKS_KEY = "looks"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A validation accuracy, and after how many epochs it was measured: less than 1 for a look within the first."""
+
+    epoch: float
+    accuracy: float
 
 
 def curve_of(trial: FrozenTrial) -> dict[float, float]:
@@ -15,3 +25,9 @@ def curve_of(trial: FrozenTrial) -> dict[float, float]:
 def looks_of(trial: FrozenTrial) -> dict[float, float]:
     """Return validation accuracy by the share of the first epoch that was trained."""
     return dict(trial.user_attrs.get(LOOKS_KEY, ()))
+
+
+def latest_of(trial: FrozenTrial) -> Point | None:
+    """Return the accuracy where a trial stands, whatever its state; None before the first one."""
+    curve = curve_of(trial)
+    return Point(max(curve), curve[max(curve)]) if curve else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,17 @@ def publish(record: StudyRecord, figures: Sequence[Path], csvs: Sequence[Path] =
             save_note(record.optuna, note)
 
 
+def publish_report(record: StudyRecord) -> None:
+    """Publish a study with the plots and tables of its latest report; errors as `publish`."""
+    report = record.paths.folder / "report"
+    publish(record, sorted(report.glob("*.png")), sorted(report.glob("*.csv")))
+
+
+def has_note(record: StudyRecord) -> bool:
+    """Tell whether the dashboard shows a note of a study."""
+    return bool(get_note(record.optuna))
+
+
 def _upload(record: StudyRecord, store: FileSystemArtifactStore, files: Iterable[Path]) -> dict[str, str]:
     """Bring a study's artifacts up to date with files; returns each file name's artifact.
 
@@ -73,8 +84,7 @@ def _upload(record: StudyRecord, store: FileSystemArtifactStore, files: Iterable
     in place of a deleted artifact is more than `optuna.artifacts.get_all_artifact_meta` can read.
     """
     attributes = record.optuna._storage.get_study_system_attrs(record.optuna._study_id)
-    known = [json.loads(value) for key, value in attributes.items() if key.startswith("artifacts:")]
-    ids: dict[str, str] = {meta["filename"]: meta["artifact_id"] for meta in known if meta is not None}
+    ids = artifact_ids(attributes)
     for file in files:
         if file.name not in ids:
             ids[file.name] = upload_artifact(
@@ -85,6 +95,12 @@ def _upload(record: StudyRecord, store: FileSystemArtifactStore, files: Iterable
             with file.open("rb") as content:
                 store.write(ids[file.name], content)
     return ids
+
+
+def artifact_ids(system_attrs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the artifact of each file name that the system attributes of a study or a trial name."""
+    known = [json.loads(value) for key, value in system_attrs.items() if key.startswith("artifacts:")]
+    return {meta["filename"]: meta["artifact_id"] for meta in known if meta is not None}
 
 
 def _mimetype(file: Path) -> str:

@@ -18,8 +18,9 @@ from fmnist_tune.files import new_file
 from fmnist_tune.study.url import sqlite_path, without_secrets
 
 STUDIES_DIR = Path("studies")  # where a command looks without --studies-dir
+LOCK = "driver.lock"
 RESULT = "result.json"
-METRICS, CONFIG = "metrics.json", "config.yaml"  # of the model folder
+METRICS, CONFIG, CARD, AUDIT = "metrics.json", "config.yaml", "model_card.md", "robustness.csv"  # of the model folder
 LEFT_BY_A_STUDY = ("trials", "training.log", "best.yaml", "retrain", "model")
 
 
@@ -56,7 +57,12 @@ class StudyPaths:
     @property
     def lock(self) -> Path:
         """Held by the process that drives the study."""
-        return self.folder / "driver.lock"
+        return self.folder / LOCK
+
+    @property
+    def shown_storage(self) -> str | None:
+        """The database's URL as it may be shown and kept."""
+        return None if self.storage is None else without_secrets(self.storage)
 
     @property
     def training_log(self) -> Path:
@@ -99,13 +105,13 @@ class StudyPaths:
         return command_line(command, studies_dir=self.studies_dir, storage=self.storage)
 
     def disk_bytes(self) -> int:
-        """Return what the study's folder holds on disk; files may come and go meanwhile."""
-        total = 0
-        for folder, _, names in os.walk(self.folder):
-            for name in names:
-                with suppress(FileNotFoundError):
-                    total += os.lstat(os.path.join(folder, name)).st_size
-        return total
+        """Return what the study's folder holds on disk."""
+        return disk_bytes(self.folder)
+
+    @property
+    def left_files(self) -> list[str]:
+        """Which files in the folder only a study can have left there."""
+        return [name for name in LEFT_BY_A_STUDY if (self.folder / name).exists()]
 
     def check_unused(self, others: Iterable[str] = ()) -> None:
         """Refuse to begin a study in a folder that has files of another one, which they would be taken for.
@@ -130,11 +136,12 @@ class StudyPaths:
                     f"study {self.name!r}: {other!r} is there already and differs from it only by upper and lower "
                     "case, which not every file system or database tells apart; give the study another name (--study)"
                 )
-        left = [name for name in LEFT_BY_A_STUDY if (self.folder / name).exists()]
+        left = self.left_files
         if left:
             raise UserError(
                 f"{self.folder}: has files ({', '.join(left)}) of a study {self.name!r} that is not in the database; "
-                "move or delete that folder, or give the new study a name of its own (--study)"
+                f"move that folder, delete it (`{self.command('delete')}`), or give the new study a name of its own "
+                "(--study)"
             )
 
 
@@ -154,6 +161,16 @@ def command_line(command: str, *words: object, studies_dir: Path, storage: str |
     return shlex.join(["fmnist-tune", command, *map(str, [*words, *options])])
 
 
+def disk_bytes(path: Path) -> int:
+    """Return what a folder holds on disk, 0 where there is none; files may come and go meanwhile."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total
+
+
 def check_folder(path: Path) -> None:
     """Check that a folder could be made and written to, as far as that shows without making it.
 
@@ -161,7 +178,7 @@ def check_folder(path: Path) -> None:
         UserError: it could not.
     """
     place = path.absolute()
-    while not place.exists():
+    while not os.path.exists(place):  # Path.exists raises where a folder may not be entered
         place = place.parent
     if not place.is_dir():
         raise UserError(f"{path}: cannot be written to: {place} is not a directory")

@@ -160,7 +160,7 @@ class Lease:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        if token is not None and self._lost is None:
+        if token is not None:
             with self._engine.begin() as connection:
                 connection.execute(LEASES.delete().where(LEASES.c.token == token))
 

@@ -9,13 +9,14 @@ import os
 import socket
 import time
 import uuid
+from pathlib import Path
 from types import TracebackType
 
 from sqlalchemy import Engine
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.files import open_own
-from fmnist_tune.study.layout import StudyPaths, make_folder
+from fmnist_tune.study.layout import LOCK, StudyPaths, make_folder, read_json
 from fmnist_tune.study.lease import holder_of
 
 PATIENCE_S = 2.0
@@ -76,8 +77,9 @@ class DriverLock:
             )
         self.folder_id = _folder_id(self._file) or uuid.uuid4().hex
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        facts = {"host": socket.gethostname(), "pid": os.getpid(), "since": since, "folder_id": self.folder_id}
-        new = json.dumps({**facts, "inode": os.fstat(self._file).st_ino})
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": since, "folder_id": self.folder_id}
+        holder |= {"inode": os.fstat(self._file).st_ino, "storage": self._paths.shown_storage}
+        new = json.dumps(holder)
         try:
             os.ftruncate(self._file, 0)  # first: whoever is killed in between leaves an empty lock
             os.pwrite(self._file, new.encode(), 0)
@@ -90,8 +92,8 @@ class DriverLock:
         os.close(self._file)
 
 
-def is_driven(paths: StudyPaths, engine: Engine) -> bool:
-    """Return whether a living process drives a study, from its folder or, as the database says, from another one."""
+def is_driven(paths: StudyPaths, engine: Engine | None = None) -> bool:
+    """Return whether a living process drives a study, from its folder or, if a database says so, from another one."""
     try:
         file = open_own(paths.lock, os.O_RDONLY)
     except OSError:
@@ -107,7 +109,7 @@ def is_driven(paths: StudyPaths, engine: Engine) -> bool:
         finally:
             known = _folder_id(file)
             os.close(file)
-    holder = holder_of(engine, paths.name)
+    holder = None if engine is None else holder_of(engine, paths.name)
     # A dead driver's lease lives on for a while; of one of this folder the lock tells.
     return holder is not None and not (has_locks and holder.folder_id == known)
 
@@ -153,3 +155,23 @@ def _holder(text: str) -> dict[str, object] | None:
     except ValueError:
         return None
     return holder if isinstance(holder, dict) and "pid" in holder else None
+
+
+def folder_id_of(folder: Path) -> str | None:
+    """Return the identity of a study's folder, which it keeps when it is renamed; None before its first lock."""
+    known = read_json(folder / LOCK)
+    return known.get("folder_id") if isinstance(known, dict) else None
+
+
+def storage_of(folder: Path) -> str | None:
+    """Return the URL, its password masked, that `--storage` gave when a folder was locked last; None for none."""
+    known = read_json(folder / LOCK)
+    return known.get("storage") if isinstance(known, dict) else None
+
+
+def holder_text(paths: StudyPaths) -> str:
+    """Return who holds a study's lock, or held it last, for the end of a sentence; may be empty."""
+    holder = read_json(paths.lock)
+    if not isinstance(holder, dict):
+        return ""
+    return f" by process {holder.get('pid')} on {holder.get('host')} since {holder.get('since')}"

@@ -10,6 +10,8 @@ import shutil
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -22,7 +24,9 @@ from fmnist_tune.config import SearchSpace, dump_yaml, read_space
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.escaping import printable
+from fmnist_tune.study.database import study_names
 from fmnist_tune.study.differences import space_differences
+from fmnist_tune.study.folder import FOLDER_KEY, adopt_folder, folder_facts
 from fmnist_tune.study.hold import Hold
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.lock import is_driven
@@ -34,6 +38,7 @@ SPACE_KEY = "space"
 HISTORY_KEY = "history"
 KNOWN_GOOD_KEY = "known_good"  # user attribute of a trial that was not drawn: true
 TAKEN_FROM_KEY = "taken_from"  # user attribute of a trial that --warm-start copied: its study and number there
+EXTENDED_KEY = "extended_to"  # user attribute: how many trials `--trials` has given the study, beyond its file's
 TEST_USES_KEY = "test_uses"
 RETRAINED_KEY = "retrained"
 LATEST_RETRAINING_KEY = "retraining"
@@ -43,14 +48,23 @@ FORMAT = 1
 
 
 class StudyRecord:
-    """A study: what everybody may ask of it, and what is written of it as a whole."""
+    """A study: what everybody may ask of it, and what is written of it as a whole.
 
-    def __init__(self, storage: RDBStorage, study: optuna.Study, space: SearchSpace, paths: StudyPaths) -> None:
+    Attributes:
+        former_name: which its stored search space and files still have after a renaming that is yet to be finished.
+    """
+
+    def __init__(
+        self, storage: RDBStorage, study: optuna.Study, space: SearchSpace, paths: StudyPaths, *, extended_to: int = 0
+    ) -> None:
         self.storage = storage
         self.optuna = study
         self.space = space
         self.paths = paths
         self.hold = Hold(storage, paths)
+        self._extended_to = extended_to
+        self._n_of_run: int | None = None
+        self.former_name: str | None = None
 
     @classmethod
     def load(cls, storage: RDBStorage, paths: StudyPaths) -> StudyRecord:
@@ -59,10 +73,11 @@ class StudyRecord:
         Raises:
             UserError: there is none of this name, it is not one of ours, or it is from a newer version.
         """
-        names = optuna.get_all_study_names(storage)
+        names = study_names(storage)
         if paths.name not in names:
             known = f"; there are {', '.join(sorted(names))}" if names else "; there are none yet"
-            raise UserError(f"study {paths.name!r}: no such study{did_you_mean(paths.name, names) or known}")
+            name = paths.name.removesuffix(".yaml").removesuffix(".yml")
+            raise UserError(f"study {paths.name!r}: no such study{did_you_mean(name, names) or known}")
         study = optuna.load_study(study_name=paths.name, storage=patient(storage))
         text, version = study.user_attrs.get(SPACE_KEY), study.user_attrs.get(FORMAT_KEY)
         if not isinstance(text, str) or not isinstance(version, int):
@@ -71,7 +86,16 @@ class StudyRecord:
             raise UserError(
                 f"study {paths.name!r}: made by a newer fmnist-tune (format {version}, not {FORMAT}); upgrade"
             )
-        return cls(storage, study, read_space(text, f"study {paths.name}"), paths)
+        space = read_space(text, f"study {paths.name}", is_stored=True)
+        old_name, n_extended = space.settings.study, study.user_attrs.get(EXTENDED_KEY, 0)
+        if not paths.folder.exists():
+            adopt_folder(paths, study.user_attrs.get(FOLDER_KEY), old_name, names)
+        if old_name == paths.name:
+            return cls(storage, study, space, paths, extended_to=n_extended)
+        renamed = read_space(text, space.source, {"study": paths.name}, is_stored=True)
+        record = cls(storage, study, renamed, paths, extended_to=n_extended)
+        record.former_name = old_name
+        return record
 
     @classmethod
     def open(
@@ -90,7 +114,8 @@ class StudyRecord:
                 or it does not exist, but its folder has another one's files.
         """
         if not cls.is_begun(storage, paths):
-            paths.check_unused(optuna.get_all_study_names(storage))
+            cls.adopt_folders(storage, paths)
+            paths.check_unused(study_names(storage))
             study = optuna.create_study(
                 study_name=paths.name, storage=patient(storage), direction="maximize", load_if_exists=True
             )
@@ -98,6 +123,8 @@ class StudyRecord:
             if folder_id is not None:
                 record.hold.take(folder_id)
             record._begin()
+            if folder_id is not None:
+                record.bind_folder(folder_id)
             return record
         record = cls.load(storage, paths)
         changes = space_differences(record.space.tree, space.tree)
@@ -113,24 +140,36 @@ class StudyRecord:
             )
         if folder_id is not None:
             record.hold.take(folder_id)
+            record.bind_folder(folder_id)
         record.space = space
-        if record.optuna.user_attrs[SPACE_KEY] != space.to_yaml():
-            record.optuna.set_user_attr(SPACE_KEY, space.to_yaml())  # the budget has changed
+        record.write_space()  # the budget may have changed
         return record
+
+    @classmethod
+    def adopt_folders(cls, storage: RDBStorage, paths: StudyPaths) -> None:
+        """Let the study that the files at this name belong to, if it was renamed without them, have them."""
+        if paths.left_files:
+            for name in study_names(storage):
+                with suppress(UserError):  # another program's study, or one of a newer version
+                    cls.load(storage, replace(paths, name=name))
 
     @classmethod
     def is_begun(cls, storage: RDBStorage, paths: StudyPaths) -> bool:
         """Tell whether a study of this name is there, and whole; who creates one may be killed in between."""
-        if paths.name not in optuna.get_all_study_names(storage):
+        if paths.name not in study_names(storage):
             return False
         study = optuna.load_study(study_name=paths.name, storage=storage)
         is_blank = study.direction == StudyDirection.MAXIMIZE and study.user_attrs.keys() <= {SPACE_KEY}
         return not is_blank or bool(study.trials)
 
-    def _begin(self) -> None:
+    def name_metric(self) -> None:
+        """Tell Optuna, for its dashboard, what the study's values are; a renaming there forgets it."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             self.optuna.set_metric_names([self.objective.metric])
+
+    def _begin(self) -> None:
+        self.name_metric()
         self.optuna.set_user_attr(SPACE_KEY, self.space.to_yaml())
         self.optuna.set_user_attr(FORMAT_KEY, FORMAT)  # the last: with it the study is whole
 
@@ -149,13 +188,27 @@ class StudyRecord:
         """What the study maximises."""
         return OBJECTIVES[self.space.settings.task]
 
+    def limit_trials(self, n_trials: int) -> None:
+        """Take what `--trials` says: more than the file's trials extend the study, fewer end this run alone.
+
+        To be called by the holder of the driver's lock.
+        """
+        self._n_of_run = n_trials
+        if n_trials > self.space.settings.search.trials:
+            self._extended_to = n_trials
+            self.optuna.set_user_attr(EXTENDED_KEY, n_trials)
+
     @property
     def n_target(self) -> int:
-        """How many trials the study holds in the end."""
-        n = self.space.settings.search.trials
+        """How many trials the study holds in the end: its file's, more if it was extended; fewer at the run's wish."""
+        n = self._n_whole if self._n_of_run is None else self._n_of_run
         if self.space.settings.search.sampler.name == "grid":
             return min(n, self.space.size() or n)
         return n
+
+    @property
+    def _n_whole(self) -> int:
+        return max(self.space.settings.search.trials, self._extended_to)
 
     @property
     def best(self) -> FrozenTrial | None:
@@ -186,6 +239,18 @@ class StudyRecord:
                 "give the study on this data a name of its own with --study"
             )
 
+    def write_space(self) -> None:
+        """Store the search space, if it is not the stored one; from then on the study has its present name alone."""
+        if self.optuna.user_attrs[SPACE_KEY] != self.space.to_yaml():
+            self.optuna.set_user_attr(SPACE_KEY, self.space.to_yaml())
+        self.former_name = None
+
+    def bind_folder(self, folder_id: str) -> None:
+        """Record which folder has the study's files; to be called by the holder of the folder's lock."""
+        facts = folder_facts(self.paths, folder_id)
+        if self.optuna.user_attrs.get(FOLDER_KEY) != facts:
+            self.optuna.set_user_attr(FOLDER_KEY, facts)
+
     @property
     def is_recipe(self) -> bool:
         """Whether nothing is searched: the study holds the training of one recipe."""
@@ -200,7 +265,9 @@ class StudyRecord:
     def retrained(self) -> dict[str, Any] | None:
         """What the latest retraining gave, as `metrics.json` has it; None before there is one."""
         metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
-        return None if metrics is None else {**metrics, "model": str(self.paths.model)}  # the folder may have moved
+        if metrics is None:
+            return None
+        return {**metrics, "study": self.paths.name, "model": str(self.paths.model)}  # both may have changed since
 
     @property
     def latest_retraining(self) -> dict[str, Any] | None:
@@ -249,6 +316,10 @@ class StudyRecord:
             lines.append(f"# which has no validation split to stop early by, trains it for all {n_epochs}.")
         return "\n".join([*lines, dump_yaml(self._recipe_as_data(trial))])
 
+    def trained_recipe(self, trial: FrozenTrial | None) -> str:
+        """Return what a retraining trains, in YAML: a trial, or where there is none the study's own recipe."""
+        return self.space.to_yaml() if trial is None else self.recipe_of(trial)
+
     def _recipe_as_data(self, trial: FrozenTrial) -> dict[str, Any]:
         return self.space.recipe(values_of(trial.params, self.space))
 
@@ -274,6 +345,16 @@ class StudyRecord:
         retraining = self.latest_retraining
         if retraining is not None and retraining["state"] == RUNNING:
             self.record_latest_retraining({**retraining, "state": INTERRUPTED})
+
+    @property
+    def is_extended(self) -> bool:
+        """Whether `--trials` has given it more trials than its file."""
+        return self.n_target > self.space.settings.search.trials
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether `--trials` gives this run fewer trials than the study is to hold."""
+        return self._n_of_run is not None and self._n_of_run < self._n_whole
 
     @property
     def can_grow(self) -> bool:

@@ -11,46 +11,37 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fmnist_tune.config import SearchSpace
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.summary import STATE_NAMES, Summary, count_states
+from fmnist_tune.study.summary import PAUSED, STATE_NAMES, Summary, count_states, highest_of
+from fmnist_tune.units import percent
 
 # of metrics.json: what a list of studies says of a retraining
 RESULT_KEYS = ("trial", "seeds", "epochs", "test_accuracy", "steps_to_solve", "finished_at")
 STATE_STYLES = {"complete": "green", "pruned": "dim", "failed": "red", "running": "cyan", "waiting": "yellow"}
 
 
-def space_table(space: SearchSpace) -> RenderableType:
-    """Return a search space as a table."""
-    settings = space.settings
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("parameter", "kind", "values", "used when"):
-        table.add_column(name)
-    for p in space.parameters:
-        kind = type(p.domain).__name__.removesuffix("Domain").lower()
-        when = ", ".join(f"{other} is {' or '.join(map(str, values))}" for other, values in p.when.items())
-        table.add_row(p.path, kind, str(p.domain), when or "always")
-    size = space.size()
-    search = settings.search
-    limit = f", at most {search.timeout:g} s a run" if search.timeout is not None else ""
-    head = (
-        f"study {settings.study}: {len(space.parameters)} parameters"
-        f"{f', {size:,} configurations' if size is not None and size <= 10_000 else ''}; "
-        f"{search.trials} trials{limit}; sampler {search.sampler.name}, pruner {search.pruner.name}"
-        if space.parameters
-        else f"recipe {settings.study}: nothing is searched"
-    )
-    notes = [Text(f"warning: {w}", style="yellow") for w in space.warnings]
-    return Group(Text(head, style="bold"), *([table] if space.parameters else []), *notes)
-
-
 def summary_view(
-    summary: Summary, next_commands: Sequence[str], retraining: RetrainingStatus | None = None
+    summary: Summary,
+    next_commands: Sequence[str],
+    retraining: RetrainingStatus | None = None,
+    *,
+    ending: str | None = None,
 ) -> RenderableType:
-    """Return what a person wants to know after a search, and of the latest retraining unless it is done."""
+    """Return what a person wants to know after a search, and of the latest retraining unless it is done.
+
+    Args:
+        summary: of the study.
+        next_commands: that are suggested.
+        retraining: how the latest one stands.
+        ending: how long the search took, and why it ended.
+
+    To be printed with `crop=False`: commands are not folded, so that they can be copied.
+    """
     parts: list[RenderableType] = [Text("")]
+    if ending is not None:
+        parts.append(Text(ending, style="bold"))
     standing = standing_text(summary, retraining)
     if summary.is_recipe:
         parts.append(Text(f"study {summary.study}: a recipe; {standing or 'trained without a search'}", style="bold"))
@@ -69,7 +60,7 @@ def summary_view(
         parts.append(Text(f"{what} retrained: {text}", style="bold green"))
     if next_commands:
         parts.append(Text("next:", style="bold"))
-        parts += [Text(f"  {command}") for command in next_commands]
+        parts += [Text(f"  {command}", no_wrap=True, overflow="ignore") for command in next_commands]
     return Group(*parts)
 
 
@@ -92,7 +83,7 @@ def retraining_cell(record: StudyRecord, retraining: RetrainingStatus | None) ->
         parts.append(", ".join(text for text in (retraining.state, retraining.progress) if text))
     metrics = record.retrained
     if metrics is not None and "test_accuracy" in metrics:
-        parts.append(f"test accuracy {metrics['test_accuracy']['mean']:.2%}")
+        parts.append(f"test accuracy {percent(metrics['test_accuracy']['mean'])}")
     elif metrics is not None:
         parts.append(f"solved {steps_text(metrics['steps_to_solve'])}")
     elif not parts and record.is_recipe:
@@ -102,13 +93,17 @@ def retraining_cell(record: StudyRecord, retraining: RetrainingStatus | None) ->
 
 def _counts(summary: Summary) -> list[RenderableType]:
     counts = summary.counts
-    states = ", ".join(f"{counts[name]} {name}" for name in STATE_NAMES.values() if counts[name])
+    names = STATE_NAMES.values()
+    states = ", ".join(f"{counts[name]} {PAUSED if name == 'waiting' else name}" for name in names if counts[name])
     total = f"study {summary.study}: {counts['total']} of {summary.n_target} trials ({states or 'none yet'})"
     parts: list[RenderableType] = [Text(total, style="bold")]
     for reason, n in list(summary.failures.items())[:3]:
         parts.append(Text(f"  failed {n} times: {reason}" if n > 1 else f"  failed: {reason}", style="red"))
     if summary.best is None:
-        parts.append(Text("no trial has been trained to its end yet, so there is no best trial", style="yellow"))
+        parts.append(Text("no trial has been trained to its end yet: no best trial", style="yellow"))
+    highest, best = summary.highest, summary.best
+    if highest is not None and (best is None or (highest.number != best.number and highest.value > (best.value or 0))):
+        parts.append(Text(f"highest accuracy so far: {highest.text}", style="green"))
     return parts
 
 
@@ -121,16 +116,16 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
         style="bold green",
     )
     importances = summary.importances
-    table = Table(box=None, padding=(0, 2, 0, 2), show_header=bool(importances), header_style="dim")
-    table.add_column("parameter")
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(importances), header_style="dim")
+    table.add_column("  parameter", overflow="fold")
     table.add_column("value", overflow="fold")
     if importances:
         table.add_column("importance", justify="right")
     for path, value in summary.best_values.items():
-        row = [path, f"{value:.4g}" if isinstance(value, float) else str(value)]
+        row = [f"  {path}", f"{value:.4g}" if isinstance(value, float) else str(value)]
         if importances:
             share = importances.shares.get(path)
-            row.append(f"{share:.0%}" if share is not None else "-")
+            row.append(percent(share, 0) if share is not None else "-")
         table.add_row(*row)
     if not importances:
         return [head, table]
@@ -140,10 +135,11 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
 def spread_text(figure: dict[str, Any]) -> str:
     """Return a figure over seeds, as `metrics.json` has it, as text: mean, standard deviation and interval."""
     if figure["ci95"] is None:
-        return f"{figure['mean']:.2%} (one seed: no interval)"
+        return f"{percent(figure['mean'])} (one seed: no interval)"
     low, high = figure["ci95"]
     n = len(figure["values"])
-    return f"{figure['mean']:.2%} ± {figure['std']:.2%} (n = {n}; 95 % interval of the mean {low:.2%} to {high:.2%})"
+    spread = f"{percent(figure['mean'])} ± {percent(figure['std'])}"
+    return f"{spread} (n = {n}; 95 % interval of the mean {percent(low)} to {percent(high)})"
 
 
 def steps_text(figure: dict[str, Any]) -> str:
@@ -157,32 +153,6 @@ def steps_text(figure: dict[str, Any]) -> str:
         low, high = figure["ci95"]
         text += f"; 95 % interval of the mean {max(0, low):,.0f} to {high:,.0f}"
     return f"{text})"
-
-
-def trials_table(record: StudyRecord, *, is_driven: bool) -> RenderableType:
-    """Return every trial of a study as a table, the best first, unfinished ones last."""
-    paths = [p.path for p in record.space.parameters]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("trial", "state", "value", "epochs", "params", "seconds"):
-        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
-    for path in paths:
-        table.add_column(path.replace("training.", "").replace("model.", "").replace("optimizer.", ""), overflow="fold")
-    table.add_column("stopped by", overflow="fold")
-    for trial in sorted(record.trials, key=lambda t: (t.value is None, -(t.value or 0.0), t.number)):
-        state = state_name(trial, is_driven=is_driven)
-        values = values_of(trial.params, record.space)
-        attrs = trial.user_attrs
-        table.add_row(
-            str(trial.number),
-            Text(state, style=STATE_STYLES[state]),
-            record.objective.text(trial.value) if trial.value is not None else "-",
-            str(len(trial.intermediate_values)),
-            f"{attrs['params']:,}" if "params" in attrs else "-",
-            f"{attrs['duration_s']:.0f}" if "duration_s" in attrs else "-",
-            *(_cell(values[path]) if path in values else "" for path in paths),
-            str(attrs.get("reason" if trial.state == TrialState.FAIL else "stop_reason") or ""),
-        )
-    return table
 
 
 def state_name(trial: FrozenTrial, *, is_driven: bool) -> str:
@@ -201,6 +171,7 @@ def study_json(record: StudyRecord, *, is_driven: bool) -> dict[str, Any]:
     return {
         "trials": counts,
         "best": record.best_as_data,
+        "highest": None if (highest := highest_of(trials)) is None else asdict(highest),
         "retraining": None if retraining is None else asdict(retraining),
         "retrained": None if metrics is None else {key: metrics[key] for key in RESULT_KEYS if key in metrics},
     }
@@ -220,7 +191,3 @@ def trials_json(record: StudyRecord, *, is_driven: bool) -> list[dict[str, Any]]
         }
         for t in record.trials
     ]
-
-
-def _cell(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.domain import ChoiceDomain, Domain
+from fmnist_tune.study.curves import looks_of
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import KNOWN_GOOD_KEY, StudyRecord
 from fmnist_tune.study.sampling import values_of
+from fmnist_tune.units import percent
 from fmnist_tune.valuation import OBJECTIVES, Objective
 
 EDGE_SHARE = 0.05  # of a range, in the scale that it is searched on
@@ -30,6 +32,29 @@ STATE_NAMES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
+
+
+PAUSED = "paused"  # how a trial that can go on is called on screens; in JSON it is waiting
+
+
+@dataclass(frozen=True)
+class Highest:
+    """The highest validation accuracy that any trial had, trained to its end or not.
+
+    Attributes:
+        value: in [0, 1].
+        number: the trial's.
+        epoch: after which it had it; below 1 the share of the first one, where no trial has ended an epoch.
+    """
+
+    value: float
+    number: int
+    epoch: float
+
+    @property
+    def text(self) -> str:
+        """The same for people."""
+        return f"{percent(self.value)} (trial {self.number}, epoch {round(self.epoch, 2):g})"
 
 
 @dataclass(frozen=True)
@@ -70,6 +95,7 @@ class Summary:
         objective: what the study maximises.
         is_recipe: whether nothing is searched.
         n_test_uses: how often the test set was opened for this study.
+        highest: None before any trial was looked at.
     """
 
     paths: StudyPaths
@@ -85,6 +111,7 @@ class Summary:
     n_test_uses: int
     objective: Objective
     is_recipe: bool
+    highest: Highest | None
 
     @property
     def study(self) -> str:
@@ -122,7 +149,20 @@ def summarize(record: StudyRecord, *, is_driven: bool) -> Summary:
         len(record.test_uses),
         record.objective,
         record.is_recipe,
+        highest_of(trials),
     )
+
+
+def highest_of(trials: Sequence[FrozenTrial]) -> Highest | None:
+    """Return the highest validation accuracy, the first of equals; None before any trial was looked at.
+
+    Looks within the first epoch are at a sample of the validation split: they count where no trial has ended an epoch.
+    """
+    for curve in (lambda trial: trial.intermediate_values, looks_of):
+        points = [Highest(value, t.number, epoch) for t in trials for epoch, value in curve(t).items()]
+        if points:
+            return max(points, key=lambda p: (p.value, -p.number, -p.epoch))
+    return None
 
 
 def count_states(trials: list[FrozenTrial], *, is_driven: bool) -> dict[str, int]:

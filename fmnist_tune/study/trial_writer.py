@@ -20,7 +20,7 @@ from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError
 from fmnist_tune.seeds import derive_seed
-from fmnist_tune.study.curves import LOOKS_KEY
+from fmnist_tune.study.curves import LOOKS_KEY, looks_of
 from fmnist_tune.study.known_good import known_good
 from fmnist_tune.study.record import HISTORY_KEY, KNOWN_GOOD_KEY, TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.sampling import params_of, sampler_for, suggest, values_of
@@ -45,6 +45,7 @@ class Attempt:
         seed: of the training.
         values: the searched values, by dotted path.
         curve: validation accuracy by epoch, as far as the study knows it from before an interruption.
+        looks: the same by the share of the first epoch.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Attempt:
     seed: int
     values: Mapping[str, Any]
     curve: Mapping[int, float]
+    looks: Mapping[float, float]
 
 
 class UnbuildableError(UserError):
@@ -126,7 +128,14 @@ class TrialWriter:
         trial = self._record.trials[number]
         values = values_of(trial.params, self._record.space) if values is None else values
         seed = derive_seed(self._record.space.settings.search.sampler.seed, number, "training")
-        return Attempt(number, self._record.space.config(values), seed, values, dict(trial.intermediate_values))
+        return Attempt(
+            number=number,
+            config=self._record.space.config(values),
+            seed=seed,
+            values=values,
+            curve=dict(trial.intermediate_values),
+            looks=looks_of(trial),
+        )
 
     def _ask(self, number: int | None) -> optuna.Trial:
         """Do as Study.ask, which would take a waiting trial of its own choice."""

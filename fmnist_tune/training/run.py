@@ -81,6 +81,7 @@ class TrainingRun:
         self.history: list[EpochResult] = []
         self.partial = PartialEpoch(device)
         self.n_epochs = config.training.epochs if n_epochs is None else n_epochs
+        self.position = (1, 0, 0)  # the epoch that is trained, steps taken of it, steps that it has
         self.criterion = criterion(config, data.y_train)
         self.draw_order = order_of(config, data.y_train)
         is_graphed = device.startswith("cuda") and self.optimizer.defaults.get("fused", False)
@@ -205,9 +206,11 @@ class TrainingRun:
             yield self._look(share_after[n_before])
             start = time.perf_counter()
         self.model.train()
+        self.position = (epoch, n_before, len(batches))
         for i, batch in enumerate(batches[n_before:], start=n_before):
             lr = lr_of(i)
             loss, scores = self.train_batch(batch, lr)
+            self.position = (epoch, i + 1, len(batches))
             partial.losses.append(loss)
             partial.scores.append(scores)
             if self.average is not None and (i % averaging.EVERY == averaging.EVERY - 1 or batch is batches[-1]):

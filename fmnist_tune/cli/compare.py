@@ -1,0 +1,69 @@
+"""`compare`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.text import Text
+
+from fmnist_tune.cli import EXIT_OK
+from fmnist_tune.cli.store import load_record, plot_path, stdout, storage_url, study_paths
+from fmnist_tune.errors import UserError
+from fmnist_tune.study.comparison import ComparedStudy, comparison_table, incomparable
+from fmnist_tune.study.layout import make_folder
+from fmnist_tune.study.url import without_secrets
+
+PLOT = "compare.png"
+
+
+def compare(arguments: argparse.Namespace, started: float) -> int:
+    """Show studies side by side."""
+    names = arguments.studies
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise UserError(f"study {twice[0]!r} is named twice")
+    if len(names) < 2:
+        raise UserError(f"give two studies or more to compare; `fmnist-tune show {names[0]}` shows one")
+    plot = plot_path(arguments.output, study_paths(arguments, names[0]).folder / PLOT)
+    records = [load_record(arguments, name) for name in names]
+    studies = [ComparedStudy.of(record, is_driven=record.is_driven) for record in records]
+    reasons = incomparable(records)
+    no_plot = "the studies cannot be compared" if reasons else ""
+    if not any(study.progress for study in studies):
+        no_plot = "no study has trained an epoch yet"
+    no_plot = no_plot or _draw(studies, plot)
+    if arguments.json:
+        result = {
+            "storage": without_secrets(storage_url(arguments)),
+            "comparable": not reasons,
+            "reasons": reasons,
+            "studies": [study.to_json() for study in studies],
+            "plot": None if no_plot else str(plot),
+        }
+        print(json.dumps(result))
+        return EXIT_OK
+    console = stdout()
+    console.print(comparison_table(studies), crop=False)
+    for reason in reasons:
+        console.print(Text(f"not comparable: {reason}", style="yellow"))
+    console.print(Text(f"no plot: {no_plot}" if no_plot else f"plot: {plot}"), soft_wrap=True)
+    return EXIT_OK
+
+
+def _draw(studies: Sequence[ComparedStudy], path: Path) -> str:
+    """Write the plot; returns why it could not be drawn, or nothing."""
+    from fmnist_tune.report.comparison_figure import comparison_figure  # matplotlib takes a second
+    from fmnist_tune.report.page import Plot
+
+    plot = Plot.of(path.name, "", comparison_figure, studies)
+    if plot.error:
+        return f"it could not be drawn: {plot.error}"
+    make_folder(path.parent)
+    try:
+        path.write_bytes(plot.png)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    return ""

@@ -1,0 +1,126 @@
+"""What the words of a command name: files of search spaces and recipes, trials of studies, files to write."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from fmnist_tune.cli.store import load_record, storage_url
+from fmnist_tune.config import SearchSpace, load_space, read_space
+from fmnist_tune.config.schema import STUDY_NAME
+from fmnist_tune.errors import UserError, did_you_mean
+from fmnist_tune.study.database import open_database
+from fmnist_tune.study.layout import command_line
+from fmnist_tune.study.record import StudyRecord
+
+SPACES_DIR = Path("search_spaces")
+YAML_SUFFIXES = (".yaml", ".yml")
+
+
+def load_file(arguments: argparse.Namespace, path: str, overrides: Mapping[str, Any] | None = None) -> SearchSpace:
+    """Read the search space or recipe in a file that a command names; arguments and errors as `load_space`."""
+    if not os.path.lexists(path):
+        raise UserError(f"{path}: no such file{_meant_instead(arguments, path)}")
+    return load_space(path, overrides)
+
+
+def load_recipe(arguments: argparse.Namespace) -> SearchSpace:
+    """Read the file, in which nothing is searched, that a command names; `--study` replaces its name.
+
+    Raises:
+        UserError: it cannot be read, is wrong, or is a search space.
+    """
+    path, study = arguments.recipe, getattr(arguments, "study", None)  # find-lr has none
+    space = load_file(arguments, path, {} if study is None else {"study": study})
+    if space.parameters:
+        searched = ", ".join(p.path for p in space.parameters[:3])
+        search = command_line("search", path, studies_dir=arguments.studies_dir, storage=arguments.storage)
+        raise UserError(
+            f"{path}: not a recipe: it searches {searched}{' ...' if len(space.parameters) > 3 else ''}; "
+            f"`{search}` runs it"
+        )
+    return space
+
+
+def load_recipe_or_trial(arguments: argparse.Namespace) -> SearchSpace:
+    """Read the recipe that a command names: a file, or else a study, of which it is the best trial or `--trial N`.
+
+    Raises:
+        UserError: as `load_recipe` and `load_record`; the study has no such trial.
+    """
+    name: str = arguments.recipe
+    is_name = STUDY_NAME.fullmatch(name) and not name.endswith(YAML_SUFFIXES)
+    if os.path.lexists(name) or not is_name or name not in study_names(arguments):
+        if arguments.trial is not None:
+            raise UserError(f"--trial {arguments.trial}: {name} is no study; only a study has trials")
+        return load_recipe(arguments)
+    record = load_record(argparse.Namespace(**{**vars(arguments), "study": name}))
+    if record.is_recipe:
+        if arguments.trial is not None:
+            raise UserError(f"--trial {arguments.trial}: study {name!r} is a recipe's; it has no trials")
+        return record.space
+    trial = choose_trial(record, arguments.trial)
+    return read_space(record.recipe_of(trial), f"trial {trial.number} of study {name}")
+
+
+def choose_trial(record: StudyRecord, number: int | None) -> FrozenTrial:
+    """Return a study's trial of this number, or the best one.
+
+    Raises:
+        UserError: there is none.
+    """
+    if number is None:
+        if record.best is None:
+            raise UserError(
+                f"study {record.paths.name!r}: no trial has been trained to its end yet; --trial N takes any other"
+            )
+        return record.best
+    trials = record.trials
+    if number >= len(trials):
+        raise UserError(
+            f"--trial {number}: study {record.paths.name!r} has trials 0 to {len(trials) - 1}"
+            if trials
+            else f"study {record.paths.name!r} has no trials yet"
+        )
+    return trials[number]
+
+
+def study_names(arguments: argparse.Namespace) -> list[str]:
+    """Return the names of the studies that a command could name; none where there is no database."""
+    try:
+        return sorted(optuna.get_all_study_names(open_database(storage_url(arguments), create=False)))
+    except UserError:
+        return []
+
+
+def refuse_overwriting(file: Path, arguments: argparse.Namespace) -> None:
+    """Refuse to replace a file that `--output` names or implies, unless `--force` is given.
+
+    Raises:
+        UserError: the file is there.
+    """
+    if file.is_file() and not arguments.force:
+        raise UserError(f"--output {arguments.output}: {file} is there already; --force replaces it")
+
+
+def _meant_instead(arguments: argparse.Namespace, path: str) -> str:
+    """Return which file, and which study, may be meant by the path of a file that is not there."""
+    given = Path(path)
+    files = [
+        file
+        for folder in {given.parent, SPACES_DIR}
+        for file in folder.glob("**/*" if folder == SPACES_DIR else "*")
+        if file.suffix in YAML_SUFFIXES
+    ]
+    same = sorted(file for file in files if file.stem.lower() == given.stem.lower())
+    hint = f"; did you mean {str(same[0])!r}?" if same else did_you_mean(path, map(str, files))
+    if given.stem in study_names(arguments):
+        resume = command_line("resume", given.stem, studies_dir=arguments.studies_dir, storage=arguments.storage)
+        hint += f"{'' if hint else ';'} there is a study {given.stem!r}: `{resume}` goes on with it"
+    return hint

@@ -1,0 +1,99 @@
+"""What holds in a space besides what it searches: values that its file fixes, and defaults where it says nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from fmnist_tune.config.corners import probes
+from fmnist_tune.config.parameters import flatten, searched_nodes, substitute
+from fmnist_tune.config.schema import TRIAL_KEYS
+from fmnist_tune.config.space import SearchSpace
+from fmnist_tune.errors import UserError
+
+# What no value means, where it means anything: the schema's None.
+NONE_MEANS = {
+    "search.timeout": "none",
+    "resources.gpus": "auto",
+    "model.pools": "all",
+    "model.feature_dropout": "as dropout",
+    "training.batch_size": "full",
+    "training.early_stopping": "none",
+    "training.optimizer.betas": "PyTorch's",
+    "data.draw": "every pair once",
+}
+# Two ways to say a model's widths: where neither is used, the second one's defaults hold.
+WIDTHS = {
+    "model.hidden": {"model.depth": 2, "model.width": 128},
+    "model.channels": {"model.blocks": 3, "model.base_channels": 32},
+}
+
+
+@dataclass(frozen=True)
+class Default:
+    """A value that the file leaves to us.
+
+    Attributes:
+        path: dotted.
+        value: what holds; None as in the schema, see NONE_MEANS.
+        models: with which models, where the file may choose others that have another value or none; else empty.
+        is_spare: whether the file searches it too, under a condition, and this holds where that does not.
+    """
+
+    path: str
+    value: Any
+    models: tuple[str, ...]
+    is_spare: bool
+
+
+def fixed_values(space: SearchSpace) -> dict[str, Any]:
+    """Return what the file fixes, by dotted path."""
+    searched = {path for path, _ in searched_nodes(space.tree, ())}
+    return {
+        path: value
+        for path, value in flatten(space.tree).items()
+        if path != "study" and not any(path == s or path.startswith(f"{s}.") for s in searched)
+    }
+
+
+def default_values(space: SearchSpace) -> list[Default]:
+    """Return what holds where the file says nothing, in the order of the schema."""
+    found: dict[tuple[str, str], set[str]] = {}
+    models: set[str] = set()
+    for values in probes(space.parameters, space.tree):
+        try:
+            config = space.config(values)
+        except UserError:
+            continue
+        models.add(config.model.name)
+        given = flatten(substitute(space.tree, values))
+        for path, value in _known(flatten(config.model_dump()), given).items():
+            found.setdefault((path, json.dumps(value)), set()).add(config.model.name)
+    given = flatten({key: space.tree[key] for key in ("task", "search", "resources") if key in space.tree})
+    settings = _known(flatten(space.settings.model_dump(exclude={"study"})), given)
+    searched = {parameter.path for parameter in space.parameters}
+    ours = [
+        Default(
+            path=path,
+            value=json.loads(text),
+            models=tuple(sorted(names)) if names != models and path.startswith("model.") else (),
+            is_spare=path in searched,
+        )
+        for (path, text), names in found.items()
+    ]
+    ours.sort(key=lambda default: TRIAL_KEYS.index(default.path.partition(".")[0]))
+    return [*(Default(path, value, (), False) for path, value in settings.items()), *ours]
+
+
+def _known(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return those of a configuration's values that are not given, without a None that means nothing."""
+    known = {}
+    for path, value in values.items():
+        if any(path == g or path.startswith(f"{g}.") or g.startswith(f"{path}.") for g in given):
+            continue
+        if value is not None or path in NONE_MEANS:
+            known[path] = value
+        elif path in WIDTHS:
+            known |= {other: width for other, width in WIDTHS[path].items() if other not in given}
+    return known

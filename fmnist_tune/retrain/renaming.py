@@ -1,0 +1,65 @@
+"""A study gets another name: its row in the database, its folder, and what names it in there.
+
+The row always has one name or the other, and everything else follows it: after a kill, or where the dashboard has
+changed the row alone, the next command on the study finds the folder (`study.folder`) and does the rest here.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from optuna.storages import RDBStorage
+
+from fmnist_tune.errors import UserError
+from fmnist_tune.retrain.folder import ModelFolder
+from fmnist_tune.study.database import rename_row, study_names
+from fmnist_tune.study.lock import DriverLock
+from fmnist_tune.study.record import StudyRecord
+
+
+def rename_study(storage: RDBStorage, record: StudyRecord, name: str) -> StudyRecord:
+    """Give a study another name; returns it under that name.
+
+    Raises:
+        UserError: the name is taken, by a study or by files, or somebody drives the study.
+    """
+    new = replace(record.paths, name=name)
+    names = study_names(storage)
+    if name in names:
+        raise UserError(f"study {name!r} is there already; choose another name")
+    new.check_unused(names)
+    if new.folder.exists() or new.folder.is_symlink():
+        raise UserError(f"{new.folder}: there already, and of no study; move it away, or choose another name")
+    with DriverLock(record.paths) as lock:
+        record.hold.take(lock.folder_id)
+        try:
+            record.bind_folder(lock.folder_id)
+            rename_row(storage, record.paths.name, name)
+            os.rename(record.paths.folder, new.folder)
+            renamed = StudyRecord.load(storage, new)
+            renamed.bind_folder(lock.folder_id)
+            _name_files(renamed)
+        finally:
+            record.hold.end()
+    return renamed
+
+
+def finish_renaming(record: StudyRecord) -> None:
+    """Let a study's files and its stored search space say the name that it has.
+
+    Raises:
+        UserError: somebody drives the study.
+    """
+    if not record.paths.folder.is_dir():
+        record.write_space()
+        return
+    with DriverLock(record.paths):
+        _name_files(record)
+
+
+def _name_files(record: StudyRecord) -> None:
+    record.name_metric()
+    record.write_best_recipe()
+    ModelFolder(record).rename()
+    record.write_space()  # the last: it says that all is done

@@ -1,0 +1,228 @@
+"""What a person sees of trainings: a live view on a terminal; elsewhere lines, and now and then a status."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from fmnist_tune.search.progress import EpochProgress
+from fmnist_tune.units import clock, percent
+
+REFRESH_PER_S = 2
+STATUS_EVERY_S = 20.0
+BAR_FROM_WIDTH, BAR_WIDTH = 80, 12
+
+
+class Screen:
+    """Lines that stay and, while it is entered, what is going on.
+
+    On a terminal whose cursor can be moved that is a view which is drawn anew twice a second, below the lines;
+    elsewhere (a pipe, a file, a notebook, TERM=dumb, --plain) a line of status every 20 seconds, whatever happens.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        started: float,
+        *,
+        view: Callable[[int], RenderableType],
+        status: Callable[[], str],
+        status_every_s: float = STATUS_EVERY_S,
+    ) -> None:
+        """Make a screen.
+
+        Args:
+            console: writes to stderr.
+            started: time.monotonic() at the beginning of the command.
+            view: what to draw in so many columns.
+            status: the same as a line.
+            status_every_s: how long nothing is said of it where there is no view.
+        """
+        self._console = console
+        self._started = started
+        self._status = status
+        self._status_every_s = status_every_s
+        self._view = view
+        self._live: Live | None = None
+        self._ended = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, daemon=True)
+
+    @property
+    def _is_live(self) -> bool:
+        return self._console.is_interactive and not self._console.quiet
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the beginning of the command."""
+        return time.monotonic() - self._started
+
+    def __enter__(self) -> Screen:
+        console = self._console
+        if self._is_live:
+            self._live = Live(
+                console=console,
+                get_renderable=lambda: self._view(console.width),
+                refresh_per_second=REFRESH_PER_S,
+                transient=True,
+            )
+            self._live.start()
+        elif not self._console.quiet:
+            self._ticker.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if self._live is not None:
+            self._live.stop()
+        if self._ticker.is_alive():
+            self._ticker.join()
+
+    def line(self, text: str, style: str = "dim") -> None:
+        """Print a line that stays; on a terminal one that is too long goes on below its own text."""
+        time_of_it = Text(f"[{clock(self.elapsed_s)}]", style=style)
+        if not self._is_live:
+            self._console.print(time_of_it, Text(text, style=style), soft_wrap=True)
+            return
+        table = Table.grid(padding=(0, 1, 0, 0))
+        table.add_row(time_of_it, Text(text, style=style, overflow="fold"))
+        self._console.print(table)
+
+    def _tick(self) -> None:
+        while not self._ended.wait(self._status_every_s):
+            with suppress(OSError):  # nobody reads any more, or the disk is full: no reason to stop training
+                self.line(self._status())
+
+
+class Work:
+    """Work that goes on by itself, on a screen of its own: what it is, and how much of it is done."""
+
+    def __init__(self, console: Console, started: float) -> None:
+        """Make one; arguments as `Screen` takes them."""
+        self._screen = Screen(console, started, view=self._view, status=self._status)
+        self._text, self._share = "getting ready", 0.0
+
+    def __enter__(self) -> Work:
+        self._screen.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._screen.__exit__(kind, error, trace)
+
+    def phase(self, text: str) -> None:
+        """Say what begins, by a line that stays."""
+        self._text, self._share = text.strip(), 0.0
+        self._screen.line(text)
+
+    def step(self, text: str, share: float) -> None:
+        """Take note of how far it is, 0 to 1."""
+        self._text, self._share = text, share
+
+    def _status(self) -> str:
+        return f"{self._text} ..."
+
+    def _view(self, width: int) -> RenderableType:
+        return headline(self._text, self._share, f"{clock(self._screen.elapsed_s)} elapsed", width)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A training under way.
+
+    Attributes:
+        name: of the training, or the number of its trial.
+        epochs: that it has ended.
+        n_epochs: that it is to have.
+        progress: within the next one; None as long as its worker has told nothing of that.
+        accuracy: its latest one; None before it was looked at.
+        state: what it does where nothing is known of its progress, such as `starting`.
+        note: what else to say of it.
+    """
+
+    name: str
+    epochs: int
+    n_epochs: int
+    progress: EpochProgress | None
+    accuracy: float | None
+    state: str
+    note: str = ""
+
+    @property
+    def done(self) -> str:
+        """The epochs that it has ended, of all."""
+        return f"{self.epochs}/{self.n_epochs}"
+
+    @property
+    def doing(self) -> str:
+        """Where it is within the next one."""
+        if self.progress is None:
+            return self.state
+        return f"epoch {self.progress.epoch}, {percent(self.progress.share, 0)}"
+
+    @property
+    def text(self) -> str:
+        """All of it on a line."""
+        known = "" if self.accuracy is None else f" at {percent(self.accuracy)}"
+        return f"{self.name}: {self.done} epochs{known}{f', {self.doing}' if self.doing else ''}"
+
+
+def rows_table(rows: Sequence[Row], width: int, *, names: str, accuracy: str, notes: str) -> Table:
+    """Return trainings as a table of so many columns, no line of which is broken.
+
+    Args:
+        rows: one for each training.
+        width: of the terminal.
+        names, accuracy, notes: the headers of what a row has under these names; nothing is said of no notes.
+    """
+    has_bar = width >= BAR_FROM_WIDTH
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
+    for header in (names, "epochs", "under way", *([""] if has_bar else []), accuracy):
+        table.add_column(header, no_wrap=True, min_width=15 if header == "under way" else len(header))
+    table.add_column(notes, no_wrap=True, overflow="ellipsis", ratio=1)
+    for row in rows:
+        share = 0.0 if row.progress is None else row.progress.share
+        table.add_row(
+            row.name,
+            row.done,
+            row.doing,
+            *([ProgressBar(total=1, completed=share, width=BAR_WIDTH)] if has_bar else []),
+            "-" if row.accuracy is None else percent(row.accuracy),
+            Text(row.note, style="dim"),
+        )
+    return table
+
+
+def headline(name: str, share: float, time_text: str, width: int) -> Table:
+    """Return a line of so many columns: what is done, a bar of how much of it, and the time."""
+    head = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    head.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, width - len(time_text) - 14))
+    head.add_column(ratio=1)
+    head.add_column(no_wrap=True, overflow="ellipsis")
+    head.add_row(Text(name, style="bold cyan"), ProgressBar(total=1, completed=share), Text(time_text, style="dim"))
+    return head
+
+
+def packed(parts: Iterable[str], separator: str, width: int) -> str:
+    """Return parts on as few lines of so many columns as they take; a part is never broken."""
+    lines: list[str] = []
+    for part in parts:
+        longer = f"{lines[-1]}{separator}{part}" if lines else part
+        if lines and len(longer) > width:
+            lines[-1] += separator.rstrip()
+            lines.append(part)
+        else:
+            lines[-1:] = [longer]
+    return "\n".join(lines)

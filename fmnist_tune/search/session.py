@@ -1,0 +1,146 @@
+"""What a Ray that is started here asks of its machine: a path to its interpreter, a folder, a token."""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import os
+import secrets
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from fmnist_tune.errors import UserError
+
+# Ray's longest path below its folder. The kernel allows 107 bytes for the path of a socket.
+SOCKET = "ray/session_2026-11-30_10-24-16_756731_4194304/sockets/plasma_store"
+FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
+PREFIX = "fmnist-tune-"
+LINK = "FMNIST_TUNE_LINK"  # set in a program that runs through a link: the link's folder
+
+
+def run_from_plain_path() -> None:
+    """Run this program anew through a symbolic link if Ray would split the path of its interpreter.
+
+    Ray 2.60 splits the commands of its processes as a shell does, so that quotes and backslashes in a path are lost.
+
+    Raises:
+        UserError: no link helps.
+    """
+    if LINK in os.environ:
+        atexit.register(shutil.rmtree, os.environ.pop(LINK), ignore_errors=True)
+    ray = importlib.util.find_spec("ray")
+    paths = [Path(sys.executable), *([] if ray is None or ray.origin is None else [Path(ray.origin)])]
+    if all(map(_is_one_word, paths)):
+        return
+    prefix = Path(sys.prefix)
+    folder = _private_folder([])
+    if folder is None or not all(path.is_relative_to(prefix) for path in paths):
+        raise UserError(
+            f"{sys.prefix}: Ray cannot be started below a folder with these characters in its path; "
+            "install fmnist-tune below one without quotes and backslashes"
+        )
+    link = folder / "python"
+    link.symlink_to(prefix)
+    python = str(link / paths[0].relative_to(prefix))
+    os.execve(python, [python, *sys.orig_argv[1:]], {**os.environ, LINK: str(folder)})
+
+
+def check_text() -> None:
+    """Check that what Ray tells its processes of this one is UTF-8.
+
+    Raises:
+        UserError: names what is not.
+    """
+    for what, text in (
+        ("the current folder", os.getcwd()),
+        ("the interpreter", sys.executable),
+        *(("the command line", word) for word in sys.orig_argv),
+    ):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{what}: {text!a} is not UTF-8, which Ray cannot take; rename it, or use a symbolic link to it"
+            ) from None
+
+
+def py_executable() -> str:
+    """Return the interpreter as Ray's `py_executable`, which is part of a shell's command line."""
+    return shlex.quote(sys.executable)
+
+
+def give_token() -> None:
+    """Let Ray use a token of this process's own; by itself it would keep one in the home, which may not be writable."""
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def find_folder() -> Path:
+    """Return the folder in which Ray can keep its session; a private one where the usual one is of no use.
+
+    Raises:
+        UserError: there is none.
+    """
+    usual = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
+    troubles = [trouble] if (trouble := _trouble(usual)) else []
+    if not troubles:
+        return usual
+    private = _private_folder(troubles)
+    if private is None:
+        raise UserError(
+            "Ray finds no folder for its session; RAY_TMPDIR can name one with a short path\n  " + "\n  ".join(troubles)
+        )
+    atexit.register(_remove, private)
+    os.environ["RAY_TMPDIR"] = str(private)
+    return private
+
+
+def keep_folder() -> None:
+    """Keep a private folder, since the user has been told of what is in it."""
+    atexit.unregister(_remove)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _private_folder(troubles: list[str]) -> Path | None:
+    """Make a folder that is of use to Ray; adds to the troubles why others are not."""
+    for place in filter(None, (*FOLDERS, os.environ.get("XDG_RUNTIME_DIR"))):
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+        except OSError as error:
+            troubles.append(f"{place}: {error.strerror or error}")
+            continue
+        trouble = _trouble(folder)
+        if trouble is None:
+            return folder
+        troubles.append(trouble)
+        _remove(folder)
+    return None
+
+
+def _trouble(folder: Path) -> str | None:
+    """Return why Ray cannot keep its session in a folder; None if it can."""
+    if not str(folder).isascii() or not _is_one_word(folder):
+        return f"{folder}: Ray takes neither quotes nor backslashes nor letters beyond ASCII there"
+    if (folder / "ray").exists() and not os.access(folder / "ray", os.W_OK | os.X_OK):
+        return f"{folder / 'ray'}: cannot be written to"
+    try:
+        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder) as name, socket.socket(socket.AF_UNIX) as probe:
+            (Path(name) / "file").write_bytes(bytes(2**16))
+            probe.bind(str(Path(name) / "s".ljust(len(SOCKET) - len(Path(name).name) - 1, "-")))
+    except OSError as error:
+        return f"{folder}: {error.strerror or error}"
+    return None
+
+
+def _is_one_word(path: Path) -> bool:
+    try:
+        return shlex.split(subprocess.list2cmdline([str(path)])) == [str(path)]
+    except ValueError:  # a quote that is not closed
+        return False

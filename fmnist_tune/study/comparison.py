@@ -1,0 +1,174 @@
+"""Several studies side by side: what each one found, what that took, and whether they can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from fmnist_tune.config import flatten
+from fmnist_tune.study.columns import Column, NamedTable
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.render import spread_text, steps_text
+from fmnist_tune.study.summary import count_states, summarize
+from fmnist_tune.study.trial_table import short_names
+from fmnist_tune.valuation import Objective
+
+N_IMPORTANT = 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """A new best: after how many epochs and seconds of training, summed over all trials, and its value."""
+
+    epochs: int
+    train_s: float
+    value: float
+
+
+@dataclass(frozen=True)
+class ComparedStudy:
+    """A study beside others.
+
+    Attributes:
+        objective: what it maximises.
+        trials: by state, and in total; those of a recipe are none.
+        best: the best COMPLETE trial's number and value; None before there is one.
+        epochs, train_s: of all trials; training and validation, summed.
+        progress: each new best; where the objective is an accuracy, that of any trial after any epoch.
+        important: the parameters that set the best trials apart, with their shares; at most N_IMPORTANT.
+        retrained: as in metrics.json `test_accuracy` or `steps_to_solve`; None before there is one.
+    """
+
+    name: str
+    objective: Objective
+    trials: dict[str, int]
+    best: tuple[int, float] | None
+    epochs: int
+    train_s: float
+    progress: tuple[Step, ...]
+    important: dict[str, float]
+    retrained: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, record: StudyRecord, *, is_driven: bool) -> ComparedStudy:
+        """Look at a study."""
+        trials, best, metrics = record.trials, record.best, record.retrained or {}
+        importances = summarize(record, is_driven=is_driven).importances
+        return cls(
+            name=record.paths.name,
+            objective=record.objective,
+            trials=count_states(trials, is_driven=is_driven),
+            best=None if best is None else (best.number, best.value or 0.0),
+            epochs=sum(len(t.intermediate_values) for t in trials),
+            train_s=sum(_seconds(t) for t in trials),
+            progress=progress(trials, is_val_accuracy=record.objective.is_val_accuracy),
+            important={} if importances is None else dict(list(importances.shares.items())[:N_IMPORTANT]),
+            retrained=metrics.get("test_accuracy") or metrics.get("steps_to_solve"),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        best = None if self.best is None else {"number": self.best[0], "value": self.best[1]}
+        metric = "test_accuracy" if self.objective.is_val_accuracy else "steps_to_solve"
+        return {
+            "study": self.name,
+            "metric": self.objective.metric,
+            "trials": self.trials,
+            "best": best,
+            "epochs": self.epochs,
+            "train_s": round(self.train_s, 3),
+            "importances": self.important,
+            metric: self.retrained,
+            "progress": [asdict(step) for step in self.progress],
+        }
+
+
+def progress(trials: Sequence[FrozenTrial], *, is_val_accuracy: bool) -> tuple[Step, ...]:
+    """Return when a search had found what, as if it had trained its trials one after the other.
+
+    They come in the order of their ends, those that have not ended last; a trial's epochs are taken to be equally long.
+    """
+    steps: list[Step] = []
+    epochs, train_s = 0, 0.0
+    for trial in sorted(trials, key=lambda t: (t.datetime_complete or datetime.max, t.number)):
+        curve = [value for _, value in sorted(trial.intermediate_values.items())]
+        values = curve if is_val_accuracy else [trial.value] if trial.state == TrialState.COMPLETE else []
+        n_before, epoch_s = len(curve) - len(values), _seconds(trial) / max(1, len(curve))
+        for i, value in enumerate(values, start=1 + n_before):
+            if value is not None and (not steps or value > steps[-1].value):
+                steps.append(Step(epochs + i, train_s + i * epoch_s, value))
+        epochs, train_s = epochs + len(curve), train_s + _seconds(trial)
+    return tuple(steps)
+
+
+def _seconds(trial: FrozenTrial) -> float:
+    return float(trial.user_attrs.get("duration_s", 0.0))
+
+
+def incomparable(records: Sequence[StudyRecord]) -> list[str]:
+    """Return why studies cannot be compared with the first one, a sentence each; empty if they can."""
+    reasons = []
+    first, *others = records
+    for other in others:
+        names = f"{first.paths.name} and {other.paths.name}"
+        if first.objective.metric != other.objective.metric:
+            reasons.append(f"{names} maximise different things: {first.objective.label}, {other.objective.label}")
+            continue
+        data, of_other = (record.optuna.user_attrs.get("data") for record in (first, other))
+        if data is not None and of_other is not None and data != of_other:
+            where = ", ".join(_different(data, of_other))
+            reasons.append(f"{names} were trained on other data or another split ({where})")
+    return reasons
+
+
+def _different(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    leaves, others = flatten(dict(first)), flatten(dict(second))
+    return [key for key in dict.fromkeys([*leaves, *others]) if leaves.get(key) != others.get(key)]
+
+
+def comparison_table(studies: Sequence[ComparedStudy]) -> NamedTable:
+    """Return studies as a table, in their order."""
+    best = [("-", "-") if s.best is None else (s.objective.text(s.best[1]), str(s.best[0])) for s in studies]
+    totals = [str(s.trials["total"]) if s.trials["total"] else "recipe" for s in studies]
+    times = [str(timedelta(seconds=round(s.train_s))) for s in studies]
+    short = [short_names(list(s.important)) for s in studies]
+    important = [
+        ", ".join(f"{names[path]} {share:.0%}" for path, share in s.important.items())
+        for s, names in zip(studies, short, strict=True)
+    ]
+    retrained = ["-" if s.retrained is None else _retrained(s) for s in studies]
+    first = [
+        Column("best", [value for value, _ in best], is_right=True),
+        Column("trial", [number for _, number in best], is_right=True),
+        Column("trials", totals, is_right=True),
+    ]
+    costs = [
+        Column("epochs", [f"{s.epochs:,}" for s in studies], is_right=True),
+        Column("training", times, is_right=True),
+    ]
+    test = [Column("retrained", retrained)]
+    facts = [
+        f"best {value} (trial {number}) of {total} trials, {s.epochs:,} epochs, {time} of training"
+        + ("" if s.retrained is None else f"; retrained: {_retrained(s)}")
+        for s, (value, number), total, time in zip(studies, best, totals, times, strict=True)
+    ]
+    tiers = [
+        [*first, *costs, *test, Column("what mattered", important)],
+        [*first, *costs, *test],
+        [*first, *test],
+    ]
+    return NamedTable([s.name for s in studies], tiers, facts)
+
+
+def _retrained(study: ComparedStudy) -> str:
+    assert study.retrained is not None
+    if not study.objective.is_val_accuracy:
+        return steps_text(study.retrained)
+    low_high = study.retrained["ci95"]
+    if low_high is None:
+        return spread_text(study.retrained)
+    return f"{study.retrained['mean']:.2%} ({low_high[0]:.2%} to {low_high[1]:.2%})"

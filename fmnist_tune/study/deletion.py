@@ -1,0 +1,124 @@
+"""A study is deleted: its files, what the dashboard shows of it, and its rows in the database.
+
+The folder is put aside under a name that no study can have, then the rows go, then the folder: whenever a kill comes,
+the study is there without files or not at all, and the same command goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+
+import optuna
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.storages import RDBStorage
+
+from fmnist_tune.config.schema import ARTIFACTS
+from fmnist_tune.errors import UserError, did_you_mean
+from fmnist_tune.study.dashboard import artifact_ids, artifact_store
+from fmnist_tune.study.database import STORAGE_ERRORS, study_names
+from fmnist_tune.study.layout import StudyPaths, disk_bytes
+from fmnist_tune.study.lease import Lease
+from fmnist_tune.study.lock import DriverLock, holder_text, is_driven, storage_of
+from fmnist_tune.study.record import FORMAT_KEY, SPACE_KEY, StudyRecord
+
+
+class Deletion:
+    """What there is to delete of a study, and its deletion.
+
+    Attributes:
+        paths: of the study.
+        n_trials: in the database; None if the study is not there any more and only files are left.
+        n_bytes: on disk.
+    """
+
+    def __init__(self, storage: RDBStorage, paths: StudyPaths) -> None:
+        """Look for a study.
+
+        Raises:
+            UserError: there is nothing of this name, it is not ours, or somebody drives it.
+        """
+        self.paths = paths
+        self._storage = storage
+        self._aside = paths.studies_dir / f".deleted-{paths.name}"
+        names = study_names(storage)
+        self._study = optuna.load_study(study_name=paths.name, storage=storage) if paths.name in names else None
+        if self._study is None:
+            self._check_left(names)
+        elif self._study.user_attrs.keys().isdisjoint({SPACE_KEY, FORMAT_KEY}) and self._study.trials:
+            raise UserError(f"study {paths.name!r}: not made by fmnist-tune; delete it in the dashboard")
+        if is_driven(paths, storage.engine):
+            raise UserError(
+                f"study {paths.name!r} is being searched or trained{holder_text(paths)}; wait for its end, or stop it"
+            )
+        self.n_trials = None if self._study is None else len(self._study.get_trials(deepcopy=False))
+        self.n_bytes = disk_bytes(paths.folder) + disk_bytes(self._aside)
+
+    def _check_left(self, names: list[str]) -> None:
+        """Check that files of a study which is not in the database are left, and that it was in this one."""
+        folder = self.paths.folder
+        StudyRecord.adopt_folders(self._storage, self.paths)
+        if not self.paths.left_files:
+            if self._aside.exists():
+                return
+            known = f"; there are {', '.join(sorted(names))}" if names else "; there are none"
+            raise UserError(f"study {self.paths.name!r}: no such study{did_you_mean(self.paths.name, names) or known}")
+        storage = storage_of(folder)
+        if storage != self.paths.shown_storage:
+            where = "without --storage" if storage is None else f"with --storage {storage}"
+            raise UserError(f"{folder}: its study was searched {where}, and may still be in that database")
+
+    def __str__(self) -> str:
+        files = f"{self.n_bytes / 1e6:.1f} MB in {self.paths.folder}"
+        if self.n_trials is None:
+            return f"what is left of study {self.paths.name}, which is not in the database: {files}"
+        return f"study {self.paths.name}: {self.n_trials} trial{'s' if self.n_trials != 1 else ''} and {files}"
+
+    def run(self) -> None:
+        """Delete it.
+
+        Raises:
+            UserError: somebody drives it, or a file cannot be deleted.
+        """
+        try:
+            if self._study is None:
+                if self.paths.folder.is_dir():
+                    with DriverLock(self.paths):
+                        self._put_aside()
+            else:
+                with DriverLock(self.paths) as lock:
+                    self._delete_study(self._study, lock.folder_id)
+            if self._aside.exists():
+                shutil.rmtree(self._aside)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or self.paths.folder}: cannot be deleted: {error.strerror}; repair it, and the same "
+                "command goes on"
+            ) from None
+
+    def _delete_study(self, study: optuna.Study, folder_id: str) -> None:
+        lease = Lease(self._storage, self.paths)
+        lease.take(folder_id)
+        try:
+            self._put_aside()
+            self._delete_artifacts(study)
+            self._storage.delete_study(self._storage.get_study_id_from_name(self.paths.name))
+        finally:
+            with suppress(*STORAGE_ERRORS):
+                lease.end()
+
+    def _put_aside(self) -> None:
+        if self._aside.exists():
+            shutil.rmtree(self._aside)
+        os.rename(self.paths.folder, self._aside)
+
+    def _delete_artifacts(self, study: optuna.Study) -> None:
+        if not (self.paths.studies_dir / ARTIFACTS).is_dir():
+            return
+        store = artifact_store(self.paths.studies_dir)
+        attributes = self._storage.get_study_system_attrs(self._storage.get_study_id_from_name(study.study_name))
+        for owner in (attributes, *(trial.system_attrs for trial in study.get_trials(deepcopy=False))):
+            for artifact_id in artifact_ids(owner).values():
+                with suppress(ArtifactNotFound):
+                    store.remove(artifact_id)
