@@ -116,7 +116,7 @@ def test_connections_that_end_at_any_moment_lose_and_double_nothing(server: Serv
     def end_connections() -> None:
         engine = sqlalchemy.create_engine(server.url("postgres"), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            while not ended.wait(0.05):
+            while not ended.wait(0.7):
                 connection.execute(
                     sqlalchemy.text(
                         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
