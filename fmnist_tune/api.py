@@ -15,7 +15,6 @@ from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.deletion import Deletion
 from fmnist_tune.study.frames import curves_frame, trials_frame
 from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import Summary, summarize
 
@@ -37,7 +36,7 @@ def compare_studies(*names: str, studies_dir: Path | str = "studies", storage: s
     for reason in incomparable(records):
         warnings.warn(f"not comparable: {reason}", stacklevel=2)
     rows = []
-    for study in (ComparedStudy.of(record, is_driven=is_driven(record.paths)) for record in records):
+    for study in (ComparedStudy.of(record, is_driven=record.is_driven) for record in records):
         number, value = study.best or (None, None)
         tested = study.retrained if study.objective.is_val_accuracy else None
         rows.append(
@@ -119,7 +118,7 @@ class Study:
     @property
     def trials(self) -> pd.DataFrame:
         """One row for each trial; columns as `fmnist_tune.study.frames.trials_frame` describes them."""
-        return trials_frame(self._record, is_driven=is_driven(self._paths))
+        return trials_frame(self._record, is_driven=self._record.is_driven)
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -134,7 +133,7 @@ class Study:
     @property
     def summary(self) -> Summary:
         """Counts, best trial, importances, edges."""
-        return summarize(self._record, is_driven=is_driven(self._paths))
+        return summarize(self._record, is_driven=self._record.is_driven)
 
     @property
     def retrained(self) -> dict[str, Any] | None:

@@ -22,11 +22,10 @@ from fmnist_tune.config.domain import FloatDomain, IntDomain
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import TrialReport
-from fmnist_tune.study.claim import DEAD_AFTER_S
 from fmnist_tune.study.database import StorageLostError, database_url, open_database
 from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.lock import DriverLock, is_driven
+from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord, history_of
 from fmnist_tune.study.sampling import _BoundedStudy
 from fmnist_tune.study.seed_results import plan_for
@@ -688,46 +687,15 @@ def test_a_study_whose_creator_was_killed_is_begun_again(tmp_path: Path) -> None
     assert StudyRecord.load(storage, record.paths).space.parameters == record.space.parameters
 
 
-def test_a_study_that_another_folder_drives_is_refused_until_that_driver_must_be_dead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    storage = open_database(database_url(tmp_path), create=True)
-    space = read_space(SPACE, "s.yaml")
-    here, there = (StudyRecord.open(storage, space, StudyPaths(tmp_path / name, "s")) for name in ("here", "there"))
-    ids = {}
-    for record in (here, there, here):
-        with DriverLock(record.paths) as lock:
-            assert ids.setdefault(record.paths.studies_dir, lock.folder_id) == lock.folder_id
-    id_here, id_there = ids.values()
-    here.claim.take(id_here)
-    here.claim.take(id_here)  # it was killed, and goes on from the same folder
-    longer = read_space(SPACE, "s.yaml", {"search.trials": 64})
-    with pytest.raises(UserError, match=r"study s is being searched already, from \S+/here on \S+, as of \d+ s ago; "):
-        StudyRecord.open(storage, longer, there.paths, folder_id=id_there)
-    assert StudyRecord.load(storage, here.paths).space.settings.search.trials == 6  # nothing was written
-    here.claim.end()
-    there.claim.take(id_there)
-    later = time.time() + DEAD_AFTER_S + 1
-    monkeypatch.setattr(time, "time", lambda: later)
-    here.claim.take(id_here)  # the other one is silent for too long: dead, or asleep
-    monkeypatch.undo()
-    monkeypatch.setattr(there.claim, "_renewed_at", -1000.0)
-    with pytest.raises(StorageLostError, match=r"it is being searched from \S+/here on "):
-        there.claim.renew()
-    there.claim.end()
-    with pytest.raises(UserError, match="is being searched already"):
-        there.claim.take(id_there)
-
-
 def test_a_look_at_a_lock_does_not_keep_a_driver_from_it(tmp_path: Path) -> None:
-    paths = StudyPaths(tmp_path, "s")
-    with DriverLock(paths):
+    record = open_study(tmp_path)
+    with DriverLock(record.paths):
         pass
-    looking = paths.lock.open()
+    looking = record.paths.lock.open()
     fcntl.flock(looking, fcntl.LOCK_SH)
     threading.Timer(0.3, looking.close).start()
-    with DriverLock(paths):
-        assert is_driven(paths)
+    with DriverLock(record.paths):
+        assert record.is_driven
 
 
 def test_a_database_is_found_whatever_its_folder_is_called(tmp_path: Path) -> None:
@@ -754,20 +722,22 @@ def test_checkpoints_of_ended_trials_that_a_kill_left_are_deleted(tmp_path: Path
 
 
 def test_a_second_driver_is_refused_with_who_holds_the_study(tmp_path: Path) -> None:
-    paths = StudyPaths(tmp_path, "s")
-    with DriverLock(paths):
-        assert is_driven(paths)
+    record = open_study(tmp_path)
+    with DriverLock(record.paths):
+        assert record.is_driven
         code = f"from fmnist_tune.study.lock import *; from fmnist_tune.study.layout import *; from pathlib import Path\nDriverLock(StudyPaths(Path({str(tmp_path)!r}), 's')).__enter__()"
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert "study s is being searched or trained already by process" in run.stderr
-    assert not is_driven(paths)
+    assert not record.is_driven
 
 
 def test_the_lock_of_a_dead_driver_is_free(tmp_path: Path) -> None:
     code = f"import os; from fmnist_tune.study.lock import *; from fmnist_tune.study.layout import *; from pathlib import Path\nDriverLock(StudyPaths(Path({str(tmp_path)!r}), 's')).__enter__(); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    with DriverLock(StudyPaths(tmp_path, "s")):
-        assert is_driven(StudyPaths(tmp_path, "s"))
+    record = open_study(tmp_path)
+    assert not record.is_driven
+    with DriverLock(record.paths):
+        assert record.is_driven
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 81])

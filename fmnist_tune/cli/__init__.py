@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import sys
@@ -19,43 +20,61 @@ EXIT_OK, EXIT_USER, EXIT_INTERRUPTED = 0, 2, 130  # 1, a bug of ours, is Python'
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     started = time.monotonic()
+    storage: str | None = None
     with standard_streams():
         try:
             try:
-                return _run(argv, started)
+                arguments = parse_arguments(argv)
+                storage = arguments.storage
+                return _run(arguments, started)
             finally:
                 sys.stdout.flush()
-        except UserError as error:
-            if isinstance(error, OutputError):
-                discard_output()
-            say(str(error))
-            return EXIT_USER
-        except ImportError as error:
-            if (error.name or "").startswith("fmnist_tune"):
-                raise
-            say(f"a library cannot be imported: {error}; install fmnist-tune and what it needs anew")
-            return EXIT_USER
-        except BrokenPipeError:  # `fmnist-tune show cnn | head`
-            discard_output()
-            return EXIT_OK
-        except OSError as error:
-            reason = file_trouble(error)
-            if reason is None:
-                raise
-            say(reason)
-            return EXIT_USER
         except KeyboardInterrupt:
             say("interrupted")
             return EXIT_INTERRUPTED
+        except BrokenPipeError:  # `fmnist-tune show cnn | head`
+            discard_output()
+            return EXIT_OK
+        except Exception as error:
+            reason = _reason(error)
+            if reason is None:
+                raise
+            if isinstance(error, OutputError):
+                discard_output()
+            say(_masked(reason, storage))
+            return EXIT_USER
 
 
-def _run(argv: list[str] | None, started: float) -> int:
-    arguments = parse_arguments(argv)
+def _run(arguments: argparse.Namespace, started: float) -> int:
     if arguments.plain:
         os.environ["TTY_COMPATIBLE"] = "0"  # by which rich takes nothing for a terminal
     with sigterm_as_ctrl_c():
         module = importlib.import_module(f"fmnist_tune.cli.{arguments.module}")
         return int(getattr(module, arguments.command)(arguments, started))
+
+
+def _reason(error: Exception) -> str | None:
+    """Return what a user can do something about; None of a bug of ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, ImportError) and not (error.name or "").startswith("fmnist_tune"):
+        return f"a library cannot be imported: {error}; install fmnist-tune and what it needs anew"
+    if isinstance(error, OSError) and (trouble := file_trouble(error)) is not None:
+        return trouble
+    if "sqlalchemy" not in sys.modules:
+        return None
+    from fmnist_tune.study.database import database_trouble  # imports SQLAlchemy
+
+    return database_trouble(error)
+
+
+def _masked(text: str, storage: str | None) -> str:
+    """Return a message without the secrets of a database's URL."""
+    if storage is None and "://" not in text:
+        return text
+    from fmnist_tune.study.url import mask  # imports SQLAlchemy
+
+    return mask(text, storage)
 
 
 def say(text: str) -> None:

@@ -15,7 +15,7 @@ from fmnist_tune.cli.store import load_record, plot_path, stdout, storage_url, s
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.comparison import ComparedStudy, comparison_table, incomparable
 from fmnist_tune.study.layout import make_folder
-from fmnist_tune.study.lock import is_driven
+from fmnist_tune.study.url import without_secrets
 
 PLOT = "compare.png"
 
@@ -32,7 +32,7 @@ def compare(arguments: argparse.Namespace, started: float) -> int:
     if arguments.output is not None:
         refuse_overwriting(plot, arguments)
     records = [load_record(arguments, name) for name in names]
-    studies = [ComparedStudy.of(record, is_driven=is_driven(record.paths)) for record in records]
+    studies = [ComparedStudy.of(record, is_driven=record.is_driven) for record in records]
     reasons = incomparable(records)
     no_plot = "the studies cannot be compared" if reasons else ""
     if not any(study.progress for study in studies):
@@ -40,7 +40,7 @@ def compare(arguments: argparse.Namespace, started: float) -> int:
     no_plot = no_plot or _draw(studies, plot)
     if arguments.json:
         result = {
-            "storage": storage_url(arguments),
+            "storage": without_secrets(storage_url(arguments)),
             "comparable": not reasons,
             "reasons": reasons,
             "studies": [study.to_json() for study in studies],

@@ -25,11 +25,13 @@ from fmnist_tune.study.dashboard import artifact_store, publish_report
 from fmnist_tune.study.dashboard_importances import OwnImportances
 from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.lease import holders
 from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import retraining_cell
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.summary import count_states
+from fmnist_tune.study.url import without_secrets
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -44,14 +46,17 @@ def dashboard(arguments: argparse.Namespace, started: float) -> int:
     storage = open_database(storage_url(arguments), create=False)
     app = wsgi(storage, artifact_store=artifact_store(arguments.studies_dir))
     app = OwnImportances(app, storage, arguments.studies_dir)
-    with _listen(_Guard(app, arguments.studies_dir), arguments.port) as server:
+    with _listen(_Guard(app, storage, arguments.studies_dir), arguments.port) as server:
         url = f"http://{HOST}:{server.server_port}/dashboard"
         rows = [
             _publish(storage, arguments, name) | {"url": f"{url}/studies/{number}"}
             for number, name in sorted((study._study_id, study.study_name) for study in storage.get_all_studies())
         ]
         if arguments.json:
-            print(json.dumps({"url": url, "storage": storage_url(arguments), "studies": rows}), flush=True)
+            print(
+                json.dumps({"url": url, "storage": without_secrets(storage_url(arguments)), "studies": rows}),
+                flush=True,
+            )
         print(f"dashboard: {url} (Ctrl-C ends it)", file=sys.stderr)
         for row in rows:
             print(printable(f"  {row['study']}: {row['status']}, {row['url']}"), file=sys.stderr)
@@ -70,7 +75,7 @@ def _publish(storage: RDBStorage, arguments: argparse.Namespace, name: str) -> d
     try:
         paths = StudyPaths(arguments.studies_dir, name, arguments.storage)
         record = StudyRecord.load(storage, paths)
-        driven = is_driven(paths)
+        driven = record.is_driven
         counts = count_states(record.trials, is_driven=driven)
         status = f"{counts['total']} of {record.n_target} trials, {counts['pruned']} pruned"
         if record.is_recipe:
@@ -111,8 +116,9 @@ class _Guard:
     And a search would not survive that its study went away or a trial was ended by somebody else.
     """
 
-    def __init__(self, app: WSGIApplication, studies_dir: Path) -> None:
+    def __init__(self, app: WSGIApplication, storage: RDBStorage, studies_dir: Path) -> None:
         self._app = app
+        self._storage = storage
         self._studies_dir = studies_dir
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -128,8 +134,16 @@ class _Guard:
         return self._app(environ, _inert(start_response) if is_artifact else start_response)
 
     def _searched(self) -> list[str]:
-        names = [lock.parent.name for lock in self._studies_dir.glob("*/driver.lock")]
-        return [name for name in sorted(names) if is_driven(StudyPaths(self._studies_dir, name))]
+        """Return the studies that are driven, from here or, as the database says, from elsewhere."""
+        names = {lock.parent.name for lock in self._studies_dir.glob("*/driver.lock")}
+        names |= holders(self._storage.engine).keys()
+        return [name for name in sorted(names) if self._is_driven(name)]
+
+    def _is_driven(self, name: str) -> bool:
+        try:
+            return is_driven(StudyPaths(self._studies_dir, name), self._storage.engine)
+        except UserError:  # a folder whose name is no study's
+            return False
 
 
 def _inert(start_response: StartResponse) -> StartResponse:

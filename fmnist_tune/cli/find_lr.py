@@ -19,7 +19,7 @@ from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.screen import Work
-from fmnist_tune.study.layout import StudyPaths, make_folder
+from fmnist_tune.study.layout import StudyPaths, make_folder, write_atomically
 from fmnist_tune.training.lr_range import LrRange, Sweep, read_lr_range, sweep_losses
 from fmnist_tune.training.quick_start import skip_compiler
 from fmnist_tune.training.run import TrainingRun
@@ -77,7 +77,7 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
 def _write(path: Path, content: bytes) -> str | None:
     """Write a file; returns its name, or None, with a message, where it cannot be written."""
     try:
-        path.write_bytes(content)
+        write_atomically(path, content)
     except OSError as error:
         say(f"{path}: cannot be written: {error.strerror}")
         return None

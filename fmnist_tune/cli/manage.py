@@ -16,6 +16,7 @@ from fmnist_tune.study.dashboard import has_note, publish_report
 from fmnist_tune.study.database import open_database, study_names
 from fmnist_tune.study.deletion import Deletion
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.url import without_secrets
 
 
 def delete(arguments: argparse.Namespace, started: float) -> int:
@@ -27,7 +28,7 @@ def delete(arguments: argparse.Namespace, started: float) -> int:
     if arguments.json:
         result = {
             "study": deletion.paths.name,
-            "storage": storage_url(arguments),
+            "storage": without_secrets(storage_url(arguments)),
             "deleted": True,
             "trials": deletion.n_trials,
             "disk_bytes": deletion.n_bytes,
@@ -65,7 +66,12 @@ def rename(arguments: argparse.Namespace, started: float) -> int:
     if has_note(record):
         publish_report(record)
     if arguments.json:
-        result = {"study": new, "former": old, "storage": storage_url(arguments), "folder": str(record.paths.folder)}
+        result = {
+            "study": new,
+            "former": old,
+            "storage": without_secrets(storage_url(arguments)),
+            "folder": str(record.paths.folder),
+        }
         print(json.dumps(result))
         return EXIT_OK
     print(f"study {old} is {new} now; its files are in {record.paths.folder}")

@@ -15,14 +15,13 @@ from fmnist_tune.retrain.render import confirmation_json, confirmation_view, met
 from fmnist_tune.retrain.run import open_recipe
 from fmnist_tune.retrain.run import retrain as run_retrain
 from fmnist_tune.search.run import Place
-from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 
 
 def retrain(arguments: argparse.Namespace, started: float) -> int:
     """Retrain a study's winner."""
     record = load_record(arguments)
-    if is_driven(record.paths):
+    if record.is_driven:
         raise UserError(f"study {record.paths.name!r} is still running; wait for its end, or stop it")
     if record.is_recipe and (arguments.trial is not None or arguments.top is not None):
         raise UserError(f"study {record.paths.name!r} is a recipe's; it has no trials for --trial or --top")

@@ -16,6 +16,7 @@ from fmnist_tune.study.layout import command_line
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import study_json, summary_view
 from fmnist_tune.study.summary import summarize
+from fmnist_tune.study.url import without_secrets
 from fmnist_tune.units import clock
 
 
@@ -62,7 +63,7 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
     if arguments.json:
         result = {
             "study": name,
-            "storage": place.url,
+            "storage": without_secrets(place.url),
             "wall_s": round(outcome.wall_s, 3),
             "startup_s": round(outcome.startup_s, 3),
             "first_step_s": None if outcome.first_step_s is None else round(outcome.first_step_s, 3),

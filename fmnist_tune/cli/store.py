@@ -18,7 +18,6 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths, check_folder
-from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 
 TERMINAL_WIDTH, PIPE_WIDTH, LEAST_WIDTH = 80, 200, 40
@@ -32,7 +31,7 @@ def load_record(arguments: argparse.Namespace, study: str | None = None) -> Stud
     """
     storage = open_database(storage_url(arguments), create=False)
     record = StudyRecord.load(storage, study_paths(arguments, study))
-    if record.former_name is not None and not is_driven(record.paths):
+    if record.former_name is not None and not record.is_driven:
         from fmnist_tune.retrain.renaming import finish_renaming  # imports what most commands have no use for
 
         text = f"study {record.paths.name} was {record.former_name} before; its files have the new name now"

@@ -17,7 +17,6 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.study.database import open_database, study_names
 from fmnist_tune.study.folder import missing_files
 from fmnist_tune.study.layout import StudyPaths, write_atomically
-from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import study_json, summary_view, trials_json
 from fmnist_tune.study.retraining import retraining_status
@@ -25,6 +24,7 @@ from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.study_table import StudyRow, study_table
 from fmnist_tune.study.summary import summarize
 from fmnist_tune.study.trial_table import TrialTable
+from fmnist_tune.study.url import without_secrets
 
 
 def studies(arguments: argparse.Namespace, started: float) -> int:
@@ -38,7 +38,7 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
         except UserError as error:
             notes.append(f"left out: {error}")
             continue
-        driven = is_driven(paths)
+        driven = record.is_driven
         missing = "" if driven else missing_files(record)
         rows.append(StudyRow.of(record, is_driven=driven))
         found.append(
@@ -53,7 +53,7 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
         )
         notes += [missing] if missing else []
     if arguments.json:
-        print(json.dumps({"storage": storage_url(arguments), "studies": found}))
+        print(json.dumps({"storage": without_secrets(storage_url(arguments)), "studies": found}))
         return EXIT_OK
     if rows:
         stdout().print(study_table(rows), crop=False)
@@ -67,7 +67,7 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
 def show(arguments: argparse.Namespace, started: float) -> int:
     """Show a study."""
     record = load_record(arguments)
-    driven = is_driven(record.paths)
+    driven = record.is_driven
     missing = "" if driven else missing_files(record)
     if arguments.csv:
         from fmnist_tune.study.frames import trials_frame  # pandas takes half a second
@@ -77,7 +77,7 @@ def show(arguments: argparse.Namespace, started: float) -> int:
     if arguments.json:
         result = {
             "study": record.paths.name,
-            "storage": storage_url(arguments),
+            "storage": without_secrets(storage_url(arguments)),
             "wall_s": round(time.monotonic() - started, 3),
             "workers": None,
             "epochs": 0,

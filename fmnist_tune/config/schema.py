@@ -17,6 +17,7 @@ from fmnist_tune.units import seconds
 N_CLASSES = 10
 IMAGE_SIZE = 28
 ARTIFACTS = "artifacts"  # a folder beside those of the studies
+DATABASE = "studies.db"  # a file beside them; SQLite has others whose names begin so
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -26,15 +27,20 @@ def study_name(name: str) -> str:
     """Return `name` if it can name a study and its folder.
 
     Raises:
-        ValueError: empty, longer than 80 characters, or with anything but letters, digits, '.', '_' and '-'.
+        ValueError: empty, longer than 80 characters, with anything but letters, digits, '.', '_' and '-', or the name
+            of a file or folder that stands beside those of the studies.
     """
     if not STUDY_NAME.fullmatch(name):
         raise ValueError(
             f"{name!r} cannot name a study: use 1 to 80 letters, digits, '.', '_' or '-', "
             "the first one a letter or digit"
         )
-    if name == ARTIFACTS:
+    if name.lower() == ARTIFACTS:
         raise ValueError(f"{name!r} cannot name a study: the dashboard keeps its files in a folder of that name")
+    if name.lower().startswith(DATABASE):
+        raise ValueError(
+            f"{name!r} cannot name a study: names that begin with {DATABASE} are those of the database's own files"
+        )
     return name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from fmnist_tune.report.origin_part import origin_part
 from fmnist_tune.report.page import Page, to_html, to_markdown
 from fmnist_tune.report.retrained import load_retrained
 from fmnist_tune.report.study_part import study_content
-from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import summarize
 
@@ -54,7 +54,7 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
     """
     record = record.snapshot()
     name = record.paths.name
-    summary = summarize(record, is_driven=is_driven(record.paths))
+    summary = summarize(record, is_driven=record.is_driven)
     if not record.is_recipe and not summary.counts["total"]:
         raise UserError(f"study {name!r} has no trials yet; `{record.paths.command('resume')}` runs it")
     is_pairs = record.space.settings.task == ModularConfig.task
@@ -94,8 +94,8 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> ReportPaths:
     """Write files so that a crash leaves each one whole, old or new."""
     new = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        new.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         for file, content in contents.items():
             (new / file).write_bytes(content)
         for file in contents:

@@ -11,7 +11,6 @@ from fmnist_tune.report import findings, study_figures, study_info
 from fmnist_tune.report.drawing import clipped, short
 from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
 from fmnist_tune.study.frames import curves_frame, trials_frame
-from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import STATE_NAMES, Summary
 from fmnist_tune.training.results import LOOK_STRIDE
@@ -22,7 +21,7 @@ N_BEST = 10
 
 def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> Content:
     """Return what the report says of a search."""
-    space, best, driven = record.space, summary.best, is_driven(record.paths)
+    space, best, driven = record.space, summary.best, record.is_driven
     rows = study_info.trial_rows(record.trials, space, is_driven=driven)
     number = None if best is None else best.number
     climb = study_info.climb(rows)

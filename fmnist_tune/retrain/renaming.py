@@ -25,12 +25,14 @@ def rename_study(storage: RDBStorage, record: StudyRecord, name: str) -> StudyRe
         UserError: the name is taken, by a study or by files, or somebody drives the study.
     """
     new = replace(record.paths, name=name)
-    if name in study_names(storage):
+    names = study_names(storage)
+    if name in names:
         raise UserError(f"study {name!r} is there already; choose another name")
+    new.check_unused(names)
     if new.folder.exists() or new.folder.is_symlink():
         raise UserError(f"{new.folder}: there already, and of no study; move it away, or choose another name")
     with DriverLock(record.paths) as lock:
-        record.claim.take(lock.folder_id)
+        record.hold.take(lock.folder_id)
         try:
             record.bind_folder(lock.folder_id)
             rename_row(storage, record.paths.name, name)
@@ -39,7 +41,7 @@ def rename_study(storage: RDBStorage, record: StudyRecord, name: str) -> StudyRe
             renamed.bind_folder(lock.folder_id)
             _name_files(renamed)
         finally:
-            record.claim.end()
+            record.hold.end()
     return renamed
 
 

@@ -26,7 +26,7 @@ from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.retrain.trainer import SeedTrainer
 from fmnist_tune.search.cluster import prepare_environment
 from fmnist_tune.search.run import Place
-from fmnist_tune.study.database import STORAGE_ERRORS, open_database, storage_trouble
+from fmnist_tune.study.database import STORAGE_ERRORS, StorageLostError, open_database, storage_trouble
 from fmnist_tune.study.layout import RESULT, TEST_SCORES, StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
@@ -105,6 +105,8 @@ def retrain(
     with _storage_trouble_told(record), ExitStack() as held, TrainingProgress(console, started) as progress:
         source = open_source(record.space, place.data_dir, progress.line)
         lock = held.enter_context(DriverLock(record.paths))
+        record.hold.take(lock.folder_id)
+        held.callback(record.hold.end)
         record.bind_folder(lock.folder_id)
         record.bind_data(source.description)
         work = _Work(record, place, source.images, list(range(n_seeds)), top, progress, held)
@@ -113,10 +115,12 @@ def retrain(
         except KeyboardInterrupt:
             result = None
         except Exception as error:
+            record.hold.find_loss()  # then that is the reason
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             with suppress(*STORAGE_ERRORS):  # what there is to say is the error, not that it cannot be kept
                 work.note(state=FAILED, reason=f"{kind}{error}")
             raise
+        record.hold.check()
         work.note(state=INTERRUPTED if result is None else DONE)
         return result
 
@@ -125,6 +129,11 @@ def retrain(
 def _storage_trouble_told(record: StudyRecord) -> Iterator[None]:
     try:
         yield
+    except StorageLostError as error:
+        kept = "finished seeds are kept: repair it, and the same command goes on"
+        raise UserError(
+            f"study {record.paths.name} cannot be written any more: {error}\n{error.advice or kept}"
+        ) from None
     except Exception as error:
         reason = storage_trouble(error)
         if reason is None:

@@ -77,6 +77,7 @@ class SeedTrainer:
                 None if test is None else test.images_NHW,
                 pace=Pace(is_local=self._place.address is None),
                 say=self._progress.warn,
+                check=self._record.hold.check,
             )
             try:
                 with stopping_on_signals(pool, self._progress.line):

@@ -97,6 +97,7 @@ class Pool:
         *,
         pace: Pace,
         say: Callable[[str], None],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Put the data into Ray's object store, once; Ray must be up.
 
@@ -106,7 +107,9 @@ class Pool:
             test_images_NHW: scored by every finished model; None to leave the test set alone.
             pace: holds jobs back while memory is short.
             say: tells people of workers that died.
+            check: called about once a second while jobs run; what it raises ends them.
         """
+        self._check = check
         self.stop_requested = False
         self._plan = plan
         self._pace = pace
@@ -154,8 +157,10 @@ class Pool:
                 if self.stop_requested:
                     break
                 time.sleep(1.0)  # for memory
+                self._check()
                 continue
             done, _ = ray.wait(list(self._running), timeout=1.0)  # comes back now and then, so that a signal is seen
+            self._check()
             if self._starting:
                 _, self._starting = ray.wait(self._starting, num_returns=len(self._starting), timeout=0)
             if complaint := start.complaint(is_up=len(self._starting) < len(self._running)):

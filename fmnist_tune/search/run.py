@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,19 +30,20 @@ from fmnist_tune.search.limits import Limits, check_time
 from fmnist_tune.search.pace import Pace
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import (
-    STORAGE_ERRORS,
     StorageLostError,
     database_exists,
     database_url,
+    names_in,
     open_database,
     storage_errors,
     study_exists,
     warm_up,
 )
 from fmnist_tune.study.folder import missing_files
-from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder, without_password
+from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.url import without_secrets
 from fmnist_tune.study.warm_start import check_data, take_over
 from fmnist_tune.weights import check_weights
 
@@ -114,9 +115,10 @@ def run_search(space: SearchSpace, place: Place, limits: Limits, console: Consol
     try:
         return _search(space, place, limits, paths, console, started)
     except StorageLostError as error:
+        advice = f"what was reported before is safe; repair it and go on with `{paths.command('resume')}`"
         raise UserError(
-            f"{without_password(place.url)}: the study cannot be written any more: {error}\n"
-            f"what was reported before is safe; repair it and go on with `{paths.command('resume')}`"
+            f"{without_secrets(place.url)}: study {paths.name} cannot be written any more: {error}\n"
+            f"{error.advice or advice}"
         ) from None
 
 
@@ -143,7 +145,7 @@ def _search(
                 StudyRecord.load(storage, paths)
             lock = held.enter_context(DriverLock(paths))
             record = StudyRecord.open(storage, space, paths, folder_id=lock.folder_id)
-            held.callback(_end_claim, record)
+            held.callback(record.hold.end)
             if limits.n_trials is not None:
                 record.limit_trials(limits.n_trials)
             record.bind_data(source.description)
@@ -154,7 +156,8 @@ def _search(
 
         # A study that is there is checked before Ray starts; a new one is not created before Ray is up and has room.
         record = None
-        if study_exists(place.url, paths.name):
+        names = names_in(place.url)
+        if paths.name in names:
             record = open_record()
             missing = missing_files(record)
             if missing:
@@ -162,9 +165,9 @@ def _search(
         else:
             if database_exists(place.url):
                 StudyRecord.adopt_folders(open_database(place.url, create=False), paths)
-            paths.check_unused()
+            paths.check_unused(names)
         if record is not None and record.is_finished:
-            with storage_errors():
+            with record.hold.writing():
                 record.recover()  # a kill may have left best.yaml behind
             ending = all_trials(record)
             display.line(f"{ending.text}; {_extension(record)}")
@@ -188,11 +191,6 @@ def _extension(record: StudyRecord) -> str:
     if record.is_limited:
         return "without that it goes on"
     return f"--trials {2 * record.n_target} would extend it" if record.can_grow else "that is its whole grid"
-
-
-def _end_claim(record: StudyRecord) -> None:
-    with suppress(*STORAGE_ERRORS):  # who lost the database has been told
-        record.claim.end()
 
 
 def _warm_start(place: Place, paths: StudyPaths) -> StudyRecord | None:
@@ -225,7 +223,7 @@ def _run(
 
     startup_s = time.monotonic() - started
     display.phase(str(plan))
-    with storage_errors():
+    with record.hold.writing():
         driver = Driver(
             record,
             deadline=None if timeout_s is None else started + timeout_s,
@@ -240,11 +238,12 @@ def _run(
     except KeyboardInterrupt:
         driver.stop_requested = True
     except UserError:  # no worker comes up: the trials go on once one does
-        with storage_errors():
+        with record.hold.writing():
             driver.release_all()
         raise
-    with storage_errors():
+    with record.hold.writing():
         driver.release_all()
+        record.hold.check()
         ending = ending_of(driver, timeout_s)
     totals = driver.totals
     wall_s = time.monotonic() - started

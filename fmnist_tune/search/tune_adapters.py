@@ -27,7 +27,6 @@ from fmnist_tune.search.memory import count_kills
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.search.quick_tune import end_stand_ins, tune
 from fmnist_tune.search.worker_start import WorkerStart
-from fmnist_tune.study.database import storage_errors
 
 
 class _Shared:
@@ -48,7 +47,7 @@ class _DriverSearcher(_Shared, Searcher):  # type: ignore[misc]  # Ray's classes
         self._driver = driver
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        with storage_errors():
+        with self._driver.record.hold.writing():
             assignment = self._driver.next_assignment()
         if assignment is not None:
             return {"assignment": assignment}
@@ -85,7 +84,7 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         report: TrialReport = result["report"]
-        with storage_errors():
+        with self._driver.record.hold.writing():
             goes_on = self._driver.on_report(report)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
@@ -96,13 +95,13 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
             text = ""
         before, self._n_kills = self._n_kills, count_kills()
         cause, reason = read_death(text, kernel_killed=self._n_kills > before)
-        with storage_errors():
+        with self._driver.record.hold.writing():
             self._driver.on_crash(trial.config["assignment"].number, reason, cause)
 
     def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
         number = trial.config["assignment"].number
         if number in self._driver.running:
-            with storage_errors():
+            with self._driver.record.hold.writing():
                 self._driver.release(number)
 
 
@@ -122,8 +121,8 @@ class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
         if time.monotonic() - self._looked_at < 1.0:  # Ray Tune asks at every event
             return
         self._looked_at = time.monotonic()
-        with storage_errors():
-            self._driver.record.claim.renew()
+        with self._driver.record.hold.writing():
+            self._driver.record.hold.check()
         live = {t.config["assignment"].number: t for t in trials if t.status in (Trial.PENDING, Trial.RUNNING)}
         is_up = not live or any(trial.status == Trial.RUNNING for trial in live.values())
         if complaint := self._start.complaint(is_up=is_up):
@@ -132,7 +131,7 @@ class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
             if trial.status == Trial.PENDING:  # the cluster has no place for it yet
                 self._driver.on_wait(number)
         for number in self._driver.overdue():
-            with storage_errors():
+            with self._driver.record.hold.writing():
                 self._driver.on_hang(number)
             actor = live[number].temporary_state.ray_actor if number in live else None
             if actor is not None:
@@ -204,7 +203,7 @@ def _fit(driver: Driver, trainable: Any, plan: WorkerPlan, scratch: str) -> bool
     except RuntimeError as error:
         if not isinstance(error.__cause__, OutOfMemoryError):
             raise
-        with storage_errors():
+        with driver.record.hold.writing():
             driver.on_lost_workers("out of memory")
         return False
     return True
@@ -215,7 +214,7 @@ def _wait_for_memory(driver: Driver) -> bool:
     has_waited = False
     while driver.is_waiting:
         has_waited = True
-        with storage_errors():
-            driver.record.claim.renew()
+        with driver.record.hold.writing():
+            driver.record.hold.check()
         time.sleep(1.0)
     return has_waited

@@ -23,6 +23,7 @@ from fmnist_tune.config.schema import Data
 from fmnist_tune.config.tasks import CONFIGS
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
+from fmnist_tune.files import open_own
 from fmnist_tune.modular.run import ModularRun
 from fmnist_tune.search.faults import BrokenWorkerError, Cause, is_out_of_memory
 from fmnist_tune.search.memory import Room, measure_room
@@ -147,6 +148,8 @@ class Worker:
         run = self._run
         state = run.scored_model.state_dict()
         try:
+            for name in (WEIGHTS, TEST_SCORES):
+                (folder / name).unlink(missing_ok=True)  # it may be a link
             save_file({key: value.contiguous().cpu() for key, value in state.items()}, folder / WEIGHTS)
             if test_images_NHW is not None and isinstance(run, TrainingRun):
                 x_N1HW = pixels(test_images_NHW, run.config.data, self._device)
@@ -182,7 +185,7 @@ class Worker:
         line = {"time": round(time.time(), 3), "process": os.getpid(), "trial": self._assignment.number, "epoch": epoch}
         text = json.dumps({**line, "event": event, **values}) + "\n"
         with contextlib.suppress(OSError):  # a full disk must not end a trial
-            file = os.open(self._assignment.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            file = open_own(Path(self._assignment.log), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             try:
                 os.write(file, text.encode())
             finally:
@@ -220,7 +223,7 @@ def _holding(folder: Path) -> Iterator[None]:
     file = None
     with contextlib.suppress(OSError):  # a full disk must not end a trial; a file system may know no locks
         folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(folder / "worker.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        file = open_own(folder / "worker.lock", os.O_RDWR | os.O_CREAT)
         fcntl.flock(file, fcntl.LOCK_EX)
     try:
         yield

@@ -14,6 +14,7 @@ from optuna_dashboard import get_note, save_note
 from optuna_dashboard.artifact import get_artifact_path
 
 from fmnist_tune.config.schema import ARTIFACTS
+from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import as_code, as_markdown, in_table
 from fmnist_tune.evaluation import Spread, classes_text, recalls_of, share_text
 from fmnist_tune.study.layout import make_folder
@@ -51,8 +52,10 @@ def publish(record: StudyRecord, figures: Sequence[Path], csvs: Sequence[Path] =
         csvs: tables to download.
 
     Raises:
-        UserError: the study is being searched, or the artifacts' folder cannot be written to.
+        UserError: the study is being searched or trained, or the artifacts' folder cannot be written to.
     """
+    if record.is_driven:
+        raise UserError(f"study {record.paths.name} is being searched or trained; its driver alone writes it")
     with DriverLock(record.paths):
         record = record.snapshot()
         store = artifact_store(record.paths.studies_dir)
@@ -91,6 +94,7 @@ def _upload(record: StudyRecord, store: FileSystemArtifactStore, files: Iterable
                 study_or_trial=record.optuna, file_path=str(file), artifact_store=store, mimetype=_mimetype(file)
             )
         elif _stored(store, ids[file.name]) != file.read_bytes():
+            store.remove(ids[file.name])  # it may be a link
             with file.open("rb") as content:
                 store.write(ids[file.name], content)
     return ids

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sqlite3
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,11 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
+from fmnist_tune.config.schema import DATABASE
 from fmnist_tune.errors import DISK_ERRNOS, UserError
-from fmnist_tune.study.layout import STUDIES_DIR, command_line, without_password
+from fmnist_tune.study.layout import STUDIES_DIR, command_line, files_of
+from fmnist_tune.study.tables import are_tables_ours, are_tables_whole, finish_indexes, is_server_whole, make_tables
+from fmnist_tune.study.url import mask, sqlite_path, without_secrets
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -30,7 +36,7 @@ def database_url(studies_dir: Path) -> str:
     """
     if set("?%{}") & set(str(studies_dir)):
         raise UserError(f"--studies-dir {studies_dir}: no ?, %, {{ or }} may be in it, since a URL names the database")
-    return f"sqlite:///{studies_dir / 'studies.db'}"
+    return f"sqlite:///{studies_dir / DATABASE}"
 
 
 def open_database(url: str, *, create: bool) -> RDBStorage:
@@ -38,25 +44,18 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
 
     Args:
         url: SQLAlchemy's; a SQLite file is checked before anything touches it.
-        create: make the file and its tables if they are not there.
+        create: make the file and its tables if they are not there, or finish them.
 
     Raises:
         UserError: there is no such database, it is something else, or it is from a newer Optuna.
     """
-    if url.startswith("sqlite:///"):
-        path = Path(url.removeprefix("sqlite:///"))
-        if not _is_ours(path):
-            if not create:
-                given = None if url == database_url(path.parent) else url
-                studies_dir = STUDIES_DIR if given else path.parent
-                search = command_line("search", "search_spaces/cnn.yaml", studies_dir=studies_dir, storage=given)
-                raise UserError(f"{path}: no studies yet; start one with `{search}`")
-            if not path.parent.is_dir():
-                raise UserError(f"{path.parent}: no such directory")
-        with _database_errors(url):
-            return _open_sqlite(url)
+    path = sqlite_path(url)
     with _database_errors(url):
-        return RDBStorage(url)
+        if not (_is_whole(path) if path is not None else _is_server_whole(url)):
+            if not create:
+                raise _no_studies(url, path)
+            _create(url, path)
+        return _connect(url, path)
 
 
 def warm_up() -> None:
@@ -65,21 +64,23 @@ def warm_up() -> None:
 
 
 def study_exists(url: str, name: str) -> bool:
-    """Tell whether a database has a study; creates neither.
+    """Return whether a database has a study; creates neither.
 
     Raises:
         UserError: something else than a study database is there.
     """
-    return database_exists(url) and name in study_names(open_database(url, create=False))
+    return name in names_in(url)
 
 
 def database_exists(url: str) -> bool:
-    """Tell whether there is a database, as far as that can be told without connecting to it.
+    """Return whether there is a study database.
 
     Raises:
-        UserError: something else than a study database is there.
+        UserError: something else is there.
     """
-    return not url.startswith("sqlite:///") or _is_ours(Path(url.removeprefix("sqlite:///")))
+    path = sqlite_path(url)
+    with _database_errors(url):
+        return _is_whole(path) if path is not None else _is_server_whole(url)
 
 
 def study_names(storage: RDBStorage) -> list[str]:
@@ -107,13 +108,54 @@ def rename_row(storage: RDBStorage, old: str, new: str) -> None:
         raise UserError(f"study {old!r}: no such study any more")
 
 
-def _open_sqlite(url: str) -> RDBStorage:
-    path = url.removeprefix("sqlite:///")
-    with contextlib.closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
-        connection.execute("PRAGMA journal_mode=wal")  # stays with the file
-    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_S}})
-    sqlalchemy.event.listen(storage.engine, "connect", _on_connect)
-    storage.engine.dispose()  # connections made before the listener
+def names_in(url: str) -> list[str]:
+    """Return the names of the studies in a database, which need not be there.
+
+    Raises:
+        UserError: something else than a study database is there.
+    """
+    return study_names(open_database(url, create=False)) if database_exists(url) else []
+
+
+def _no_studies(url: str, path: Path | None) -> UserError:
+    is_usual = path is not None and path.name == DATABASE and url == database_url(path.parent)
+    studies_dir = path.parent if path is not None and is_usual else STUDIES_DIR
+    search = command_line(
+        "search", "search_spaces/cnn.yaml", studies_dir=studies_dir, storage=None if is_usual else url
+    )
+    return UserError(f"{path or without_secrets(url)}: no studies yet; start one with `{search}`")
+
+
+def _create(url: str, path: Path | None) -> None:
+    if path is not None:
+        if not path.parent.is_dir():
+            raise UserError(f"{path.parent}: no such directory")
+        make_tables(path, BUSY_TIMEOUT_S)
+        return
+    for attempt in range(3):
+        try:
+            storage = _connect(url, path, makes_tables=True)
+            break
+        except sqlalchemy.exc.DBAPIError:  # another process makes the same tables at the same instant
+            if attempt == 2:
+                raise
+            time.sleep(1.0)
+    finish_indexes(storage.engine)
+    storage.engine.dispose()
+
+
+def _connect(url: str, path: Path | None, *, makes_tables: bool = False) -> RDBStorage:
+    escaped = url.replace("{", "{{").replace("}", "}}")  # Optuna fills in templates
+    options: dict[str, Any] = {"pool_pre_ping": True}  # a server may have been restarted since the last statement
+    if path is not None:
+        options = {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
+            connection.execute("PRAGMA journal_mode=wal")  # stays with the file
+    storage = RDBStorage(escaped, engine_kwargs=options, skip_table_creation=not makes_tables)
+    if path is not None:
+        sqlalchemy.event.listen(storage.engine, "connect", _on_connect)
+        storage.engine.dispose()  # connections made before the listener
+    weakref.finalize(storage, storage.engine.dispose)
     return storage
 
 
@@ -121,10 +163,22 @@ def _on_connect(connection: sqlite3.Connection, _: Any) -> None:
     # In write-ahead mode NORMAL keeps every commit when a process dies, and the file whole when the power does;
     # the last commits that a power cut may take are in the trials' checkpoints too.
     connection.execute("PRAGMA synchronous=NORMAL")
+    # DatabaseFile does it, and notes that; else whoever closes the database last.
+    connection.execute("PRAGMA wal_autocheckpoint=0")
 
 
-def _is_ours(path: Path) -> bool:
-    """Tell whether an Optuna database is there; False where nothing is.
+def _is_server_whole(url: str) -> bool:
+    """Return whether a server has a database of this name with Optuna's tables."""
+    engine = sqlalchemy.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            return is_server_whole(connection)
+    finally:
+        engine.dispose()
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether an Optuna database is there; False where nothing is, or the making of one was cut short.
 
     Raises:
         UserError: something else is there; it is left as it is.
@@ -134,6 +188,12 @@ def _is_ours(path: Path) -> bool:
             return False
         if path.is_dir():
             raise UserError(f"{path}: a directory, not a study database")
+        for beside in files_of(path)[1:]:
+            if beside.is_dir():
+                raise UserError(
+                    f"{beside}: a folder of the name that SQLite uses for a file of its own; rename it, for instance "
+                    f"with `{shlex.join(['mv', str(beside), f'{beside}-folder'])}`"
+                )
         if path.stat().st_size == 0:
             return False
         if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
@@ -142,12 +202,10 @@ def _is_ours(path: Path) -> bool:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     # By SQLite alone: whoever opens the file and closes it takes the locks of this process's connections with it, and
     # then another program that closes the database deletes the write-ahead log that they go on writing to
-    # (sqlite.org/howtocorrupt.html, 2.2).
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    with (
-        _database_errors(str(path)),
-        contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as connection,
-    ):
+    # (sqlite.org/howtocorrupt.html, 2.2). For writing, since a process that was killed may have left a journal that is
+    # to be rolled back first.
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as connection:
         try:
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         except sqlite3.DatabaseError as error:
@@ -156,20 +214,27 @@ def _is_ours(path: Path) -> bool:
             raise UserError(
                 f"{path}: not a study database (not an SQLite file); it is left as it is: give another --studies-dir"
             ) from None
-        if tables and "studies" in tables and "trials" in tables:
-            return True
-        if tables:
+        if not are_tables_ours(tables):
             raise UserError(
                 f"{path}: an SQLite file, but not a study database; it is left as it is: give another --studies-dir"
             )
-    return False
+        return are_tables_whole(connection, tables)
 
 
 class StorageLostError(BaseException):
-    """A study cannot be written any more; not an Exception, since Ray Tune would take it for a trial's."""
+    """A study cannot be written any more; not an Exception, since Ray Tune would take it for a trial's.
+
+    Attributes:
+        advice: what to do, where it is not just to repair the database and to go on.
+    """
+
+    def __init__(self, reason: str, advice: str | None = None) -> None:
+        super().__init__(reason)
+        self.advice = advice
 
 
-STORAGE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError)
+DATABASE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error)
+STORAGE_ERRORS = (*DATABASE_ERRORS, OSError)
 
 
 def storage_trouble(error: Exception) -> str | None:
@@ -180,6 +245,13 @@ def storage_trouble(error: Exception) -> str | None:
     if isinstance(error, STORAGE_ERRORS):
         return str(error.__cause__ or error).partition("\n")[0]
     return None
+
+
+def database_trouble(error: Exception) -> str | None:
+    """Return what a database, which could be opened, says of a later statement; None if an error is something else."""
+    if not isinstance(error, DATABASE_ERRORS):
+        return None
+    return f"the database cannot be read or written any more: {str(error.__cause__ or error).splitlines()[0]}"
 
 
 @contextlib.contextmanager
@@ -193,11 +265,14 @@ def storage_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _database_errors(where: str) -> Iterator[None]:
+def _database_errors(url: str) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{without_password(where)}: cannot be used as a study database: {first}") from None
-    except (ImportError, RuntimeError) as error:
-        raise UserError(f"{without_password(where)}: cannot be used as a study database: {error}") from None
+    except DATABASE_ERRORS as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+        first = mask(str(cause).splitlines()[0], url)
+        raise UserError(f"{without_secrets(url)}: cannot be used as a study database: {first}") from None
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{without_secrets(url)}: cannot be used as a study database: {mask(str(error), url)}"
+        ) from None

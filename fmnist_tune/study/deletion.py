@@ -16,10 +16,10 @@ from optuna.storages import RDBStorage
 
 from fmnist_tune.config.schema import ARTIFACTS
 from fmnist_tune.errors import UserError, did_you_mean
-from fmnist_tune.study.claim import Claim
 from fmnist_tune.study.dashboard import artifact_ids, artifact_store
 from fmnist_tune.study.database import STORAGE_ERRORS, study_names
 from fmnist_tune.study.layout import StudyPaths, disk_bytes
+from fmnist_tune.study.lease import Lease
 from fmnist_tune.study.lock import DriverLock, holder_text, is_driven, storage_of
 from fmnist_tune.study.record import FORMAT_KEY, SPACE_KEY, StudyRecord
 
@@ -48,7 +48,7 @@ class Deletion:
             self._check_left(names)
         elif self._study.user_attrs.keys().isdisjoint({SPACE_KEY, FORMAT_KEY}) and self._study.trials:
             raise UserError(f"study {paths.name!r}: not made by fmnist-tune; delete it in the dashboard")
-        if is_driven(paths):
+        if is_driven(paths, storage.engine):
             raise UserError(
                 f"study {paths.name!r} is being searched or trained{holder_text(paths)}; wait for its end, or stop it"
             )
@@ -98,16 +98,15 @@ class Deletion:
             ) from None
 
     def _delete_study(self, study: optuna.Study, folder_id: str) -> None:
-        claim = Claim(study, self.paths)
-        claim.take(folder_id)
+        lease = Lease(self._storage, self.paths)
+        lease.take(folder_id)
         try:
             self._put_aside()
             self._delete_artifacts(study)
             self._storage.delete_study(self._storage.get_study_id_from_name(self.paths.name))
-        except BaseException:
-            with suppress(*STORAGE_ERRORS, KeyError):
-                claim.end()
-            raise
+        finally:
+            with suppress(*STORAGE_ERRORS):
+                lease.end()
 
     def _put_aside(self) -> None:
         if self._aside.exists():

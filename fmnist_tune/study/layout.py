@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import shlex
+import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fmnist_tune.config.schema import study_name
 from fmnist_tune.errors import UserError
+from fmnist_tune.files import new_file
+from fmnist_tune.study.url import sqlite_path, without_secrets
 
 STUDIES_DIR = Path("studies")  # where a command looks without --studies-dir
 LOCK = "driver.lock"
@@ -20,7 +23,6 @@ WEIGHTS, TEST_SCORES = "weights.safetensors", "test_scores.npy"  # what a finish
 RESULT, IDENTITY = "result.json", "of.json"  # of a seed: what it came to, and what that follows from
 METRICS, CONFIG, CARD, AUDIT = "metrics.json", "config.yaml", "model_card.md", "robustness.csv"  # of the model folder
 LEFT_BY_A_STUDY = ("trials", "training.log", "best.yaml", "retrain", "model")
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class StudyPaths:
     @property
     def shown_storage(self) -> str | None:
         """The database's URL as it may be shown and kept."""
-        return None if self.storage is None else without_password(self.storage)
+        return None if self.storage is None else without_secrets(self.storage)
 
     @property
     def training_log(self) -> Path:
@@ -95,6 +97,10 @@ class StudyPaths:
         """Return a command on this study as it can be typed, such as `fmnist-tune retrain cnn --seeds 3`."""
         return command_line(command, self.name, *words, studies_dir=self.studies_dir, storage=self.storage)
 
+    def command_on_all(self, command: str) -> str:
+        """Return a command on all studies as it can be typed, such as `fmnist-tune studies`."""
+        return command_line(command, studies_dir=self.studies_dir, storage=self.storage)
+
     def disk_bytes(self) -> int:
         """Return what the study's folder holds on disk."""
         return disk_bytes(self.folder)
@@ -104,12 +110,29 @@ class StudyPaths:
         """Which files in the folder only a study can have left there."""
         return [name for name in LEFT_BY_A_STUDY if (self.folder / name).exists()]
 
-    def check_unused(self) -> None:
+    def check_unused(self, others: Iterable[str] = ()) -> None:
         """Refuse to begin a study in a folder that has files of another one, which they would be taken for.
 
+        Args:
+            others: names of the studies in the database.
+
         Raises:
-            UserError: names them.
+            UserError: names the files; or the folder would be one of the database's files, or another study's where
+                upper and lower case are one.
         """
+        database = None if self.storage is None else sqlite_path(self.storage)
+        if database is not None and self.folder.absolute() in files_of(database.absolute()):
+            raise UserError(
+                f"study {self.name!r}: its folder {self.folder} would be a file of the database {database}; give the "
+                "study another name (--study)"
+            )
+        beside = [path.name for path in self.studies_dir.iterdir()] if self.studies_dir.is_dir() else []
+        for other in (*others, *beside):
+            if other != self.name and other.lower() == self.name.lower():
+                raise UserError(
+                    f"study {self.name!r}: {other!r} is there already and differs from it only by upper and lower "
+                    "case, which not every file system or database tells apart; give the study another name (--study)"
+                )
         left = self.left_files
         if left:
             raise UserError(
@@ -118,20 +141,20 @@ class StudyPaths:
             )
 
 
+def files_of(database: Path) -> list[Path]:
+    """Return a SQLite database's file and those that SQLite makes beside it."""
+    return [database.with_name(database.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
+
+
 def command_line(command: str, *words: object, studies_dir: Path, storage: str | None) -> str:
     """Return a command as it can be typed, quoted for a shell, with the options that name the same studies.
 
-    A password in `storage` reads ***, since the text is shown and kept.
+    A secret in `storage` reads ***, since the text is shown and kept.
     """
     options: list[object] = [] if studies_dir == STUDIES_DIR else ["--studies-dir", studies_dir]
     if storage:
-        options += ["--storage", without_password(storage)]
+        options += ["--storage", without_secrets(storage)]
     return shlex.join(["fmnist-tune", command, *map(str, [*words, *options])])
-
-
-def without_password(url: str) -> str:
-    """Return a database's URL as it may be shown and kept."""
-    return _PASSWORD.sub(r"\1***@", url)
 
 
 def disk_bytes(path: Path) -> int:
@@ -167,19 +190,22 @@ def make_folder(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except OSError as error:
         raise UserError(f"{path}: cannot be written to: {error.strerror}") from None
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content so that a crash leaves the old or the new one, never a part."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace a file's content so that a crash leaves the old or the new one, never a part.
+
+    A symbolic link is replaced, and what it points to stays as it is.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}")  # a name may be as long as the file system allows
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with new_file(temporary) as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         os.replace(temporary, path)
     except OSError:
         with suppress(OSError):

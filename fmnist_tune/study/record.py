@@ -24,12 +24,14 @@ from fmnist_tune.config import SearchSpace, dump_yaml, read_space
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.escaping import printable
-from fmnist_tune.study.claim import Claim
 from fmnist_tune.study.database import study_names
 from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.folder import FOLDER_KEY, adopt_folder, folder_facts
+from fmnist_tune.study.hold import Hold
 from fmnist_tune.study.layout import StudyPaths, write_atomically
+from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.metrics_file import stored_trouble
+from fmnist_tune.study.patience import patient
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.valuation import OBJECTIVES, Objective
 
@@ -53,11 +55,14 @@ class StudyRecord:
         former_name: which its stored search space and files still have after a renaming that is yet to be finished.
     """
 
-    def __init__(self, study: optuna.Study, space: SearchSpace, paths: StudyPaths, *, extended_to: int = 0) -> None:
+    def __init__(
+        self, storage: RDBStorage, study: optuna.Study, space: SearchSpace, paths: StudyPaths, *, extended_to: int = 0
+    ) -> None:
+        self.storage = storage
         self.optuna = study
         self.space = space
         self.paths = paths
-        self.claim = Claim(study, paths)
+        self.hold = Hold(storage, paths)
         self._extended_to = extended_to
         self._n_of_run: int | None = None
         self.former_name: str | None = None
@@ -75,7 +80,7 @@ class StudyRecord:
             known = f"; there are {', '.join(sorted(names))}" if names else "; there are none yet"
             name = paths.name.removesuffix(".yaml").removesuffix(".yml")
             raise UserError(f"study {paths.name!r}: no such study{did_you_mean(name, names) or known}")
-        study = optuna.load_study(study_name=paths.name, storage=storage)
+        study = optuna.load_study(study_name=paths.name, storage=patient(storage))
         text, version = study.user_attrs.get(SPACE_KEY), study.user_attrs.get(FORMAT_KEY)
         if not isinstance(text, str) or not isinstance(version, int):
             raise UserError(f"study {paths.name!r}: not made by fmnist-tune (it has no search space)")
@@ -88,9 +93,9 @@ class StudyRecord:
         if not paths.folder.exists():
             adopt_folder(paths, study.user_attrs.get(FOLDER_KEY), old_name, names)
         if old_name == paths.name:
-            return cls(study, space, paths, extended_to=n_extended)
+            return cls(storage, study, space, paths, extended_to=n_extended)
         renamed = read_space(text, space.source, {"study": paths.name}, is_stored=True)
-        record = cls(study, renamed, paths, extended_to=n_extended)
+        record = cls(storage, study, renamed, paths, extended_to=n_extended)
         record.former_name = old_name
         return record
 
@@ -104,21 +109,21 @@ class StudyRecord:
             storage: the database.
             space: what is searched, or a recipe.
             paths: of the study.
-            folder_id: of the driver's lock, to claim the study before anything in it changes; None without a driver.
+            folder_id: of the driver's lock, to take the study before anything in it changes; None without a driver.
 
         Raises:
-            UserError: the study exists with another search space (names every difference), or cannot be claimed; or it
-                does not, but its folder has another one's files.
+            UserError: the study exists with another search space (names every difference), or is driven from elsewhere;
+                or it does not exist, but its folder has another one's files.
         """
         if not cls.is_begun(storage, paths):
             cls.adopt_folders(storage, paths)
-            paths.check_unused()
+            paths.check_unused(study_names(storage))
             study = optuna.create_study(
-                study_name=paths.name, storage=storage, direction="maximize", load_if_exists=True
+                study_name=paths.name, storage=patient(storage), direction="maximize", load_if_exists=True
             )
-            record = cls(study, space, paths)
+            record = cls(storage, study, space, paths)
             if folder_id is not None:
-                record.claim.take(folder_id)
+                record.hold.take(folder_id)
             record._begin()
             if folder_id is not None:
                 record.bind_folder(folder_id)
@@ -136,7 +141,7 @@ class StudyRecord:
                 + f"\neither give it a name of its own (--study {paths.name}-2{warm_start}), or change it back"
             )
         if folder_id is not None:
-            record.claim.take(folder_id)
+            record.hold.take(folder_id)
             record.bind_folder(folder_id)
         record.space = space
         record.write_space()  # the budget may have changed
@@ -177,9 +182,14 @@ class StudyRecord:
 
     def snapshot(self) -> StudyRecord:
         """Return the study with its trials as they are now: all that is said of it then fits, and is read once."""
-        record = StudyRecord(self.optuna, self.space, self.paths)
+        record = StudyRecord(self.storage, self.optuna, self.space, self.paths)
         record._trials = self.trials
         return record
+
+    @property
+    def is_driven(self) -> bool:
+        """Whether a living process drives the study, from this studies folder or another one."""
+        return is_driven(self.paths, self.storage.engine)
 
     @property
     def objective(self) -> Objective:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fmnist_tune.config import Parameter
 from fmnist_tune.config.domain import ChoiceDomain
+from fmnist_tune.files import new_file, open_own
 from fmnist_tune.study.trial_writer import Attempt
 from fmnist_tune.training.results import EpochResult
 
@@ -112,13 +113,14 @@ class TensorBoard:
         path = _following(old) if old else folder / f"{FILE}{1:06}"
         temporary = folder / ".new"
         try:
-            head = _head_events(attempt, self._parameters, history)
-            temporary.write_bytes(_encode([*head, *_look_events(looks), *_epoch_events(history)]))
+            with new_file(temporary) as new:
+                head = _head_events(attempt, self._parameters, history)
+                new.write(_encode([*head, *_look_events(looks), *_epoch_events(history)]))
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
         for file in old:
-            if file.stat().st_size:
+            if file.lstat().st_size and not file.is_symlink():
                 os.truncate(file, 0)
             else:
                 file.unlink()
@@ -148,7 +150,7 @@ def _following(files: Sequence[Path]) -> Path:
 
 
 def _append(path: Path, events: Sequence[Event]) -> None:
-    with path.open("ab") as file:
+    with os.fdopen(open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
         file.write(_encode(events))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
+from fmnist_tune.files import new_file
 from fmnist_tune.training.results import EpochResult
 
 PREVIOUS = "previous.pt"  # beside the checkpoint: the one before, in case the newest is damaged
@@ -51,7 +52,7 @@ def save_checkpoint(run: Run, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with new_file(temporary) as file:
             torch.save(_state(run), file)
             file.flush()
             os.fsync(file.fileno())

@@ -1,0 +1,143 @@
+"""The SQLite file under a running command: whether it is still the one that was opened, and else what can be saved.
+
+SQLite goes on writing to a file that was deleted, and does not notice one that was copied over its own. Whether the
+file is another one is seen by its inode; whether its content is, by a number in its header, which is counted up each
+time that the write-ahead log is brought into it. SQLite alone opens it: to close it would drop this process's locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+
+MARKED_EVERY_S = 10.0
+_MARKS_OF_OTHERS = 1000  # how far ahead of this driver's own mark those of others on the same file may be
+_LOOKS = 3
+
+
+class DatabaseFile:
+    """A SQLite file that is watched.
+
+    Attributes:
+        path: as it was given.
+        is_overwritten: whether trouble was found in the file itself, so that what is saved may be a mixture.
+    """
+
+    def __init__(self, path: Path, study_name: str, timeout_s: float) -> None:
+        """Begin to watch a file that is a whole study database in write-ahead mode.
+
+        Args:
+            path: of the file.
+            study_name: a study in it.
+            timeout_s: how long to wait for another program that writes.
+
+        Raises:
+            sqlite3.Error: it cannot be written.
+        """
+        self._path = Path(os.path.realpath(path))
+        self.path = path
+        self.is_overwritten = False
+        self._study_name = study_name
+        # Stays open, so that the log stays too, and the file can be read when its name is gone.
+        self._connection = sqlite3.connect(self._path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+        self._seen_mark = self._own_mark = 0
+        self._marked_at = 0.0
+        self._mark()
+        files = [self._path.with_name(f"{self._path.name}{suffix}") for suffix in ("", "-wal", "-shm")]
+        self._identities = {file: _identity(file) for file in files}
+
+    def _mark(self) -> None:
+        """Count the number in the file's header up, and bring the write-ahead log into the file."""
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        (mark,) = execute("PRAGMA user_version").fetchone()
+        self._own_mark = mark + 1 if mark else random.randrange(1, 2**30)
+        execute(f"PRAGMA user_version = {self._own_mark}")
+        execute("COMMIT")
+        is_busy, n_pages, n_done = execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if not is_busy and n_pages == n_done:
+            self._seen_mark = self._own_mark
+        self._marked_at = time.monotonic()
+
+    def trouble(self) -> str | None:
+        """Return what became of the file; None if it is as it should be.
+
+        Raises:
+            sqlite3.Error: it cannot be written.
+        """
+        for file, known in self._identities.items():
+            name = self.path.with_name(file.name)
+            try:
+                identity = _identity(file)
+            except OSError:
+                return f"{name}: was deleted or moved away"
+            if identity != known:
+                return f"{name}: was replaced by another file"
+        if not self._has_mark():
+            self.is_overwritten = True
+            return f"{self.path}: was overwritten"
+        if time.monotonic() - self._marked_at > MARKED_EVERY_S:
+            self._mark()
+        return None
+
+    def _has_mark(self) -> bool:
+        """Return whether the file itself, without its log, has the latest mark that was seen in it or a later one."""
+        uri = f"{self._path.as_uri()}?mode=ro&immutable=1"
+        for look in range(_LOOKS):  # another process may be writing just this page
+            time.sleep(0.1 * look)
+            with (
+                contextlib.suppress(sqlite3.Error),
+                contextlib.closing(sqlite3.connect(uri, uri=True)) as connection,
+            ):
+                (mark,) = connection.execute("PRAGMA user_version").fetchone()
+                if max(self._seen_mark, 1) <= mark <= self._own_mark + _MARKS_OF_OTHERS:
+                    self._seen_mark = mark
+                    return True
+        return False
+
+    def rescue(self) -> tuple[Path | None, str]:
+        """Save what the open connection still reads into a new file.
+
+        Returns:
+            That file, beside the old one or in the folder for temporary files; None and the reason if it is impossible.
+        """
+        name = f"{self._path.name}.rescued-{time.strftime('%Y%m%d-%H%M%S')}"
+        reason = ""
+        for folder in (self._path.parent, Path(tempfile.gettempdir())):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._save(folder / name)
+            except (sqlite3.Error, OSError) as error:
+                reason = str(error)
+            else:
+                return folder / name, ""
+        return None, reason
+
+    def _save(self, target: Path) -> None:
+        """Copy the database and check the copy, which is deleted if it is damaged or without the study."""
+        try:
+            with contextlib.closing(sqlite3.connect(target)) as copy:
+                self._connection.backup(copy)
+                (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+                if verdict != "ok":
+                    raise sqlite3.DatabaseError(verdict)
+                found = copy.execute("SELECT 1 FROM studies WHERE study_name = ?", [self._study_name]).fetchone()
+                if found is None:
+                    raise sqlite3.DatabaseError(f"study {self._study_name} is not in it any more")
+        except (sqlite3.Error, OSError):
+            target.unlink(missing_ok=True)
+            raise
+
+    def close(self) -> None:
+        """End the watch."""
+        self._connection.close()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino

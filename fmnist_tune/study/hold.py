@@ -1,0 +1,108 @@
+"""What a command that writes a study holds meanwhile: the study's lease, and an eye on the file of its database."""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from optuna.storages import RDBStorage
+
+from fmnist_tune.study.database import BUSY_TIMEOUT_S, STORAGE_ERRORS, StorageLostError
+from fmnist_tune.study.database_file import DatabaseFile
+from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.lease import Lease
+
+
+class Hold:
+    """A process's right to write a study."""
+
+    def __init__(self, storage: RDBStorage, paths: StudyPaths) -> None:
+        """Hold nothing yet."""
+        self._engine = storage.engine
+        self._paths = paths
+        self._lease = Lease(storage, paths)
+        self._file: DatabaseFile | None = None
+
+    def take(self, folder_id: str) -> None:
+        """Take the study.
+
+        Args:
+            folder_id: of the study's folder, as its lock has it.
+
+        Raises:
+            UserError: a process has the study from another folder, or was killed a short time ago.
+        """
+        self._lease.take(folder_id)
+        if self._engine.dialect.name == "sqlite":
+            self._file = DatabaseFile(Path(str(self._engine.url.database)), self._paths.name, BUSY_TIMEOUT_S)
+
+    def check(self) -> None:
+        """Check that the study is there, and this process's to write; to be called often.
+
+        Raises:
+            StorageLostError: it is not.
+        """
+        self._check_file()
+        if self._lease.loss is not None:
+            raise self._lost(self._lease.loss)
+
+    def end(self) -> None:
+        """Let the study go, if it was taken."""
+        with suppress(*STORAGE_ERRORS):  # who lost the database has been told
+            self._lease.end()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn whatever goes wrong because the study, its database or its disk is gone into StorageLostError."""
+        try:
+            yield
+        except STORAGE_ERRORS as error:
+            self.find_loss()
+            raise StorageLostError(str(error.__cause__ or error).splitlines()[0]) from error
+        except LookupError:  # Optuna's of a study or a trial that is gone
+            self.find_loss()
+            raise
+
+    def find_loss(self) -> None:
+        """Check as `check` does, but ask the database now.
+
+        Raises:
+            StorageLostError: the study is not there any more, or not this process's to write.
+        """
+        self._check_file()
+        with suppress(*STORAGE_ERRORS):
+            reason = self._lease.find_loss()
+            if reason is not None:
+                raise self._lost(reason)
+
+    def _lost(self, reason: str) -> StorageLostError:
+        studies = self._paths.command_on_all("studies")
+        return StorageLostError(reason, f"its files are in {self._paths.folder}; `{studies}` lists the studies")
+
+    def _check_file(self) -> None:
+        try:
+            trouble = None if self._file is None else self._file.trouble()
+        except sqlite3.Error as error:
+            raise StorageLostError(str(error)) from error
+        if self._file is None or trouble is None:
+            return
+        file, self._file = self._file, None
+        try:
+            saved, why_not = file.rescue()
+        finally:
+            file.close()
+        resume = self._paths.command("resume")
+        if saved is None:
+            advice = f"nothing of it could be saved: {why_not}; restore it from a backup, and go on with `{resume}`"
+            raise StorageLostError(trouble, advice)
+        put_back = shlex.join(["mv", str(saved), str(file.path)])
+        what = "what could be read, which may be a mixture of both," if file.is_overwritten else "what it held"
+        raise StorageLostError(
+            trouble, f"{what} is saved in {saved}: put that in its place (`{put_back}`) and go on with `{resume}`"
+        )
