@@ -291,7 +291,7 @@ def test_no_size_is_too_odd(tmp_path: Path, size: tuple[int, int]) -> None:
         (ImageOps.invert(garment(280)), False, "its border is light (brightness 1.00 of 1)"),
         (ImageOps.invert(garment(280)), False, "--invert turns it round"),
         (garment(280), True, "leave out --invert"),
-        (Image.new("L", (200, 100), 7), False, "there is nearly nothing in it: 0.0 % of it is not background"),
+        (Image.new("L", (200, 100), 7), False, "there is nearly nothing in it: 0.0% of it is not background"),
         (Image.new("L", (28, 28), 0), False, "there is nearly nothing in it"),
         (
             garment(280).point([20 + level // 8 for level in range(256)]),
