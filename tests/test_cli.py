@@ -75,7 +75,7 @@ def test_the_installed_command_exits_with_the_code_of_what_happened(command: Com
         assert "Traceback" not in run.stderr
         codes[words[-1]] = run.returncode
     assert codes == {space: 0, "absent.yaml": 2, "chek": 2}
-    bug = "from fmnist_tune.cli import check, main; check.load_space = None; main(['check', 'x.yaml'])"
+    bug = "from fmnist_tune.cli import check, main; check.load_file = None; main(['check', 'x.yaml'])"
     run = subprocess.run([sys.executable, "-c", bug], capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert "Traceback" in run.stderr
@@ -100,16 +100,19 @@ def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine
         (["search", "space.yaml", "--trials", "-3"], "--trials"),
         (["search", "space.yaml", "--workers", "two"], "'two' is not a whole number of at least 1"),
         (["search", "space.yaml", "--seed", "1.5"], "'1.5' is not a whole number of at least 0"),
-        (["search", "space.yaml", "--study", "../../x"], "'../../x' cannot name a study"),
+        (["search", "space.yaml", "--study", "../../x"], "'../../x' is a path"),
         (["search", "space.yaml", "--study", ""], "'' cannot name a study"),
         (["search", "space.yaml", "--study", "artifacts"], "'artifacts' cannot name a study: the dashboard keeps"),
         (["dashboard", "--port", "70000"], "'70000' is not a port"),
         (["report", "absent"], "no studies yet"),
-        (["predict", "absent", "picture.png"], "absent"),
+        (["predict", "absent", "picture.png"], "no studies yet"),
         (["predict", "absent"], "IMAGE"),
         (["search", "space.yaml", "--data-dir", "nowhere"], "--data-dir nowhere: no such directory"),
         (["search", "space.yaml", "--data-dir", "."], "no train-images-idx3-ubyte.gz"),
-        (["search", "space.yaml", "--storage", "banana"], "banana: cannot be used as a study database"),
+        (
+            ["search", "space.yaml", "--storage", "banana"],
+            "--storage banana: not the URL of a database, such as sqlite:///FILE",
+        ),
         (["search"], "the following arguments are required: SPACE.yaml"),
         (["serach"], "unknown command 'serach'; commands are search, resume"),
         (["serach"], "; did you mean 'search'?"),

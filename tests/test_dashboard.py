@@ -242,7 +242,7 @@ def test_plots_from_before_the_latest_trials_are_called_so(record: StudyRecord, 
 def test_nothing_is_published_while_the_study_is_searched(record: StudyRecord, figure: Path) -> None:
     with (
         DriverLock(record.paths),
-        pytest.raises(UserError, match="study tiny is being searched or trained already by process"),
+        pytest.raises(UserError, match="study tiny is being searched or trained; its driver alone writes it"),
     ):
         publish(record, [figure])
     assert get_note(record.optuna) == ""

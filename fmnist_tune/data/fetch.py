@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -44,10 +45,14 @@ def locate_data(data_dir: Path | None, log: Log) -> Path:
         UserError: `data_dir` lacks the files, or nothing could be fetched.
     """
     if data_dir is not None:
-        if not os.path.isdir(data_dir):  # Path.is_dir raises where a folder may not be entered
-            raise UserError(
-                f"--data-dir {data_dir}: no such directory, or none that this user may enter{near_file(data_dir)}"
-            )
+        try:
+            is_folder = stat.S_ISDIR(os.stat(data_dir).st_mode)
+        except FileNotFoundError:
+            raise UserError(f"--data-dir {data_dir}: no such directory{near_file(data_dir)}") from None
+        except OSError as error:
+            raise UserError(f"--data-dir {data_dir}: {error.strerror}") from None
+        if not is_folder:
+            raise UserError(f"--data-dir {data_dir}: not a directory")
         return data_dir  # what is missing or wrong is named when it is read
     with suppress(UserError):  # no home: there is no cache to look into
         if has_part(cache_dir(), "train"):

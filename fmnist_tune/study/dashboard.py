@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,8 @@ def _upload(record: StudyRecord, store: FileSystemArtifactStore, files: Iterable
                 study_or_trial=record.optuna, file_path=str(file), artifact_store=store, mimetype=_mimetype(file)
             )
         elif _stored(store, ids[file.name]) != file.read_bytes():
-            store.remove(ids[file.name])  # it may be a link
+            with suppress(ArtifactNotFound):
+                store.remove(ids[file.name])  # it may be a link
             with file.open("rb") as content:
                 store.write(ids[file.name], content)
     return ids

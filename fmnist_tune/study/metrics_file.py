@@ -26,7 +26,8 @@ class _Accuracy(_Figure):
 
 
 class _Class(BaseModel):
-    f1: float | None
+    recall: float | None
+    support: NonNegativeInt
 
 
 class _Common(BaseModel):

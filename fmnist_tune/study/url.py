@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from fmnist_tune.errors import UserError
 
 HIDDEN = "***"
-FORM = "such as postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:///FILE"
+FORM = "such as sqlite:///FILE or postgresql+psycopg://HOST/DATABASE"
 _SECRET_KEY = re.compile(r"pass|pwd|secret|token|credential|(api|access|private|account)_?key", re.IGNORECASE)
 _SECRET_SETTING = re.compile(rf"({_SECRET_KEY.pattern})\w*\s*=", re.IGNORECASE)  # as odbc_connect has it
 # A password with an @ that is not written as %40: SQLAlchemy takes what follows it for the host.
