@@ -72,8 +72,9 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def near_file(path: Path) -> str:
-    """Return `; did you mean 'x'?` for the nearest name beside a file that is not there, or an empty string."""
+    """Return `; did you mean 'x'?` for the file of the nearest name in its folder, or an empty string."""
     try:
-        return did_you_mean(path, map(str, itertools.islice(path.parent.iterdir(), 1000)))
+        near = nearest(path.name, (entry.name for entry in itertools.islice(path.parent.iterdir(), 1000)))
     except OSError:
         return ""
+    return "" if near is None else f"; did you mean {str(path.with_name(near))!r}?"

@@ -167,7 +167,7 @@ def test_a_report_names_what_is_missing_in_the_metrics(record: StudyRecord, comm
 
 
 def test_a_report_names_a_damaged_curve_of_a_retraining(tmp_path: Path) -> None:
-    text = "study: s\ntask: modular-addition\nmodel: {name: mlp}\ntraining: {epochs: 2}\n"
+    text = "study: s\ntask: modular-addition\nmodel: {name: embedding_mlp}\ntraining: {steps: 40, eval_every: 20}\n"
     record = open_study(tmp_path, text)
     folder = finish_seed(record, None, 0)
     spread = {"values": [1.0], "mean": 1.0, "std": None, "ci95": None}

@@ -384,7 +384,7 @@ def test_predict_prints_the_likeliest_classes(studies: Path, capsys: pytest.Capt
     assert lines[0] == f"{studies}/light.png"
     assert [line.split("  ")[1].strip() for line in lines[1:]] == [CLASSES[k] for k in best[:2]]
     probability = np.exp(scores[best[0]]) / np.exp(scores).sum()
-    assert float(lines[1].split()[-1].rstrip("%")) == pytest.approx(100 * probability, abs=0.01)
+    assert float(lines[1].split()[-2]) == pytest.approx(100 * probability, abs=0.01)
     assert err == ""
 
 
@@ -448,7 +448,7 @@ def test_a_bad_image_costs_the_others_nothing(studies: Path, capsys: pytest.Capt
     assert predict(studies, "tiny", *images, "--json") == 2
     out, err = capsys.readouterr()
     text, light, absent = json.loads(out)["predictions"]
-    assert text == {"image": images[0], "error": f"{images[0]}: not a PNG or JPEG picture"}
+    assert text == {"image": images[0], "error": f"{images[0]}: not a PNG or JPEG image"}
     assert absent["error"].startswith(f"{images[2]}: no such file")
     assert light["class"] in CLASSES
     assert err.splitlines() == [f"fmnist-tune: {text['error']}", f"fmnist-tune: {absent['error']}"]
