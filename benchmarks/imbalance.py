@@ -121,9 +121,9 @@ def outcome(scores: Sequence[Scores], labels_N: Labels, rare: Sequence[int]) -> 
     others = [k for k in range(recall_SK.shape[1]) if k not in rare]
     return Outcome(
         share_spread([accuracy(s, labels_N) for s in scores]),
-        share_spread(recall_SK.mean(axis=1).tolist()),
-        share_spread(recall_SK[:, list(rare)].mean(axis=1).tolist()),
-        share_spread(recall_SK[:, others].mean(axis=1).tolist()),
+        share_spread(np.nanmean(recall_SK, axis=1).tolist()),  # a class without images has no recall
+        share_spread(np.nanmean(recall_SK[:, list(rare)], axis=1).tolist()),
+        share_spread(np.nanmean(recall_SK[:, others], axis=1).tolist()),
         tuple(share_spread(recall_S.tolist()) for recall_S in recall_SK.T),
     )
 

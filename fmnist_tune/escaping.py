@@ -39,7 +39,7 @@ def as_code(text: str) -> str:
 
 def in_table(markdown: str) -> str:
     """Return a line of Markdown as it stands in a table's cell."""
-    return markdown.replace("|", r"\|")
+    return re.sub(r"(\\*)\|", lambda found: found[1] + "\\" * (len(found[1]) % 2) + r"\|", markdown)
 
 
 def as_code_block(text: str, language: str = "") -> str:

@@ -154,7 +154,7 @@ class CommandLine:
         out, err = io.StringIO(), io.StringIO()
         with (
             contextlib.chdir(self.folder),
-            mock.patch.dict(os.environ, self.environment),
+            mock.patch.dict(os.environ, self.environment, clear=True),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
@@ -190,7 +190,7 @@ class CommandLine:
 def command(tmp_path: Path, tiny_data: TinyData) -> Iterator[CommandLine]:
     """The command line, with the tiny data set's checksums."""
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")},  # pytest-xdist's
         "FMNIST_TUNE_MD5SUMS": str(tiny_data.md5sums),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }

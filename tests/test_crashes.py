@@ -161,7 +161,7 @@ def test_a_full_disk_stops_the_search_with_a_message_and_it_goes_on_later(
     fill(small_disk)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 2, err
-    assert "the study cannot be written any more" in err
+    assert "study tiny cannot be written any more" in err
     assert "Traceback" not in err
     (small_disk / "ballast").unlink()
     again = command(*words)

@@ -19,6 +19,7 @@ from optuna.storages import RDBStorage
 from fmnist_tune.config import read_space
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.database import StorageLostError, database_url, open_database
+from fmnist_tune.study.database_file import DatabaseFile
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
@@ -294,3 +295,17 @@ def test_without_locks_studies_can_be_read_and_a_search_is_refused(command: Comm
     assert run.stdout.endswith("[0, 0, 2, 2]\n"), run.stderr
     assert "study 's' has no trials yet" in run.stderr
     assert "driver.lock: cannot be locked (No locks available): two searches of one study could not" in run.stderr
+
+
+def test_a_program_that_reads_meanwhile_alarms_no_driver(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    reader = sqlite3.connect(tmp_path / "studies.db", isolation_level=None)
+    with contextlib.closing(reader):
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM trials").fetchone()  # the log cannot be brought into the file whole
+        record.optuna.set_user_attr("more", "than the reader sees")
+        file = DatabaseFile(tmp_path / "studies.db", "s", 10)
+        assert file.trouble() is None
+        reader.execute("COMMIT")
+        assert file.trouble() is None
+        file.close()

@@ -167,7 +167,7 @@ def test_find_lr_writes_the_plot_and_says_what_it_found(command: CommandLine) ->
     assert out["rates"][0] == pytest.approx(1e-5)
     assert 1e-4 < out["suggested"] < out["lowest"] < 1
     with Image.open(command.folder / out["plot"]) as picture:
-        assert picture.size == (975, 546)
+        assert picture.size == (1350, 756)
     kept = json.loads((command.folder / out["numbers"]).read_text())
     assert kept == {key: out[key] for key in out if key not in ("plot", "numbers")}
     linear = ("--mode", "linear", "--from", "1e-4", "--to", "0.05", "--batches-per-step", "2")
@@ -188,15 +188,13 @@ def test_find_lr_takes_a_studys_best_trial_whatever_the_users_matplotlib_setting
     assert assignment is not None
     driver.on_report(report(assignment.number, [0.9], stop="epochs"))
     (command.folder / "rc").write_text("text.usetex: True\nfont.family: No Such Font\nfigure.dpi: 10\n")
-    command.environment |= {
-        "MPLBACKEND": "module://no_such_package.backend_inline",
-        "MATPLOTLIBRC": str(command.folder / "rc"),
-    }
+    command.environment["MPLBACKEND"] = "module://no_such_package.backend_inline"
+    command.environment["MATPLOTLIBRC"] = str(command.folder / "rc")
     result = command("find-lr", "s", "--data-dir", command.data_dir, "--steps", "10", "--output", "p.png", "--json")
     assert result.code == 0, result.err
     assert (result.json["study"], result.json["plot"], result.json["numbers"]) == ("s", "p.png", "p.json")
     with Image.open(command.folder / "p.png") as picture:
-        assert picture.size == (975, 546)
+        assert picture.size == (1350, 756)
     again = command.here("find-lr", "s", "--output", "p.png")
     assert (again.code, again.out) == (2, "")
     assert "--output p.png: p.png is there already; --force replaces it" in again.err

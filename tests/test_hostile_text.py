@@ -10,6 +10,7 @@ import pytest
 from optuna.artifacts import upload_artifact
 from optuna_dashboard import save_note
 
+from fmnist_tune.escaping import as_code, in_table
 from fmnist_tune.study.dashboard import artifact_store
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.record import StudyRecord
@@ -116,3 +117,8 @@ def test_the_dashboard_runs_nothing_that_a_study_says(command: CommandLine, reco
             assert page.locator("img[src=x]").count() == 0
             assert page.title() != "owned"
         chromium.close()
+
+
+def test_code_in_a_table_stays_in_its_cell_whatever_its_backslashes() -> None:
+    assert in_table(as_code("a|b")) == r"`a\|b`"
+    assert in_table(as_code("a\\|<img>")) == r"`a\\\|<img>`"

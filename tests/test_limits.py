@@ -95,7 +95,7 @@ def test_what_a_run_is_given_replaces_the_files_time(tmp_path: Path) -> None:
     assert Limits().timeout_of(space) == 600
     assert Limits(timeout_s=20).timeout_of(space) == 20
     with pytest.raises(UserError, match=r"^--timeout: 1s is too short"):
-        Limits(timeout_s=1).timeout_of(space)
+        Limits(timeout_s=1).check()
 
 
 @pytest.mark.parametrize("stored", ["'5'", "5", "600", "1.5"])
@@ -249,3 +249,12 @@ def test_a_time_that_no_epoch_of_a_study_fits_into_is_refused_before_ray_starts(
         "would fit; give it more, such as --timeout 4m"
     ) in run.err
     assert "starting Ray" not in run.err
+
+
+def test_fewer_trials_than_it_was_extended_to_end_one_run_alone(tmp_path: Path) -> None:
+    record = open_study(tmp_path, search__trials=4)
+    record.limit_trials(9)
+    record.limit_trials(6)
+    assert (record.n_target, record.is_limited) == (6, True)
+    again = StudyRecord.load(record.storage, record.paths)
+    assert (again.n_target, again.snapshot().n_target, again.is_extended) == (9, 9, True)

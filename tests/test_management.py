@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from io import BytesIO
 from pathlib import Path
@@ -130,9 +131,9 @@ def test_a_study_that_is_driven_is_neither_renamed_nor_deleted(command: CommandL
             run = command.here(*words)
             assert run.code == 2
             assert f"by process {os.getpid()} on " in run.err
-    record.claim.take("another folder's driver")
+    record.hold.take("another folder's driver")
     for words in (("rename", "a", "b"), ("delete", "a", "--yes")):
-        assert "is being searched already, from " in command.here(*words).err
+        assert re.search("is being searched or trained( already)?, from ", command.here(*words).err)
     assert [trial.number for trial in record.trials] == [0, 1]
 
 
@@ -179,7 +180,11 @@ def test_a_study_is_deleted_with_its_files_and_what_the_dashboard_shows(command:
     run = command.here("delete", "a", "--yes", "--json")
     assert run.code == 0, run.err
     assert (run.json["study"], run.json["deleted"], run.json["trials"]) == ("a", True, 2)
-    assert sorted(p.name for p in folder.iterdir()) == ["artifacts", "b", "studies.db"]
+    assert sorted(p.name for p in folder.iterdir() if not p.name.startswith("studies.db-")) == [
+        "artifacts",
+        "b",
+        "studies.db",
+    ]
     assert len(list((folder / "artifacts").iterdir())) == 1
     assert optuna.get_all_study_names(other.optuna._storage) == ["b"]
     assert open_study(folder, study="a").trials == [], "the name is free"
@@ -197,7 +202,7 @@ def test_a_deletion_that_was_killed_is_finished_by_the_same_command(
     else:
         record.optuna._storage.delete_study(record.optuna._study_id)
     assert command.here("delete", "a", "--yes").code == 0
-    assert [p.name for p in folder.iterdir()] == ["studies.db"]
+    assert [p.name for p in folder.iterdir() if not p.name.startswith("studies.db-")] == ["studies.db"]
     assert command.here("delete", "a", "--yes").code == 2
 
 
@@ -252,8 +257,8 @@ def test_studies_are_compared_in_a_table_and_a_plot(command: CommandLine, folder
     searched(folder, "b", best=0.9)
     run = command.here("compare", "a", "b")
     assert [line.split()[:7] for line in run.out.splitlines()[1:3]] == [
-        ["a", "80.00", "%", "0", "2", "5", "00:06"],
-        ["b", "90.00", "%", "0", "2", "5", "00:06"],
+        ["a", "80.00", "%", "0", "2", "5", "00:05"],
+        ["b", "90.00", "%", "0", "2", "5", "00:05"],
     ]
     plot = folder / "a" / "compare.png"
     assert run.out.endswith("plot: studies/a/compare.png\n")
@@ -288,3 +293,30 @@ def test_studies_are_renamed_and_deleted_in_python(folder: Path) -> None:
     api.delete_study("b", folder)
     with pytest.raises(UserError, match="study 'b': no such study"):
         api.Study("b", folder)
+
+
+def test_a_folder_of_the_same_name_that_is_another_studys_is_not_deleted(command: CommandLine, folder: Path) -> None:
+    searched(folder, "a")
+    other = command.folder / "other"
+    other.mkdir()
+    url = f"sqlite:///{other}/studies.db"
+    record = open_study(other, study="a")
+    with DriverLock(record.paths) as lock:
+        record.bind_folder(lock.folder_id)
+    run = command.here("delete", "a", "--yes", "--storage", url)
+    assert run.code == 2
+    assert "studies/a: not the folder of this study, whose files are in " in run.err
+    assert (folder / "a" / "best.yaml").is_file()
+    run = command.here("rename", "a", "b", "--storage", url)
+    assert (run.code, (folder / "a").is_dir()) == (2, True)
+    assert "its files are in " in run.err
+
+
+def test_a_folder_that_is_a_link_is_deleted_without_what_it_points_to(command: CommandLine, folder: Path) -> None:
+    searched(folder, "a")
+    (folder / "a").rename(command.folder / "big disk")
+    (folder / "a").symlink_to(command.folder / "big disk")
+    run = command.here("delete", "a", "--yes")
+    assert run.code == 0, run.err
+    assert not (folder / "a").is_symlink()
+    assert (command.folder / "big disk" / "best.yaml").is_file()

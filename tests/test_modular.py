@@ -295,7 +295,7 @@ def test_a_value_is_printed_as_a_share_of_steps_and_not_as_an_accuracy(command: 
         attempt = trials.begin()
         assert attempt is not None
         trials.complete(attempt.number, share)
-    shown = command("show", "tiny-grokking").out
+    shown = command("show", "tiny-grokking", "--wide").out
     assert shown.count("50.00 % of the steps left") == 2  # in the table and below it
     assert "not solved, 25.00 points short of 99 %" in shown
     assert "50.00 % of the steps left" in command("studies").out

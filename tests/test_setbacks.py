@@ -19,6 +19,8 @@ from fmnist_tune.search.events import Event
 from fmnist_tune.search.faults import Cause, is_out_of_memory, read_death
 from fmnist_tune.search.memory import THRESHOLD_VARIABLE, Room
 from fmnist_tune.search.messages import Assignment, TrialReport
+from fmnist_tune.search.pace import Fate, Pace
+from fmnist_tune.search.setbacks import Decision, Setbacks
 from tests.studies import SPACE, drive, open_study, report
 
 FULL, EMPTY = "0.0001", "1.0"  # shares of its memory that Ray may use of this machine
@@ -281,3 +283,31 @@ def test_room_is_that_of_the_cgroup_without_what_rays_monitor_keeps_free(small_c
     total, used = map(int, run.stdout.split())
     assert total == 128 * 2**20
     assert 60 * 2**20 < used < 80 * 2**20
+
+
+def decide(setbacks: Setbacks, trial: int, cause: Cause, *, n_others: int = 0, n_training: int = 0) -> Decision:
+    return setbacks.decide(
+        trial, "ImportError: no", cause, epoch=1, n_others=n_others, n_training=n_training, room=None
+    )
+
+
+def test_workers_that_fail_to_start_now_and_then_end_no_search_that_trains() -> None:
+    setbacks = Setbacks(Pace())
+    for _ in range(12):
+        assert decide(setbacks, 0, Cause.START).end is None
+        setbacks.on_progress()
+
+
+def test_workers_that_fail_to_start_end_no_search_while_others_are_coming_up() -> None:
+    setbacks = Setbacks(Pace())
+    for _ in range(6):
+        assert decide(setbacks, 0, Cause.START, n_others=15).end is None
+    for _ in range(3):
+        last = decide(setbacks, 0, Cause.START)
+    assert last.end == "workers cannot start: ImportError: no"
+
+
+def test_a_trial_that_fails_again_and_again_with_nothing_else_left_to_train_fails() -> None:
+    setbacks = Setbacks(Pace())
+    fates = [decide(setbacks, 7, Cause.UNKNOWN).fate for _ in range(3)]
+    assert fates == [Fate.LAST, Fate.LAST, Fate.FAILS]

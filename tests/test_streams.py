@@ -88,12 +88,13 @@ def test_a_name_that_is_not_utf_8_is_read_and_named(command: CommandLine, space:
     ],
 )
 def test_a_name_that_is_too_long_is_one_message(command: CommandLine, space: Path, words: tuple[str, ...]) -> None:
-    run = command.here(*words)
+    data = () if "--data-dir" in words else ("--data-dir", command.data_dir)
+    run = command.here(*words, *data)
     assert run.code == 2
     assert run.err.count("\n") == 1
     assert run.err.startswith("fmnist-tune: ")
     assert LONG in run.err
-    assert run.err.endswith("File name too long\n")
+    assert "File name too long" in run.err
 
 
 def test_a_file_is_written_whatever_the_length_of_its_name(tmp_path: Path) -> None:
@@ -126,12 +127,12 @@ def test_a_tilde_is_the_home_directory_wherever_a_path_is_given(
 
 def test_weights_in_yaml_may_be_in_the_home_directory(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
+    from torchvision.models import get_model
 
     from fmnist_tune.backbone import Backbone
     from fmnist_tune.config.model import Torchvision
 
     monkeypatch.setenv("HOME", str(command.folder))
     section = Torchvision(name="torchvision", architecture="squeezenet1_1", weights="~/mine.pth", image_size=32)
-    state = Backbone(section.model_copy(update={"weights": "none"}), pretrained=False).network.state_dict()
-    torch.save(state, command.folder / "mine.pth")
+    torch.save(get_model("squeezenet1_1").state_dict(), command.folder / "mine.pth")
     Backbone(section, pretrained=True)

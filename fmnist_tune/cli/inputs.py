@@ -15,6 +15,7 @@ from fmnist_tune.cli.store import load_record, storage_url
 from fmnist_tune.config import SearchSpace, load_space, read_space
 from fmnist_tune.config.schema import STUDY_NAME
 from fmnist_tune.errors import UserError, did_you_mean, nearest
+from fmnist_tune.paths import user_path
 from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import command_line
 from fmnist_tune.study.record import StudyRecord
@@ -25,9 +26,20 @@ YAML_SUFFIXES = (".yaml", ".yml")
 
 def load_file(arguments: argparse.Namespace, path: str, overrides: Mapping[str, Any] | None = None) -> SearchSpace:
     """Read the search space or recipe in a file that a command names; arguments and errors as `load_space`."""
-    if not os.path.lexists(path):
+    if not _is_there(path):
         raise UserError(f"{path}: no such file{_meant_instead(arguments, path)}")
     return load_space(path, overrides)
+
+
+def _is_there(path: str) -> bool:
+    """Return whether there is a file of a name, or a reason, which reading it tells, why that cannot be seen."""
+    try:
+        os.lstat(user_path(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def load_recipe(arguments: argparse.Namespace) -> SearchSpace:
@@ -56,8 +68,9 @@ def load_recipe_or_trial(arguments: argparse.Namespace) -> SearchSpace:
     """
     name: str = arguments.recipe
     studies = study_names(arguments)
-    if os.path.lexists(name) or name not in studies:
-        if not os.path.lexists(name) and STUDY_NAME.fullmatch(name) and not name.endswith(YAML_SUFFIXES):
+    is_file = _is_there(name)
+    if is_file or name not in studies:
+        if not is_file and STUDY_NAME.fullmatch(name) and not name.endswith(YAML_SUFFIXES):
             meant = _meant_instead(arguments, name) or did_you_mean(name, studies)
             raise UserError(f"{name}: neither a file nor a study{meant}")
         if arguments.trial is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+from optuna.trial import TrialState
+
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
 from fmnist_tune.cli.inputs import load_file
 from fmnist_tune.cli.store import load_record, stderr, stdout
@@ -86,7 +88,9 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
 def _what_then(record: StudyRecord) -> str:
     if record.is_finished:
         return "what is searched, or the machine, must change before any trial can be trained"
-    return f"no trial is lost by it: when that is repaired, `{record.paths.command('resume')}` goes on"
+    goes_on = f"when that is repaired, `{record.paths.command('resume')}` goes on"
+    has_failed = any(trial.state == TrialState.FAIL for trial in record.trials)
+    return goes_on if has_failed else f"no trial is lost by it: {goes_on}"
 
 
 def _next_commands(record: StudyRecord) -> list[str]:

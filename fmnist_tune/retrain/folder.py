@@ -53,7 +53,10 @@ class ModelFolder:
             from fmnist_tune.retrain.card import model_card  # import torch
             from fmnist_tune.retrain.robustness import read_csv
 
-            write_atomically(self._path / CARD, model_card(metrics, read_csv(self._path / AUDIT)))
+            try:
+                write_atomically(self._path / CARD, model_card(metrics, read_csv(self._path / AUDIT)))
+            except (LookupError, TypeError, ValueError, StopIteration, OSError):  # `retrain` makes it again
+                return
         metrics["files"] = _checksums(self._path)
         write_atomically(self._path / METRICS, json.dumps(metrics, indent=1))
         self._record.record_retraining(metrics)

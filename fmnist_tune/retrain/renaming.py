@@ -14,6 +14,7 @@ from optuna.storages import RDBStorage
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.folder import ModelFolder
 from fmnist_tune.study.database import rename_row, study_names
+from fmnist_tune.study.folder import files_elsewhere
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 
@@ -31,6 +32,9 @@ def rename_study(storage: RDBStorage, record: StudyRecord, name: str) -> StudyRe
     new.check_unused(names)
     if new.folder.exists() or new.folder.is_symlink():
         raise UserError(f"{new.folder}: there already, and of no study; move it away, or choose another name")
+    elsewhere = files_elsewhere(record)
+    if elsewhere is not None:
+        raise UserError(f"study {record.paths.name!r}: its files are in {elsewhere}; rename it from there")
     with DriverLock(record.paths) as lock:
         record.hold.take(lock.folder_id)
         try:

@@ -63,6 +63,7 @@ class Driver:
         self._setbacks = Setbacks(self._pace)
         self._held: set[int] = set()  # trials that had to wait behind all others, and have trained nothing since
         self._given_up: str | None = None
+        self.was_held_back = False  # whether lack of memory is why the latest worker that asked got no trial
         self._n_threads = n_threads
         self._on_event = on_event
         self._tensorboard = TensorBoard(
@@ -133,7 +134,11 @@ class Driver:
 
     def _begin(self) -> Attempt | None:
         """Begin the trial that comes next; those that cannot be built fail on the way to it."""
-        while self._pace.allows_another(len(self.running)) and not self.is_over(number := self._next()):
+        self.was_held_back = False
+        while not self.is_over(number := self._next()):
+            if not self._pace.allows_another(len(self.running)):
+                self.was_held_back = True
+                return None
             if number is not None:
                 self._let_go_on(number)
             elif self.record.is_full and not self.running and self._queue.next(is_full=True) is None:

@@ -27,21 +27,35 @@ class Limits:
     n_trials: int | None = None
     timeout_s: float | None = None
 
+    def check(self) -> None:
+        """Check `--timeout`.
+
+        Raises:
+            UserError: nothing could be trained in that time.
+        """
+        if self.timeout_s is not None:
+            _check_start("--timeout", self.timeout_s)
+
     def timeout_of(self, space: SearchSpace) -> float | None:
         """Return the seconds that a run may take; None for no limit.
 
         Raises:
             UserError: nothing could be trained in them.
         """
+        if self.timeout_s is not None:
+            return self.timeout_s
         of_file = space.settings.search.timeout
-        timeout_s = of_file if self.timeout_s is None else self.timeout_s
-        if timeout_s is not None and timeout_s < MIN_TIMEOUT_S:
-            where = f"{space.source}: search.timeout" if self.timeout_s is None else "--timeout"
-            raise UserError(
-                f"{where}: {duration(timeout_s)} is too short: Ray and its workers need about "
-                f"{duration(MIN_TIMEOUT_S)} before anything is trained; give several minutes, such as --timeout 10m"
-            )
-        return timeout_s
+        if of_file is not None:
+            _check_start(f"{space.source}: search.timeout", of_file)
+        return of_file
+
+
+def _check_start(where: str, timeout_s: float) -> None:
+    if timeout_s < MIN_TIMEOUT_S:
+        raise UserError(
+            f"{where}: {duration(timeout_s)} is too short: Ray and its workers need about "
+            f"{duration(MIN_TIMEOUT_S)} before anything is trained; give several minutes, such as --timeout 10m"
+        )
 
 
 def check_time(record: StudyRecord, timeout_s: float) -> None:

@@ -156,6 +156,7 @@ class Pool:
             if not self._running:
                 if self.stop_requested:
                     break
+                start.complaint(is_up=True)  # there is nothing for a worker to do
                 time.sleep(1.0)  # for memory
                 self._check()
                 continue
@@ -219,7 +220,8 @@ class Pool:
     def _on_crash(self, job: Job, error: Exception) -> None:
         """Let a job whose worker died wait for another one."""
         before, self._n_kills = self._n_kills, count_kills()
-        cause, reason = read_death(str(error), kernel_killed=self._n_kills > before)
+        is_here = self._plan.logs is not None  # not on another machine of a cluster
+        cause, reason = read_death(str(error), kernel_killed=is_here and self._n_kills > before)
         epoch = self._n_epochs[job.folder] + 1
         if cause == Cause.WORKER:
             self._crashes[job.folder, epoch] += 1
@@ -244,11 +246,14 @@ class Pool:
             raise JobError(decision.end)
         if decision.fate == Fate.FAILS:
             raise JobError(f"{job.name}: {decision.text}")
-        self._wait(job, decision.text)
+        self._wait(job, decision.text, is_last=decision.fate == Fate.LAST)
 
-    def _wait(self, job: Job, text: str) -> None:
+    def _wait(self, job: Job, text: str, *, is_last: bool = False) -> None:
         self._say(f"{job.name}: {text}")
-        self._waiting.appendleft(job)
+        if is_last:
+            self._waiting.append(job)
+        else:
+            self._waiting.appendleft(job)
 
     def _assignment(self, job: Job) -> Assignment:
         return Assignment(

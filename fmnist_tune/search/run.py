@@ -125,7 +125,7 @@ def run_search(space: SearchSpace, place: Place, limits: Limits, console: Consol
 def _search(
     space: SearchSpace, place: Place, limits: Limits, paths: StudyPaths, console: Console, started: float
 ) -> RunOutcome:
-    timeout_s = limits.timeout_of(space)
+    limits.check()
     prepare_environment()
     with ThreadPoolExecutor(1) as background, Display(console, paths.name, started) as display, ExitStack() as held:
         imports = background.submit(_import_libraries)
@@ -173,6 +173,7 @@ def _search(
             display.line(f"{ending.text}; {_extension(record)}")
             wall_s = time.monotonic() - started
             return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, ending)
+        timeout_s = limits.timeout_of(space)
         if record is not None and timeout_s is not None:
             check_time(record, timeout_s)
         check_weights(space.corner_configs(), space.source)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fmnist_tune.search.faults import Cause, is_out_of_memory
 from fmnist_tune.search.memory import Room
+from fmnist_tune.search.messages import MAX_CRASHES
 from fmnist_tune.search.pace import Fate, Pace
 
 MAX_ALIKE = 3  # failures of the same kind before anything was trained
@@ -37,11 +38,14 @@ class Setbacks:
         self._pace = pace
         self._has_trained = False
         self._first: Counter[str] = Counter()
-        self._starts: Counter[str] = Counter()
+        self._alone: Counter[object] = Counter()  # failures of a trial beside no other, before anything was trained
+        self._starts: Counter[str] = Counter()  # that failed
+        self._starts_lately: Counter[str] = Counter()  # since something was trained
 
     def on_progress(self) -> None:
         """Take note that something was trained: whoever fails from now on is itself at fault."""
         self._has_trained = True
+        self._starts_lately.clear()
         self._pace.on_progress()
 
     def decide(
@@ -69,7 +73,7 @@ class Setbacks:
         if cause == Cause.START and is_out_of_memory(reason) and not self._pace.has_enough():
             cause = Cause.MEMORY
         if cause == Cause.START:
-            return self._on_failed_start(reason, n_training)
+            return self._on_failed_start(reason, n_others, n_training)
         if cause == Cause.MEMORY:
             fate, text = self._pace.on_death(trial, n_others, room)
             if fate != Fate.FAILS:
@@ -79,19 +83,25 @@ class Setbacks:
             reason = f"{reason} ({text})"
         if cause == Cause.TRIAL or self._has_trained:
             return Decision(Fate.FAILS, reason)
+        self._alone[trial] += not n_others
+        if self._alone[trial] >= MAX_CRASHES:
+            return Decision(Fate.FAILS, reason)
         end = f"trials fail before anything is trained: {reason}"
         text = f"{reason}; tried again after the others, since nothing has been trained yet"
         return Decision(Fate.LAST, text, end if _is_enough(self._first, reason) else None)
 
-    def _on_failed_start(self, reason: str, n_training: int) -> Decision:
+    def _on_failed_start(self, reason: str, n_others: int, n_training: int) -> Decision:
         """Let no more workers start than can; if none can, the search ends."""
         end = None
-        if _is_enough(self._starts, reason):
-            if n_training:
-                self._starts.clear()
-                self._pace.limit(n_training, n_training + 1)
-            else:
-                end = f"workers cannot start: {reason}"
+        is_often, is_often_lately = _is_enough(self._starts, reason), _is_enough(self._starts_lately, reason)
+        if n_training and is_often:
+            self._starts.clear()
+            self._pace.limit(n_training, n_training + 1)
+        elif n_others and is_often_lately:  # their workers may still come up
+            self._starts_lately.clear()
+            self._pace.slow_down(n_others + 1)
+        elif not n_training and is_often_lately:
+            end = f"workers cannot start: {reason}"
         return Decision(Fate.AGAIN, f"its worker could not start: {reason}", end)
 
 

@@ -68,9 +68,10 @@ class _DriverSearcher(_Shared, Searcher):  # type: ignore[misc]  # Ray's classes
 class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as above
     """Whether to go on. Ray shows a stopping result to the scheduler alone, never to the searcher."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, *, is_local: bool) -> None:
         super().__init__()
         self._driver = driver
+        self._is_local = is_local
         self._n_kills = count_kills()
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
@@ -94,7 +95,7 @@ class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
         except OSError:
             text = ""
         before, self._n_kills = self._n_kills, count_kills()
-        cause, reason = read_death(text, kernel_killed=self._n_kills > before)
+        cause, reason = read_death(text, kernel_killed=self._is_local and self._n_kills > before)
         with self._driver.record.hold.writing():
             self._driver.on_crash(trial.config["assignment"].number, reason, cause)
 
@@ -167,7 +168,8 @@ def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
     try:
         while goes_on:
             is_whole = _fit(driver, trainable, plan, scratch)
-            goes_on = (_wait_for_memory(driver) or not is_whole) and not driver.is_over(None)
+            _wait_for_memory(driver)
+            goes_on = (driver.was_held_back or not is_whole) and not driver.is_over(None)
     except _NoWorkerError as error:
         raise UserError(str(error)) from None
     finally:
@@ -185,7 +187,7 @@ def _fit(driver: Driver, trainable: Any, plan: WorkerPlan, scratch: str) -> bool
         trainable,
         tune_config=TuneConfig(
             search_alg=_DriverSearcher(driver),
-            scheduler=_DriverScheduler(driver),
+            scheduler=_DriverScheduler(driver, is_local=plan.logs is not None),
             num_samples=-1,
             max_concurrent_trials=plan.n_workers,
             reuse_actors=True,
@@ -209,12 +211,9 @@ def _fit(driver: Driver, trainable: Any, plan: WorkerPlan, scratch: str) -> bool
     return True
 
 
-def _wait_for_memory(driver: Driver) -> bool:
-    """Wait until trials may begin again; returns whether there was anything to wait for."""
-    has_waited = False
+def _wait_for_memory(driver: Driver) -> None:
+    """Wait until trials may begin again."""
     while driver.is_waiting:
-        has_waited = True
         with driver.record.hold.writing():
             driver.record.hold.check()
         time.sleep(1.0)
-    return has_waited

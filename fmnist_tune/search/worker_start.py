@@ -52,7 +52,8 @@ class WorkerStart:
             self._seen_at = time.monotonic()
         unseen_s, down_s = time.monotonic() - self._seen_at, time.monotonic() - self._up_at
         # Ray tells what becomes of a worker that has come so far as to open its log.
-        n_dead = sum(not any(self._logs.glob(f"worker-*-{pid}.err")) for pid in self._seen - living)
+        ended = (pid for pid in self._seen - living if not _lives(pid))  # a worker is a shell for a moment
+        n_dead = sum(not any(self._logs.glob(f"worker-*-{pid}.err")) for pid in ended)
         if n_dead >= N_DEAD or unseen_s > (DEAD_S if n_dead else UNSEEN_S):
             why = last_complaint(self._logs) or "its process ends without a message"
         elif down_s > SILENT_S:
@@ -96,6 +97,13 @@ def worker_processes() -> set[int]:
                 if _is_worker((entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")):
                     workers.add(pid)
     return {pid for pid in workers if os.getpid() in _ancestors(pid, parents)}
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _is_worker(command: list[bytes]) -> bool:

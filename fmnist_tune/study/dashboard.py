@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -18,6 +19,7 @@ from fmnist_tune.config.schema import ARTIFACTS
 from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import as_code, as_markdown, in_table
 from fmnist_tune.evaluation import Spread, classes_text, recalls_of, share_text
+from fmnist_tune.study.folder import files_elsewhere
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
@@ -57,7 +59,9 @@ def publish(record: StudyRecord, figures: Sequence[Path], csvs: Sequence[Path] =
     """
     if record.is_driven:
         raise UserError(f"study {record.paths.name} is being searched or trained; its driver alone writes it")
-    with DriverLock(record.paths):
+    with DriverLock(record.paths) as lock:
+        if files_elsewhere(record) is None:
+            record.bind_folder(lock.folder_id)  # a copied folder has a new one
         record = record.snapshot()
         store = artifact_store(record.paths.studies_dir)
         ids = _upload(record, store, [*figures, *csvs])
@@ -104,8 +108,15 @@ def _upload(record: StudyRecord, store: FileSystemArtifactStore, files: Iterable
 
 def artifact_ids(system_attrs: Mapping[str, Any]) -> dict[str, str]:
     """Return the artifact of each file name that the system attributes of a study or a trial name."""
-    known = [json.loads(value) for key, value in system_attrs.items() if key.startswith("artifacts:")]
-    return {meta["filename"]: meta["artifact_id"] for meta in known if meta is not None}
+    ids: dict[str, str] = {}
+    for key, value in system_attrs.items():
+        if key.startswith("artifacts:"):
+            with suppress(ValueError, TypeError, KeyError):  # null after a deletion; others may write anything there
+                meta = json.loads(value)
+                name, artifact_id = meta["filename"], meta["artifact_id"]
+                if isinstance(name, str) and re.fullmatch(r"[\w-]+", artifact_id):
+                    ids[name] = artifact_id
+    return ids
 
 
 def _mimetype(file: Path) -> str:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 MARKED_EVERY_S = 10.0
-_MARKS_OF_OTHERS = 1000  # how far ahead of this driver's own mark those of others on the same file may be
+_MARKS_OF_OTHERS = 10**6  # how far ahead of this driver's own mark those of others on the same file may be
 _LOOKS = 3
 
 
@@ -94,8 +94,9 @@ class DatabaseFile:
                 contextlib.suppress(sqlite3.Error),
                 contextlib.closing(sqlite3.connect(uri, uri=True)) as connection,
             ):
+                connection.execute("PRAGMA writable_schema = ON")  # reads page 1 also in the middle of a checkpoint
                 (mark,) = connection.execute("PRAGMA user_version").fetchone()
-                if max(self._seen_mark, 1) <= mark <= self._own_mark + _MARKS_OF_OTHERS:
+                if self._seen_mark <= mark <= self._own_mark + _MARKS_OF_OTHERS:
                     self._seen_mark = mark
                     return True
         return False
@@ -106,7 +107,7 @@ class DatabaseFile:
         Returns:
             That file, beside the old one or in the folder for temporary files; None and the reason if it is impossible.
         """
-        name = f"{self._path.name}.rescued-{time.strftime('%Y%m%d-%H%M%S')}"
+        name = f"{self._path.name}.rescued-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         reason = ""
         for folder in (self._path.parent, Path(tempfile.gettempdir())):
             try:

@@ -18,9 +18,10 @@ from fmnist_tune.config.schema import ARTIFACTS
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.study.dashboard import artifact_ids, artifact_store
 from fmnist_tune.study.database import STORAGE_ERRORS, study_names
+from fmnist_tune.study.folder import FOLDER_KEY
 from fmnist_tune.study.layout import StudyPaths, disk_bytes
-from fmnist_tune.study.lease import Lease
-from fmnist_tune.study.lock import DriverLock, holder_text, is_driven, storage_of
+from fmnist_tune.study.lease import Lease, holder_of
+from fmnist_tune.study.lock import DriverLock, folder_id_of, holder_text, is_driven, storage_of
 from fmnist_tune.study.record import FORMAT_KEY, SPACE_KEY, StudyRecord
 
 
@@ -48,12 +49,38 @@ class Deletion:
             self._check_left(names)
         elif self._study.user_attrs.keys().isdisjoint({SPACE_KEY, FORMAT_KEY}) and self._study.trials:
             raise UserError(f"study {paths.name!r}: not made by fmnist-tune; delete it in the dashboard")
-        if is_driven(paths, storage.engine):
-            raise UserError(
-                f"study {paths.name!r} is being searched or trained{holder_text(paths)}; wait for its end, or stop it"
-            )
+        else:
+            self._check_folder(self._study)
+        driver = self._driver()
+        if driver is not None:
+            raise UserError(f"study {paths.name!r} is being searched or trained{driver}; wait for its end, or stop it")
         self.n_trials = None if self._study is None else len(self._study.get_trials(deepcopy=False))
         self.n_bytes = disk_bytes(paths.folder) + disk_bytes(self._aside)
+
+    def _check_folder(self, study: optuna.Study) -> None:
+        """Check that the folder is the study's: another database, or another folder of studies, may have the name."""
+        folder = self.paths.folder
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return
+        known = study.user_attrs.get(FOLDER_KEY)
+        if known is not None and folder_id_of(folder) != known["id"]:
+            raise UserError(
+                f"{folder}: not the folder of this study, whose files are in {known['path']} on {known['host']}; "
+                "delete it from there, or move this folder away"
+            )
+        storage = storage_of(folder)
+        if storage is not None and storage != self.paths.shown_storage:
+            raise UserError(f"{folder}: the folder of a study that was searched with --storage {storage}")
+
+    def _driver(self) -> str | None:
+        """Return which process drives the study, for the end of a sentence; None if none does."""
+        if is_driven(self.paths):
+            return holder_text(self.paths)
+        holder = holder_of(self._storage.engine, self.paths.name)
+        is_own = holder is not None and holder.folder_id == folder_id_of(self._aside)  # of a deletion that was killed
+        if holder is None or is_own or not is_driven(self.paths, self._storage.engine):
+            return None
+        return f", from {holder.place}"
 
     def _check_left(self, names: list[str]) -> None:
         """Check that files of a study which is not in the database are left, and that it was in this one."""
@@ -89,17 +116,16 @@ class Deletion:
             else:
                 with DriverLock(self.paths) as lock:
                     self._delete_study(self._study, lock.folder_id)
-            if self._aside.exists():
-                shutil.rmtree(self._aside)
+            self._remove_aside()
         except OSError as error:
             raise UserError(
-                f"{error.filename or self.paths.folder}: cannot be deleted: {error.strerror}; repair it, and the same "
-                "command goes on"
+                f"{error.filename or self.paths.folder}: cannot be deleted: {error.strerror or error}; repair it, and "
+                "the same command goes on"
             ) from None
 
     def _delete_study(self, study: optuna.Study, folder_id: str) -> None:
         lease = Lease(self._storage, self.paths)
-        lease.take(folder_id)
+        lease.take(folder_id_of(self._aside) or folder_id)  # that of a deletion that was killed
         try:
             self._put_aside()
             self._delete_artifacts(study)
@@ -109,9 +135,14 @@ class Deletion:
                 lease.end()
 
     def _put_aside(self) -> None:
-        if self._aside.exists():
-            shutil.rmtree(self._aside)
+        self._remove_aside()
         os.rename(self.paths.folder, self._aside)
+
+    def _remove_aside(self) -> None:
+        if self._aside.is_symlink():  # of a folder on another disk, which stays
+            self._aside.unlink()
+        elif self._aside.exists():
+            shutil.rmtree(self._aside)
 
     def _delete_artifacts(self, study: optuna.Study) -> None:
         if not (self.paths.studies_dir / ARTIFACTS).is_dir():

@@ -5,6 +5,7 @@ Its trials are written by `trial_writer`.
 
 from __future__ import annotations
 
+import copy
 import math
 import shutil
 import time
@@ -182,7 +183,7 @@ class StudyRecord:
 
     def snapshot(self) -> StudyRecord:
         """Return the study with its trials as they are now: all that is said of it then fits, and is read once."""
-        record = StudyRecord(self.storage, self.optuna, self.space, self.paths)
+        record = copy.copy(self)
         record._trials = self.trials
         return record
 
@@ -197,12 +198,12 @@ class StudyRecord:
         return OBJECTIVES[self.space.settings.task]
 
     def limit_trials(self, n_trials: int) -> None:
-        """Take what `--trials` says: more than the file's trials extend the study, fewer end this run alone.
+        """Take what `--trials` says: more than the study is to hold extend it, fewer end this run alone.
 
         To be called by the holder of the driver's lock.
         """
         self._n_of_run = n_trials
-        if n_trials > self.space.settings.search.trials:
+        if n_trials > self._n_whole:
             self._extended_to = n_trials
             self.optuna.set_user_attr(EXTENDED_KEY, n_trials)
 

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fmnist_tune.evaluation import Spread, classes_text, recalls_of
+from fmnist_tune.evaluation import MIN_FOR_INTERVAL, Spread, classes_text, recalls_of
 from fmnist_tune.study.curves import latest_of
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
@@ -150,7 +150,7 @@ def steps_text(figure: dict[str, Any]) -> str:
     if not n_there:
         return f"never reached (0 of {len(values)} seeds)"
     text = f"after {figure['mean']:,.0f} steps ({n_there} of {len(values)} seeds"
-    if figure["ci95"] is not None:
+    if figure["ci95"] is not None and n_there >= MIN_FOR_INTERVAL:
         low, high = figure["ci95"]
         text += f"; 95 % interval of the mean {max(0, low):,.0f} to {high:,.0f}"
     return f"{text})"

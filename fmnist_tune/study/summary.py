@@ -131,6 +131,8 @@ def common_failure(record: StudyRecord) -> str | None:
     if not trials or any(t.state != TrialState.FAIL for t in trials):
         return None
     ((reason, n), *_) = Counter(t.user_attrs.get("reason", "unknown") for t in trials).most_common()
+    if len(trials) == 1:
+        return f"the only trial failed: {reason}"
     return f"all {len(trials)} trials failed" + (f", {n} of them" if n < len(trials) else "") + f": {reason}"
 
 

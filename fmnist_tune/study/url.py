@@ -17,6 +17,7 @@ _SECRET_KEY = re.compile(r"pass|pwd|secret|token|credential|(api|access|private|
 _SECRET_SETTING = re.compile(rf"({_SECRET_KEY.pattern})\w*\s*=", re.IGNORECASE)  # as odbc_connect has it
 # A password with an @ that is not written as %40: SQLAlchemy takes what follows it for the host.
 _TWO_ATS = re.compile(r"^([\w+.-]+://[^/@:]*:)[^?]*@[^?]*@")
+_UNQUOTED = re.compile(r"[\w+.-]+://[^/@:]*:([^?]*@[^?@]*)@")
 _URL_IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"`]*[^\s'\"`:;,.)]")
 
 
@@ -44,7 +45,9 @@ def sqlite_path(url: str) -> Path | None:
     if parts.drivername not in ("sqlite", "sqlite+pysqlite") or parts.query:
         raise UserError(f"--storage {without_secrets(url)}: write sqlite:///FILE, without options or another driver")
     if not parts.database or parts.database == ":memory:" or parts.database.startswith("file:"):
-        raise UserError(f"--storage {url}: not a file, so that the study would be lost; write sqlite:///FILE")
+        raise UserError(
+            f"--storage {without_secrets(url)}: not a file, so that the study would be lost; write sqlite:///FILE"
+        )
     return Path(parts.database)
 
 
@@ -78,6 +81,8 @@ def _secrets(url: str) -> list[str]:
     except (ArgumentError, ValueError):
         return []
     secrets = [] if parts.password is None else [str(parts.password)]
+    if found := _UNQUOTED.match(url):  # SQLAlchemy takes what follows its first @ for the host
+        secrets += [found[1], *found[1].split("@")]
     secrets += [value for key, value in _options(parts) if _is_secret(key, value)]
     forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
     return sorted((form for form in forms if len(form) > 3), key=len, reverse=True)  # shorter ones are in many words
