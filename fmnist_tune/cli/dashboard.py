@@ -52,18 +52,16 @@ def dashboard(arguments: argparse.Namespace, started: float) -> int:
             _publish(storage, arguments, name) | {"url": f"{url}/studies/{number}"}
             for number, name in sorted((study._study_id, study.study_name) for study in storage.get_all_studies())
         ]
-        if arguments.json:
-            print(
-                json.dumps({"url": url, "storage": without_secrets(storage_url(arguments)), "studies": rows}),
-                flush=True,
-            )
-        print(f"dashboard: {url} (Ctrl-C ends it)", file=sys.stderr)
-        for row in rows:
-            print(printable(f"  {row['study']}: {row['status']}, {row['url']}"), file=sys.stderr)
-        sys.stderr.flush()
         for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job would ignore the first
             signal.signal(number, signal.default_int_handler)
         try:
+            if arguments.json:
+                shown = without_secrets(storage_url(arguments))
+                print(json.dumps({"url": url, "storage": shown, "studies": rows}), flush=True)
+            print(f"dashboard: {url} (Ctrl-C ends it)", file=sys.stderr)
+            for row in rows:
+                print(printable(f"  {row['study']}: {row['status']}, {row['url']}"), file=sys.stderr)
+            sys.stderr.flush()
             server.serve_forever()
         except KeyboardInterrupt:
             return EXIT_OK
