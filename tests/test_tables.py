@@ -67,10 +67,10 @@ def test_show_has_a_line_for_each_trial_at_every_width(command: CommandLine, wid
     lines = printed(command, width, "show", "s")
     assert lines[0].split()[:4] == ["trial", "state", "accuracy", "epoch"]
     assert [line.split()[: 5 if "%" in line else 4] for line in lines[1:6]] == [
-        ["1", "waiting", "93.83", "%", "1/4"],
+        ["1", "paused", "93.83", "%", "1/4"],
         ["*0", "complete", "81.00", "%", "4/4"],
-        ["3", "waiting", "50.00", "%", "0.50/4"],
-        ["4", "waiting", "-", "0/4"],
+        ["3", "paused", "50.00", "%", "0.50/4"],
+        ["4", "paused", "-", "0/4"],
         ["2", "failed", "-", "0/4"],
     ]
     assert "RuntimeError" in lines[5], "the reason, shortened"
