@@ -16,7 +16,7 @@ from fmnist_tune.study.curves import latest_of
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.summary import PAUSED, STATE_NAMES, Summary, count_states, highest_of, uses_text
+from fmnist_tune.study.summary import STATE_NAMES, Summary, count_states, highest_of, on_screen, uses_text
 from fmnist_tune.units import percent
 
 # of metrics.json: what a list of studies says of a retraining
@@ -98,7 +98,7 @@ def retraining_cell(record: StudyRecord, retraining: RetrainingStatus | None) ->
 def _counts(summary: Summary) -> list[RenderableType]:
     counts = summary.counts
     names = STATE_NAMES.values()
-    states = ", ".join(f"{counts[name]} {PAUSED if name == 'waiting' else name}" for name in names if counts[name])
+    states = ", ".join(f"{counts[name]} {on_screen(name)}" for name in names if counts[name])
     total = f"study {summary.study}: {counts['total']} of {summary.n_target} trials ({states or 'none yet'})"
     parts: list[RenderableType] = [Text(total, style="bold")]
     for reason, n in list(summary.failures.items())[:3]:

@@ -9,7 +9,7 @@ from fmnist_tune.study.columns import Column, NamedTable
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import retraining_cell
 from fmnist_tune.study.retraining import retraining_status
-from fmnist_tune.study.summary import STATE_NAMES, count_states
+from fmnist_tune.study.summary import STATE_NAMES, count_states, on_screen
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ class StudyRow:
         """All of it in words."""
         if self.counts is None:
             return f"recipe; {self.retrained}"
-        states = ", ".join(f"{self.counts[state]} {state}" for state in STATE_NAMES.values() if self.counts[state])
+        states = ", ".join(
+            f"{self.counts[state]} {on_screen(state)}" for state in STATE_NAMES.values() if self.counts[state]
+        )
         best = "no best trial yet" if self.best is None else f"best {self.best[0]} (trial {self.best[1]})"
         retrained = f"; {self.retrained}" if self.retrained else ""
         return f"{self.total} trials{f' ({states})' if states else ''}; {best}{retrained}"
@@ -60,7 +62,7 @@ def study_table(rows: Sequence[StudyRow]) -> NamedTable:
     """Return a table of studies, in the order of the rows."""
     total = Column("trials", [row.total for row in rows], is_right=True)
     states = [
-        Column(state, ["" if row.counts is None else str(row.counts[state]) for row in rows], is_right=True)
+        Column(on_screen(state), ["" if row.counts is None else str(row.counts[state]) for row in rows], is_right=True)
         for state in STATE_NAMES.values()
     ]
     best_of = [row.best or (("", "") if row.counts is None else ("-", "-")) for row in rows]

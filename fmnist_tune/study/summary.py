@@ -32,9 +32,12 @@ STATE_NAMES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
-
-
 PAUSED = "paused"  # how a trial that can go on is called on screens; in JSON it is waiting
+
+
+def on_screen(state: str) -> str:
+    """Return what people read for a trial's state."""
+    return PAUSED if state == STATE_NAMES[TrialState.WAITING] else state
 
 
 @dataclass(frozen=True)

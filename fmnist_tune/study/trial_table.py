@@ -17,7 +17,7 @@ from fmnist_tune.study.curves import Point, latest_of
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import STATE_STYLES, state_name
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.summary import PAUSED
+from fmnist_tune.study.summary import on_screen
 from fmnist_tune.training.results import StopReason
 from fmnist_tune.units import percent
 from fmnist_tune.valuation import Objective
@@ -163,7 +163,7 @@ class TrialTable:
         """Return the columns that every width has room for."""
         rows = self.rows
         numbers = [f"{'*' if row.number == self.best else ''}{row.number}" for row in rows]
-        states = [Text(PAUSED if row.state == "waiting" else row.state, style=STATE_STYLES[row.state]) for row in rows]
+        states = [Text(on_screen(row.state), style=STATE_STYLES[row.state]) for row in rows]
         accuracies = [row.latest.accuracy if row.latest is not None else None for row in rows]
         columns = [Column("trial", numbers, is_right=True), Column("state", states)]
         if self.objective.is_val_accuracy:
