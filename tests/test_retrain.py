@@ -138,9 +138,9 @@ def test_a_winner_is_trained_on_everything_and_each_seed_tested_once(
     another = 0 if metrics["trial"] else 1
     run = study("retrain", "tiny", "--trial", another, "--seeds", 1, "--data-dir", study.data_dir)
     assert run.code == 0, run.err
-    assert "the test set has been used 2 times for this study now, for more than one trial" in run.err
-    assert "one seed: no interval" in run.out
-    assert "The test set has been opened 2 times for this study" in run.out
+    assert "the test set has been opened 2 times for this study, for more than one trial" in run.err
+    assert "one seed, no interval" in run.out
+    assert "the test set has been opened 2 times for this study" in run.out
 
 
 def test_a_killed_retraining_goes_on(study: CommandLine) -> None:

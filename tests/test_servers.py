@@ -151,7 +151,6 @@ def test_a_password_is_in_no_output_and_no_file_of_any_command(server: Server, c
     outputs = []
     for words in (
         ("search", "space.yaml", "--workers", 1, "--json", *on_study),
-        ("resume", "tiny", "--workers", 1, *on_study),
         ("show", "tiny", "--storage", url),
         ("show", "tiny", "--json", "--storage", url),
         ("studies", "--json", "--storage", url),

@@ -68,7 +68,7 @@ class _DriverSearcher(_Shared, Searcher):  # type: ignore[misc]  # Ray's classes
 class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as above
     """Whether to go on. Ray shows a stopping result to the scheduler alone, never to the searcher."""
 
-    def __init__(self, driver: Driver, *, is_local: bool) -> None:
+    def __init__(self, driver: Driver, *, is_local: bool = True) -> None:
         super().__init__()
         self._driver = driver
         self._is_local = is_local
