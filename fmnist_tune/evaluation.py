@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from fmnist_tune.units import percent
 
@@ -117,6 +116,13 @@ class Calibration:
     ece: float
 
 
+def _t_quantile(degrees: int) -> float:
+    """Return the 97.5 % quantile of Student's t."""
+    from scipy import stats  # takes a second, and a search has no use for it
+
+    return float(stats.t.ppf(0.975, degrees))
+
+
 def spread(values: Sequence[float]) -> Spread:
     """Sum up a figure over seeds.
 
@@ -130,7 +136,7 @@ def spread(values: Sequence[float]) -> Spread:
     if len(x) == 1:
         return Spread(tuple(map(float, x)), mean, None, None)
     std = float(x.std(ddof=1))
-    half = float(stats.t.ppf(0.975, len(x) - 1)) * std / len(x) ** 0.5
+    half = _t_quantile(len(x) - 1) * std / len(x) ** 0.5
     return Spread(tuple(map(float, x)), mean, std, (mean - half, mean + half))
 
 
@@ -151,7 +157,7 @@ def next_value_ci95(figure: Spread) -> tuple[float, float] | None:
     if figure.std is None:
         return None
     n = len(figure.values)
-    half = float(stats.t.ppf(0.975, n - 1)) * figure.std * (1 + 1 / n) ** 0.5
+    half = _t_quantile(n - 1) * figure.std * (1 + 1 / n) ** 0.5
     return figure.mean - half, figure.mean + half
 
 
@@ -160,6 +166,8 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
     difference = spread([a - b for a, b in zip(first, second, strict=True)])
     if not difference.std:
         return Paired(difference, None)
+    from scipy import stats  # takes a second, and a search has no use for it
+
     return Paired(difference, 1 - float(stats.ttest_rel(first, second).pvalue))
 
 

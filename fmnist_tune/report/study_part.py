@@ -12,7 +12,7 @@ from fmnist_tune.report.drawing import clipped, short
 from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
 from fmnist_tune.study.frames import curves_frame, trials_frame
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.summary import STATE_NAMES, Summary
+from fmnist_tune.study.summary import STATE_NAMES, Summary, on_screen
 from fmnist_tune.training.results import LOOK_STRIDE
 from fmnist_tune.units import percent
 
@@ -37,7 +37,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
         shown = None if best is None or best.value is None else (best.number, best.value)
         found = [*findings.no_model(shown, record.paths), *found]
     counts = Counter(row.state for row in rows)
-    states = [f"{counts[state]:,} {state}" for state in STATE_NAMES.values() if counts[state]]
+    states = [f"{counts[state]:,} {on_screen(state)}" for state in STATE_NAMES.values() if counts[state]]
     facts = [Fact("Trials", f"{summary.counts['total']:,}", ", ".join(states))]
     if best is not None and best.value is not None:
         note = f"trial {best.number}, {len(best.intermediate_values)} epochs"
