@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.pool import Job
 from fmnist_tune.search.progress import FILE, EpochProgress, progress_of, telling
-from fmnist_tune.search.screen import Screen, packed
+from fmnist_tune.search.screen import Screen, Work, packed
+from fmnist_tune.search.signals import stopping_on_signals
 from tests.studies import drive, look, open_study, report
 
 SPACE = "study: s\nmodel: {name: mlp}\nsearch: {trials: 4, pruner: {name: none}}\ntraining: {epochs: 1}\n"
@@ -127,12 +129,21 @@ def test_parts_are_packed_onto_lines_and_never_broken(width: int, expected: str)
     assert packed(["one", "two", "three"], ", ", width) == expected
 
 
+class Phase(Screen):
+    text = "starting Ray"
+
+    def status(self) -> str:
+        return f"{self.text} ..."
+
+    def view(self, width: int) -> str:
+        return self.text[:width]
+
+
 def test_what_is_piped_is_never_silent_while_nothing_happens() -> None:
-    out, phase = io.StringIO(), ["starting Ray"]
-    console = Console(file=out, width=60)
-    with Screen(console, time.monotonic(), view=str, status=lambda: f"{phase[0]} ...", status_every_s=0.02):
+    out = io.StringIO()
+    with Phase(Console(file=out, width=60), time.monotonic(), status_every_s=0.02) as screen:
         _wait_for(out, "] starting Ray ...\n", 2)
-        phase[0] = "2 workers"
+        screen.text = "2 workers"
         _wait_for(out, "] 2 workers ...\n", 2)
     n = len(out.getvalue())
     time.sleep(0.1)
@@ -152,7 +163,7 @@ def test_a_long_line_goes_on_below_its_own_text_on_a_terminal_and_is_whole_in_a_
     for is_terminal, expected in ((True, "        longer"), (False, "[")):
         out = io.StringIO()
         console = Console(file=out, width=60, force_terminal=is_terminal, color_system=None)
-        Screen(console, time.monotonic(), view=str, status=str).line(text)
+        Work(console, time.monotonic()).line(text)
         lines = out.getvalue().splitlines()
         assert len(lines) == (2 if is_terminal else 1)
         assert lines[-1].startswith(expected)
@@ -213,3 +224,42 @@ def test_seeds_show_their_epochs_accuracy_and_how_far_they_are(tmp_path: Path, w
         "1 of 3 trainings ended; trial 12, seed 1: 2/4 epochs at 87.50 %, epoch 3, 50 %; "
         "trial 12, seed 2: 0/4 epochs, starting"
     )
+
+
+class Interrupted(io.RawIOBase):
+    """A file into whose first write Ctrl-C falls."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if not self.text:
+            signal.raise_signal(signal.SIGINT)
+        self.text += bytes(data).decode()
+        return len(data)
+
+
+def test_ctrl_c_in_the_middle_of_a_line_stops_the_work_and_spoils_no_line(long_search: Driver) -> None:
+    raw = Interrupted()
+    console = Console(file=io.TextIOWrapper(io.BufferedWriter(raw), line_buffering=True), width=200)
+    display = Display(console, "s", time.monotonic())
+    with stopping_on_signals(long_search, display.line):
+        display.line("a line")
+    assert long_search.stop_requested
+    lines = raw.text.splitlines()
+    assert lines[0].endswith("] a line")
+    assert lines[1].endswith("loses no finished epoch either")
+
+
+def test_ctrl_c_stops_the_work_where_nobody_reads(long_search: Driver) -> None:
+    def refuse(text: str) -> None:
+        raise BrokenPipeError(text)
+
+    with stopping_on_signals(long_search, refuse):
+        signal.raise_signal(signal.SIGTERM)
+        assert long_search.stop_requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

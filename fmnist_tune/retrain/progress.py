@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
@@ -14,29 +12,20 @@ from fmnist_tune.search.screen import Row, Screen, headline, rows_table
 from fmnist_tune.units import clock
 
 
-class TrainingProgress:
+class TrainingProgress(Screen):
     """Shows jobs on stderr."""
 
     def __init__(self, console: Console, started: float) -> None:
         """Make a display; `started` is time.monotonic() at the beginning of the command."""
-        self._screen = Screen(console, started, view=self.view, status=self.status)
+        super().__init__(console, started)
         self._phase = "getting ready"
         self._running: dict[str, tuple[Job, TrialReport | None]] = {}
         self._n_jobs = self._n_ended = 0
 
-    def __enter__(self) -> TrainingProgress:
-        self._screen.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._screen.__exit__(kind, error, trace)
-
     def line(self, text: str, style: str = "dim") -> None:
         """Print a line that stays."""
         self._phase = text
-        self._screen.line(text, style)
+        super().line(text, style)
 
     def expect(self, n_jobs: int) -> None:
         """Take note of how many jobs there are to be trained from now on."""
@@ -58,7 +47,7 @@ class TrainingProgress:
         """Say what came of a job."""
         self._running.pop(job.name, None)
         self._n_ended += 1
-        self._screen.line(f"{job.name}: {text}", "green")
+        super().line(f"{job.name}: {text}", "green")
 
     def _rows(self) -> list[Row]:
         running = list(self._running.values())  # copied at one stroke: this is the screen's thread
@@ -73,7 +62,7 @@ class TrainingProgress:
 
     def view(self, width: int) -> RenderableType:
         """Return what is going on, in so many columns."""
-        rows, elapsed = self._rows(), clock(self._screen.elapsed_s)
+        rows, elapsed = self._rows(), clock(self.elapsed_s)
         if not rows:
             return Text(f"{self._phase}, {elapsed}", style="bold", no_wrap=True, overflow="ellipsis")
         under_way = sum(_share(row) for row in rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from types import TracebackType
 
 from optuna.trial import TrialState
 from rich.console import Console, Group, RenderableType
@@ -22,7 +21,7 @@ from fmnist_tune.units import clock
 STYLES = {"complete": "green", "failed": "red", "interrupted": "yellow", "trouble": "yellow"}
 
 
-class Display:
+class Display(Screen):
     """Shows a driver's events on stderr."""
 
     def __init__(self, console: Console, study: str, started: float) -> None:
@@ -33,8 +32,8 @@ class Display:
             study: its name.
             started: time.monotonic() at the beginning of the run.
         """
+        super().__init__(console, started)
         self._study = study
-        self._screen = Screen(console, started, view=self.view, status=self.status)
         self._driver: Driver | None = None
         self._counts: Counter[str] = Counter()
         self._n_target = self._n_before = 0
@@ -42,23 +41,10 @@ class Display:
         self._best: tuple[float, int] | None = None
         self._phase = "getting ready"
 
-    def __enter__(self) -> Display:
-        self._screen.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._screen.__exit__(kind, error, trace)
-
     def phase(self, text: str) -> None:
         """Say what is going on before or beside the training."""
         self._phase = text
         self.line(text)
-
-    def line(self, text: str, style: str = "dim") -> None:
-        """Print a line that stays."""
-        self._screen.line(text, style)
 
     def attach(self, driver: Driver) -> None:
         """Show a driver from now on, with what its study holds already."""
@@ -96,7 +82,7 @@ class Display:
         """Return how much of the search is done, 0 to 1: of its trials or of its time, whichever will end it."""
         if self._driver is None:
             return 0.0
-        elapsed_s = self._screen.elapsed_s
+        elapsed_s = self.elapsed_s
         of_time = elapsed_s / (elapsed_s + self._until_deadline_s())
         return max(of_time, sum(self._counts.values()) / max(1, self._n_target))
 
@@ -123,7 +109,7 @@ class Display:
         return [*texts, highest]
 
     def _time_left(self) -> str:
-        elapsed_s = self._screen.elapsed_s
+        elapsed_s = self.elapsed_s
         done = sum(self._counts.values())
         n_new = done - self._n_before
         estimate_s = elapsed_s / n_new * max(0, self._n_target - done) if n_new >= 3 else math.inf
@@ -164,7 +150,7 @@ class Display:
     def view(self, width: int) -> RenderableType:
         """Return what is going on, in so many columns."""
         if self._driver is None:
-            return Text(f"{self._study}: {self._phase}, {clock(self._screen.elapsed_s)}", style="bold", no_wrap=True)
+            return Text(f"{self._study}: {self._phase}, {clock(self.elapsed_s)}", style="bold", no_wrap=True)
         note = "stopping after the running epochs; Ctrl-C again stops at once"
         return Group(
             Text(""),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -23,39 +25,35 @@ STATUS_EVERY_S = 20.0
 BAR_FROM_WIDTH, BAR_WIDTH = 80, 12
 
 
-class Screen:
+class Screen(ABC):
     """Lines that stay and, while it is entered, what is going on.
 
     On a terminal whose cursor can be moved that is a view which is drawn anew twice a second, below the lines;
     elsewhere (a pipe, a file, a notebook, TERM=dumb, --plain) a line of status every 20 seconds, whatever happens.
     """
 
-    def __init__(
-        self,
-        console: Console,
-        started: float,
-        *,
-        view: Callable[[int], RenderableType],
-        status: Callable[[], str],
-        status_every_s: float = STATUS_EVERY_S,
-    ) -> None:
+    def __init__(self, console: Console, started: float, status_every_s: float = STATUS_EVERY_S) -> None:
         """Make a screen.
 
         Args:
             console: writes to stderr.
             started: time.monotonic() at the beginning of the command.
-            view: what to draw in so many columns.
-            status: the same as a line.
-            status_every_s: how long nothing is said of it where there is no view.
+            status_every_s: how long nothing is said of what is going on where there is no view.
         """
         self._console = console
         self._started = started
-        self._status = status
         self._status_every_s = status_every_s
-        self._view = view
         self._live: Live | None = None
         self._ended = threading.Event()
         self._ticker = threading.Thread(target=self._tick, daemon=True)
+
+    @abstractmethod
+    def view(self, width: int) -> RenderableType:
+        """Return what is going on, in so many columns."""
+
+    @abstractmethod
+    def status(self) -> str:
+        """Return what is going on as a line."""
 
     @property
     def _is_live(self) -> bool:
@@ -66,12 +64,12 @@ class Screen:
         """Seconds since the beginning of the command."""
         return time.monotonic() - self._started
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> Self:
         console = self._console
         if self._is_live:
             self._live = Live(
                 console=console,
-                get_renderable=lambda: self._view(console.width),
+                get_renderable=lambda: self.view(console.width),
                 refresh_per_second=REFRESH_PER_S,
                 transient=True,
             )
@@ -102,40 +100,33 @@ class Screen:
     def _tick(self) -> None:
         while not self._ended.wait(self._status_every_s):
             with suppress(OSError):  # nobody reads any more, or the disk is full: no reason to stop training
-                self.line(self._status())
+                self.line(self.status())
 
 
-class Work:
-    """Work that goes on by itself, on a screen of its own: what it is, and how much of it is done."""
+class Work(Screen):
+    """Work that goes on by itself: what it is, and how much of it is done."""
 
     def __init__(self, console: Console, started: float) -> None:
         """Make one; arguments as `Screen` takes them."""
-        self._screen = Screen(console, started, view=self._view, status=self._status)
+        super().__init__(console, started)
         self._text, self._share = "getting ready", 0.0
-
-    def __enter__(self) -> Work:
-        self._screen.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._screen.__exit__(kind, error, trace)
 
     def phase(self, text: str) -> None:
         """Say what begins, by a line that stays."""
         self._text, self._share = text.strip(), 0.0
-        self._screen.line(text)
+        self.line(text)
 
     def step(self, text: str, share: float) -> None:
         """Take note of how far it is, 0 to 1."""
         self._text, self._share = text, share
 
-    def _status(self) -> str:
+    def status(self) -> str:
+        """Return what is going on as a line."""
         return f"{self._text} ..."
 
-    def _view(self, width: int) -> RenderableType:
-        return headline(self._text, self._share, f"{clock(self._screen.elapsed_s)} elapsed", width)
+    def view(self, width: int) -> RenderableType:
+        """Return what is going on, in so many columns."""
+        return headline(self._text, self._share, f"{clock(self.elapsed_s)} elapsed", width)
 
 
 @dataclass(frozen=True)
