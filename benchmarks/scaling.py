@@ -15,8 +15,9 @@ from fmnist_tune.config import SearchSpace, TrialConfig, load_space
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.record import HISTORY_KEY, StudyRecord
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import params_of
+from fmnist_tune.study.trial_data import FACTS_KEY, PROGRESS_PREFIX
 from fmnist_tune.training.results import EpochResult
 
 ATTRIBUTES = {  # as real trials have them
@@ -55,8 +56,8 @@ def fill(folder: Path, space: SearchSpace, n: int) -> None:
                 value=curve[epochs],
                 params=drawn.params,
                 distributions=drawn.distributions,
-                user_attrs=ATTRIBUTES,
-                system_attrs={HISTORY_KEY: history},
+                user_attrs={FACTS_KEY: ATTRIBUTES},
+                system_attrs={f"{PROGRESS_PREFIX}0": {"epochs": history, "facts": ATTRIBUTES}},
                 intermediate_values=curve,
             )
         )
@@ -88,7 +89,7 @@ def ask_and_tell(space: SearchSpace, n: int, repeats: int) -> tuple[float, float
             assert attempt is not None
             driver.writer.report(attempt.number, 1, 0.5 + i / 1000)
             start = time.perf_counter()
-            driver.writer.prune(attempt.number)
+            driver.writer.prune(attempt.number, "asha")
             tells.append(time.perf_counter() - start)
         return opened, statistics.median(asks), statistics.median(tells)
 

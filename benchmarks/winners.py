@@ -17,8 +17,9 @@ from fmnist_tune.config import load_space
 from fmnist_tune.evaluation import share_spread
 from fmnist_tune.study.database import database_url, open_database, study_exists
 from fmnist_tune.study.layout import StudyPaths, write_atomically
-from fmnist_tune.study.record import StudyRecord, history_of
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study.trial_data import history_of
 
 SPACES = {"a-mlp": "A", "b-cnn": "B", "d-batch-size": "D", "e-cnn": "E"}
 
@@ -75,7 +76,7 @@ def winner_row(space: str, record: StudyRecord | None) -> list[str]:
 
 def epochs_s(record: StudyRecord) -> float:
     """Return the seconds in the epochs of a study's trials."""
-    return float(sum(epoch["train_s"] + epoch["val_s"] for trial in record.trials for epoch in history_of(trial)))
+    return float(sum(epoch.train_s + epoch.val_s for trial in record.trials for epoch in history_of(trial)))
 
 
 def winner_values(record: StudyRecord) -> str:

@@ -59,11 +59,13 @@ def report(
 ) -> TrialReport:
     history = tuple(replace(result(i + 1, value), train_s=epoch_s - 0.1) for i, value in enumerate(curve))
     facts = {"params": 7, "ran_on": "here"}
-    return TrialReport(number, history[len(history) - n_new :], history, stop, failure, facts, None, n_new * epoch_s)
+    return TrialReport(
+        number, history[len(history) - n_new :], len(history), stop, failure, facts, None, n_new * epoch_s
+    )
 
 
 def look(number: int, accuracy: float, train_s: float = 1.0) -> TrialReport:
-    return TrialReport(number, (), (), None, None, {"params": 7}, Look(0.5, accuracy, train_s, 0.5), train_s + 0.5)
+    return TrialReport(number, (), 0, None, None, {"params": 7}, Look(0.5, accuracy, train_s, 0.5), train_s + 0.5)
 
 
 def finish_seed(record: StudyRecord, trial: int | None, seed: int) -> Path:

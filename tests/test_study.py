@@ -422,7 +422,7 @@ def test_a_trial_that_fails_after_a_look_keeps_the_time_it_took(tmp_path: Path) 
     driver.next_assignment()
     driver.on_report(look(0, 0.6))
     driver.on_report(look(1, 0.7))  # goes on at once
-    driver.on_report(TrialReport(1, (), (), None, "loss is nan", {}))
+    driver.on_report(TrialReport(1, (), 0, None, "loss is nan", {}))
     assert record.trials[1].state == TrialState.FAIL
     assert record.trials[1].user_attrs["duration_s"] == 1.5
 

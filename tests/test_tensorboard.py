@@ -66,7 +66,7 @@ HISTORY = tuple(result(epoch) for epoch in range(1, 7))
 
 
 def report(driver: Driver, number: int, n: int, *, history: Any = HISTORY, stop: Any = None, new: int = 1) -> bool:
-    return driver.on_report(TrialReport(number, history[n - new : n], history[:n], stop, None, {}))
+    return driver.on_report(TrialReport(number, history[n - new : n], n, stop, None, {}))
 
 
 def run_folder(driver: Driver, number: int) -> Path:
@@ -196,7 +196,7 @@ def test_a_trial_that_cannot_be_resumed_keeps_its_curves(tmp_path: Path, restart
     else:
         driver.release(0)
     driver.next_assignment()
-    driver.on_report(TrialReport(0, (), (), None, "OutOfMemoryError: too wide", {}))
+    driver.on_report(TrialReport(0, (), 0, None, "OutOfMemoryError: too wide", {}))
     assert steps(run_folder(driver, 0)) == [[1, 2, 3]] * 5
     assert hparams(run_folder(driver, 0), metadata.SESSION_END_INFO_TAG).status == api_pb2.STATUS_FAILURE
 
@@ -210,7 +210,7 @@ def test_hparams_have_the_searched_values_and_what_became_of_the_trial(
     values = {number: dict(trial.attempt.values) for number, trial in driver.running.items()}
     report(driver, 0, 6, new=6, stop="epochs")
     report(driver, 1, 1, history=[replace(HISTORY[0], val_accuracy=0.1)])
-    driver.on_report(TrialReport(2, (), (), None, "OutOfMemoryError: too wide", {}))
+    driver.on_report(TrialReport(2, (), 0, None, "OutOfMemoryError: too wide", {}))
     report(driver, 3, 1, history=[replace(HISTORY[0], val_accuracy=0.9)])
     assert len(attempts) == 4
     seen = set()
@@ -296,7 +296,7 @@ def test_a_trial_that_was_only_looked_at_is_a_run_with_its_accuracy_at_step_0(tm
     driver = drive(tmp_path, text=LOOKING)
     driver.next_assignment()
     look = Look(0.5, 0.4375, 1.0, 0.1)
-    driver.on_report(TrialReport(0, (), (), None, None, {}, look))
+    driver.on_report(TrialReport(0, (), 0, None, None, {}, look))
     (event,) = read(run_folder(driver, 0)).Scalars("accuracy/val")
     assert (event.step, event.value) == (0, 0.4375)
     attempt = driver.writer.attempt(0)

@@ -23,6 +23,7 @@ from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.study_table import StudyRow, study_table
 from fmnist_tune.study.summary import summarize
+from fmnist_tune.study.trial_data import facts_of
 from fmnist_tune.study.trial_table import TrialTable
 from fmnist_tune.study.url import without_secrets
 
@@ -115,7 +116,7 @@ def export(arguments: argparse.Namespace, started: float) -> int:
     record = load_record(arguments)
     trial = choose_trial(record, arguments.trial)
     if trial.state == TrialState.FAIL:
-        reason = trial.user_attrs.get("reason", "unknown")
+        reason = facts_of(trial).get("reason", "unknown")
         say(f"warning: trial {trial.number} failed: {reason}")
     recipe = record.recipe_of(trial)
     if arguments.json:

@@ -15,9 +15,10 @@ from fmnist_tune.modular.outcome import milestones
 from fmnist_tune.report.drawing import INK, SLATE, TEAL, WIDTH, log_axis, new_figure, percent_axis, styled
 from fmnist_tune.report.page import Content, Fact, Finding, Part, Plot, Section, Table
 from fmnist_tune.study.layout import read_json
-from fmnist_tune.study.record import StudyRecord, history_of
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import steps_text
 from fmnist_tune.study.seed_results import HISTORY
+from fmnist_tune.study.trial_data import history_of
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.units import percent
 
@@ -97,7 +98,7 @@ def grokking_content(record: StudyRecord) -> Content | None:
         found = record.config_of(best)
         assert isinstance(found, ModularConfig)
         config = found
-        curves = [step_curve(f"trial {best.number}", config, [EpochResult(**r) for r in history_of(best)])]
+        curves = [step_curve(f"trial {best.number}", config, history_of(best))]
         what = f"trial {best.number}"
     else:
         return None

@@ -13,6 +13,7 @@ from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
 from fmnist_tune.study.frames import curves_frame, trials_frame
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import STATE_NAMES, Summary, on_screen
+from fmnist_tune.study.trial_data import facts_of
 from fmnist_tune.training.results import LOOK_STRIDE
 from fmnist_tune.units import percent
 
@@ -155,7 +156,7 @@ def _best_trials(record: StudyRecord, rows: Sequence[study_info.TrialRow], shown
     trials = record.trials
     cells = []
     for row in best:
-        attributes = trials[row.number].user_attrs
+        attributes = facts_of(trials[row.number])
         value = record.objective.text(row.value) if row.value is not None else "-"
         values = [f"{short(path)} {clipped(_value(row.values[path]), 24)}" for path in shown if path in row.values]
         cells.append(
@@ -197,7 +198,7 @@ def _best_section(record: StudyRecord, summary: Summary, slices: study_info.Slic
         for p in record.space.parameters
         if p.path in summary.best_values
     )
-    attributes = summary.best.user_attrs
+    attributes = facts_of(summary.best)
     known = [
         f"{attributes['params']:,} parameters" if "params" in attributes else None,
         f"{attributes['duration_s']:.0f} s of training" if "duration_s" in attributes else None,

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import Paired, Spread
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.trial_data import facts_of
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,14 @@ def candidates(record: StudyRecord, trial: int | None, top: int | None) -> list[
             )
         chosen = trials[trial]
         if chosen.state == TrialState.FAIL:
-            reason = chosen.user_attrs.get("reason", "unknown")
+            reason = facts_of(chosen).get("reason", "unknown")
             raise UserError(f"--trial {trial}: that trial failed ({reason}), so there is nothing to retrain")
         if not chosen.state.is_finished():
             go_on = record.paths.command("resume")
             raise UserError(f"--trial {trial}: that trial is not trained to its end yet; `{go_on}` goes on")
         return [chosen]
     if not complete:
-        reasons = sorted({str(t.user_attrs.get("reason")) for t in trials if t.state == TrialState.FAIL})
+        reasons = sorted({str(facts_of(t).get("reason")) for t in trials if t.state == TrialState.FAIL})
         if trials and all(t.state == TrialState.FAIL for t in trials):
             raise UserError(f"study {name!r}: all {len(trials)} trials failed: {'; '.join(reasons[:3])}")
         raise UserError(

@@ -77,12 +77,11 @@ class TrainingProgress(Screen):
 
 
 def _row(job: Job, report: TrialReport | None) -> Row:
-    history = () if report is None else report.history
-    n_epochs = len(history)
+    n_epochs = 0 if report is None else report.n_epochs
     is_over = n_epochs >= job.n_epochs or (report is not None and report.stop_reason is not None)
     accuracy = None
-    if history:
-        accuracy = history[-1].val_accuracy if job.with_val else history[-1].train_accuracy
+    if report is not None and report.epochs:
+        accuracy = report.epochs[-1].val_accuracy if job.with_val else report.epochs[-1].train_accuracy
     state = "is scored" if is_over else "starting" if report is None else f"epoch {n_epochs + 1}"
     progress = None if is_over else progress_of(job.folder, n_epochs + 1)
     return Row(job.name, n_epochs, job.n_epochs, progress, accuracy, state)

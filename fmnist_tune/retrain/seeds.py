@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.retrain.progress import TrainingProgress
@@ -14,6 +16,7 @@ from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.search.pool import Job, Pool
 from fmnist_tune.study.layout import IDENTITY, RESULT, WEIGHTS, StudyPaths, read_json, write_atomically
 from fmnist_tune.study.seed_results import Plan, SeedResult, file_sizes, finished_seed
+from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import OBJECTIVES, value_of
 
 CHECKPOINTS = ("checkpoint.pt", "previous.pt", "worker.lock", progress.FILE)
@@ -58,13 +61,17 @@ class SeedStore:
         jobs = [self._job(plan, seed) for plan, seed in todo]
         plans = {job.folder: plan for job, (plan, _) in zip(jobs, todo, strict=True)}
 
+        histories: dict[Path, list[EpochResult]] = {job.folder: [] for job in jobs}
+
         def on_epoch(job: Job, report: TrialReport) -> None:
             display.on_epoch(job, report)
+            history = histories[job.folder]  # a worker that takes over from a dead one tells all of them again
+            history += [result for result in report.epochs if result.epoch > len(history)]
             if report.stop_reason is not None:
                 before_scoring()
 
         def on_end(job: Job, report: TrialReport) -> None:
-            display.on_end(job, self._keep(plans[job.folder], job, report))
+            display.on_end(job, self._keep(plans[job.folder], job, report.facts, histories[job.folder]))
 
         display.expect(len(jobs))
         return pool.run(jobs, on_epoch, on_end, display.on_begin)
@@ -78,9 +85,8 @@ class SeedStore:
         name = f"{plan.name}, seed {seed}"
         return Job(name, plan.config, seed, plan.with_val, plan.n_epochs, folder, self._paths.retrain_log)
 
-    def _keep(self, plan: Plan, job: Job, report: TrialReport) -> str:
+    def _keep(self, plan: Plan, job: Job, facts: Mapping[str, Any], history: Sequence[EpochResult]) -> str:
         """Write down a finished training; returns what to say of it."""
-        history = report.history
         val_accuracy = None
         if plan.with_val:
             val_accuracy = value_of(plan.config, history)
@@ -89,9 +95,9 @@ class SeedStore:
             "files": {name: size for name, size in file_sizes(job.folder).items() if name not in dropped},
             "epochs": len(history),
             "train_s": round(sum(r.train_s + r.val_s for r in history), 3),
-            "params": report.facts["params"],
-            "numerics": report.facts["numerics"],
-            "ran_on": report.facts["ran_on"],
+            "params": facts["params"],
+            "numerics": facts["numerics"],
+            "ran_on": facts["ran_on"],
             "val_accuracy": val_accuracy,
             "history": [
                 {k: v for k, v in dataclasses.asdict(r).items() if plan.with_val or not k.startswith("val_")}

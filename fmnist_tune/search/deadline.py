@@ -11,8 +11,7 @@ from optuna.trial import FrozenTrial
 
 from fmnist_tune.config.tasks import AnyTraining
 from fmnist_tune.search.queue import Queue
-from fmnist_tune.study.curves import looks_of
-from fmnist_tune.study.record import history_of
+from fmnist_tune.study.trial_data import facts_of, history_of, looks_of
 
 MARGIN = 1.1  # of the time that trials are expected to need
 RECENT = 20  # a trial that has ended no epoch is expected to take the median of so many latest ones
@@ -43,10 +42,10 @@ class Deadline:
         """Take note of how long a trial that waits took in an earlier run."""
         history, looks = history_of(trial), looks_of(trial)
         if history:
-            self.note_epoch(trial.number, history[-1]["train_s"] + history[-1]["val_s"])
-        elif looks and "duration_s" in trial.user_attrs:
+            self.note_epoch(trial.number, history[-1].train_s + history[-1].val_s)
+        elif looks and "duration_s" in (facts := facts_of(trial)):
             share = max(looks)
-            self.note_look(trial.number, share, trial.user_attrs["duration_s"] / share)
+            self.note_look(trial.number, share, facts["duration_s"] / share)
 
     def note_epoch(self, number: int, seconds: float) -> None:
         """Take note of how long an epoch of a trial took."""

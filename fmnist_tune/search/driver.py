@@ -17,12 +17,11 @@ from fmnist_tune.search.pace import Fate, Pace
 from fmnist_tune.search.queue import Queue
 from fmnist_tune.search.running import WORKER_START_S, RunningTrial
 from fmnist_tune.search.setbacks import Setbacks
-from fmnist_tune.study.curves import LOOKS_KEY, curve_of, looks_of
-from fmnist_tune.study.record import StudyRecord, history_of
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import common_failure
 from fmnist_tune.study.tensorboard import Outcome, TensorBoard
+from fmnist_tune.study.trial_data import MAX_EPOCHS, curve_of, history_of, looks_of
 from fmnist_tune.study.trial_writer import HELD_KEY, Attempt, TrialWriter, UnbuildableError, attempt_of, goes_on_from
-from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import value_of
 
 OUTCOMES: dict[TrialState, Outcome] = {
@@ -91,7 +90,7 @@ class Driver:
     def _restore_runs(self, trials: Sequence[FrozenTrial]) -> None:
         """Write the TensorBoard runs of trials that have trained and have none: of another study, or deleted since."""
         for trial in trials:
-            history = [EpochResult(**result) for result in history_of(trial)]
+            history = history_of(trial)
             if (history or looks_of(trial)) and not self._tensorboard.has_run(trial.number):
                 attempt = attempt_of(self.record, trial)
                 self._tensorboard.add(attempt, history, attempt.looks)
@@ -123,13 +122,13 @@ class Driver:
             attempt.number,
             attempt.config.model_dump(),
             attempt.seed,
-            len(attempt.curve),
+            len(attempt.history),
             str(checkpoint),
             str(self.record.paths.training_log.absolute()),
             self._n_threads,
             task=attempt.config.task,
             looks=self._queue.asha.looks_left(attempt.number),
-            has_looked=bool(self.writer.attributes(attempt.number).get(LOOKS_KEY)),
+            has_looked=bool(attempt.looks),
         )
 
     def _begin(self) -> Attempt | None:
@@ -167,10 +166,9 @@ class Driver:
     def _give_up(self, numbers: Sequence[int]) -> None:
         for number in numbers:
             reason = self._queue.asha.verdict(number, rounds_up=self.record.is_full)
-            self.writer.note(number, {"stop_reason": reason})
             self._tensorboard.end(self.writer.attempt(number), "pruned")
             self._queue.take(number)
-            self.writer.prune(number)
+            self.writer.prune(number, reason)
             self._tell_end(Event("pruned", number, self._queue.asha.standing(number)))
 
     def on_report(self, report: TrialReport) -> bool:
@@ -190,8 +188,8 @@ class Driver:
             trial.trouble = trouble
             self._on_event(Event("trouble", report.number, trouble))
         is_at_rung = self._is_at_rung(report)
-        if is_at_rung or report.stop_reason is not None:  # before its epochs: after a crash there they are all there is
-            self._note(trial, report.stop_reason)
+        if is_at_rung or report.stop_reason is not None or len(trial.new_epochs) >= MAX_EPOCHS:
+            self._note(trial, report.stop_reason)  # before its epochs: after a crash there they are all there is
         self.totals.add(report)
         for result in report.epochs:
             if result.epoch not in trial.attempt.curve:
@@ -199,15 +197,14 @@ class Driver:
             self.deadline.note_epoch(report.number, result.train_s + result.val_s)
             self._queue.asha.report(report.number, result.epoch, result.val_accuracy)
             self._on_event(Event("epoch", report.number, "", result))
-        self._tensorboard.add(trial.attempt, report.history, trial.looks)
+        self._tensorboard.add(trial.attempt, trial.history, trial.looks)
         if report.failure is not None:
             self._on_setback(report.number, report.failure, report.cause, report.room)
         elif report.stop_reason is not None:
-            self._complete(report)
+            self._complete(report.number)
         elif is_at_rung:
             if report.look is not None:
                 self.deadline.note_look(report.number, report.look.share, report.look.epoch_s)
-                self.writer.note_look(report.number, report.look)
                 self._queue.asha.report(report.number, report.look.share, report.look.val_accuracy)
             return self._goes_on(report)
         elif self.is_over(report.number):
@@ -219,7 +216,7 @@ class Driver:
 
     def _is_at_rung(self, report: TrialReport) -> bool:
         """Tell whether a trial has come to a rung; not by an epoch that it trains again, its checkpoint being lost."""
-        asha, n_epochs = self._queue.asha, len(report.history)
+        asha, n_epochs = self._queue.asha, report.n_epochs
         is_new = bool(report.epochs) and n_epochs > asha.last_epoch(report.number)
         return report.look is not None or (is_new and asha.is_rung(n_epochs))
 
@@ -330,11 +327,11 @@ class Driver:
             return self._pace.trouble
         return common_failure(self.record)
 
-    def _complete(self, report: TrialReport) -> None:
-        config = self._end(report.number, "complete").attempt.config
-        value = value_of(config, report.history)
-        self.writer.complete(report.number, value)
-        self._tell_end(Event("complete", report.number, self.record.objective.text(value), report.history[-1], value))
+    def _complete(self, number: int) -> None:
+        trial = self._end(number, "complete")
+        value = value_of(trial.attempt.config, trial.history)
+        self.writer.complete(number, value)
+        self._tell_end(Event("complete", number, self.record.objective.text(value), trial.last, value))
 
     def _fail(self, number: int, reason: str) -> None:
         trial = self.running[number]
@@ -359,6 +356,5 @@ class Driver:
 
     def _note(self, trial: RunningTrial, reason: str | None) -> None:
         """Record what is known of a trial where it may be stopped or, with a reason, where it ends."""
-        self.writer.note(trial.attempt.number, trial.attributes(reason))
-        if trial.knows_all:
-            self.writer.note_history(trial.attempt.number, trial.history)
+        self.writer.note_progress(trial.attempt.number, trial.new_epochs, trial.facts(reason))
+        trial.n_noted = len(trial.history)

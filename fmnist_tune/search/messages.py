@@ -21,7 +21,7 @@ class Assignment:
         number: the trial's.
         config: of the task's class, as plain data.
         seed: of the training.
-        n_epochs_known: epochs that the study knows already.
+        n_epochs_known: so many first epochs need not be reported.
         checkpoint: file that keeps the trial's state between epochs.
         log: file to which each epoch's begin, looks and end are appended.
         n_threads: that PyTorch may use.
@@ -53,7 +53,7 @@ class TrialReport:
     Attributes:
         number: the trial's.
         epochs: results that have not been reported yet, oldest first.
-        history: all results so far.
+        n_epochs: how many it has ended.
         stop_reason: why there is nothing left to train; None while there is.
         failure: why the trial cannot go on; None while it can.
         facts: what it runs on, for the trial's attributes.
@@ -66,7 +66,7 @@ class TrialReport:
 
     number: int
     epochs: tuple[EpochResult, ...]
-    history: tuple[EpochResult, ...]
+    n_epochs: int
     stop_reason: StopReason | None
     failure: str | None
     facts: dict[str, Any]

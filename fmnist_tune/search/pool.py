@@ -178,7 +178,7 @@ class Pool:
                     n_ended += 1
                     self._idle.append(step.actor)
                     continue
-                self._n_epochs[step.job.folder] = len(report.history)
+                self._n_epochs[step.job.folder] = report.n_epochs
                 if report.epochs:
                     self._setbacks.on_progress()
                 on_epoch(step.job, report)

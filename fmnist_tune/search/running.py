@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fmnist_tune.search.messages import TrialReport
+from fmnist_tune.study.trial_data import LOOKS_KEY
 from fmnist_tune.study.trial_writer import Attempt
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import attributes_of
@@ -21,6 +22,8 @@ class RunningTrial:
 
     Attributes:
         attempt: what was asked for.
+        history: its epochs, as the study knows them and its workers have told since.
+        n_noted: how many of them the study knows.
         report: its latest report; None before the first.
         trouble: what there was to complain of; None if there was nothing.
         looks: validation accuracy by the share of the first epoch, since it was given to the worker and before.
@@ -29,21 +32,17 @@ class RunningTrial:
     """
 
     attempt: Attempt
+    history: list[EpochResult] = field(init=False)
+    n_noted: int = field(init=False)
     report: TrialReport | None = None
     trouble: str | None = None
     looks: dict[float, float] = field(default_factory=dict)
     given_at: float = field(default_factory=time.monotonic)
     heard_at: float = field(default_factory=time.monotonic)
 
-    @property
-    def history(self) -> Sequence[EpochResult]:
-        """Its epochs, as far as a worker has told of them."""
-        return () if self.report is None else self.report.history
-
-    @property
-    def knows_all(self) -> bool:
-        """Whether its worker knows all epochs that the study knows; not if it failed before them, or begins anew."""
-        return len(self.history) >= len(self.attempt.curve)
+    def __post_init__(self) -> None:
+        self.history = list(self.attempt.history)
+        self.n_noted = len(self.history)
 
     @property
     def last(self) -> EpochResult | None:
@@ -53,50 +52,56 @@ class RunningTrial:
     @property
     def n_epochs(self) -> int:
         """How many epochs it has ended, as far as its worker, or before it tells the study, knows."""
-        return max(self.attempt.curve, default=0) if self.report is None else len(self.history)
+        return max(self.attempt.curve, default=0) if self.report is None else self.report.n_epochs
 
     @property
     def accuracy(self) -> float | None:
         """Its latest validation accuracy, after an epoch or at a look within the first one; None before either."""
-        if self.last is not None:
-            return self.last.val_accuracy
-        if self.report is not None and self.report.look is not None:
-            return self.report.look.val_accuracy
-        known: list[tuple[float, float]] = [*self.attempt.looks.items(), *self.attempt.curve.items()]
+        latest = {result.epoch: result.val_accuracy for result in self.history[-1:]}
+        known: list[tuple[float, float]] = [*self.looks.items(), *self.attempt.curve.items(), *latest.items()]
         return max(known)[1] if known else None
 
     @property
     def epoch(self) -> int:
         """The epoch that it is in."""
-        return 1 + (len(self.attempt.curve) if self.last is None else self.last.epoch)
+        return 1 + (self.n_epochs or len(self.attempt.curve))
+
+    @property
+    def new_epochs(self) -> Sequence[EpochResult]:
+        """Its epochs that the study does not know yet."""
+        return self.history[self.n_noted :]
 
     def hear(self, report: TrialReport | None = None) -> None:
-        """Take note of a report, or without one that it still waits for a worker: its time has not begun."""
+        """Take in a report, or without one that it still waits for a worker: its time has not begun.
+
+        Epochs that are trained again, since their checkpoint was lost, stay as they were.
+        """
         self.heard_at = time.monotonic()
         self.report = report or self.report
+        if report is not None:
+            self.history += [result for result in report.epochs if result.epoch > len(self.history)]
         if report is not None and report.look is not None:
             self.looks[report.look.share] = report.look.val_accuracy
 
     def is_overdue(self, limit_s: float) -> bool:
         """Tell whether its epoch takes longer than so many seconds."""
-        start_s = WORKER_START_S if self.last is None else 0.0
+        start_s = WORKER_START_S if self.report is None else 0.0
         return time.monotonic() - self.heard_at > limit_s + start_s
 
-    def attributes(self, reason: str | None) -> dict[str, Any]:
-        """Return what its study records of it where it may be stopped or, with a reason, where it ends."""
+    def facts(self, reason: str | None) -> dict[str, Any]:
+        """Return the facts of its training; with why it ended where it does."""
         assert self.report is not None
         look = self.report.look
         spent = self.history if self.history or look is None else (look,)
         train_s = sum(part.train_s for part in self.history)
-        attributes = {**self.report.facts, "seed": self.attempt.seed}
+        facts = {**self.report.facts, "seed": self.attempt.seed, "epochs": len(self.history)}
+        if self.looks:
+            facts[LOOKS_KEY] = [list(look) for look in self.looks.items()]
         if reason is not None:
-            attributes["stop_reason"] = reason
-        if not self.knows_all:
-            return attributes
-        attributes["epochs"] = len(self.history)
+            facts["stop_reason"] = reason
         if spent:
-            attributes["duration_s"] = round(sum(part.train_s + part.val_s for part in spent), 3)
-        attributes |= attributes_of(self.attempt.config, self.history)
+            facts["duration_s"] = round(sum(part.train_s + part.val_s for part in spent), 3)
+        facts |= attributes_of(self.attempt.config, self.history)
         if train_s:
-            attributes["images_per_s"] = round(sum(result.n_images for result in self.history) / train_s)
-        return attributes
+            facts["images_per_s"] = round(sum(result.n_images for result in self.history) / train_s)
+        return facts

@@ -106,9 +106,9 @@ class Worker:
                     look = self._train(self._run)
         except Exception as error:  # any error of a trial ends that trial alone
             self._failure, cause = _describe(error), _cause(error)
-        history = tuple(self._run.history) if self._run is not None else ()
-        news = history[self._n_reported :]
-        self._n_reported = len(history)
+        n_epochs = len(self._run.history) if self._run is not None else 0
+        news = tuple(self._run.history[self._n_reported :]) if self._run is not None else ()
+        self._n_reported = n_epochs
         stop_reason = self._run.stop_reason if self._run is not None else None
         facts = self._facts()
         if cause == Cause.WORKER:
@@ -119,7 +119,7 @@ class Worker:
         return TrialReport(
             number=self._assignment.number,
             epochs=news,
-            history=history,
+            n_epochs=n_epochs,
             stop_reason=stop_reason,
             failure=self._failure,
             facts=facts,

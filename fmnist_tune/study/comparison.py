@@ -15,6 +15,7 @@ from fmnist_tune.study.columns import Column, NamedTable
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import spread_text, steps_text
 from fmnist_tune.study.summary import count_states, summarize
+from fmnist_tune.study.trial_data import facts_of
 from fmnist_tune.study.trial_table import short_names
 from fmnist_tune.units import clock, percent
 from fmnist_tune.valuation import Objective
@@ -108,7 +109,7 @@ def progress(trials: Sequence[FrozenTrial], *, is_val_accuracy: bool) -> tuple[S
 
 
 def _seconds(trial: FrozenTrial) -> float:
-    return float(trial.user_attrs.get("duration_s", 0.0))
+    return float(facts_of(trial).get("duration_s", 0.0))
 
 
 def incomparable(records: Sequence[StudyRecord]) -> list[str]:

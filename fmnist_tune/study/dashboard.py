@@ -26,6 +26,7 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import standing_text, steps_text
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.summary import STATE_NAMES, Summary, summarize, uses_text
+from fmnist_tune.study.trial_data import facts_of
 from fmnist_tune.units import percent
 
 FIRST_FIGURE = "confusion_matrix.png"
@@ -162,11 +163,11 @@ def _best(summary: Summary) -> list[str]:
         share = importances.shares.get(path) if importances else None
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         rows.append(f"| {in_table(as_code(path))} | {in_table(as_code(shown))} | {share_text(share, 0)} |")
-    facts = [f"{len(best.intermediate_values)} epochs"]
-    if "params" in best.user_attrs:
-        facts.append(f"{best.user_attrs['params']:,} parameters")
-    if "duration_s" in best.user_attrs:
-        facts.append(f"{best.user_attrs['duration_s']:.0f} s")
+    known, facts = facts_of(best), [f"{len(best.intermediate_values)} epochs"]
+    if "params" in known:
+        facts.append(f"{known['params']:,} parameters")
+    if "duration_s" in known:
+        facts.append(f"{known['duration_s']:.0f} s")
     if not summary.is_best_drawn:
         facts.append("not drawn: searches begin with it")
     text = summary.objective.text(best.value or 0.0)

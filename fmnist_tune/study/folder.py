@@ -13,9 +13,9 @@ from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from fmnist_tune.errors import UserError
-from fmnist_tune.study.curves import latest_of
 from fmnist_tune.study.layout import CONFIG, METRICS, StudyPaths
 from fmnist_tune.study.lock import folder_id_of, holder_text, is_driven
+from fmnist_tune.study.trial_data import latest_of
 
 if TYPE_CHECKING:
     from fmnist_tune.study.record import StudyRecord

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from fmnist_tune.study.record import StudyRecord, history_of
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import state_name
 from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study.trial_data import facts_of, history_of
 
 
 def trials_frame(record: StudyRecord, *, is_driven: bool) -> pd.DataFrame:
@@ -25,7 +26,7 @@ def trials_frame(record: StudyRecord, *, is_driven: bool) -> pd.DataFrame:
                 "value": trial.value,
                 "epochs": len(trial.intermediate_values),
                 **values_of(trial.params, record.space),
-                **{key: value for key, value in trial.user_attrs.items() if key != "epochs"},
+                **{key: value for key, value in facts_of(trial).items() if key != "epochs"},
             }
         )
     fixed = ["number", "state", "value", "epochs", *(p.path for p in record.space.parameters)]
@@ -42,7 +43,7 @@ def curves_frame(record: StudyRecord) -> pd.DataFrame:
     """
     rows = []
     for trial in record.trials:
-        known = {int(result["epoch"]): result for result in history_of(trial)}
+        known = {result.epoch: vars(result) for result in history_of(trial)}
         for epoch, value in sorted(trial.intermediate_values.items()):
             rows.append({"trial": trial.number, **known.get(epoch, {}), "epoch": epoch, "val_accuracy": value})
     first = ["trial", "epoch", "val_accuracy"]

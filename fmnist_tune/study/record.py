@@ -34,10 +34,11 @@ from fmnist_tune.study.lock import is_driven
 from fmnist_tune.study.metrics_file import stored_trouble
 from fmnist_tune.study.patience import patient
 from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study.trial_data import best_epoch_of, facts_of
+from fmnist_tune.study.trials import Trials
 from fmnist_tune.valuation import OBJECTIVES, Objective
 
 SPACE_KEY = "space"
-HISTORY_KEY = "history"
 KNOWN_GOOD_KEY = "known_good"  # user attribute of a trial that was not drawn: true
 TAKEN_FROM_KEY = "taken_from"  # user attribute of a trial that --warm-start copied: its study and number there
 EXTENDED_KEY = "extended_to"  # user attribute: how many trials `--trials` has given the study, beyond its file's
@@ -46,7 +47,7 @@ RETRAINED_KEY = "retrained"
 LATEST_RETRAINING_KEY = "retraining"
 RUNNING, INTERRUPTED, FAILED, DONE = "running", "interrupted", "failed", "done"  # how a retraining stands
 FORMAT_KEY = "fmnist_tune_format"
-FORMAT = 1
+FORMAT = 2
 
 
 class StudyRecord:
@@ -184,8 +185,20 @@ class StudyRecord:
     def snapshot(self) -> StudyRecord:
         """Return the study with its trials as they are now: all that is said of it then fits, and is read once."""
         record = copy.copy(self)
-        record._trials = self.trials
+        record.show(self.trials)
         return record
+
+    def keep_trials(self) -> Trials:
+        """Have the trials in memory from here on, for the process that drives the study; returns what changes them."""
+        if self.optuna.user_attrs[FORMAT_KEY] != FORMAT:
+            self.optuna.set_user_attr(FORMAT_KEY, FORMAT)
+        trials = Trials(patient(self.storage), self.paths.name)
+        self.show(trials.all)
+        return trials
+
+    def show(self, trials: list[FrozenTrial]) -> None:
+        """Have these trials, and not ask the database for them."""
+        self._trials = trials
 
     @property
     def is_driven(self) -> bool:
@@ -329,7 +342,7 @@ class StudyRecord:
         """Return a trial as a recipe in YAML."""
         value = f", {self.objective.metric} {trial.value:.4f}" if trial.value is not None else ""
         if trial.state == TrialState.FAIL:
-            value = f", which failed: {' '.join(printable(str(trial.user_attrs.get('reason', 'unknown'))).split())}"
+            value = f", which failed: {' '.join(printable(str(facts_of(trial).get('reason', 'unknown'))).split())}"
         lines = [f"# Trial {trial.number} of study {self.paths.name}{value}."]
         best_epoch = best_epoch_of(trial)
         if best_epoch is not None and best_epoch < (n_epochs := self.config_of(trial).training.epochs):
@@ -394,14 +407,3 @@ class StudyRecord:
     def is_finished(self) -> bool:
         """Whether every trial that the study holds in the end has ended."""
         return self.is_full and all(trial.state.is_finished() for trial in self.trials)
-
-
-def history_of(trial: FrozenTrial) -> list[dict[str, Any]]:
-    """Return a trial's epochs, each an EpochResult as a dict: of an ended one all, of another those up to its rung."""
-    return list(trial.system_attrs.get(HISTORY_KEY, ()))
-
-
-def best_epoch_of(trial: FrozenTrial) -> int | None:
-    """Return the epoch that a trial with early stopping, trained to its end, is valued by; None of another one."""
-    best_epoch: int | None = trial.user_attrs.get("best_epoch")
-    return best_epoch if trial.state == TrialState.COMPLETE else None

@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, Spread, classes_text, recalls_of
-from fmnist_tune.study.curves import latest_of
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import STATE_NAMES, Summary, count_states, highest_of, on_screen, uses_text
+from fmnist_tune.study.trial_data import facts_of, latest_of
 from fmnist_tune.units import percent
 
 # of metrics.json: what a list of studies says of a retraining
@@ -113,10 +113,11 @@ def _counts(summary: Summary) -> list[RenderableType]:
 
 def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
     origin = "" if summary.is_best_drawn else ", not drawn: searches begin with it"
+    facts = facts_of(best)
     head = Text(
         f"best trial {best.number}: {summary.objective.sentence(best.value or 0.0)} "
-        f"({len(best.intermediate_values)} epochs, {best.user_attrs.get('params', 0):,} parameters, "
-        f"{best.user_attrs.get('duration_s', 0.0):.0f} s{origin})",
+        f"({len(best.intermediate_values)} epochs, {facts.get('params', 0):,} parameters, "
+        f"{facts.get('duration_s', 0.0):.0f} s{origin})",
         style="bold green",
     )
     importances = summary.importances
@@ -189,7 +190,7 @@ def trials_json(record: StudyRecord, *, is_driven: bool) -> list[dict[str, Any]]
             "latest": None if (latest := latest_of(t)) is None else asdict(latest),
             "params": values_of(t.params, record.space),
             "intermediate": {str(epoch): value for epoch, value in sorted(t.intermediate_values.items())},
-            "attributes": dict(t.user_attrs),
+            "attributes": facts_of(t),
         }
         for t in record.trials
     ]

@@ -5,21 +5,23 @@ from __future__ import annotations
 import copy
 import heapq
 import json
+import math
 import random
 import warnings
-from collections.abc import Container, Mapping
-from typing import Any, cast
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import Parameter, SearchSpace
-from fmnist_tune.config.domain import ChoiceDomain, FloatDomain
+from fmnist_tune.config.domain import ChoiceDomain, Domain, FloatDomain, IntDomain
 from fmnist_tune.seeds import derive_seed
-from fmnist_tune.study.curves import looks_of
+from fmnist_tune.study.trial_data import looks_of
 
 # Up to so many trials TPE sees them all; beyond, these best ones (by value, and by how far they got) and the latest.
 TPE_TRIALS, TPE_BEST = 1000, 25
@@ -39,16 +41,79 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     return IntDistribution(int(low), high, log=domain.log, step=domain.step)
 
 
-def suggest(trial: optuna.Trial, space: SearchSpace) -> dict[str, Any]:
-    """Draw the values of a trial's active parameters; those it already has stay."""
-    values: dict[str, Any] = {}
-    for parameter in space.parameters:
-        if space.is_active(parameter, values):
-            values[parameter.path] = value_of(parameter, _draw(trial, parameter.path, distribution(parameter)))
-    return values
+def draw(
+    space: SearchSpace, trials: Sequence[FrozenTrial], number: int, *, has_known_good: bool, given: Mapping[str, Any]
+) -> FrozenTrial:
+    """Draw a trial's parameters, in a study in memory that shows the sampler what it shall see.
+
+    The draw follows from the study's seed, the number, and the trials before.
+
+    Args:
+        space: what is searched.
+        trials: all others of the study.
+        number: of the trial.
+        has_known_good: whether the study begins with trials that are known to do well.
+        given: parameters that it has already, as Optuna stores them.
+
+    Returns:
+        The trial with its parameters, their distributions and what the sampler keeps in system attributes.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        sampler = sampler_for(space, number, has_known_good=has_known_good)
+        study = optuna.create_study(storage=_Seen(trials, number), sampler=sampler, direction="maximize")
+        if given:
+            study.enqueue_trial(dict(given))
+        trial, values = study.ask(), dict[str, Any]()
+        for parameter in space.parameters:
+            if space.is_active(parameter, values):
+                values[parameter.path] = value_of(parameter, _suggest(trial, parameter.path, distribution(parameter)))
+    return study.get_trials(deepcopy=False)[-1]
 
 
-def _draw(trial: optuna.Trial, name: str, domain: BaseDistribution) -> Any:
+class _Seen(InMemoryStorage):
+    """A study as a sampler sees it while it draws one trial, with at most TPE_TRIALS others.
+
+    A trial that has reported something counts as pruned there while it waits or runs, so that what it taught is used at
+    once; TPE would take a running one for a bad one. One that got no further than a look within its first epoch counts
+    as pruned after step 0.
+    """
+
+    def __init__(self, trials: Sequence[FrozenTrial], number: int) -> None:
+        super().__init__()
+        self._others = [_as_seen(trial) for trial in _best_and_latest(trials)]
+        self._number = number
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """Return the trial that is drawn, under the number that it will have."""
+        trial = copy.copy(super().get_trial(trial_id))
+        trial.number = self._number
+        return trial
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """Return the others, and the trial that is drawn as the last one."""
+        drawn = [copy.copy(trial) for trial in super().get_all_trials(study_id, deepcopy=False, states=states)]
+        for trial in drawn:
+            trial.number = self._number
+        return [*(t for t in self._others if states is None or t.state in states), *drawn]
+
+
+def _as_seen(trial: FrozenTrial) -> FrozenTrial:
+    if trial.state.is_finished() and (trial.intermediate_values or trial.state != TrialState.PRUNED):
+        return trial
+    looks = {} if trial.intermediate_values else looks_of(trial)
+    curve = trial.intermediate_values or ({0: looks[max(looks)]} if looks else {})
+    seen = copy.copy(trial)
+    seen.state = TrialState.PRUNED if curve or trial.state.is_finished() else TrialState.RUNNING
+    seen.intermediate_values = curve
+    if curve:
+        seen.value = curve[max(curve)]
+    return seen
+
+
+def _suggest(trial: optuna.Trial, name: str, domain: BaseDistribution) -> Any:
     if isinstance(domain, CategoricalDistribution):
         return trial.suggest_categorical(name, domain.choices)
     if isinstance(domain, FloatDistribution):
@@ -96,106 +161,20 @@ def sampler_for(space: SearchSpace, number: int, *, has_known_good: bool = False
         match settings.name:
             case "tpe":
                 n_startup = TPE_STARTUP_KNOWING if has_known_good else TPE_STARTUP
-                return _BoundedTpe(seed, n_startup)
+                return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=n_startup)
             case "random":
-                return _RandomByName(seed)
+                return RandomSampler(seed)
             case "grid":
                 return _GridSampler(space, settings.seed)
             case "qmc":
-                return _WholeSpaceQmc(space, settings.seed, number)
+                return _WholeSpaceQmc(space, settings.seed)
             case "gp":
-                return GPSampler(seed=seed, independent_sampler=_RandomByName(seed))
+                return GPSampler(seed=seed, independent_sampler=RandomSampler(seed))
             case "cmaes":
-                return CmaEsSampler(seed=seed, independent_sampler=_RandomByName(seed), warn_independent_sampling=False)
+                return CmaEsSampler(seed=seed, independent_sampler=RandomSampler(seed), warn_independent_sampling=False)
 
 
-class _RandomByName(RandomSampler):
-    """Draws each parameter from a seed of its own, so that a trial killed between two of them gets the same values."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
-        self._seed = seed
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        self._rng.rng.seed(derive_seed(self._seed, param_name))
-        return super().sample_independent(study, trial, param_name, param_distribution)
-
-
-class _BoundedTpe(TPESampler):
-    """TPE that is shown the best and the latest trials alone beyond TPE_TRIALS, since its time grows with their number.
-
-    It takes 25 trials at most for good ones (optuna.samplers._tpe.sampler.default_gamma). To be used for one trial.
-    What it draws one parameter at a time, each comes from a seed of its own, as in _RandomByName.
-    """
-
-    def __init__(self, seed: int, n_startup_trials: int) -> None:
-        super().__init__(seed=seed, multivariate=True, group=True, n_startup_trials=n_startup_trials)
-        self._random_sampler = _RandomByName(seed)
-        self._seed = seed
-        self._study: _BoundedStudy | None = None
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return super().infer_relative_search_space(self._bounded(study), trial)
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return super().sample_relative(self._bounded(study), trial, search_space)
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        self._rng.rng.seed(derive_seed(self._seed, param_name))
-        return super().sample_independent(self._bounded(study), trial, param_name, param_distribution)
-
-    def _bounded(self, study: optuna.Study) -> optuna.Study:
-        if self._study is None:
-            self._study = _BoundedStudy(study)
-        return cast("optuna.Study", self._study)
-
-
-class _BoundedStudy:
-    """A study as a sampler sees it while it draws one trial, with at most TPE_TRIALS others.
-
-    A trial that has reported something counts as pruned there while it waits or runs, so that what it taught is used at
-    once; TPE would take a running one for a bad one. One that got no further than a look within its first epoch counts
-    as pruned after step 0.
-    """
-
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
-        self._trials: list[FrozenTrial] | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    def _get_trials(
-        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        if self._trials is None:
-            trials = self._study._get_trials(deepcopy=deepcopy)
-            self._trials = _best_and_latest([_as_seen(t) for t in trials])
-        return [t for t in self._trials if states is None or t.state in states]
-
-
-def _as_seen(trial: FrozenTrial) -> FrozenTrial:
-    looks = looks_of(trial)
-    has_told = not trial.state.is_finished() and bool(looks or trial.intermediate_values)
-    is_looked_at = trial.state == TrialState.PRUNED and bool(looks) and not trial.intermediate_values
-    if not has_told and not is_looked_at:
-        return trial
-    seen = copy.copy(trial)
-    seen.state = TrialState.PRUNED
-    if not trial.intermediate_values:
-        seen.intermediate_values = {0: looks[max(looks)]}
-    assert seen.last_step is not None
-    seen.value = seen.intermediate_values[seen.last_step]
-    return seen
-
-
-def _best_and_latest(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+def _best_and_latest(trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
     if len(trials) <= TPE_TRIALS:
         return trials
     kept = set(range(len(trials) - (TPE_TRIALS - 4 * TPE_BEST), len(trials)))
@@ -206,37 +185,55 @@ def _best_and_latest(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     return [trials[i] for i in sorted(kept)]
 
 
-class _WholeSpaceQmc(QMCSampler):
-    """A quasi-random sequence over all parameters, in which a trial has the place of its number.
-
-    Optuna's own takes the parameters from the first trial that has ended: those before it would be random ones, which
-    are most of a short study where trials pause. And it counts draws, of which a killed trial may need two.
-    """
-
-    def __init__(self, space: SearchSpace, seed: int, number: int) -> None:
-        super().__init__(seed=seed, scramble=True)
-        self._space = space
-        self._number = number
-
-    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
-        return self._number
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return _distributions(self._space)
-
-
-class _GridSampler(BaseSampler):
-    """Each trial gets the first configuration that no other one has, in an order shuffled by the seed.
-
-    Unlike Optuna's it knows conditions, so that configurations which differ in unused values alone do not repeat.
-    """
+class _WholeSpaceSampler(BaseSampler):
+    """Draws all parameters at once, those too that turn out to be inactive."""
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
         self._space = space
         self._seed = seed
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return _distributions(self._space)
+        return {p.path: distribution(p) for p in self._space.parameters}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        raise RuntimeError(f"{param_name} was not drawn with the others")
+
+
+class _WholeSpaceQmc(_WholeSpaceSampler):
+    """A scrambled Sobol sequence over all parameters, in which a trial has the place of its number.
+
+    Optuna's own takes the parameters from the first trial that has ended: those before it would be random ones, which
+    are most of a short study where trials pause.
+    """
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        from scipy.stats.qmc import Sobol  # takes a second
+
+        sequence = Sobol(len(search_space), scramble=True, seed=self._seed)
+        place = sequence.fast_forward(trial.number).random(1)[0]
+        return {p.path: _stored(p, _at(p.domain, float(u))) for p, u in zip(self._space.parameters, place, strict=True)}
+
+
+def _at(domain: Domain, share: float) -> Any:
+    """Return the value at a share of a domain, in [0, 1), of which each value has as much as any other."""
+    if isinstance(domain, ChoiceDomain) or (domain.n_values is not None and not domain.log):
+        return domain.value(int(share * (domain.n_values or 1)))
+    low, high = domain.ends()
+    if isinstance(domain, IntDomain):  # on a logarithmic scale: each from half below to half above it
+        low, high = low - 0.5, high + 0.5
+    value = math.exp(math.log(low) + share * math.log(high / low)) if domain.log else low + share * (high - low)
+    return min(max(round(value), domain.low), domain.high) if isinstance(domain, IntDomain) else value
+
+
+class _GridSampler(_WholeSpaceSampler):
+    """Each trial gets the first configuration that no other one has, in an order shuffled by the seed.
+
+    Unlike Optuna's it knows conditions, so that configurations which differ in unused values alone do not repeat.
+    """
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -247,19 +244,7 @@ class _GridSampler(BaseSampler):
         visited = {_key(values_of(t.params, self._space)) for t in others}
         return params_of(next(values for values in order if _key(values) not in visited), self._space)[0]
 
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        raise RuntimeError(f"{param_name} is not in the grid")
-
 
 def _key(values: Mapping[str, Any]) -> str:
     """Return values as text; numbers that differ by rounding alone are the same."""
     return json.dumps({k: float(f"{v:.12g}") if isinstance(v, float) else v for k, v in sorted(values.items())})
-
-
-def _distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    return {p.path: distribution(p) for p in space.parameters}
-
-
-__all__ = ["distribution", "params_of", "sampler_for", "suggest", "value_of", "values_of"]

@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial
 from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.study.layout import IDENTITY, RESULT, TEST_SCORES, WEIGHTS, StudyPaths, read_json
-from fmnist_tune.study.record import StudyRecord, best_epoch_of
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.trial_data import best_epoch_of
 from fmnist_tune.training.results import EpochResult
 
 HISTORY: pydantic.TypeAdapter[list[EpochResult]] = pydantic.TypeAdapter(list[EpochResult])

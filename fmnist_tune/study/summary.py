@@ -14,10 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.domain import ChoiceDomain, Domain
-from fmnist_tune.study.curves import looks_of
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import KNOWN_GOOD_KEY, TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study.trial_data import facts_of, looks_of
 from fmnist_tune.units import percent
 from fmnist_tune.valuation import OBJECTIVES, Objective
 
@@ -133,7 +133,7 @@ def common_failure(record: StudyRecord) -> str | None:
     trials = record.trials
     if not trials or any(t.state != TrialState.FAIL for t in trials):
         return None
-    ((reason, n), *_) = Counter(t.user_attrs.get("reason", "unknown") for t in trials).most_common()
+    ((reason, n), *_) = Counter(facts_of(t).get("reason", "unknown") for t in trials).most_common()
     if len(trials) == 1:
         return f"the only trial failed: {reason}"
     return f"all {len(trials)} trials failed" + (f", {n} of them" if n < len(trials) else "") + f": {reason}"
@@ -155,7 +155,7 @@ def summarize(record: StudyRecord, *, is_driven: bool) -> Summary:
         importances_of(record),
         dict(
             Counter(
-                str(t.user_attrs.get("reason", "unknown")) for t in trials if t.state == TrialState.FAIL
+                str(facts_of(t).get("reason", "unknown")) for t in trials if t.state == TrialState.FAIL
             ).most_common()
         ),
         record.retrained,

@@ -13,11 +13,11 @@ from rich.text import Text
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.columns import GAP, Column, one_line, table_lines, total_width
-from fmnist_tune.study.curves import Point, latest_of
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import STATE_STYLES, state_name
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import on_screen
+from fmnist_tune.study.trial_data import Point, facts_of, latest_of
 from fmnist_tune.training.results import StopReason
 from fmnist_tune.units import percent
 from fmnist_tune.valuation import Objective
@@ -74,7 +74,7 @@ def _row(record: StudyRecord, trial: FrozenTrial, *, is_driven: bool) -> TrialRo
     n_epochs = None
     with suppress(UserError):
         n_epochs = record.config_of(trial).training.epochs
-    attributes = trial.user_attrs
+    attributes = facts_of(trial)
     return TrialRow(
         number=trial.number,
         state=state_name(trial, is_driven=is_driven),
@@ -90,8 +90,8 @@ def _row(record: StudyRecord, trial: FrozenTrial, *, is_driven: bool) -> TrialRo
 
 def _reason(trial: FrozenTrial) -> str:
     if trial.state == TrialState.FAIL:
-        return one_line(trial.user_attrs.get("reason") or "unknown")
-    stopped_by = one_line(trial.user_attrs.get("stop_reason") or "")
+        return one_line(facts_of(trial).get("reason") or "unknown")
+    stopped_by = one_line(facts_of(trial).get("stop_reason") or "")
     return "" if stopped_by == LAST_EPOCH else stopped_by
 
 

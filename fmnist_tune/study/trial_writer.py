@@ -6,25 +6,22 @@ as COMPLETE (trained to its end), PRUNED (stopped by ASHA) or FAIL (with its rea
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_args
 
-import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError
 from fmnist_tune.seeds import derive_seed
-from fmnist_tune.study.curves import LOOKS_KEY, looks_of
 from fmnist_tune.study.known_good import known_good
-from fmnist_tune.study.record import HISTORY_KEY, KNOWN_GOOD_KEY, TAKEN_FROM_KEY, StudyRecord
-from fmnist_tune.study.sampling import params_of, sampler_for, suggest, values_of
-from fmnist_tune.training.results import EpochResult, Look, StopReason
+from fmnist_tune.study.record import KNOWN_GOOD_KEY, TAKEN_FROM_KEY, StudyRecord
+from fmnist_tune.study.sampling import draw, params_of, values_of
+from fmnist_tune.study.trial_data import FACTS_KEY, facts_of, history_of, looks_of, progress_attributes
+from fmnist_tune.training.results import EpochResult, StopReason
 
 GOING_ON_KEY = "goes_on_from"
 HELD_KEY = "held_back"  # system attribute of a trial that failed before anything was trained: why; None once it was
@@ -32,7 +29,7 @@ HELD_KEY = "held_back"  # system attribute of a trial that failed before anythin
 
 def goes_on_from(trial: FrozenTrial, rung: float) -> bool:
     """Tell whether a waiting trial at a rung had been let go on from there, or had been trained to its end."""
-    is_trained = trial.user_attrs.get("stop_reason") in get_args(StopReason)
+    is_trained = facts_of(trial).get("stop_reason") in get_args(StopReason)
     return is_trained or trial.system_attrs.get(GOING_ON_KEY) == rung
 
 
@@ -45,7 +42,8 @@ class Attempt:
         config: what to train.
         seed: of the training.
         values: the searched values, by dotted path.
-        curve: validation accuracy by epoch, as far as the study knows it from before an interruption.
+        history: its epochs up to its last rung or interruption.
+        curve: validation accuracy by epoch, as far as the study knows it, which may be further.
         looks: the same by the share of the first epoch.
     """
 
@@ -53,22 +51,24 @@ class Attempt:
     config: AnyConfig
     seed: int
     values: Mapping[str, Any]
+    history: Sequence[EpochResult]
     curve: Mapping[int, float]
     looks: Mapping[float, float]
 
 
-def attempt_of(record: StudyRecord, trial: FrozenTrial, values: dict[str, Any] | None = None) -> Attempt:
-    """Return what a trial trains, with its curve so far; its searched values by default as the study has them.
+def attempt_of(record: StudyRecord, trial: FrozenTrial) -> Attempt:
+    """Return what a trial trains, with its curve so far.
 
     Raises:
         UserError: it cannot be built.
     """
-    values = values_of(trial.params, record.space) if values is None else values
+    values = values_of(trial.params, record.space)
     return Attempt(
         number=trial.number,
         config=record.space.config(values),
         seed=derive_seed(record.space.settings.search.sampler.seed, trial.number, "training"),
         values=values,
+        history=history_of(trial),
         curve=dict(trial.intermediate_values),
         looks=looks_of(trial),
     )
@@ -86,18 +86,16 @@ class TrialWriter:
     """A study's trials, for the driver that holds its lock: asked for trials, told what came of them."""
 
     def __init__(self, record: StudyRecord) -> None:
-        """Take over the trials of a study."""
+        """Take over the trials of a study, which has them in memory from here on."""
         self._record = record
-        self._study = record.optuna
-        self._storage = record.optuna._storage
-        self._running: dict[int, optuna.Trial] = {}
+        self._trials = record.keep_trials()
 
     def recover(self) -> list[int]:
         """Put trials that no living process trains back in the queue; returns their numbers."""
-        orphans = [t for t in self._record.trials if t.state == TrialState.RUNNING]
-        for trial in orphans:
-            self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-        return [t.number for t in orphans]
+        orphans = [t.number for t in self._trials.all if t.state == TrialState.RUNNING]
+        for number in orphans:
+            self._trials.set_state(number, TrialState.WAITING)
+        return orphans
 
     @cached_property
     def known_good(self) -> list[dict[str, Any]]:
@@ -105,7 +103,7 @@ class TrialWriter:
         space = self._record.space
         if space.settings.search.sampler.name != "tpe" or space.settings.task != TrialConfig.task:
             return []
-        knows_better = any(TAKEN_FROM_KEY in t.user_attrs for t in self._record.trials)
+        knows_better = any(TAKEN_FROM_KEY in t.user_attrs for t in self._trials.all)
         return [] if knows_better else known_good(space)
 
     def begin(self, number: int | None = None) -> Attempt | None:
@@ -120,119 +118,113 @@ class TrialWriter:
         Raises:
             UnbuildableError: the trial cannot be built, and has been told as FAIL with its reason.
         """
-        if number is None and self._record.is_full:
-            return None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            trial = self._ask(number)
-            values = suggest(trial, self._record.space)
-        self._running[trial.number] = trial
+        if number is None:
+            if self._record.is_full:
+                return None
+            number = self._trials.create(self._new()).number
+        else:
+            self._fill_in(self._trials[number])
+            self._trials.set_state(number, TrialState.RUNNING)
         try:
-            return self.attempt(trial.number, values)
+            return self.attempt(number)
         except UserError as error:
-            self.fail(trial.number, str(error))
-            raise UnbuildableError(trial.number, str(error)) from None
+            self.fail(number, str(error))
+            raise UnbuildableError(number, str(error)) from None
 
-    def attempt(self, number: int, values: dict[str, Any] | None = None) -> Attempt:
+    def attempt(self, number: int) -> Attempt:
         """Return what a trial trains, with its curve so far.
-
-        Args:
-            number: the trial's.
-            values: its searched values; None for those that the study has.
 
         Raises:
             UserError: it cannot be built.
         """
-        return attempt_of(self._record, self._record.trials[number], values)
+        return attempt_of(self._record, self._trials[number])
 
-    def _ask(self, number: int | None) -> optuna.Trial:
-        """Do as Study.ask, which would take a waiting trial of its own choice."""
-        self._study._thread_local.cached_all_trials = None
-        new = len(self._record.trials) if number is None else number
-        self._study.sampler = sampler_for(self._record.space, new, has_known_good=bool(self.known_good))
-        if number is None:
-            trial_id = self._storage.create_new_trial(self._study._study_id, self._known_good())
-        else:
-            trial_id = self._record.trials[number]._trial_id
-            self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
-        return optuna.Trial(self._study, trial_id)
-
-    def _known_good(self) -> FrozenTrial | None:
-        """Return the next of the trials known to do well, as Study.enqueue_trial would put it; None if none is left."""
-        number = len(self._record.trials)
-        if number >= len(self.known_good):
-            return None
-        params, _ = params_of(self.known_good[number], self._record.space)
-        return optuna.trial.create_trial(
-            state=TrialState.RUNNING, user_attrs={KNOWN_GOOD_KEY: True}, system_attrs={"fixed_params": params}
+    def _new(self) -> FrozenTrial:
+        """Return the next new trial: one that is known to do well, or one that is drawn."""
+        number = len(self._trials.all)
+        if number < len(self.known_good):
+            params, distributions = params_of(self.known_good[number], self._record.space)
+            attributes = {KNOWN_GOOD_KEY: True}
+            return create_trial(
+                state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=attributes
+            )
+        drawn = self._draw(number, {})
+        return create_trial(
+            state=TrialState.RUNNING,
+            params=drawn.params,
+            distributions=drawn.distributions,
+            system_attrs=drawn.system_attrs,
         )
+
+    def _fill_in(self, trial: FrozenTrial) -> None:
+        """Draw what a waiting trial lacks: one that was enqueued, or killed by version 0.1 while it was drawn."""
+        given = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        space = self._record.space
+        known = values_of(trial.params, space)
+        if all(p.path in known for p in space.parameters if space.is_active(p, known)):
+            return
+        drawn = self._draw(trial.number, given)
+        missing = {name: value for name, value in drawn.params.items() if name not in trial.params}
+        self._trials.set_params(trial.number, missing, drawn.distributions)
+
+    def _draw(self, number: int, given: Mapping[str, Any]) -> FrozenTrial:
+        others = [trial for trial in self._trials.all if trial.number != number]
+        return draw(self._record.space, others, number, has_known_good=bool(self.known_good), given=given)
 
     def report(self, number: int, epoch: int, val_accuracy: float) -> None:
         """Record an epoch's validation accuracy."""
-        self._running[number].report(val_accuracy, epoch)
+        self._trials.report(number, epoch, val_accuracy)
 
-    def note(self, number: int, attributes: Mapping[str, Any]) -> None:
-        """Record attributes of a trial that runs or waits; ended trials cannot change."""
-        trial_id = self._record.trials[number]._trial_id
-        for key, value in attributes.items():
-            self._storage.set_trial_user_attr(trial_id, key, value)
-
-    def note_look(self, number: int, look: Look) -> None:
-        """Record what a running trial's look within its first epoch gave."""
-        looks = self.attributes(number).get(LOOKS_KEY, [])
-        self.note(number, {LOOKS_KEY: [*looks, [look.share, look.val_accuracy]]})
-
-    def note_history(self, number: int, history: Sequence[EpochResult]) -> None:
-        """Record every epoch of a running trial; out of the dashboard's sight, which would print it on one line."""
-        trial_id = self._running[number]._trial_id
-        self._storage.set_trial_system_attr(trial_id, HISTORY_KEY, [vars(result) for result in history])
+    def note_progress(self, number: int, epochs: Sequence[EpochResult], facts: Mapping[str, Any]) -> None:
+        """Record a running trial's epochs since the last call, and what is known of it."""
+        for key, value in progress_attributes(self._trials[number], epochs, facts):
+            self._trials.set_system_attr(number, key, value)
 
     def note_going_on(self, number: int, rung: float) -> None:
         """Record that a trial is let go on from its rung."""
-        trial_id = self._record.trials[number]._trial_id
-        self._storage.set_trial_system_attr(trial_id, GOING_ON_KEY, rung)
+        self._trials.set_system_attr(number, GOING_ON_KEY, rung)
 
     def note_held(self, number: int, reason: str | None) -> None:
         """Record why a trial waits behind all others; None once it has been trained."""
-        trial_id = self._record.trials[number]._trial_id
-        self._storage.set_trial_system_attr(trial_id, HELD_KEY, reason)
+        self._trials.set_system_attr(number, HELD_KEY, reason)
 
     def count_crash(self, number: int, epoch: int) -> int:
         """Record that a trial's worker died; returns how often that has happened in this epoch."""
-        known = self.attributes(number)
+        known = self._trials[number].user_attrs
         n_crashes: int = 1 + (known["crashes"] if known.get("crashed_in_epoch") == epoch else 0)
-        self.note(number, {"crashes": n_crashes, "crashed_in_epoch": epoch})
+        self._trials.set_user_attr(number, "crashes", n_crashes)
+        self._trials.set_user_attr(number, "crashed_in_epoch", epoch)
         return n_crashes
-
-    def attributes(self, number: int) -> dict[str, Any]:
-        """Return a trial's attributes."""
-        return self._record.trials[number].user_attrs
 
     def complete(self, number: int, value: float) -> None:
         """End a trial that was trained to its end, and keep best.yaml current."""
-        self._study.tell(self._running.pop(number), value)
+        self._end(number, TrialState.COMPLETE, {}, value)
         best = self._record.best
         if best is not None and best.number == number:
             self._record.write_best_recipe()
 
-    def prune(self, number: int) -> None:
+    def prune(self, number: int, reason: str) -> None:
         """End a trial that ASHA stopped, running or waiting.
 
         Its value is its last epoch's validation accuracy, if it ended one and that is what the study maximises.
         """
-        self._running.pop(number, None)
-        trial = self._record.trials[number]
-        values = None
+        trial, value = self._trials[number], None
         if trial.last_step is not None and self._record.objective.is_val_accuracy:
-            values = [trial.intermediate_values[trial.last_step]]
-        self._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED, values)
+            value = trial.intermediate_values[trial.last_step]
+        self._end(number, TrialState.PRUNED, {"stop_reason": reason}, value)
 
     def fail(self, number: int, reason: str) -> None:
         """End a trial that cannot go on."""
-        self.note(number, {"reason": reason})
-        self._study.tell(self._running.pop(number), state=TrialState.FAIL)
+        self._end(number, TrialState.FAIL, {"reason": reason}, None)
+
+    def _end(self, number: int, state: TrialState, facts: Mapping[str, Any], value: float | None) -> None:
+        """End a trial; first its facts go where the dashboard shows them, since it cannot change afterwards."""
+        known = self._trials[number]
+        new = {key: fact for key, fact in {**facts_of(known), **facts}.items() if known.user_attrs.get(key) != fact}
+        if new:
+            self._trials.set_user_attr(number, FACTS_KEY, new)
+        self._trials.set_state(number, state, value)
 
     def release(self, number: int) -> None:
         """Put a running trial back in the queue."""
-        trial = self._running.pop(number)
-        self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        self._trials.set_state(number, TrialState.WAITING)

@@ -8,8 +8,9 @@ import optuna
 from optuna.trial import TrialState
 
 from fmnist_tune.errors import UserError
-from fmnist_tune.study.record import HISTORY_KEY, TAKEN_FROM_KEY, StudyRecord, history_of
+from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.sampling import params_of
+from fmnist_tune.study.trial_data import facts_of, history_of, progress_attributes
 
 
 def check_data(old: StudyRecord, data: Mapping[str, object]) -> None:
@@ -49,17 +50,16 @@ def take_over(new: StudyRecord, old: StudyRecord) -> int:
         if is_grid and params in known_params:
             continue
         known_params.append(params)
-        new.optuna.add_trial(
-            optuna.create_trial(
-                state=trial.state,
-                value=trial.value,
-                params=params,
-                distributions=distributions,
-                intermediate_values=trial.intermediate_values,
-                user_attrs={**trial.user_attrs, TAKEN_FROM_KEY: {"study": source, "trial": trial.number}},
-                system_attrs={HISTORY_KEY: history_of(trial)},
-            )
+        copied = optuna.create_trial(
+            state=trial.state,
+            value=trial.value,
+            params=params,
+            distributions=distributions,
+            intermediate_values=trial.intermediate_values,
+            user_attrs={**trial.user_attrs, TAKEN_FROM_KEY: {"study": source, "trial": trial.number}},
         )
+        copied.system_attrs = dict(progress_attributes(copied, history_of(trial), facts_of(trial)))
+        new.optuna.add_trial(copied)
         known.add(trial.number)
     new.write_best_recipe()
     return len(known)

@@ -1,0 +1,81 @@
+"""What a study's database holds of a trial beside Optuna's own fields: its epochs, and facts of its training.
+
+A trial that comes to a rung, or ends, gets one system attribute more: the epochs since the last one, and the facts as
+they are then. None of them grows with the number of epochs. An ended trial has the facts in a user attribute too, where
+the dashboard shows them. Studies of format 1 have every epoch in one attribute, and each fact in its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from fmnist_tune.training.results import EpochResult
+
+PROGRESS_PREFIX = "progress:"  # system attributes, counted from 0: {"epochs": [...], "facts": {...}}
+MAX_EPOCHS = 100  # of one of them: 20 kB, where MySQL allows 64
+FACTS_KEY = "training"  # user attribute of an ended trial
+HISTORY_KEY = "history"  # system attribute in format 1: every epoch
+LOOKS_KEY = "looks"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A validation accuracy, and after how many epochs it was measured: less than 1 for a look within the first."""
+
+    epoch: float
+    accuracy: float
+
+
+def progress_attributes(
+    trial: FrozenTrial, epochs: Sequence[EpochResult], facts: Mapping[str, Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the system attributes that record a trial's new epochs and its facts, with their keys."""
+    n_known = sum(key.startswith(PROGRESS_PREFIX) for key in trial.system_attrs)
+    for i, start in enumerate(range(0, max(1, len(epochs)), MAX_EPOCHS)):
+        part = [vars(result) for result in epochs[start : start + MAX_EPOCHS]]
+        yield f"{PROGRESS_PREFIX}{n_known + i}", {"epochs": part, "facts": dict(facts)}
+
+
+def history_of(trial: FrozenTrial) -> list[EpochResult]:
+    """Return a trial's epochs: of an ended one all, of another those up to its last rung or interruption."""
+    known = [*trial.system_attrs.get(HISTORY_KEY, ()), *(e for part in _progress(trial) for e in part["epochs"])]
+    return [EpochResult(**epoch) for epoch in known]
+
+
+def facts_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return what is known of a trial's training by name, such as duration_s, params and stop_reason."""
+    facts: dict[str, Any] = {key: value for key, value in trial.user_attrs.items() if key != FACTS_KEY}
+    for part in _progress(trial):
+        facts |= part["facts"]
+    return {**facts, **trial.user_attrs.get(FACTS_KEY, {})}
+
+
+def _progress(trial: FrozenTrial) -> list[dict[str, Any]]:
+    keys = (key for key in trial.system_attrs if key.startswith(PROGRESS_PREFIX))
+    return [trial.system_attrs[key] for key in sorted(keys, key=lambda key: int(key.removeprefix(PROGRESS_PREFIX)))]
+
+
+def curve_of(trial: FrozenTrial) -> dict[float, float]:
+    """Return validation accuracy by epoch, and by the share of the first epoch where a look gave it."""
+    return looks_of(trial) | trial.intermediate_values
+
+
+def looks_of(trial: FrozenTrial) -> dict[float, float]:
+    """Return validation accuracy by the share of the first epoch that was trained."""
+    return dict(facts_of(trial).get(LOOKS_KEY, ()))
+
+
+def latest_of(trial: FrozenTrial) -> Point | None:
+    """Return the accuracy where a trial stands, whatever its state; None before the first one."""
+    curve = curve_of(trial)
+    return Point(max(curve), curve[max(curve)]) if curve else None
+
+
+def best_epoch_of(trial: FrozenTrial) -> int | None:
+    """Return the epoch that a trial with early stopping, trained to its end, is valued by; None of another one."""
+    best_epoch: int | None = facts_of(trial).get("best_epoch")
+    return best_epoch if trial.state == TrialState.COMPLETE else None
