@@ -26,10 +26,11 @@ from fmnist_tune.study.database import StorageLostError, database_url, open_data
 from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock
-from fmnist_tune.study.record import StudyRecord, history_of
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import _BoundedStudy
 from fmnist_tune.study.seed_results import plan_for
 from fmnist_tune.study.summary import edge_of, parameter_importances, summarize
+from fmnist_tune.study.trial_data import history_of
 from fmnist_tune.study.trial_table import trial_rows
 from fmnist_tune.study.trial_writer import TrialWriter
 from tests.studies import SPACE, drive, look, open_study, report

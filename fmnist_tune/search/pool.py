@@ -187,13 +187,8 @@ class Pool:
                     n_ended += 1
                     self._idle.append(step.actor)
                     continue
-<<<<<<< HEAD
                 self._n_epochs[step.job.folder] = report.n_epochs
-                if report.epochs:
-=======
-                self._n_epochs[step.job.folder] = len(report.history)
                 if report.epochs and report.spent_s:  # not what a dead worker has left in the checkpoint
->>>>>>> main
                     self._setbacks.on_progress()
                 on_epoch(step.job, report)
                 self._next(step, report)

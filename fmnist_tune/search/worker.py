@@ -107,16 +107,10 @@ class Worker:
                     look = self._train(self._run)
         except Exception as error:  # any error of a trial ends that trial alone
             self._failure, cause = _describe(error), _cause(error)
-<<<<<<< HEAD
+            is_of_gpu = isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError) or "CUDA" in str(error)
         n_epochs = len(self._run.history) if self._run is not None else 0
         news = tuple(self._run.history[self._n_reported :]) if self._run is not None else ()
         self._n_reported = n_epochs
-=======
-            is_of_gpu = isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError) or "CUDA" in str(error)
-        history = tuple(self._run.history) if self._run is not None else ()
-        news = history[self._n_reported :]
-        self._n_reported = len(history)
->>>>>>> main
         stop_reason = self._run.stop_reason if self._run is not None else None
         facts = self._facts()
         if cause == Cause.WORKER:

@@ -15,12 +15,8 @@ from fmnist_tune.evaluation import MIN_FOR_INTERVAL, Spread
 from fmnist_tune.study.columns import Column, NamedTable
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import spread_text, steps_text
-<<<<<<< HEAD
-from fmnist_tune.study.summary import count_states, summarize
-from fmnist_tune.study.trial_data import facts_of
-=======
 from fmnist_tune.study.summary import count_states, importances_of
->>>>>>> main
+from fmnist_tune.study.trial_data import facts_of
 from fmnist_tune.study.trial_table import short_names
 from fmnist_tune.units import clock, percent
 from fmnist_tune.valuation import Objective

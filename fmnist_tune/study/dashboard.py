@@ -25,12 +25,8 @@ from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import standing_text, steps_text
 from fmnist_tune.study.retraining import retraining_status
-<<<<<<< HEAD
-from fmnist_tune.study.summary import STATE_NAMES, Summary, summarize, uses_text
-from fmnist_tune.study.trial_data import facts_of
-=======
 from fmnist_tune.study.summary import STATE_NAMES, Summary, on_screen, summarize, uses_text
->>>>>>> main
+from fmnist_tune.study.trial_data import facts_of
 from fmnist_tune.units import percent
 
 FIRST_FIGURE = "confusion_matrix.png"

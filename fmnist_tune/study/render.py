@@ -126,15 +126,9 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
     origin = "" if summary.is_best_drawn else ", not drawn: searches begin with it"
     facts = facts_of(best)
     head = Text(
-<<<<<<< HEAD
-        f"best trial {best.number}: {summary.objective.sentence(best.value or 0.0)} "
+        f"best trial {best.number}: {summary.objective.sentence(_value(best))} "
         f"({len(best.intermediate_values)} epochs, {facts.get('params', 0):,} parameters, "
         f"{facts.get('duration_s', 0.0):.0f} s{origin})",
-=======
-        f"best trial {best.number}: {summary.objective.sentence(_value(best))} "
-        f"({len(best.intermediate_values)} epochs, {best.user_attrs.get('params', 0):,} parameters, "
-        f"{best.user_attrs.get('duration_s', 0.0):.0f} s{origin})",
->>>>>>> main
         style="bold green",
     )
     importances = summary.importances
