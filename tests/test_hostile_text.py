@@ -41,7 +41,7 @@ def record(command: CommandLine) -> StudyRecord:
     driver.on_report(report(0, [0.5, 0.6, 0.7, 0.8], stop="trained", n_new=4))
     driver.on_report(report(2, [0.5], failure=HOSTILE))
     for key in ("ran_on", "trouble", "stop_reason"):
-        driver.writer.note(1, {key: HOSTILE})
+        driver.writer.note_progress(1, [], {key: HOSTILE})
     driver.release_all()
     with_attributes = optuna.load_study(study_name="s", storage=database_url(folder))
     with_attributes.set_user_attr("owner", HOSTILE)

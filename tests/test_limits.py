@@ -170,7 +170,7 @@ def test_a_search_that_trained_nothing_says_so(tmp_path: Path) -> None:
     driver = drive(record)
     driver.next_assignment()
     driver.on_report(report(0, [0.5], epoch_s=100))
-    driver.writer.note_history(0, driver.running[0].history)
+    driver.writer.note_progress(0, driver.running[0].history, {})
     driver.release_all()
     end = ending_of(drive(record, deadline=time.monotonic() + 60), 60)
     assert end.text in {
@@ -242,7 +242,7 @@ def test_a_time_that_no_epoch_of_a_study_fits_into_is_refused_before_ray_starts(
     driver = drive(record)
     driver.next_assignment()
     driver.on_report(report(0, [0.5], epoch_s=100))
-    driver.writer.note_history(0, driver.running[0].history)
+    driver.writer.note_progress(0, driver.running[0].history, {})
     driver.release_all()
     run = command.here("resume", "tiny", "--data-dir", command.data_dir, "--timeout", "1m")
     assert (run.code, run.out) == (2, "")

@@ -8,13 +8,11 @@ from typing import Any
 import optuna
 import pytest
 import yaml
-from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from fmnist_tune.config import read_space
-from fmnist_tune.study import sampling
 from fmnist_tune.study.known_good import known_good
-from fmnist_tune.study.sampling import TPE_TRIALS, _BoundedStudy, distribution
+from fmnist_tune.study.sampling import TPE_TRIALS, distribution, shown_to_sampler, values_of
 from fmnist_tune.study.trial_writer import TrialWriter
 from fmnist_tune.study.warm_start import take_over
 from tests.studies import SPACE, drive, open_study, report
@@ -28,7 +26,7 @@ def test_a_sampler_learns_from_trials_that_pause_or_run(tmp_path: Path) -> None:
     for number in (0, 1, 2):
         trials.report(number, 1, 0.5)
     trials.release(0)
-    seen = _BoundedStudy(record.optuna)._get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+    seen = [t for t in shown_to_sampler(record.trials) if t.state == TrialState.PRUNED]
     assert [(t.number, t.value) for t in seen] == [(0, 0.5), (1, 0.5), (2, 0.5)]
     assert [t.state for t in record.trials] == [TrialState.WAITING, *[TrialState.RUNNING] * 3]
 
@@ -93,43 +91,20 @@ def test_every_sampler_fills_a_study(tmp_path: Path, sampler: str) -> None:
     assert all(1e-4 <= lr <= 1e-1 for lr in values)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
-def test_a_trial_that_is_killed_while_it_is_drawn_gets_the_same_values(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
-) -> None:
-    """TPE draws the first ten at random and, of what only some trials have, one parameter at a time after them."""
-
-    def search(folder: Path, *, killed: bool) -> list[dict[str, Any]]:
-        folder.mkdir()
-        changes: dict[str, Any] = {"search__sampler__name": sampler, "search__trials": 14}
-        for number in range(14):
-            trials = TrialWriter(open_study(folder, **changes))
-            if killed:
-                with monkeypatch.context() as patch:
-                    die_after_draws(patch, 1 + number % 2)
-                    with pytest.raises(SystemExit):
-                        trials.begin()
-                trials = TrialWriter(open_study(folder, **changes))
-                assert trials.recover() == [number]
-            attempt = trials.begin(number if killed else None)
-            assert attempt is not None
-            trials.complete(number, attempt.values["training.optimizer.lr"])
-        return [t.params for t in open_study(folder, **changes).trials]
-
-    assert search(tmp_path / "a", killed=True) == search(tmp_path / "b", killed=False)
-
-
-def die_after_draws(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
-    """Let the process end before parameter n is drawn, counted from 0."""
-    draw, drawn = sampling._draw, []
-
-    def call(trial: optuna.Trial, name: str, domain: BaseDistribution) -> Any:
-        if len(drawn) == n:
-            raise SystemExit
-        drawn.append(name)
-        return draw(trial, name, domain)
-
-    monkeypatch.setattr(sampling, "_draw", call)
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "grid", "gp", "cmaes"])
+def test_what_an_enqueued_trial_lacks_is_drawn(tmp_path: Path, sampler: str) -> None:
+    text = SPACE.replace("lr: {float: [1e-4, 1e-1], log: true}", "lr: {float: [0.1, 0.3], step: 0.1}")
+    text = text.replace("dropout: {float: [0.0, 0.5]}", "dropout: {float: [0.0, 0.5], step: 0.5}")
+    text = text.replace("momentum: {float: [0.8, 0.99], ", "momentum: {choice: [0.8, 0.9], ")
+    record = open_study(tmp_path, text, search__sampler__name=sampler)
+    record.optuna.enqueue_trial({"training.optimizer.name": "sgd"})
+    driver = drive(record)
+    assert driver.next_assignment() is not None
+    (trial,) = open_study(tmp_path, text, search__sampler__name=sampler).trials
+    assert trial.state == TrialState.RUNNING
+    assert trial.params["training.optimizer.name"] == "sgd"
+    assert trial.params.keys() == {p.path for p in record.space.parameters}
+    assert driver.running[0].attempt.values == values_of(trial.params, record.space)
 
 
 @pytest.mark.parametrize("sampler", ["gp", "cmaes"])
@@ -187,14 +162,12 @@ def test_tpe_is_shown_the_best_and_the_latest_of_many_trials() -> None:
     study = optuna.create_study(direction="maximize")
     values = [0.9 if number == 3 else 0.5 + number / 10_000 for number in range(1200)]
     study.add_trials([optuna.create_trial(value=value, params={}, distributions={}) for value in values])
-    seen = [t.number for t in _BoundedStudy(study)._get_trials(deepcopy=False)]
+    seen = [t.number for t in shown_to_sampler(study.trials)]
     assert len(seen) <= TPE_TRIALS
     assert 3 in seen
     assert 4 not in seen
     assert seen[-900:] == list(range(300, 1200))
-    small = optuna.create_study(direction="maximize")
-    small.add_trials(study.trials[:TPE_TRIALS])
-    assert len(_BoundedStudy(small)._get_trials(deepcopy=False)) == TPE_TRIALS
+    assert len(shown_to_sampler(study.trials[:TPE_TRIALS])) == TPE_TRIALS
 
 
 @pytest.mark.parametrize(
@@ -316,8 +289,9 @@ def test_the_last_step_of_a_range_is_drawn(high: float, step: float, last: float
 def test_a_grid_goes_on_from_another_study_with_what_that_one_left(tmp_path: Path) -> None:
     text = "study: {}\nsearch: {{trials: 9, sampler: {{name: {}}}}}\nmodel: {{name: mlp, depth: {{int: [1, 6]}}}}"
     old = open_study(tmp_path, text.format("old", "random"), search__trials=4)
-    while (attempt := TrialWriter(old).begin()) is not None:
-        old.optuna._storage.set_trial_state_values(old.trials[attempt.number]._trial_id, TrialState.COMPLETE, [0.5])
+    begun = TrialWriter(old)
+    while (attempt := begun.begin()) is not None:
+        begun.complete(attempt.number, 0.5)
     taken = {t.params["model.depth"] for t in old.trials}
     assert 1 < len(taken) < 4  # some twice
     new = open_study(tmp_path, text.format("new", "grid"))

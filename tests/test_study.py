@@ -27,10 +27,10 @@ from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.sampling import _BoundedStudy
+from fmnist_tune.study.sampling import shown_to_sampler
 from fmnist_tune.study.seed_results import plan_for
 from fmnist_tune.study.summary import edge_of, parameter_importances, summarize
-from fmnist_tune.study.trial_data import history_of
+from fmnist_tune.study.trial_data import facts_of, history_of
 from fmnist_tune.study.trial_table import trial_rows
 from fmnist_tune.study.trial_writer import TrialWriter
 from tests.studies import SPACE, drive, look, open_study, report
@@ -70,12 +70,12 @@ def test_the_driver_tells_every_state_truthfully(tmp_path: Path) -> None:
     ]
     assert trials[0].value == 0.85
     assert trials[0].intermediate_values == {1: 0.8, 2: 0.8, 3: 0.8, 4: 0.85}
-    assert trials[0].user_attrs["duration_s"] == pytest.approx(4.4)
-    assert trials[0].user_attrs["images_per_s"] == 500
-    assert trials[0].user_attrs["stop_reason"] == "epochs"
-    assert trials[0].user_attrs["params"] == 7
-    assert trials[1].user_attrs["epochs"] == 1
-    assert trials[2].user_attrs["reason"] == "OutOfMemoryError: too wide"
+    assert facts_of(trials[0])["duration_s"] == pytest.approx(4.4)
+    assert facts_of(trials[0])["images_per_s"] == 500
+    assert facts_of(trials[0])["stop_reason"] == "epochs"
+    assert facts_of(trials[0])["params"] == 7
+    assert facts_of(trials[1])["epochs"] == 1
+    assert facts_of(trials[2])["reason"] == "OutOfMemoryError: too wide"
     assert trials[3].intermediate_values == {1: 0.9}
     assert [e.kind for e in events if e.kind != "epoch"] == ["paused", "paused", "failed", "complete", "paused"]
     assert "Trial 0 of study s" in record.paths.best_recipe.read_text()
@@ -90,9 +90,9 @@ def test_a_look_within_the_first_epoch_pauses_a_trial(tmp_path: Path) -> None:
     assert not driver.on_report(look(0, 0.7))
     assert record.trials[0].state == TrialState.WAITING
     assert record.trials[0].intermediate_values == {}
-    assert record.trials[0].user_attrs["duration_s"] == 1.5
+    assert facts_of(record.trials[0])["duration_s"] == 1.5
     assert [e.text for e in events] == ["70.00 % at epoch 0.5, rank 1/1"]
-    assert _BoundedStudy(record.optuna)._get_trials()[0].intermediate_values == {0: 0.7}
+    assert shown_to_sampler(record.trials)[0].intermediate_values == {0: 0.7}
     assert not driver.on_report(look(1, 0.6))
     again = driver.next_assignment()
     assert again is not None
@@ -105,7 +105,7 @@ def test_a_look_within_the_first_epoch_pauses_a_trial(tmp_path: Path) -> None:
     assert record.trials[0].state == TrialState.COMPLETE
     ended = record.trials[5]
     assert (ended.state, ended.value) == (TrialState.PRUNED, None)
-    assert _BoundedStudy(record.optuna)._get_trials()[5].value == 0.1
+    assert shown_to_sampler(record.trials)[5].value == 0.1
 
 
 def test_a_full_study_ends_with_a_complete_trial_and_none_that_waits(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_full_study_ends_with_a_complete_trial_and_none_that_waits(tmp_path: P
     assert {t.state for t in trials} == {TrialState.PRUNED, TrialState.COMPLETE}
     assert trials[1].state == TrialState.COMPLETE
     assert (trials[2].state, trials[2].value) == (TrialState.PRUNED, 0.1)
-    assert trials[2].user_attrs["stop_reason"] == "asha: 10.00 % at epoch 1, rank 6/6; the best 3 were promoted"
+    assert facts_of(trials[2])["stop_reason"] == "asha: 10.00 % at epoch 1, rank 6/6; the best 3 were promoted"
     assert not record.paths.trial_folder(2).exists()
 
 
@@ -349,7 +349,7 @@ def test_what_is_known_of_a_trial_at_its_rung_is_recorded_when_the_time_is_over(
     driver.next_assignment()
     driver.deadline.at = 0.0
     assert not driver.on_report(report(0, [0.5]))
-    assert record.trials[0].user_attrs["params"] == 7
+    assert facts_of(record.trials[0])["params"] == 7
     assert len(history_of(record.trials[0])) == 1
 
 
@@ -384,8 +384,8 @@ def test_what_is_known_of_a_trial_that_hangs_is_kept(tmp_path: Path) -> None:
         assert driver.on_report(report(0, [0.5, 0.6][:n]))
     driver.on_hang(0)
     (trial,) = record.trials
-    assert [epoch["val_accuracy"] for epoch in history_of(trial)] == [0.5, 0.6]
-    assert (trial.user_attrs["epochs"], trial.user_attrs["duration_s"]) == (2, pytest.approx(2.2))
+    assert [epoch.val_accuracy for epoch in history_of(trial)] == [0.5, 0.6]
+    assert (facts_of(trial)["epochs"], facts_of(trial)["duration_s"]) == (2, pytest.approx(2.2))
 
 
 def test_how_long_a_look_took_tells_how_long_the_epoch_will_take(tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ def test_a_trial_that_fails_after_a_look_keeps_the_time_it_took(tmp_path: Path) 
     driver.on_report(look(1, 0.7))  # goes on at once
     driver.on_report(TrialReport(1, (), 0, None, "loss is nan", {}))
     assert record.trials[1].state == TrialState.FAIL
-    assert record.trials[1].user_attrs["duration_s"] == 1.5
+    assert facts_of(record.trials[1])["duration_s"] == 1.5
 
 
 def test_a_trial_that_fails_before_it_could_go_on_keeps_what_is_known_of_it(tmp_path: Path) -> None:
@@ -442,9 +442,9 @@ def test_a_trial_that_fails_before_it_could_go_on_keeps_what_is_known_of_it(tmp_
     driver.on_report(replace(report(0, [], n_new=0, failure="out of memory"), facts={"ran_on": "there"}))
     trial = record.trials[0]
     assert trial.state == TrialState.FAIL
-    assert len(history_of(trial)) == trial.user_attrs["epochs"] == 2
-    assert trial.user_attrs["duration_s"] == 2.2
-    assert (trial.user_attrs["reason"], trial.user_attrs["ran_on"]) == ("out of memory", "there")
+    assert len(history_of(trial)) == facts_of(trial)["epochs"] == 2
+    assert facts_of(trial)["duration_s"] == 2.2
+    assert (facts_of(trial)["reason"], facts_of(trial)["ran_on"]) == ("out of memory", "there")
 
 
 def test_a_trial_that_waits_long_for_its_worker_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,7 +466,9 @@ def test_a_reason_is_that_of_a_failure(tmp_path: Path) -> None:
     record = open_study(tmp_path)
     driver = drive(record)
     driver.next_assignment()
-    driver.writer.note(0, {"reason": "its worker died"})  # and then the driver, before it could fail the trial
+    driver.writer.note_progress(
+        0, [], {"reason": "its worker died"}
+    )  # and then the driver, before it could fail the trial
     driver.on_report(report(0, [0.5] * 4, stop="epochs", n_new=4))
     assert trial_rows(record, is_driven=False)[0].reason == ""
 
@@ -505,11 +507,14 @@ def test_an_interrupted_trial_keeps_its_number_values_and_curve(tmp_path: Path) 
 
     record = open_study(tmp_path)
     assert [t.state for t in record.trials] == [TrialState.RUNNING]
-    after = drive(record).next_assignment()
+    driver = drive(record)
+    after = driver.next_assignment()
     assert after is not None
     assert (after.number, after.config, after.seed) == (before.number, before.config, before.seed)
-    assert after.n_epochs_known == 3
-    assert len(record.trials) == 1
+    assert after.n_epochs_known == 0  # of which the study has more than their accuracies
+    assert driver.on_report(report(0, [0.8, 0.8, 0.8], n_new=3))
+    (trial,) = open_study(tmp_path).trials
+    assert trial.intermediate_values == {1: 0.8, 2: 0.8, 3: 0.8}
 
 
 def test_a_trial_whose_driver_died_at_its_rung_waits_there(tmp_path: Path) -> None:
@@ -535,7 +540,7 @@ def test_a_configuration_that_cannot_be_built_fails_alone(tmp_path: Path) -> Non
     assert [e.kind for e in events].count("failed") == n_failed
     states = {t.params["model.blocks"]: t.state for t in record.trials}
     assert states == {1: TrialState.COMPLETE, 6: TrialState.FAIL}
-    assert "6 blocks do not fit" in next(t for t in record.trials if t.state == TrialState.FAIL).user_attrs["reason"]
+    assert "6 blocks do not fit" in facts_of(next(t for t in record.trials if t.state == TrialState.FAIL))["reason"]
 
 
 def test_a_waiting_trial_that_cannot_be_built_fails_and_the_search_goes_on(tmp_path: Path) -> None:
@@ -562,7 +567,7 @@ def test_a_worker_that_dies_again_and_again_fails_its_trial(tmp_path: Path) -> N
         assert assignment.number == 0
         driver.on_crash(0, "killed")
     assert record.trials[0].state == TrialState.FAIL
-    assert record.trials[0].user_attrs["reason"] == "its worker died 3 times in epoch 1: killed"
+    assert facts_of(record.trials[0])["reason"] == "its worker died 3 times in epoch 1: killed"
 
 
 def test_a_trial_that_gets_on_between_its_workers_deaths_is_not_at_fault(tmp_path: Path) -> None:
@@ -591,7 +596,7 @@ def test_early_stopping_counts_the_best_epoch(tmp_path: Path) -> None:
     driver.on_report(report(0, [0.7, 0.9, 0.8], stop="early_stopping", n_new=3))
     assert record.trials[0].state == TrialState.COMPLETE
     assert record.trials[0].value == 0.9
-    assert record.trials[0].user_attrs["best_epoch"] == 2
+    assert facts_of(record.trials[0])["best_epoch"] == 2
 
 
 def test_a_trial_that_asha_stopped_has_no_best_epoch_to_be_retrained_to(tmp_path: Path) -> None:
@@ -601,9 +606,9 @@ def test_a_trial_that_asha_stopped_has_no_best_epoch_to_be_retrained_to(tmp_path
         driver.next_assignment()
         driver.on_report(report(number, [0.9 - number / 10]))
     driver.on_report(report(driver.next_assignment().number, [0.9, 0.8, 0.7], stop="early_stopping", n_new=2))
-    driver.writer.prune(1)
+    driver.writer.prune(1, "asha")
     best, pruned = record.trials
-    assert (best.user_attrs["best_epoch"], pruned.user_attrs["best_epoch"]) == (1, 1)
+    assert (facts_of(best)["best_epoch"], facts_of(pruned)["best_epoch"]) == (1, 1)
     assert [plan_for(record, trial, with_val=False).n_epochs for trial in (best, pruned)] == [1, 4]
     assert "It was best after epoch 1" in record.recipe_of(best)
     assert "It was best" not in record.recipe_of(pruned)

@@ -224,7 +224,7 @@ def test_a_winner_is_a_row_once_it_is_searched_and_once_it_is_retrained(tmp_path
     for value in (0.9, 0.91):
         attempt = trials.begin()
         assert attempt is not None
-        trials.note_history(attempt.number, [replace(result(1, value), train_s=50.0, val_s=10.0)])
+        trials.note_progress(attempt.number, [replace(result(1, value), train_s=50.0, val_s=10.0)], {})
         trials.complete(attempt.number, value)
     searched = winners.winner_row("d-batch-size", record)
     assert searched[1:] == ["89.76", "2 (2 complete)", "2", "91.00", "not retrained yet", "", "", ""]

@@ -12,7 +12,6 @@ from rich.cells import cell_len
 
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_table import short_names, trial_rows
-from fmnist_tune.training.results import Look
 from tests.conftest import CommandLine
 from tests.studies import SPACE, drive, open_study, report
 
@@ -30,7 +29,7 @@ def searched(folder: Path, name: str = "s") -> StudyRecord:
     driver.on_report(report(0, [0.7, 0.75, 0.8, 0.81], stop="epochs", n_new=4))
     driver.on_report(report(1, [0.9383]))
     driver.on_report(report(2, [], failure="RuntimeError: [enforce fail at alloc_cpu.cpp:117] no memory " * 9, n_new=0))
-    driver.writer.note_look(3, Look(0.5, 0.5, 1.0, 0.5))
+    driver.writer.note_progress(3, [], {"looks": [[0.5, 0.5]]})
     driver.release_all()
     return record
 

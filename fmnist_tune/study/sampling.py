@@ -81,7 +81,7 @@ class _Seen(InMemoryStorage):
 
     def __init__(self, trials: Sequence[FrozenTrial], number: int) -> None:
         super().__init__()
-        self._others = [_as_seen(trial) for trial in _best_and_latest(trials)]
+        self._others = shown_to_sampler(trials)
         self._number = number
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -98,6 +98,11 @@ class _Seen(InMemoryStorage):
         for trial in drawn:
             trial.number = self._number
         return [*(t for t in self._others if states is None or t.state in states), *drawn]
+
+
+def shown_to_sampler(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return what a sampler is shown of a study's trials."""
+    return [_as_seen(trial) for trial in _best_and_latest(trials)]
 
 
 def _as_seen(trial: FrozenTrial) -> FrozenTrial:
@@ -214,7 +219,9 @@ class _WholeSpaceQmc(_WholeSpaceSampler):
         from scipy.stats.qmc import Sobol  # takes a second
 
         sequence = Sobol(len(search_space), scramble=True, seed=self._seed)
-        place = sequence.fast_forward(trial.number).random(1)[0]
+        if trial.number:
+            sequence.fast_forward(trial.number)
+        place = sequence.random(1)[0]
         return {p.path: _stored(p, _at(p.domain, float(u))) for p, u in zip(self._space.parameters, place, strict=True)}
 
 
