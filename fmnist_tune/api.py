@@ -10,7 +10,7 @@ import pandas as pd
 
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.paths import user_path
-from fmnist_tune.study.comparison import ComparedStudy, incomparable
+from fmnist_tune.study.comparison import ComparedStudy, check_names, incomparable
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.deletion import Deletion
 from fmnist_tune.study.frames import curves_frame, trials_frame
@@ -32,6 +32,7 @@ def compare_studies(*names: str, studies_dir: Path | str = "studies", storage: s
     Raises:
         UserError: there is no such database or study.
     """
+    check_names(names)
     records = [Study(name, studies_dir, storage)._record for name in names]
     for reason in incomparable(records):
         warnings.warn(f"not comparable: {reason}", stacklevel=2)

@@ -51,7 +51,8 @@ class Spread:
         n = len(self.values)
         if n == 1:
             return "one seed, no interval"
-        assert self.extent is not None
+        if self.extent is None:
+            return f"{n} seeds, no interval"
         low, high = (percent(end, digits) for end in self.extent)
         if n < MIN_FOR_INTERVAL:
             return f"two seeds, {low} and {high}: too few for an interval"
@@ -164,7 +165,7 @@ def next_value_ci95(figure: Spread) -> tuple[float, float] | None:
 def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
     """Compare two configurations that were trained with the same seeds, in the same order."""
     difference = spread([a - b for a, b in zip(first, second, strict=True)])
-    if not difference.std:
+    if difference.std is None or difference.std < 1e-12:  # all alike but for rounding
         return Paired(difference, None)
     from scipy import stats  # takes a second, and a search has no use for it
 

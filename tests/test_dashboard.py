@@ -101,7 +101,7 @@ def artifacts(record: StudyRecord) -> dict[str, tuple[str, bytes]]:
 def test_the_note_sums_the_study_up(record: StudyRecord) -> None:
     publish(record, [])
     note = get_note(record.optuna)
-    assert "6 of 6 trials: 1 complete, 3 pruned, 1 failed, 1 waiting." in note
+    assert "6 of 6 trials: 1 complete, 3 pruned, 1 failed, 1 paused." in note
     assert "- 1 failed: `OutOfMemoryError: too | wide`" in note
     assert (
         "## Best trial: 0\n\nValidation accuracy **85.00 %** (4 epochs, 6,370 parameters, 2 s, not drawn: searches"
@@ -387,7 +387,7 @@ def test_chromium_shows_the_pruned_count_a_curve_and_the_confusion_matrix(
         page.get_by_text("Pruned (3)").wait_for()
 
         page.goto(f"{url}/note")
-        page.get_by_text("6 of 6 trials: 1 complete, 3 pruned, 1 failed, 1 waiting.").wait_for()
+        page.get_by_text("6 of 6 trials: 1 complete, 3 pruned, 1 failed, 1 paused.").wait_for()
         image = page.get_by_alt_text("confusion matrix")
         page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
         assert image.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [1500, 1500]

@@ -84,7 +84,10 @@ def test_one_more_value_lies_in_its_interval_as_often_as_said() -> None:
     assert next_value_ci95(spread([0.9])) is None
 
 
-@pytest.mark.parametrize(("first", "second"), [([0.9], [0.8]), ([0.5, 0.5], [0.25, 0.25])])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [([0.9], [0.8]), ([0.5, 0.5], [0.25, 0.25]), ([0.8837, 0.9269, 0.865], [0.8820, 0.9252, 0.8633])],
+)
 def test_a_lead_without_variation_has_no_confidence(first: list[float], second: list[float]) -> None:
     assert paired(first, second).confidence is None
 

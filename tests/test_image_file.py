@@ -157,6 +157,12 @@ CLEAR = {
 }
 
 
+@pytest.mark.parametrize("key", [0x8001, 0x80FF, 0x4000])
+def test_a_transparent_colour_of_16_bits_is_the_pixels_whole_colour(tmp_path: Path, key: int) -> None:
+    pixels = png(16, 2, np.full((28, 28, 3), key), chunk(b"tRNS", struct.pack(">3H", key, key, key)))
+    assert not read(tmp_path / "image.png", pixels).any()
+
+
 @pytest.mark.parametrize("content", CLEAR.values(), ids=CLEAR.keys())
 def test_what_is_transparent_is_black_in_every_kind_of_png(tmp_path: Path, content: bytes) -> None:
     assert np.array_equal(read(tmp_path / "image.png", content), np.where(IS_WHITE, 0, PIXELS))

@@ -112,6 +112,8 @@ def test_more_trials_extend_a_study_and_stay_and_its_file_does_not_change(tmp_pa
     record = open_study(tmp_path, SPACE)
     stored = record.optuna.user_attrs[SPACE_KEY]
     record.limit_trials(8)
+    assert (record.n_target, loaded(record).n_target) == (8, 3), "what refuses the run extends nothing"
+    record.extend()
     assert record.n_target == loaded(record).n_target == open_study(tmp_path, SPACE).n_target == 8
     assert loaded(record).optuna.user_attrs[SPACE_KEY] == stored
     assert loaded(record).space.settings.search.trials == 3
@@ -254,7 +256,24 @@ def test_a_time_that_no_epoch_of_a_study_fits_into_is_refused_before_ray_starts(
 def test_fewer_trials_than_it_was_extended_to_end_one_run_alone(tmp_path: Path) -> None:
     record = open_study(tmp_path, search__trials=4)
     record.limit_trials(9)
+    record.extend()
     record.limit_trials(6)
+    record.extend()
     assert (record.n_target, record.is_limited) == (6, True)
     again = StudyRecord.load(record.storage, record.paths)
     assert (again.n_target, again.snapshot().n_target, again.is_extended) == (9, 9, True)
+
+
+def test_a_run_ends_by_its_time_where_the_trials_that_wait_take_longer_than_others(tmp_path: Path) -> None:
+    record = open_study(tmp_path, SPACE.replace("trials: 3", "trials: 4"))
+    driver = drive(record, deadline=time.monotonic() + 1000)
+    for number in range(4):
+        assert driver.next_assignment() is not None
+        driver.on_report(report(number, [0.5], epoch_s=60 if number == 3 else 1))
+        if number < 3:
+            driver.on_report(report(number, [0.5, 0.6], stop="epochs", epoch_s=1))
+    driver.release_all()
+    driver.deadline.at = time.monotonic() + 20
+    assert driver.deadline.fits(None)
+    assert driver.next_assignment() is None
+    assert ending_of(driver, 20).by == "timeout"

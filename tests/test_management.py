@@ -325,3 +325,19 @@ def test_a_folder_that_is_a_link_is_deleted_without_what_it_points_to(command: C
     assert run.code == 0, run.err
     assert not (folder / "a").is_symlink()
     assert (command.folder / "big disk" / "best.yaml").is_file()
+
+
+def test_a_folder_that_was_set_aside_by_hand_keeps_no_command_from_the_study(
+    command: CommandLine, folder: Path
+) -> None:
+    record = searched(folder, "a")
+    with DriverLock(record.paths) as lock:
+        record.bind_folder(lock.folder_id)
+    (folder / "a").rename(folder / "a (old)")
+    assert "study a" in command.here("show", "a").out
+
+
+@pytest.mark.parametrize(("names", "message"), [((), "give two studies or more"), (("a", "a"), "named twice")])
+def test_what_cannot_be_compared_is_said_in_python_too(folder: Path, names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        api.compare_studies(*names, studies_dir=folder)

@@ -332,7 +332,9 @@ def test_no_failure_is_told_too(tmp_path: Path) -> None:
     assert findings.failures(summary) == [Finding("No trial failed.")]
     assert findings.edges(summary) == [Finding("The best trial lies at no end of a range that could be widened.")]
     assert not findings.known_good(summary)
-    (unfinished,) = findings.progress(summary, is_driven=False)
+    (unfinished,) = findings.progress(summary, is_driven=False, is_retrained=False)
+    (under_way,) = findings.progress(summary, is_driven=True, is_retrained=True)
+    assert under_way.text.startswith("A configuration of the study is being retrained:")
     assert unfinished.text == f"The study has 1 of 5 trials; `{summary.paths.command('resume')}` goes on."
 
 
@@ -383,7 +385,7 @@ def test_the_history_says_how_many_trials_it_shows(tmp_path: Path) -> None:
     assert "Validation accuracy of the 5 of 7 trials that have trained." in markdown
     assert "Failed before they had one: 1, at the bottom. Not trained yet: 1." in markdown
     assert "| 2 | 85.00 % | complete | 4 |" in markdown
-    assert "| 5 | 45.00 % | waiting | 0.5 |" in markdown
+    assert "| 5 | 45.00 % | paused | 0.5 |" in markdown
 
 
 def test_the_best_trials_are_those_trained_to_their_end_and_then_the_highest() -> None:
@@ -589,6 +591,20 @@ def test_missing_scores_and_other_data_are_refused_before_the_test_set_is_opened
     scores = record.paths.folder / "retrain" / "x" / "seed-1" / "test_scores.npy"
     scores.unlink()
     with pytest.raises(UserError, match=r"seed-1/test_scores.npy: cannot be read: No such file"):
+        report(record, checksums)
+    for content in (b"", b"PK\x03\x04", b"\x93NUMPY"):
+        scores.write_bytes(content)
+        with pytest.raises(UserError, match=r"seed-1/test_scores.npy: cannot be read: "):
+            report(record, checksums)
+    assert record.test_uses == []
+
+
+def test_a_missing_test_set_is_no_use_of_it(tmp_path: Path, checksums: TinyData) -> None:
+    record = open_study(tmp_path)
+    add_model(record, checksums, number=2)
+    for file in checksums.folder.glob("t10k-*"):
+        file.unlink()
+    with pytest.raises(UserError, match="t10k-images"):
         report(record, checksums)
     assert record.test_uses == []
 

@@ -274,6 +274,16 @@ def test_trials_are_taken_over_from_one_study_after_another(tmp_path: Path) -> N
     assert not TrialWriter(records[2]).known_good  # it knows better ones
 
 
+def test_a_trial_is_taken_over_once_whatever_the_ways_to_it(tmp_path: Path) -> None:
+    a, b, c = (open_study(tmp_path, SPACE.replace("study: s", f"study: {name}")) for name in "abc")
+    trials = TrialWriter(a)
+    for number in range(2):
+        assert trials.begin() is not None
+        trials.complete(number, 0.5)
+    assert [take_over(b, a), take_over(c, a), take_over(c, b)] == [2, 2, 2]
+    assert len(c.trials) == 2
+
+
 def test_a_study_begins_with_its_known_trials_in_their_order(tmp_path: Path) -> None:
     text = "study: s\nmodel: {name: cnn, base_channels: {choice: [16, 32]}}\ntraining: {batch_size: {choice: [64, 128, 256]}}"
     record = open_study(tmp_path, text)

@@ -449,3 +449,17 @@ def test_what_is_written_is_what_is_read(low: float, span: float, blocks: list[i
         "model.depth": blocks,
         "training.optimizer.lr": [low, low + span],
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task: zzzz\nmodel: {name: {choice: [mlp, cnn]}}", "task: 'zzzz' is not one of"),
+        ("task: [x]\nmodel: {name: mlp}", "task: ['x'] is not one of"),
+        ("task: zzzz\nmodel: {name: [mlp]}", "task: 'zzzz' is not one of"),
+        ("model: {name: mlp, hidden: {choice: [[!!binary aGk=], [1]]}}", "'aGk=' is a bytes; allowed are text"),
+        ("model: {name: mlp, dropout: {float: [0, 0.5], when: {model.name: !!timestamp 2001-12-14}}}", "is a date;"),
+    ],
+)
+def test_what_no_option_can_be_is_a_message(text: str, message: str) -> None:
+    assert any(message in line for line in problems(f"study: s\n{text}")), problems(f"study: s\n{text}")

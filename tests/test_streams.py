@@ -136,3 +136,22 @@ def test_weights_in_yaml_may_be_in_the_home_directory(command: CommandLine, monk
     section = Torchvision(name="torchvision", architecture="squeezenet1_1", weights="~/mine.pth", image_size=32)
     torch.save(get_model("squeezenet1_1").state_dict(), command.folder / "mine.pth")
     Backbone(section, pretrained=True)
+
+
+def test_a_pipe_that_does_not_block_loses_lines_but_no_result() -> None:
+    code = """
+import os, sys
+from fmnist_tune.cli.streams import standard_streams
+for number in (1, 2):
+    os.set_blocking(number, False)
+with standard_streams():
+    for _ in range(20_000):
+        print("progress", file=sys.stderr)
+    print("x" * 300_000)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert len(process.stdout.read()) == 300_001  # stderr is read by nobody meanwhile, and is full
+        assert process.wait(60) == 0
+        assert set(process.stderr.read().splitlines()[:100]) == {b"progress"}

@@ -456,7 +456,9 @@ def test_a_trial_that_waits_long_for_its_worker_says_so_once(tmp_path: Path, mon
     monkeypatch.setattr(time, "monotonic", lambda: now + 90)
     for _ in range(2):
         driver.on_wait(0)
-    assert [(event.kind, event.text) for event in events] == [("trouble", "waits for a place in the Ray cluster")]
+    assert [(event.kind, event.text) for event in events] == [
+        ("trouble", "its worker has not begun yet: it is still starting, or the Ray cluster has no place for it")
+    ]
 
 
 def test_a_reason_is_that_of_a_failure(tmp_path: Path) -> None:
@@ -803,6 +805,8 @@ def test_an_edge_is_measured_on_the_scale_that_is_searched(tmp_path: Path) -> No
     assert edge_of(lr, 1e-2) is None
     assert edge_of(IntDomain(2, 3), 3) is None  # each of two values is an end
     assert edge_of(lr, 9e-2) == "upper"
+    assert edge_of(IntDomain(16, 130, step=32), 112) == "upper"  # the highest value that there is
+    assert edge_of(FloatDomain(0.0, 1.0, step=0.3), 0.9) == "upper"
     dropout = FloatDomain(0.0, 0.5)
     assert edge_of(dropout, 0.0) is None  # there is nothing below it
     assert edge_of(dropout, 0.5) == "upper"

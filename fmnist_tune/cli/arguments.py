@@ -12,6 +12,7 @@ from fmnist_tune.cli.parser import build_parser
 from fmnist_tune.errors import did_you_mean
 
 _OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")  # in a usage
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # in which argparse writes from Python 3.14 on
 _NUMBER = re.compile(r"-[0-9.]")
 
 
@@ -71,4 +72,4 @@ def _check_options(words: Sequence[str], command: argparse.ArgumentParser) -> No
 
 
 def _options(parser: argparse.ArgumentParser) -> list[str]:
-    return ["-h", "--help", *_OPTION.findall(parser.format_usage())]
+    return ["-h", "--help", *_OPTION.findall(_COLOUR.sub("", parser.format_usage()))]

@@ -12,8 +12,7 @@ from rich.text import Text
 from fmnist_tune.cli import EXIT_OK
 from fmnist_tune.cli.inputs import refuse_overwriting
 from fmnist_tune.cli.store import load_record, plot_path, stdout, storage_url, study_paths
-from fmnist_tune.errors import UserError
-from fmnist_tune.study.comparison import ComparedStudy, comparison_table, incomparable
+from fmnist_tune.study.comparison import ComparedStudy, check_names, comparison_table, incomparable
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.url import without_secrets
 
@@ -23,11 +22,7 @@ PLOT = "compare.png"
 def compare(arguments: argparse.Namespace, started: float) -> int:
     """Show studies side by side."""
     names = arguments.studies
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if twice:
-        raise UserError(f"study {twice[0]!r} is named twice")
-    if len(names) < 2:
-        raise UserError(f"give two studies or more to compare; `fmnist-tune show {names[0]}` shows one")
+    check_names(names)
     plot = plot_path(arguments.output, study_paths(arguments, names[0]).folder / PLOT)
     if arguments.output is not None:
         refuse_overwriting(plot, arguments)

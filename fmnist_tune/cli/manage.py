@@ -12,7 +12,6 @@ from fmnist_tune.cli import EXIT_OK
 from fmnist_tune.cli.store import load_record, storage_url, study_paths
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.renaming import rename_study
-from fmnist_tune.study.dashboard import has_note, publish_report
 from fmnist_tune.study.database import open_database, study_names
 from fmnist_tune.study.deletion import Deletion
 from fmnist_tune.study.record import StudyRecord
@@ -63,8 +62,6 @@ def rename(arguments: argparse.Namespace, started: float) -> int:
         record = load_record(arguments, new)
     else:
         record = rename_study(storage, load_record(arguments), new)
-    if has_note(record):
-        publish_report(record)
     if arguments.json:
         result = {
             "study": new,

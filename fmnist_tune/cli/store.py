@@ -57,6 +57,8 @@ def plot_path(output: Path | None, default: Path) -> Path:
     """
     path = output or default
     if path.is_dir():
+        if output is None:
+            raise UserError(f"{path}: a directory, where the plot would go; --output FILE.png puts it elsewhere")
         raise UserError(f"--output {path}: a directory; name a PNG file, such as {path / default.name}")
     if path.suffix.lower() != ".png":
         raise UserError(f"--output {path}: the plot is a PNG file; its name has to end in .png")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,7 +29,11 @@ class _Results(io.FileIO):
 
     def write(self, data: Any) -> int:
         try:
-            return super().write(data)
+            written = super().write(data)
+            while written is None:  # a pipe that does not block, and is full
+                select.select([], [self], [])
+                written = super().write(data)
+            return written
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -39,9 +44,10 @@ class _Progress(io.FileIO):
     """Standard error; when it has gone away nothing is said any more, but what is under way goes on."""
 
     def write(self, data: Any) -> int:
+        written: int | None = None  # what a full pipe that does not block cannot take is not said
         with suppress(OSError):
-            return super().write(data)
-        return memoryview(data).nbytes
+            written = super().write(data)
+        return memoryview(data).nbytes if written is None else written
 
 
 @contextmanager

@@ -23,6 +23,15 @@ STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
+def is_study_name(name: str) -> bool:
+    """Return whether a study can have this name."""
+    try:
+        study_name(name)
+    except ValueError:
+        return False
+    return True
+
+
 def study_name(name: str) -> str:
     """Return `name` if it can name a study and its folder.
 

@@ -21,7 +21,7 @@ from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings, Trial
 from fmnist_tune.config.tasks import AnyConfig, config_class
 from fmnist_tune.config.warnings import space_warnings
 from fmnist_tune.config.yaml_reader import NUMBERS, read_yaml
-from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean
+from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean, near_file
 from fmnist_tune.paths import user_path
 
 MAX_GRID = 10_000
@@ -145,9 +145,7 @@ def load_space(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     except IsADirectoryError:
         raise UserError(f"{source}: a directory; give a YAML file, such as search_spaces/cnn.yaml") from None
     except FileNotFoundError:
-        parent = user_path(path).parent
-        names = [str(p) for p in parent.glob("*.y*ml")] if parent.is_dir() else []
-        raise UserError(f"{source}: no such file{did_you_mean(source, names)}") from None
+        raise UserError(f"{source}: no such file{near_file(user_path(path))}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{source}: not UTF-8 text (byte {error.start})") from None
     except OSError as error:

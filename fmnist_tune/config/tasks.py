@@ -22,8 +22,9 @@ def config_class(tree: Mapping[str, Any]) -> type[AnyConfig]:
     """
     task, model = tree.get("task", TrialConfig.task), tree.get("model")
     name = model.get("name") if isinstance(model, dict) else None
-    meant = task if task in CONFIGS else nearest(task, CONFIGS)
-    if meant is None:
+    meant = nearest(task, CONFIGS) if isinstance(task, str) and task not in CONFIGS else task
+    if not isinstance(meant, str):  # anything may stand in a file
+        name = name if isinstance(name, str) else None
         meant = next((key for key, config in CONFIGS.items() if name in models_of(config)), TrialConfig.task)
     return CONFIGS[str(meant)]
 

@@ -138,7 +138,10 @@ def _construct(loader: _Loader, node: yaml.Node, path: tuple[str, ...], document
 def _construct_scalar(loader: _Loader, node: yaml.Node, name: str, problems: list[Problem]) -> Any:
     """Return a scalar's value; None, with a problem of that name, if it has none."""
     try:
-        return loader.construct_object(node)
+        value = loader.construct_object(node)
+        if value is None or isinstance(value, str | int | float):
+            return value
+        what = f"{node.value!r} is a {type(value).__name__}; allowed are text, numbers, true, false and null"
     except (yaml.YAMLError, ValueError) as error:
         what = getattr(error, "problem", None) or str(error)
     except (KeyError, AttributeError, IndexError):  # of PyYAML's constructors, where a tag is not true: `!!bool maybe`

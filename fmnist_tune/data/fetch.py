@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 from fmnist_tune.data.fashion_mnist import (
@@ -27,6 +28,8 @@ from fmnist_tune.errors import UserError, near_file
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 CONNECT_TIMEOUT_S = 20.0
 APT_TIMEOUT_S = 300.0
+# What fetching raises, of a proxy that answers nonsense too.
+REFUSALS = (OSError, ValueError, RuntimeError, ImportError, HTTPException, subprocess.SubprocessError, UserError)
 
 Log = Callable[[str], None]
 
@@ -88,7 +91,7 @@ def fetch_data(folder: Path, log: Log) -> Path:
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder.absolute()) as work:
             try:
                 _install(source(Path(work)), folder)
-            except (OSError, RuntimeError, ImportError, subprocess.SubprocessError, UserError) as error:
+            except REFUSALS as error:
                 refusals.append(f"{name}: {_one_line(error)}")
                 log(f"  {refusals[-1]}")
                 continue

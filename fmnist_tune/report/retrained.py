@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from fmnist_tune.data.fashion_mnist import CLASSES, Images, load_part
+from fmnist_tune.data.fashion_mnist import CLASSES, Images, has_part, load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.model_info import RobustnessInfo, Scores, accuracy_over_seeds, robustness
 from fmnist_tune.study.layout import AUDIT, METRICS, StudyPaths, read_json
 from fmnist_tune.study.metrics_file import report_trouble
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.seed_results import UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
     data = record.optuna.user_attrs.get("data") or {}
     if data and train.md5 != (data["train_images_md5"], data["train_labels_md5"]):
         raise UserError(f"{folder}: not the data that study {record.paths.name!r} was trained on")
+    if not has_part(folder, "test"):
+        load_part(folder, "test")  # says what is missing; nothing has been opened
     record.record_test_use("report", metrics["trial"], metrics["seeds"])
     test = load_part(folder, "test")
     for path, scores_NK in zip(paths, scores, strict=True):
@@ -77,7 +80,7 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
 def _read_scores(path: Path, paths: StudyPaths) -> Scores:
     try:
         scores: Scores = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         reason = getattr(error, "strerror", None) or error
         cure = f"`{paths.command('retrain')}` makes it again"
         raise UserError(f"{path}: cannot be read: {reason}; {cure}") from None

@@ -32,7 +32,7 @@ from fmnist_tune.report.drawing import (
     whole_axis,
 )
 from fmnist_tune.report.study_info import CurvesInfo, HistoryInfo, ParallelInfo, Point, Slice, SlicesInfo
-from fmnist_tune.study.summary import Importances
+from fmnist_tune.study.summary import Importances, on_screen
 
 VALUE = "validation accuracy"
 UNUSED_AT = -0.16
@@ -130,7 +130,7 @@ def curves_figure(info: CurvesInfo) -> Figure:
     whole_axis(axes.xaxis, n_ticks=10)
     axes.set(xlabel="epoch", ylabel=VALUE)
     present = [s for s in STATES[::-1] if any(c.state == s for c in info.curves)]
-    handles = [Line2D([], [], color=STATE_COLOURS[s], label=s) for s in present]
+    handles = [Line2D([], [], color=STATE_COLOURS[s], label=on_screen(s)) for s in present]
     if best is not None:
         handles.insert(0, Line2D([], [], color=ORANGE, lw=2.4, marker="o", ms=4, label=f"best (trial {best.number})"))
     axes.legend(handles=handles, loc="lower right", fontsize=9, framealpha=0.9, edgecolor="none")
@@ -195,7 +195,7 @@ def _scatter(axes: Any, points: Sequence[Point], floor: float) -> None:
 
 def _state_handles(points: Sequence[Point]) -> list[Line2D]:
     present = {p.state for p in points}
-    return [_handle(STATE_MARKERS[s], STATE_COLOURS[s], 5.5, s) for s in reversed(STATES) if s in present]
+    return [_handle(STATE_MARKERS[s], STATE_COLOURS[s], 5.5, on_screen(s)) for s in reversed(STATES) if s in present]
 
 
 def _handle(marker: str, colour: str, size: float, label: str) -> Line2D:

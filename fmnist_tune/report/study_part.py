@@ -11,7 +11,8 @@ from fmnist_tune.report import findings, study_figures, study_info
 from fmnist_tune.report.drawing import clipped, short
 from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
 from fmnist_tune.study.frames import curves_frame, trials_frame
-from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.record import RUNNING, StudyRecord
+from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.summary import STATE_NAMES, Summary, on_screen
 from fmnist_tune.training.results import LOOK_STRIDE
 from fmnist_tune.units import percent
@@ -26,8 +27,10 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
     number = None if best is None else best.number
     climb = study_info.climb(rows)
     schedule = "" if best is None else record.config_of(best).training.schedule
+    retraining = retraining_status(record, is_driven=driven)
+    is_retrained = retraining is not None and retraining.state == RUNNING
     found = [
-        *findings.progress(summary, is_driven=driven),
+        *findings.progress(summary, is_driven=driven, is_retrained=is_retrained),
         *findings.known_good(summary),
         *findings.edges(summary),
         *findings.failures(summary),
@@ -162,7 +165,7 @@ def _best_trials(record: StudyRecord, rows: Sequence[study_info.TrialRow], shown
             (
                 str(row.number),
                 value,
-                row.state,
+                on_screen(row.state),
                 _trained(row),
                 f"{attributes['params']:,}" if "params" in attributes else "-",
                 f"{attributes['duration_s']:.0f}" if "duration_s" in attributes else "-",

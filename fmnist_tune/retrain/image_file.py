@@ -165,7 +165,7 @@ def _alpha(image: Image.Image, parts: _Parts) -> NDArray[np.uint8] | None:
     highest = 2**depth - 1
     key: NDArray[np.int64] = np.frombuffer(parts.transparency, ">u2", n_channels).astype(np.int64) & highest
     if image.mode != "I;16":
-        key = key * 255 // highest  # as Pillow scales the pixels
+        key = key >> 8 if depth == 16 else key * 255 // highest  # as Pillow scales the pixels
     is_shown_HW = (pixels_HW.reshape(*pixels_HW.shape[:2], n_channels) != key).any(axis=2)
     return np.where(is_shown_HW, np.uint8(255), np.uint8(0))
 

@@ -43,6 +43,10 @@ class TrainingProgress(Screen):
         """Show how far a job is."""
         self._running[job.name] = (job, report)
 
+    def on_wait(self, job: Job) -> None:
+        """Show a job no more that no worker trains."""
+        self._running.pop(job.name, None)
+
     def on_end(self, job: Job, text: str) -> None:
         """Say what came of a job."""
         self._running.pop(job.name, None)

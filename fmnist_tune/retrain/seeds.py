@@ -67,7 +67,7 @@ class SeedStore:
             display.on_end(job, self._keep(plans[job.folder], job, report))
 
         display.expect(len(jobs))
-        return pool.run(jobs, on_epoch, on_end, display.on_begin)
+        return pool.run(jobs, on_epoch, on_end, display.on_begin, display.on_wait)
 
     def _job(self, plan: Plan, seed: int) -> Job:
         folder = self._paths.retraining(plan.label, seed)

@@ -108,6 +108,12 @@ class Driver:
         return self.stop_requested or self._given_up is not None or not self.deadline.fits(number)
 
     @property
+    def fits_anything(self) -> bool:
+        """Whether an epoch of anything that could be trained next is expected to end before the deadline."""
+        waiting: list[int] = [t.number for t in self.record.trials if t.state == TrialState.WAITING]
+        return any(map(self.deadline.fits, waiting)) if self.record.is_full else self.deadline.fits(None)
+
+    @property
     def is_waiting(self) -> bool:
         """Whether nothing is trained for want of memory, but may be later."""
         return not self.running and not self.is_over(None) and not self._pace.allows_another(0)
@@ -243,7 +249,7 @@ class Driver:
             return
         trial.hear()
         if trial.trouble is None and time.monotonic() - trial.given_at > WORKER_START_S:
-            trial.trouble = "waits for a place in the Ray cluster"
+            trial.trouble = "its worker has not begun yet: it is still starting, or the Ray cluster has no place for it"
             self._on_event(Event("trouble", number, trial.trouble))
 
     def overdue(self) -> list[int]:

@@ -53,7 +53,7 @@ def ending_of(driver: Driver, timeout_s: float | None) -> Ending:
     if driver.record.is_finished:
         return all_trials(driver.record)
     deadline = driver.deadline
-    if timeout_s is None or deadline.at is None or deadline.fits(None):
+    if timeout_s is None or deadline.at is None or driver.fits_anything:
         return Ending("nothing_left", "no trial that waits could go on")
     time_given, left_s = f"its time of {duration(timeout_s)}", deadline.at - time.monotonic()
     if left_s < 1:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import OutOfMemoryError, RayActorError, WorkerCrashedError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.cluster import WorkerPlan
-from fmnist_tune.search.faults import BrokenWorkerError, Cause, read_death
+from fmnist_tune.search.faults import BrokenWorkerError, Cause, is_out_of_memory, read_death
 from fmnist_tune.search.memory import Room, count_kills
 from fmnist_tune.search.messages import MAX_CRASHES, Assignment, TrialReport
 from fmnist_tune.search.pace import Fate, Pace
@@ -124,6 +124,7 @@ class Pool:
         self._idle: list[Any] = []
         self._crashes: Counter[tuple[Path, int]] = Counter()
         self._n_epochs: Counter[Path] = Counter()  # that each job has reported
+        self._on_wait: Callable[[Job], None] = lambda job: None
 
     def run(
         self,
@@ -131,6 +132,7 @@ class Pool:
         on_epoch: Callable[[Job, TrialReport], None],
         on_end: Callable[[Job, TrialReport], None],
         on_begin: Callable[[Job], None] = lambda job: None,
+        on_wait: Callable[[Job], None] = lambda job: None,
     ) -> bool:
         """Run jobs to their ends.
 
@@ -139,6 +141,7 @@ class Pool:
             on_epoch: told of every report; of the one with a stop_reason before weights and scores are left.
             on_end: told of a job's last report once its weights and scores are on disk.
             on_begin: told of a job that a worker takes, or takes again after another one's death.
+            on_wait: told of a job that has to wait for another worker, or for another run.
 
         Returns:
             Whether all ended; False if a stop was requested before.
@@ -149,6 +152,7 @@ class Pool:
             UserError: no worker comes up.
         """
         self._waiting.extend(jobs)
+        self._on_wait = on_wait
         start = WorkerStart(self._plan.logs)
         n_ended = 0
         while self._waiting or self._running:
@@ -173,13 +177,18 @@ class Pool:
                 except (RayActorError, OutOfMemoryError, BrokenWorkerError) as error:
                     self._on_crash(step.job, error)
                     continue
+                except RayTaskError as error:
+                    if step.report is None or not is_out_of_memory(str(error)):
+                        raise
+                    self._on_setback(step.job, "out of memory while its model was scored", Cause.MEMORY, None)
+                    continue  # without its actor, which ends, and frees what it has
                 if step.report is not None:  # its results are on disk now
                     on_end(step.job, step.report)
                     n_ended += 1
                     self._idle.append(step.actor)
                     continue
                 self._n_epochs[step.job.folder] = len(report.history)
-                if report.epochs:
+                if report.epochs and report.spent_s:  # not what a dead worker has left in the checkpoint
                     self._setbacks.on_progress()
                 on_epoch(step.job, report)
                 self._next(step, report)
@@ -214,6 +223,7 @@ class Pool:
             self._running[actor.finish.remote(job.folder.absolute())] = _Step(actor, job, report)
         elif self.stop_requested:
             self._idle.append(actor)
+            self._on_wait(job)
         else:
             self._running[actor.step.remote()] = step
 
@@ -250,6 +260,7 @@ class Pool:
 
     def _wait(self, job: Job, text: str, *, is_last: bool = False) -> None:
         self._say(f"{job.name}: {text}")
+        self._on_wait(job)
         if is_last:
             self._waiting.append(job)
         else:

@@ -149,9 +149,6 @@ def _search(
             if limits.n_trials is not None:
                 record.limit_trials(limits.n_trials)
             record.bind_data(source.description)
-            if old is not None:
-                n_taken = take_over(record, old)
-                display.line(f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over")
             return record
 
         # A study that is there is checked before Ray starts; a new one is not created before Ray is up and has room.
@@ -183,6 +180,12 @@ def _search(
             imports.result()
             plan = plan_workers(space.settings.resources, machines(), place.n_workers, logs)
             record = record or open_record()
+            with record.hold.writing():
+                record.extend()
+                if old is not None:
+                    n_taken = take_over(record, old)
+                    text = f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over"
+                    display.line(text)
             return _run(record, source.images, plan, Pace(is_local=place.address is None), timeout_s, display, started)
         finally:
             stop_ray()

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from fmnist_tune.errors import UserError
@@ -32,14 +33,14 @@ def run_from_plain_path() -> None:
         UserError: no link helps.
     """
     if LINK in os.environ:
-        atexit.register(shutil.rmtree, os.environ.pop(LINK), ignore_errors=True)
+        atexit.register(_remove_link, Path(os.environ.pop(LINK)))
     ray = importlib.util.find_spec("ray")
     paths = [Path(sys.executable), *([] if ray is None or ray.origin is None else [Path(ray.origin)])]
     if all(map(_is_one_word, paths)):
         return
     prefix = Path(sys.prefix)
-    folder = _private_folder([])
-    if folder is None or not all(path.is_relative_to(prefix) for path in paths):
+    folder = _private_folder([]) if all(path.is_relative_to(prefix) for path in paths) else None
+    if folder is None:
         raise UserError(
             f"{sys.prefix}: Ray cannot be started below a folder with these characters in its path; "
             "install fmnist-tune below one without quotes and backslashes"
@@ -48,6 +49,12 @@ def run_from_plain_path() -> None:
     link.symlink_to(prefix)
     python = str(link / paths[0].relative_to(prefix))
     os.execve(python, [python, *sys.orig_argv[1:]], {**os.environ, LINK: str(folder)})
+
+
+def _remove_link(folder: Path) -> None:
+    with suppress(OSError):
+        (folder / "python").unlink()
+        folder.rmdir()
 
 
 def check_text() -> None:

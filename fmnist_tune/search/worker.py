@@ -98,6 +98,7 @@ class Worker:
             BrokenWorkerError: the GPU, or what this process has of it, is lost.
         """
         look, self._spent_s, cause, room = None, 0.0, Cause.TRIAL, None
+        is_of_gpu = False
         try:
             with _holding(Path(self._assignment.checkpoint).parent):
                 if not self._has_begun:
@@ -106,6 +107,7 @@ class Worker:
                     look = self._train(self._run)
         except Exception as error:  # any error of a trial ends that trial alone
             self._failure, cause = _describe(error), _cause(error)
+            is_of_gpu = isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError) or "CUDA" in str(error)
         history = tuple(self._run.history) if self._run is not None else ()
         news = history[self._n_reported :]
         self._n_reported = len(history)
@@ -115,7 +117,7 @@ class Worker:
             raise BrokenWorkerError(self._failure)
         if cause == Cause.MEMORY:
             self._run, self._progress = None, iter(())  # frees what the trial has
-            room = _measure_room(self._device)
+            room = _measure_room(self._device if is_of_gpu else "cpu")
         return TrialReport(
             number=self._assignment.number,
             epochs=news,

@@ -10,11 +10,12 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import flatten
+from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, Spread
 from fmnist_tune.study.columns import Column, NamedTable
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import spread_text, steps_text
-from fmnist_tune.study.summary import count_states, summarize
+from fmnist_tune.study.summary import count_states, importances_of
 from fmnist_tune.study.trial_table import short_names
 from fmnist_tune.units import clock, percent
 from fmnist_tune.valuation import Objective
@@ -38,6 +39,7 @@ class ComparedStudy:
     Attributes:
         objective: what it maximises.
         trials: by state, and in total; those of a recipe are none.
+        is_recipe: whether nothing is searched.
         best: the best COMPLETE trial's number and value; None before there is one.
         epochs, train_s: of all trials; training and validation, summed.
         progress: each new best; where the objective is an accuracy, that of any trial after any epoch.
@@ -48,6 +50,7 @@ class ComparedStudy:
     name: str
     objective: Objective
     trials: dict[str, int]
+    is_recipe: bool
     best: tuple[int, float] | None
     epochs: int
     train_s: float
@@ -59,11 +62,12 @@ class ComparedStudy:
     def of(cls, record: StudyRecord, *, is_driven: bool) -> ComparedStudy:
         """Look at a study."""
         trials, best, metrics = record.trials, record.best, record.retrained or {}
-        importances = summarize(record, is_driven=is_driven).importances
+        importances = importances_of(record)
         return cls(
             name=record.paths.name,
             objective=record.objective,
             trials=count_states(trials, is_driven=is_driven),
+            is_recipe=record.is_recipe,
             best=None if best is None else (best.number, best.value or 0.0),
             epochs=sum(len(t.intermediate_values) for t in trials),
             train_s=sum(_seconds(t) for t in trials),
@@ -111,6 +115,20 @@ def _seconds(trial: FrozenTrial) -> float:
     return float(trial.user_attrs.get("duration_s", 0.0))
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Check that names are those of studies that can stand side by side.
+
+    Raises:
+        UserError: they are fewer than two, or one is named twice.
+    """
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise UserError(f"study {twice[0]!r} is named twice")
+    if len(names) < 2:
+        shown = f"; `fmnist-tune show {names[0]}` shows one" if names else ""
+        raise UserError(f"give two studies or more to compare{shown}")
+
+
 def incomparable(records: Sequence[StudyRecord]) -> list[str]:
     """Return why studies cannot be compared with the first one, a sentence each; empty if they can."""
     reasons = []
@@ -135,7 +153,7 @@ def _different(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]
 def comparison_table(studies: Sequence[ComparedStudy]) -> NamedTable:
     """Return studies as a table, in their order."""
     best = [("-", "-") if s.best is None else (s.objective.text(s.best[1]), str(s.best[0])) for s in studies]
-    totals = [str(s.trials["total"]) if s.trials["total"] else "recipe" for s in studies]
+    totals = ["recipe" if s.is_recipe else str(s.trials["total"]) for s in studies]
     times = [clock(s.train_s) for s in studies]
     short = [short_names(list(s.important)) for s in studies]
     important = [
@@ -154,7 +172,8 @@ def comparison_table(studies: Sequence[ComparedStudy]) -> NamedTable:
     ]
     test = [Column("retrained", retrained)]
     facts = [
-        f"best {value} (trial {number}) of {total} trials, {s.epochs:,} epochs, {time} of training"
+        ("a recipe" if s.is_recipe else f"best {value} (trial {number}) of {total} trials, ")
+        + ("" if s.is_recipe else f"{s.epochs:,} epochs, {time} of training")
         + ("" if s.retrained is None else f"; retrained: {_retrained(s)}")
         for s, (value, number), total, time in zip(studies, best, totals, times, strict=True)
     ]

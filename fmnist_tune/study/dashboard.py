@@ -25,7 +25,7 @@ from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import standing_text, steps_text
 from fmnist_tune.study.retraining import retraining_status
-from fmnist_tune.study.summary import STATE_NAMES, Summary, summarize, uses_text
+from fmnist_tune.study.summary import STATE_NAMES, Summary, on_screen, summarize, uses_text
 from fmnist_tune.units import percent
 
 FIRST_FIGURE = "confusion_matrix.png"
@@ -136,7 +136,7 @@ def _summary(record: StudyRecord) -> str:
     """Return a study's summary in Markdown; nobody drives the study."""
     summary = summarize(record, is_driven=False)
     counts = summary.counts
-    states = ", ".join(f"{counts[name]} {name}" for name in STATE_NAMES.values() if counts[name])
+    states = ", ".join(f"{counts[name]} {on_screen(name)}" for name in STATE_NAMES.values() if counts[name])
     metrics = record.retrained
     standing = standing_text(summary, retraining_status(record, is_driven=False))
     blocks = [f"# {as_markdown(summary.study)}"]

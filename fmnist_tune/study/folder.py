@@ -12,6 +12,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
+from fmnist_tune.config.schema import is_study_name
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.curves import latest_of
 from fmnist_tune.study.layout import CONFIG, METRICS, StudyPaths
@@ -46,8 +47,8 @@ def adopt_folder(paths: StudyPaths, known: Mapping[str, Any] | None, old_name: s
         candidates = [paths.studies_dir / old_name]
     else:
         candidates = [f for f in paths.studies_dir.iterdir() if f.is_dir() and folder_id_of(f) == known["id"]]
-    folder = next((f for f in candidates if f.is_dir() and f.name not in names), None)
-    if folder is None or folder.name.startswith("."):  # of a deletion that was interrupted
+    folder = next((f for f in candidates if f.is_dir() and f.name not in names and is_study_name(f.name)), None)
+    if folder is None:  # or of a deletion that was interrupted, or set aside by hand
         return
     old = StudyPaths(paths.studies_dir, folder.name, paths.storage)
     if is_driven(old):

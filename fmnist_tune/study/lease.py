@@ -17,7 +17,7 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import Column, Double, Engine, MetaData, String, Table
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.layout import StudyPaths
@@ -110,7 +110,7 @@ class Lease:
                     return False
                 connection.execute(LEASES.insert().values(study_name=self._paths.name, **values))
                 return True
-        except IntegrityError:  # another driver was quicker
+        except (IntegrityError, OperationalError):  # another driver was quicker; InnoDB calls that a deadlock
             return False
 
     @property

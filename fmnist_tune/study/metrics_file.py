@@ -21,7 +21,7 @@ class _Figure(BaseModel):
 
 
 class _Accuracy(_Figure):
-    values: Sequence[float]
+    values: Sequence[float] = pydantic.Field(min_length=1)
     mean: float
 
 

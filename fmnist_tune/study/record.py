@@ -198,14 +198,14 @@ class StudyRecord:
         return OBJECTIVES[self.space.settings.task]
 
     def limit_trials(self, n_trials: int) -> None:
-        """Take what `--trials` says: more than the study is to hold extend it, fewer end this run alone.
-
-        To be called by the holder of the driver's lock.
-        """
+        """Take what `--trials` says: more than the study is to hold extend it, fewer end this run alone."""
         self._n_of_run = n_trials
-        if n_trials > self._n_whole:
-            self._extended_to = n_trials
-            self.optuna.set_user_attr(EXTENDED_KEY, n_trials)
+        self._extended_to = max(self._extended_to, n_trials if n_trials > self._n_whole else 0)
+
+    def extend(self) -> None:
+        """Record an extension, once nothing refuses the run; to be called by the holder of the driver's lock."""
+        if self._extended_to != self.optuna.user_attrs.get(EXTENDED_KEY, 0):
+            self.optuna.set_user_attr(EXTENDED_KEY, self._extended_to)
 
     @property
     def n_target(self) -> int:

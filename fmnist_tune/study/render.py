@@ -106,15 +106,26 @@ def _counts(summary: Summary) -> list[RenderableType]:
     if summary.best is None:
         parts.append(Text("no trial has been trained to its end yet: no best trial", style="yellow"))
     highest, best = summary.highest, summary.best
-    if highest is not None and (best is None or (highest.number != best.number and highest.value > (best.value or 0))):
+    if best is None:
+        is_higher = True
+    else:  # a value that is no accuracy has nothing to be compared with
+        is_accuracy = summary.objective.is_val_accuracy
+        is_higher = (
+            is_accuracy and highest is not None and highest.number != best.number and highest.value > _value(best)
+        )
+    if highest is not None and is_higher:
         parts.append(Text(f"highest accuracy so far: {highest.text}", style="green"))
     return parts
+
+
+def _value(trial: FrozenTrial) -> float:
+    return trial.value or 0.0
 
 
 def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
     origin = "" if summary.is_best_drawn else ", not drawn: searches begin with it"
     head = Text(
-        f"best trial {best.number}: {summary.objective.sentence(best.value or 0.0)} "
+        f"best trial {best.number}: {summary.objective.sentence(_value(best))} "
         f"({len(best.intermediate_values)} epochs, {best.user_attrs.get('params', 0):,} parameters, "
         f"{best.user_attrs.get('duration_s', 0.0):.0f} s{origin})",
         style="bold green",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from fmnist_tune.study.layout import IDENTITY, RESULT, TEST_SCORES, WEIGHTS, Stu
 from fmnist_tune.study.record import StudyRecord, best_epoch_of
 from fmnist_tune.training.results import EpochResult
 
+UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile)  # what numpy raises for a damaged file
 HISTORY: pydantic.TypeAdapter[list[EpochResult]] = pydantic.TypeAdapter(list[EpochResult])
 
 
@@ -148,7 +150,7 @@ def finished_seed(paths: StudyPaths, plan: Plan, seed: int, train_md5: Sequence[
                 return None
         if TEST_SCORES in plan.files and result.test_scores().ndim != 2:
             return None
-    except (pydantic.ValidationError, OSError, ValueError, EOFError):
+    except (pydantic.ValidationError, *UNREADABLE):
         return None
     is_whole = set(plan.files) <= result.files.keys() and result.files.items() <= file_sizes(folder).items()
     return result if is_whole else None

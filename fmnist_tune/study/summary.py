@@ -280,7 +280,7 @@ def edge_of(domain: Domain, value: Any) -> str | None:
         return None
     if domain.step is not None and domain.high - domain.low < 2 * domain.step:  # two values: each is an end
         return None
-    low, high, at = (math.log(x) if domain.log else float(x) for x in (domain.low, domain.high, value))
+    low, high, at = (math.log(x) if domain.log else float(x) for x in (*domain.ends(), value))
     share = (at - low) / (high - low)
     if share <= EDGE_SHARE:
         return None if domain.low == 0 else "lower"

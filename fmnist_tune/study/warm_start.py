@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.record import HISTORY_KEY, TAKEN_FROM_KEY, StudyRecord, history_of
@@ -35,12 +36,12 @@ def take_over(new: StudyRecord, old: StudyRecord) -> int:
         How many of them the new study has now.
     """
     source = old.paths.name
-    origins = [t.user_attrs[TAKEN_FROM_KEY] for t in new.trials if TAKEN_FROM_KEY in t.user_attrs]
-    known = {origin["trial"] for origin in origins if origin["study"] == source}
+    origins = [_origin(t, new.paths.name) for t in new.trials if TAKEN_FROM_KEY in t.user_attrs]
     known_params = [t.params for t in new.trials]
     is_grid = new.space.settings.search.sampler.name == "grid"  # in which each configuration counts once
     for trial in old.trials:
-        if trial.number in known or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+        origin = _origin(trial, source)
+        if origin in origins or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
             continue
         values = new.space.values_for(old.config_of(trial))
         if values is None:
@@ -56,10 +57,15 @@ def take_over(new: StudyRecord, old: StudyRecord) -> int:
                 params=params,
                 distributions=distributions,
                 intermediate_values=trial.intermediate_values,
-                user_attrs={**trial.user_attrs, TAKEN_FROM_KEY: {"study": source, "trial": trial.number}},
+                user_attrs={**trial.user_attrs, TAKEN_FROM_KEY: origin},
                 system_attrs={HISTORY_KEY: history_of(trial)},
             )
         )
-        known.add(trial.number)
+        origins.append(origin)
     new.write_best_recipe()
-    return len(known)
+    return sum(_origin(trial, source) in origins for trial in old.trials)
+
+
+def _origin(trial: FrozenTrial, study: str) -> dict[str, Any]:
+    """Return in which study a trial was trained, and its number there; `study` is the one that has it."""
+    return dict(trial.user_attrs.get(TAKEN_FROM_KEY) or {"study": study, "trial": trial.number})
