@@ -259,7 +259,7 @@ def _usage(name: str, actions: Iterable[argparse.Action], *, has_options: bool) 
 
 
 def _exclusive(parser: argparse.ArgumentParser) -> list[str]:
-    usage = " ".join(parser.format_usage().split())
+    usage = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", parser.format_usage()).split())  # in colour from Python 3.14 on
     groups = re.findall(r"\[(--[^\[\]]*? \| [^\[\]]*?)\]", usage)
     return [" and ".join(f"`{part.split()[0]}`" for part in group.split(" | ")) for group in groups]
 
