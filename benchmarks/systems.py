@@ -84,7 +84,7 @@ TEXT = """\
 
 Written by `python -m benchmarks.systems --best-epoch {looked_at}`.
 `--only NAME ...` trains some of them and keeps the other rows.
-Measured {measured}; page written on {where}.
+Measured {measured}, the page written on {where}.
 
 Five student and practitioner reports on Fashion-MNIST were published (A to E below).
 They train on the 60,000 training images (E on 48,000 of them) and choose by the 10,000 test images.

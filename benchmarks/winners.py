@@ -27,7 +27,7 @@ TEXT = """\
 # The winners of the spaces that continue the reports
 
 Written by `python -m benchmarks.winners`; `--only NAME ...` runs some of them and keeps the other rows.
-Measured {measured}; page written on {where}.
+Measured {measured}, the page written on {where}.
 
 Each of these spaces in `search_spaces/` continues a report ([systems.md](systems.md)).
 `fmnist-tune search` searched it, without the test set.
