@@ -219,7 +219,7 @@ class Pruner(Section):
 
 
 class Search(Section):
-    """How long a study goes on, and what decides in it.
+    """How long a study runs, and what decides in it.
 
     Attributes:
         trials: the number of trials that the study holds in the end.
@@ -264,7 +264,7 @@ class Settings(Section):
     Attributes:
         study: the name of the study and of its folder.
         task: what is learned.
-        search: how long the study goes on, and what decides in it.
+        search: how long the study runs, and what decides in it.
         resources: what one trial gets.
     """
 
