@@ -1,7 +1,7 @@
 """What helps when two classes are rare: `python -m benchmarks.imbalance`.
 
 Trains search_spaces/recipes/imbalance-*.yaml with `fmnist-tune train`, makes C's mistake again, and writes
-docs/imbalance.md.
+docs/case-studies/imbalance.md.
 """
 
 from __future__ import annotations
@@ -41,19 +41,21 @@ NAMES = ["none", "class-weights", "weighted-sampler", "oversample"]
 MISTAKEN = "c-random-oversampling"
 LOSSES = ("cross_entropy", "mse")
 
-SAME = " Every class has as many test pictures as every other, so that the two are the same figure here."
+SAME = "\nEvery class has the same number of test images, so the two are the same figure here."
 TEXT = """\
 # Imbalance
 
-Written by `python -m benchmarks.imbalance`. Measured {where}.
+Written by `python -m benchmarks.imbalance`.
+Measured {where}.
 
-A's report made a training set with a tenth of two classes ({names}: {n_kept} pictures stay) and trained its deeper net
-on it. search_spaces/recipes/imbalance-*.yaml does that with each of the four values of `data.mitigation`, through
-`fmnist-tune train`, over the same seeds; the test set is whole, and each seed's model is scored on it once.
-Figures are means over seeds in per cent with 95 % intervals (Student's t);
-*against none* is the paired difference of balanced accuracy,
-seed by seed, in points.
+Report A made an imbalanced training set: a tenth of two classes ({names}: {n_kept} images stay).
+It trained its deeper net on it.
+`search_spaces/recipes/imbalance-*.yaml` do that with each of the four values of `data.mitigation`.
+`fmnist-tune train` trained them over the same seeds.
+The test set is whole, and each seed's model is scored on it once.
 
+Figures are means over seeds in per cent with 95 % intervals (Student's t).
+*Against none* is the paired difference of balanced accuracy, seed by seed, in points.
 Balanced accuracy is the mean of the classes' recalls.{same}
 
 {overall}
@@ -68,28 +70,37 @@ Recall of each class; the rare ones in bold.
 
 ![Class distributions before and after](imbalance.png)
 
-The last two are one epoch's draws ({drawn}). Class weights draw what *kept* shows, and weight each picture's loss by
-the inverse of its class's frequency. The weighted sampler draws as many pictures as were kept, with that weight as
-probability and putting them back (torch.multinomial). Oversampling takes every picture, and draws again from each class
-until it is as frequent as the most frequent one. Both draw from the training part alone, after the validation split, so
-that no picture is on both sides.
+The last two panels are the samples of one epoch ({drawn}).
+
+- **Class weights** train on what *kept* shows, and weight each image's loss by the inverse frequency of its class.
+- **The weighted sampler** samples as many images as were kept, with that weight as probability, with replacement
+  (torch.multinomial).
+- **Oversampling** takes every image, and samples again from each class until it is as frequent as the most frequent
+  one.
+
+Both samplers use the training split only, after the validation split was taken: no image is on both sides.
 
 ## What went wrong in the reports
 
-**A sampler that was never used.** A's report names a weighted random sampler as its mitigation, and never trains with
-it: its figure on the imbalanced set, 86.35 %, is the row *none*. What the sampler does is the row *weighted-sampler*.
+**A sampler that was never used.**
+A's report names a weighted random sampler as its mitigation, and never trains with it.
+Its figure on the imbalanced set, 86.35 %, corresponds to the row *none*.
+The row *weighted-sampler* shows what the sampler does.
 
-**22.25 % after oversampling.** C's report oversampled, left those pictures in 0..255, and tested on scaled ones. Here
-is the same mistake made on purpose: the net of {mistaken}.yaml trained on pixels in 0..255 (n = {n_seeds} seeds), and
-its test accuracy on pixels in 0..1 and on pixels in 0..255. The report's loss and the scale of its test pictures are
-not known; both losses that it uses elsewhere are in the table.
+**22.25 % after oversampling.**
+C's report oversampled, left those images in 0..255, and tested on scaled ones.
+Here the mistake is reproduced: the net of {mistaken}.yaml is trained on pixels in 0..255 (n = {n_seeds} seeds) and
+tested on pixels in 0..1 and in 0..255.
+The report's loss and the scale of its test images are not known; the table has both losses that it uses elsewhere.
 
 {mistakes}
 
-Trained with cross-entropy the net knows its classes as long as it is shown what it was trained on: oversampling was not
-to blame. (Where a figure is 10.00, the net calls everything one class: the squared error of a saturated softmax has no
-gradient to learn from.) Training and test pictures must be scaled alike, which fmnist-tune does, with `data.mean` and
-`data.std`, for every picture it reads; [systems.md](systems.md) has what the recipe gives then.
+Trained with cross-entropy, the net knows its classes when the test pixels are scaled like the training pixels.
+Oversampling was not to blame.
+Where a figure is 10.00, the net predicts a single class: the squared error of a saturated softmax has no gradient to
+learn from.
+fmnist-tune scales all images alike, by `data.mean` and `data.std`; [systems.md](systems.md) has what the recipe gives
+then.
 """
 
 Scores = NDArray[np.float32]
@@ -191,7 +202,7 @@ def page(
     rare: Sequence[int],
     where: str,
 ) -> str:
-    """Return docs/imbalance.md.
+    """Return docs/case-studies/imbalance.md.
 
     Args:
         outcomes: of the mitigations that are trained.

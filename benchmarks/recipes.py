@@ -110,7 +110,7 @@ def add_options(parser: argparse.ArgumentParser, names: list[str], page: str) ->
     parser.add_argument("--studies-dir", type=Path, default=Path("studies"), metavar="DIR")
     parser.add_argument("--data-dir", type=Path, metavar="DIR")
     parser.add_argument("--recipes", type=Path, default=ROOT / "search_spaces" / "recipes", metavar="DIR")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / page, help=f"what is written (docs/{page})")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "case-studies" / page, help="what is written")
 
 
 def machine() -> str:

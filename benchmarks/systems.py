@@ -1,7 +1,8 @@
 """Every system of the five reports beside its reported figure: `python -m benchmarks.systems`.
 
 Trains each recipe with `fmnist-tune train`, which scores each seed's model on the test set once, after the last
-epoch, and writes docs/systems.md. What is trained already is not trained again; what is not yet is a row that says so.
+epoch, and writes docs/case-studies/systems.md. What is trained already is not trained again; what is not yet is a row
+that says so.
 """
 
 from __future__ import annotations
@@ -81,32 +82,43 @@ SYSTEMS = (
 TEXT = """\
 # The systems of the five reports
 
-Written by `python -m benchmarks.systems --best-epoch {looked_at}`;
+Written by `python -m benchmarks.systems --best-epoch {looked_at}`.
 `--only NAME ...` trains some of them and keeps the other rows.
 Measured {measured}, the page written on {where}.
 
-All five, student and practitioner reports on Fashion-MNIST that were published (A to E below), trained on the 60,000
-training pictures (E on 48,000 of them) and chose by looking at the 10,000 test pictures;
-their figures are of one run each. Here every recipe is trained by `fmnist-tune train RECIPE --seeds n` on all
-60,000 for the report's number of epochs, with nothing left to choose, and each model is scored on the test set once,
-after the last epoch. *Ours* is the mean over the n seeds with the 95 % interval of that mean (Student's t, which is
-wide for three); *ours - report* is in points, against the report's best run, and *inside* says that this run lies in
-the 95 % prediction interval of one more run of ours (for three, twice as wide as that of the mean): it may be a run
-like ours. At the top of each recipe stands what was added to the report's description.
+Five student and practitioner reports on Fashion-MNIST were published (A to E below).
+They train on the 60,000 training images (E on 48,000 of them) and choose by the 10,000 test images.
+Their figures are of one run each.
+
+Here `fmnist-tune train RECIPE --seeds n` trains every recipe on all 60,000 images for the report's number of epochs.
+Nothing is left to choose, and each model is scored on the test set once, after the last epoch.
+The head of each recipe says what was added to the report's description.
+
+- *Ours* is the mean over the n seeds with the 95 % interval of that mean (Student's t, which is wide for three).
+- *Ours - report* is in points, against the report's best run.
+- *Inside* says that the report's run lies in the 95 % prediction interval of one more run of ours: it may be a run
+  like ours. For three seeds it is twice as wide as that of the mean.
+- *s/epoch* is training time on one CPU core (or the GPU). Other cores did other work meanwhile, so it is an upper
+  bound.
 
 {systems}
 
-*s/epoch* is training time on one CPU core (or the GPU), while the other cores train other seeds and did other work
-besides: at most that. How long an epoch took for the reports is not known; [speed.md](speed.md) measures the loop that
-is usually written (a DataLoader, float32) beside ours on one machine. D's table over the batch size is the four d-lenet
-rows. C's 22.25 % is a mistake that [imbalance.md](imbalance.md) makes again to explain it.
+The reports' own training times are not known.
+[RESULTS.md](../../benchmarks/RESULTS.md#training-throughput) compares our loop with the usual one (a DataLoader,
+float32) on one machine.
+The four d-lenet rows are D's table over the batch size.
+C's 22.25 % is a mistake that [imbalance.md](imbalance.md#what-went-wrong-in-the-reports) reproduces.
 
 ## The best epoch, as the report counted it
 
-A report that looks at the test set after every epoch and keeps the highest figure chooses on the test set, and the
-figure is too high by that. B says that it did; of the others it is not known. To compare like with like, `--best-epoch
-NAME ...` (B alone without a name) does the same **for this table alone**, with seed {seed}; fmnist-tune itself never
-does. The study records that its test set was used for it.
+A report that evaluates the test set after every epoch and keeps the maximum selects on the test set, and its figure
+is too high.
+B says that it did; of the others it is not known.
+
+To compare like with like, `--best-epoch NAME ...` (B alone without a name) does the same **for this table only**,
+with seed {seed}.
+fmnist-tune itself never does.
+The study records this use of its test set.
 
 {counted}
 """
@@ -119,7 +131,7 @@ def system_row(system: System, metrics: dict[str, Any] | None) -> list[str]:
     """Return a system's cells of the table; `metrics` is its metrics.json, None if it is yet to be trained."""
     reported = ", ".join(f"{value:.2f}" for value in system.reported) or "none"
     remark = f" ({system.remark})" if system.remark else ""
-    head = [f"[{system.recipe}](../search_spaces/recipes/{system.recipe}.yaml)", system.what, reported + remark]
+    head = [f"[{system.recipe}](../../search_spaces/recipes/{system.recipe}.yaml)", system.what, reported + remark]
     if metrics is None:
         return [*head, "not run yet", "", "", "", ""]
     figure = share_spread(metrics["test_accuracy"]["values"])
@@ -146,7 +158,7 @@ def best_epoch_row(system: System, curve: list[float] | None) -> list[str]:
 
 
 def page(results: Results, curves: Curves, where: str) -> str:
-    """Return docs/systems.md.
+    """Return docs/case-studies/systems.md.
 
     Args:
         results: metrics.json of each recipe that is trained.

@@ -1,7 +1,8 @@
 """The search spaces that continue the reports, each searched and its winner confirmed: `python -m benchmarks.winners`.
 
-Runs `fmnist-tune search SPACE` and `fmnist-tune retrain STUDY --seeds n`, and writes docs/winners.md. A study that
-ended at its timeout goes on, one that has all of its trials does not; what is not run yet is a row that says so.
+Runs `fmnist-tune search SPACE` and `fmnist-tune retrain STUDY --seeds n`, and writes docs/case-studies/winners.md. A
+study that ended at its timeout goes on, one that has all of its trials does not; what is not run yet is a row that says
+so.
 """
 
 from __future__ import annotations
@@ -29,15 +30,18 @@ TEXT = """\
 Written by `python -m benchmarks.winners`; `--only NAME ...` runs some of them and keeps the other rows.
 Measured {measured}, the page written on {where}.
 
-Each space under `search_spaces/` that goes on where a report stops was searched with `fmnist-tune search`, which knows
-no test set, and its best trial by validation accuracy was trained again on all 60,000 pictures with
-`fmnist-tune retrain STUDY --seeds n`, which scored each seed's model on the test set once.
-*Test* is the mean over the n seeds with the 95 % interval of that mean;
-*ours - report* is in points, against the best figure of the report
-([systems.md](systems.md)), which is one run's. *Tested* is how many retrainings opened the test set: more than
-once where the search went on and its new winner was trained too. *Core minutes* is the training and validation of all
-trials together, each on one core. E's report gives no figure; its recipe as it stands is a row of
-[systems.md](systems.md).
+Each of these spaces in `search_spaces/` continues a report ([systems.md](systems.md)).
+`fmnist-tune search` searched it, without the test set.
+`fmnist-tune retrain STUDY --seeds n` then trained its best trial on all 60,000 images and scored each seed's model on
+the test set once.
+
+- *Test* is the mean over the n seeds with the 95 % interval of that mean.
+- *Ours - report* is in points, against the report's best figure, which is one run's.
+- *Tested* is how many retrainings opened the test set. It is more than one where the search continued and its new
+  winner was retrained too.
+- *Core minutes* is the training and validation of all trials, each on one core.
+
+E's report gives no figure; its recipe as it stands is a row of [systems.md](systems.md).
 
 {winners}
 
@@ -60,7 +64,7 @@ def winner_row(space: str, record: StudyRecord | None) -> list[str]:
         record: its study; None if it is yet to be searched.
     """
     reported = best_reported(SPACES[space])
-    head = [f"[{space}](../search_spaces/{space}.yaml)", "none" if reported is None else f"{reported:.2f}"]
+    head = [f"[{space}](../../search_spaces/{space}.yaml)", "none" if reported is None else f"{reported:.2f}"]
     if record is None or record.best is None or record.best.value is None:
         return [*head, "not run yet", "", "", "", "", "", ""]
     counts = Counter(trial.state.name.lower() for trial in record.trials)
@@ -86,7 +90,7 @@ def winner_values(record: StudyRecord) -> str:
 
 
 def page(records: dict[str, StudyRecord], where: str) -> str:
-    """Return docs/winners.md.
+    """Return docs/case-studies/winners.md.
 
     Args:
         records: the study of each space that was searched.
@@ -125,7 +129,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--studies-dir", type=Path, default=Path("studies"), metavar="DIR")
     parser.add_argument("--data-dir", type=Path, metavar="DIR")
     parser.add_argument("--spaces", type=Path, default=ROOT / "search_spaces", metavar="DIR")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "winners.md", help="what is written")
+    parser.add_argument(
+        "--page", type=Path, default=ROOT / "docs" / "case-studies" / "winners.md", help="what is written"
+    )
     arguments = parser.parse_args(argv)
     place = ["--studies-dir", str(arguments.studies_dir)]
     place += [] if arguments.data_dir is None else ["--data-dir", str(arguments.data_dir)]

@@ -169,7 +169,7 @@ def test_feature_dropout_replaces_dropout_before_the_first_dense_layer(
 def test_a_trained_system_is_a_row_of_mean_interval_and_time() -> None:
     metrics = {"test_accuracy": {"values": [0.88, 0.89, 0.90]}, "train_s": 60.0, "epochs": 10}
     assert systems.system_row(systems.SYSTEMS[0], metrics) == [
-        "[a-baseline](../search_spaces/recipes/a-baseline.yaml)",
+        "[a-baseline](../../search_spaces/recipes/a-baseline.yaml)",
         "A: MLP 784-128-64-10, Adam 0.001, batch 64",
         "86.58, 88.33 (two runs)",
         "89.00 [86.52, 91.48]",  # t(0.975, 2) = 4.303 times 1 / sqrt(3)

@@ -27,9 +27,13 @@ class Dense(Section):
     """Dense layers, each followed by norm, activation and dropout, then the classifier.
 
     Attributes:
-        hidden: widths of the hidden layers; instead of `depth` and `width`.
-        depth: number of hidden layers, of `width` units each.
-        dropout: probability after each hidden layer.
+        name: the model's name.
+        hidden: the widths of the hidden layers; instead of `depth` and `width`; None for those.
+        depth: the number of hidden layers; None for 2.
+        width: the units of each of them; None for 128.
+        activation: after each hidden layer.
+        norm: batch is batch normalization before each activation.
+        dropout: the probability after each hidden layer.
     """
 
     name: str
@@ -55,24 +59,33 @@ class Dense(Section):
 
 
 class Mlp(Dense):
-    """Dense layers over a picture's pixels."""
+    """Dense layers over an image's pixels or two one-hots, each followed by norm, activation and dropout."""
 
     name: Literal["mlp"]
 
 
 class Cnn(Section):
-    """Blocks of convolutions, each halved by pooling unless `pools` ends that, then dense layers, then the classifier.
+    """Blocks of convolutions, each ended by a pooling that halves the image, then dense layers, then the classifier.
 
     Attributes:
-        channels: channels of each block; instead of `blocks` and `base_channels` (doubled at every block).
-        convs_per_block: each followed by norm and activation.
-        pools: only the first so many blocks are pooled; None for all.
-        dropout2d: probability of dropping a channel after each block.
-        head: widths of the dense layers before the classifier.
-        dropout: probability before each dense layer, the classifier included.
-        feature_dropout: instead of `dropout` before the first of them, which sees the last block's output.
-        residual: adds each block's input (through a 1x1 convolution) to its output, before the pooling.
-        tta: test-time augmentation: flip scores a picture by the mean of its own scores and its mirror image's.
+        name: the model's name.
+        channels: the channels of each block; instead of `blocks` and `base_channels`; None for those.
+        blocks: the number of blocks; None for 3.
+        base_channels: the channels of the first block, doubled at every further one; None for 32.
+        convs_per_block: convolutions of a block, each followed by norm and activation.
+        kernel_size: the side of a convolution's kernel, in pixels; odd with padding same.
+        padding: same keeps the size of the image; valid shrinks it by kernel_size - 1 at each convolution.
+        norm: batch is batch normalization after each convolution.
+        pool: the pooling of 2 x 2 pixels at the end of a block.
+        pools: the number of blocks, from the first, that end in a pooling; None for all.
+        activation: after each convolution and dense layer.
+        dropout2d: the probability of dropping a whole channel after each block.
+        head: the widths of the dense layers before the classifier.
+        dropout: the probability before each dense layer, the classifier included.
+        feature_dropout: instead of `dropout` before the first of them, which reads the last block; None for `dropout`.
+        residual: add each block's input, through a 1x1 convolution, to its output before the pooling; needs padding
+            same.
+        tta: test-time augmentation; flip averages the scores of an image and of its mirror image.
     """
 
     name: Literal["cnn"]
@@ -161,13 +174,14 @@ class Torchvision(Section):
     """One of torchvision's classification models, over one channel and with a classifier for our classes.
 
     Attributes:
-        architecture: torchvision's name of it.
-        weights: none, the name of weights that torchvision has for it, or a file of a state_dict; a relative path
-            starts at the current directory.
-        frozen: only the classifier, its last layer, is trained; the rest stays as it is, batch statistics included.
-        image_size: pixels along a side to which pictures are enlarged.
-        dropout: probability before the classifier, besides what the architecture has of its own.
-        tta: as of `Cnn`.
+        name: the model's name.
+        architecture: torchvision's name of the network.
+        weights: none, the name of torchvision's pretrained weights, or a file with a state_dict; a relative path starts
+            at the current directory.
+        frozen: train the classifier alone; the rest stays as it is, batch statistics included.
+        image_size: the side to which images are enlarged, in pixels.
+        dropout: the probability before the classifier, in addition to the architecture's own.
+        tta: test-time augmentation; flip averages the scores of an image and of its mirror image.
     """
 
     name: Literal["torchvision"]

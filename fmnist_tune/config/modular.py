@@ -14,7 +14,11 @@ SPLIT_SEED = 20220106  # fixed for every study; a larger fraction holds the pair
 
 
 class EmbeddingMlp(Dense):
-    """Dense layers over two embeddings, one of a and one of b, of `embedding` numbers each."""
+    """Dense layers over two embeddings, one of a and one of b.
+
+    Attributes:
+        embedding: the dimension of each embedding.
+    """
 
     name: Literal["embedding_mlp"]
     embedding: Width = 128
@@ -24,9 +28,10 @@ class Transformer(Section):
     """One layer without layer norm over the tokens a, b and =, read at the last (Nanda et al. 2023, arXiv 2301.05217).
 
     Attributes:
+        name: the model's name.
         width: of the residual stream.
-        heads: of the attention; they share the width.
-        ff: units of the dense layer after it.
+        heads: of the attention; they divide the width among them.
+        ff: units of the dense layer after the attention.
     """
 
     name: Literal["transformer"]
@@ -51,10 +56,11 @@ class ModularTraining(Section):
     """How a model is trained; an epoch is what lies between two evaluations.
 
     Attributes:
-        steps: of the optimizer, a multiple of `eval_every`.
-        eval_every: steps between two looks at all training and all validation pairs.
-        batch_size: pairs of a step, drawn without replacement; None (full in the file), or too many, for all of them.
-        stop_when_solved: end with the first evaluation at which 99 % of the validation pairs are right.
+        steps: of the optimizer; a multiple of `eval_every`.
+        eval_every: steps between two evaluations on all training and all validation pairs.
+        batch_size: pairs of a step, sampled without replacement; full, or more than there are, is all of them; None for
+            full.
+        stop_when_solved: end at the first evaluation with 99 % of the validation pairs right.
     """
 
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 5_000
@@ -89,9 +95,10 @@ class ModularData(Section):
 
     Attributes:
         modulus: a and b lie in [0, modulus).
-        fraction: share of the pairs that are trained on; the others are for validation.
-        draw: draw so many pairs with replacement before they are split. Validation pairs are then in the training set
-            too, which hides whether anything was generalised; None for every pair once.
+        fraction: the share of the pairs that is trained on; the others are for validation. A larger fraction contains
+            the pairs of a smaller one.
+        draw: sample so many pairs with replacement before the split. Validation pairs are then in the training set too,
+            which hides whether anything was generalised; None for every pair once.
     """
 
     modulus: Annotated[int, Field(ge=2, le=1000)] = 97
@@ -116,7 +123,13 @@ class ModularData(Section):
 
 
 class ModularConfig(Section):
-    """Everything that one training on modular addition depends on, besides its seed; `mlp` reads two one-hots."""
+    """Everything that one training on modular addition depends on, besides its seed; `mlp` reads two one-hots.
+
+    Attributes:
+        model: the network; its `name` decides which other keys it has.
+        training: how it is trained.
+        data: which pairs it is trained on.
+    """
 
     task: ClassVar[str] = "modular-addition"
 

@@ -57,12 +57,15 @@ Duration = Annotated[float, BeforeValidator(seconds)]
 
 
 class Optimizer(Section):
-    """torch.optim's optimizer of that name.
+    """One of torch.optim's optimizers.
 
     Attributes:
-        momentum: for sgd and rmsprop.
-        nesterov: for sgd.
-        betas: for adam and adamw; None for torch.optim's own.
+        name: the optimizer in torch.optim.
+        lr: the learning rate; the peak of a schedule that changes it.
+        momentum: of sgd and rmsprop; refused for adam and adamw.
+        nesterov: Nesterov momentum; needs sgd and a momentum above 0.
+        betas: the two coefficients of adam and adamw; refused for others; None for torch.optim's own.
+        weight_decay: an L2 penalty; adamw applies it apart from the gradient.
     """
 
     name: Literal["sgd", "adam", "adamw", "rmsprop"] = "adamw"
@@ -87,14 +90,14 @@ class Optimizer(Section):
 
 
 class Augment(Section):
-    """Random changes of every training picture, drawn anew in each epoch.
+    """Random changes of every training image, sampled anew in each epoch.
 
     Attributes:
-        flip: mirrored left to right, half of the time.
-        shift: at most so many pixels along each axis.
-        rotate: at most so many degrees either way.
-        scale: enlarged or shrunk by at most this fraction.
-        erase: probability that a rectangle of 2 to 33 % of the picture is blanked (random erasing, Zhong et al. 2017).
+        flip: mirror left to right with probability 0.5.
+        shift: the largest translation along each axis, in pixels.
+        rotate: the largest rotation either way, in degrees.
+        scale: the largest fraction by which an image is enlarged or shrunk.
+        erase: the probability of random erasing: a rectangle of 2 to 33 % of the image is blanked (Zhong et al. 2017).
     """
 
     flip: bool = False
@@ -108,12 +111,16 @@ class Training(Section):
     """How a model is trained.
 
     Attributes:
-        schedule: of the learning rate, stepped every batch; `lr` is its highest value. one_cycle warms up over 30 % of
-            the steps; step divides by 10 after 1/2 and 3/4 of them.
+        epochs: passes over the training split.
+        batch_size: images of a step.
+        schedule: of the learning rate, stepped every batch; `lr` is its peak. cosine falls from it to 0. one_cycle
+            rises to it from a 25th over 30 % of the steps, then falls to nearly 0. step divides it by 10 after 1/2 and
+            3/4 of the steps.
         loss: mse is taken between the softmax output and the one-hot label.
-        average_weights: what is scored and kept is a running average of the weights, over the latest tenth or so of
-            all steps; it does for a constant rate what a falling one would do, after every epoch.
-        early_stopping: ends after so many epochs without a better validation accuracy; the best epoch then counts.
+        label_smoothing: the share of a label's weight that is spread over all classes.
+        average_weights: evaluate and keep a running average of the weights instead of the latest ones.
+        early_stopping: epochs without a better validation accuracy after which a trial ends; its best epoch then
+            counts; None for no early stopping.
     """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
@@ -131,11 +138,12 @@ class Data(Section):
     """What a model is trained on.
 
     Attributes:
-        val_size: pictures held out of the training set for validation, every class in its share.
-        mean, std: pixels are scaled to [0, 1], then (pixel - mean) / std; defaults are the training set's own.
+        val_size: images of the training set that are held out for validation, every class in its share.
+        mean: subtracted from pixels in [0, 1]; the default is the training set's.
+        std: by which the difference is divided; the default is the training set's.
         pad: blank pixels added on each side.
-        keep: share of a class's training pictures that stays, for imbalance experiments; 1 where not named.
-        mitigation: what is done about the imbalance.
+        keep: the share of a class's training images that stays, by label, such as {5: 0.1}; 1 for the other classes.
+        mitigation: what is done about an imbalance.
     """
 
     val_size: Annotated[int, Field(ge=10, le=50_000)] = 10_000
@@ -149,7 +157,13 @@ class Data(Section):
 
 
 class TrialConfig(Section):
-    """Everything that one training on Fashion-MNIST depends on, besides its seed."""
+    """Everything that one training on Fashion-MNIST depends on, besides its seed.
+
+    Attributes:
+        model: the classifier; its `name` decides which other keys it has.
+        training: how it is trained.
+        data: what it is trained on.
+    """
 
     task: ClassVar[str] = "fashion-mnist"
 
@@ -173,7 +187,12 @@ class TrialConfig(Section):
 
 
 class Sampler(Section):
-    """Which of Optuna's samplers draws the parameters; everything it draws follows from `seed`."""
+    """Which of Optuna's samplers chooses the values.
+
+    Attributes:
+        name: the sampler.
+        seed: all that the sampler chooses and all seeds of the trials follow from it.
+    """
 
     name: Literal["tpe", "random", "grid", "qmc", "gp", "cmaes"] = "tpe"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -186,10 +205,12 @@ def _epochs_or_share(value: object) -> object:
 
 
 class Pruner(Section):
-    """ASHA: of the trials that reach min_epochs * reduction_factor**k epochs, 1 in reduction_factor goes on.
+    """ASHA: at each rung, min_epochs * reduction_factor**k epochs, the best 1 in reduction_factor are promoted.
 
     Attributes:
-        min_epochs: a number of epochs; below 1 a share of the first one.
+        name: asha, or none, with which every trial is trained to its end.
+        min_epochs: the first rung; a value below 1 is a share of the first epoch.
+        reduction_factor: of the trials at a rung, 1 in so many is promoted.
     """
 
     name: Literal["asha", "none"] = "asha"
@@ -198,12 +219,14 @@ class Pruner(Section):
 
 
 class Search(Section):
-    """How long a study goes on, and who decides.
+    """How long a study runs, and what decides in it.
 
     Attributes:
-        trials: how many the study holds in the end.
-        timeout: seconds of one run; None for no limit.
-        epoch_timeout: seconds after which an epoch counts as hanging; its trial fails, and its worker is replaced.
+        trials: the number of trials that the study holds in the end.
+        timeout: the longest wall-clock time of one run; None for no limit.
+        epoch_timeout: the time after which an epoch counts as hanging: its trial fails, and its worker is replaced.
+        sampler: what chooses the values of a trial.
+        pruner: what stops a trial early.
     """
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 32
@@ -227,8 +250,8 @@ class Resources(Section):
     """What one trial gets.
 
     Attributes:
-        cpus: cores, and threads that PyTorch uses.
-        gpus: GPUs, or a share of one; None (auto in the file) for one where there is one.
+        cpus: cores, and PyTorch's threads.
+        gpus: GPUs or a share of one; auto is one GPU where there is one; None for auto.
     """
 
     cpus: Annotated[int, Field(ge=1)] = 1
@@ -236,7 +259,14 @@ class Resources(Section):
 
 
 class Settings(Section):
-    """The part of a search space in which nothing can be searched."""
+    """The part of a search space in which nothing can be searched.
+
+    Attributes:
+        study: the name of the study and of its folder.
+        task: what is learned.
+        search: how long the study runs, and what decides in it.
+        resources: what one trial gets.
+    """
 
     study: Annotated[str, AfterValidator(study_name)]
     task: Literal["fashion-mnist", "modular-addition"] = "fashion-mnist"

@@ -19,7 +19,7 @@ from fmnist_tune.search import session
 from fmnist_tune.search.signals import sigterm_as_ctrl_c
 from fmnist_tune.search.worker_start import last_complaint
 
-# Set before Ray is imported; what each one does is in docs/structure.md.
+# Set before Ray is imported; what each one does is in docs/developer/architecture.md.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",

@@ -24,7 +24,7 @@ def start_worker(images: Images | None) -> Worker:
     """
     skip_compiler()
     # A thread that waits for another one soon sleeps: spinning for milliseconds, as is OpenMP's default, it keeps the
-    # other one from a core that someone else shares (docs/speed.md). To be set before torch is loaded.
+    # other one from a core that someone else shares (benchmarks/RESULTS.md). To be set before torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     import torch
 

@@ -13,7 +13,7 @@ from fmnist_tune.config.model import Mlp
 from fmnist_tune.config.schema import TrialConfig
 
 # Below this many multiplications in the largest layer of a step, casting to bf16 costs more than it saves.
-# Measured by benchmarks/numerics.py; docs/speed.md has the table.
+# Measured by benchmarks/numerics.py; benchmarks/RESULTS.md has the table.
 MLP_BF16_MIN_WORK = 20_000_000
 
 
