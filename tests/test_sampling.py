@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from fmnist_tune.config import read_space
 from fmnist_tune.study.known_good import known_good
-from fmnist_tune.study.sampling import TPE_TRIALS, distribution, shown_to_sampler, values_of
+from fmnist_tune.study.sampling import TPE_BEST, TPE_TRIALS, distribution, shown_to_sampler, values_of
 from fmnist_tune.study.trial_writer import TrialWriter
 from fmnist_tune.study.warm_start import take_over
 from tests.studies import SPACE, drive, open_study, report
@@ -166,7 +166,8 @@ def test_tpe_is_shown_the_best_and_the_latest_of_many_trials() -> None:
     assert len(seen) <= TPE_TRIALS
     assert 3 in seen
     assert 4 not in seen
-    assert seen[-900:] == list(range(300, 1200))
+    n_latest = TPE_TRIALS - 4 * TPE_BEST
+    assert seen[-n_latest:] == list(range(1200 - n_latest, 1200))
     assert len(shown_to_sampler(study.trials[:TPE_TRIALS])) == TPE_TRIALS
 
 

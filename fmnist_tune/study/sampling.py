@@ -23,8 +23,9 @@ from fmnist_tune.config.domain import ChoiceDomain, Domain, FloatDomain, IntDoma
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.trial_data import looks_of
 
-# Up to so many trials TPE sees them all; beyond, these best ones (by value, and by how far they got) and the latest.
-TPE_TRIALS, TPE_BEST = 1000, 25
+# Up to so many trials TPE sees them all; beyond, the best ones (by value, and by how far they got) and the latest. It
+# takes 25 at most for good ones (optuna.samplers.TPESampler, gamma), and its time grows with the number of the others.
+TPE_TRIALS, TPE_BEST = 300, 25
 # TPE draws at random until there are so many trials: Optuna's default, and where some of them are known to do well, as
 # it then knows where to look.
 TPE_STARTUP, TPE_STARTUP_KNOWING = 10, 4
