@@ -6,20 +6,26 @@ import json
 import shlex
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 import sqlalchemy
+from optuna.trial import TrialState
 
 from fmnist_tune.errors import UserError
+from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.trial_data import history_of
 from fmnist_tune.study.url import mask, sqlite_path, without_secrets
+from fmnist_tune.training.results import StopReason
 from tests.conftest import TINY_SPACE, CommandLine
-from tests.servers import PASSWORD, USER, Server, postgres
-from tests.studies import drive, report
+from tests.servers import PASSWORD, USER, Server, mariadb, postgres
+from tests.studies import drive, report, result
 from tests.test_lease import open_in
 
 FORMS = {PASSWORD, quote(PASSWORD, safe="")}
@@ -187,3 +193,22 @@ def test_a_server_that_stays_away_is_told(server: Server, command: CommandLine) 
             open_database(url, create=True)
     finally:
         server.start()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("kind", [mariadb])  # whose TEXT ends at 64 kB; PostgreSQL has no such end
+def test_a_trial_of_5000_epochs_fits_into_every_database(
+    kind: Callable[[], AbstractContextManager[Server]], tmp_path: Path
+) -> None:
+    with kind() as running:
+        record = open_in(running.new_database(), tmp_path, search__pruner__name="none", training__epochs=5000)
+        driver = drive(record)
+        assert driver.next_assignment() is not None
+        for start in range(0, 5000, 250):
+            epochs = tuple(result(epoch, epoch / 5000) for epoch in range(start + 1, start + 251))
+            stop: StopReason | None = "epochs" if start == 4750 else None
+            driver.on_report(TrialReport(0, epochs, start + 250, stop, None, {"params": 7}))
+        (trial,) = StudyRecord.load(record.storage, record.paths).trials
+    assert trial.state == TrialState.COMPLETE
+    assert history_of(trial) == [result(epoch, epoch / 5000) for epoch in range(1, 5001)]
+    assert max(len(json.dumps(value)) for value in trial.system_attrs.values()) < 30_000
