@@ -263,3 +263,11 @@ def test_ctrl_c_stops_the_work_where_nobody_reads(long_search: Driver) -> None:
         assert long_search.stop_requested
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_a_status_says_what_is_going_on_once_however_often_it_is_said() -> None:
+    out = io.StringIO()
+    with TrainingProgress(Console(file=out, width=60), time.monotonic(), status_every_s=0.02) as progress:
+        progress.line("robustness audit")
+        _wait_for(out, "] robustness audit ...\n", 3)
+    assert "... ..." not in out.getvalue()

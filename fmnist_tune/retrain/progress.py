@@ -8,16 +8,16 @@ from rich.text import Text
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.search.pool import Job
 from fmnist_tune.search.progress import progress_of
-from fmnist_tune.search.screen import Row, Screen, headline, rows_table
+from fmnist_tune.search.screen import STATUS_EVERY_S, Row, Screen, headline, rows_table
 from fmnist_tune.units import clock
 
 
 class TrainingProgress(Screen):
     """Shows jobs on stderr."""
 
-    def __init__(self, console: Console, started: float) -> None:
-        """Make a display; `started` is time.monotonic() at the beginning of the command."""
-        super().__init__(console, started)
+    def __init__(self, console: Console, started: float, status_every_s: float = STATUS_EVERY_S) -> None:
+        """Make a display; arguments as `Screen` takes them."""
+        super().__init__(console, started, status_every_s)
         self._phase = "getting ready"
         self._running: dict[str, tuple[Job, TrialReport | None]] = {}
         self._n_jobs = self._n_ended = 0

@@ -89,6 +89,9 @@ class Screen(ABC):
 
     def line(self, text: str, style: str = "dim") -> None:
         """Print a line that stays; on a terminal one that is too long goes on below its own text."""
+        self._print(text, style)
+
+    def _print(self, text: str, style: str = "dim") -> None:
         time_of_it = Text(f"[{clock(self.elapsed_s)}]", style=style)
         if not self._is_live:
             self._console.print(time_of_it, Text(text, style=style), soft_wrap=True)
@@ -100,7 +103,7 @@ class Screen(ABC):
     def _tick(self) -> None:
         while not self._ended.wait(self._status_every_s):
             with suppress(OSError):  # nobody reads any more, or the disk is full: no reason to stop training
-                self.line(self.status())
+                self._print(self.status())
 
 
 class Work(Screen):

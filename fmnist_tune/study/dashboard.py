@@ -159,10 +159,12 @@ def _best(summary: Summary) -> list[str]:
     if best is None:
         return ["No trial has been trained to its end yet, so there is no best trial."]
     rows = ["| parameter | value | importance |", "| --- | --- | ---: |"]
+    if importances is None:
+        rows = ["| parameter | value |", "| --- | --- |"]
     for path, value in summary.best_values.items():
-        share = importances.shares.get(path) if importances else None
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        rows.append(f"| {in_table(as_code(path))} | {in_table(as_code(shown))} | {share_text(share, 0)} |")
+        share = "" if importances is None else f" {share_text(importances.shares.get(path), 0)} |"
+        rows.append(f"| {in_table(as_code(path))} | {in_table(as_code(shown))} |{share}")
     known, facts = facts_of(best), [f"{len(best.intermediate_values)} epochs"]
     if "params" in known:
         facts.append(f"{known['params']:,} parameters")
