@@ -20,16 +20,10 @@ from fmnist_tune.search.setbacks import Setbacks
 from fmnist_tune.study.curves import LOOKS_KEY, curve_of, looks_of
 from fmnist_tune.study.record import StudyRecord, history_of
 from fmnist_tune.study.summary import common_failure
-from fmnist_tune.study.tensorboard import Outcome, TensorBoard
+from fmnist_tune.study.tensorboard import TensorBoard
 from fmnist_tune.study.trial_writer import HELD_KEY, Attempt, TrialWriter, UnbuildableError, attempt_of, goes_on_from
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import value_of
-
-OUTCOMES: dict[TrialState, Outcome] = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
 
 
 class Driver:
@@ -95,8 +89,7 @@ class Driver:
             if (history or looks_of(trial)) and not self._tensorboard.has_run(trial.number):
                 attempt = attempt_of(self.record, trial)
                 self._tensorboard.add(attempt, history, attempt.looks)
-                if trial.state.is_finished():
-                    self._tensorboard.end(attempt, OUTCOMES[trial.state])
+                self._tensorboard.end(trial.number)
 
     @property
     def n_paused(self) -> int:
@@ -168,7 +161,7 @@ class Driver:
         for number in numbers:
             reason = self._queue.asha.verdict(number, rounds_up=self.record.is_full)
             self.writer.note(number, {"stop_reason": reason})
-            self._tensorboard.end(self.writer.attempt(number), "pruned")
+            self._tensorboard.end(number)
             self._queue.take(number)
             self.writer.prune(number)
             self._tell_end(Event("pruned", number, self._queue.asha.standing(number)))
@@ -199,7 +192,9 @@ class Driver:
             self.deadline.note_epoch(report.number, result.train_s + result.val_s)
             self._queue.asha.report(report.number, result.epoch, result.val_accuracy)
             self._on_event(Event("epoch", report.number, "", result))
-        self._tensorboard.add(trial.attempt, report.history, trial.looks)
+        looks = {} if report.look is None else {report.look.share: report.look.val_accuracy}
+        known = report.history[: len(report.history) - len(report.epochs)]
+        self._tensorboard.add(trial.attempt, report.epochs, looks, known=known)
         if report.failure is not None:
             self._on_setback(report.number, report.failure, report.cause, report.room)
         elif report.stop_reason is not None:
@@ -231,6 +226,7 @@ class Driver:
             self._let_go_on(number)
             return True
         del self.running[number]
+        self._tensorboard.close(number)
         self.writer.release(number)
         self._on_event(Event("paused", number, self._queue.asha.standing(number)))
         self._give_up(self._queue.hopeless())
@@ -313,6 +309,7 @@ class Driver:
 
     def _put_away(self, number: int, text: str) -> None:
         del self.running[number]
+        self._tensorboard.close(number)
         self.writer.release(number)
         self._on_event(Event("interrupted", number, text))
 
@@ -331,7 +328,7 @@ class Driver:
         return common_failure(self.record)
 
     def _complete(self, report: TrialReport) -> None:
-        config = self._end(report.number, "complete").attempt.config
+        config = self._end(report.number).attempt.config
         value = value_of(config, report.history)
         self.writer.complete(report.number, value)
         self._tell_end(Event("complete", report.number, self.record.objective.text(value), report.history[-1], value))
@@ -340,17 +337,17 @@ class Driver:
         trial = self.running[number]
         if trial.report is not None:
             self._note(trial, reason)
-        self._end(number, "failed")
+        self._end(number)
         self.writer.fail(number, reason)
         self._tell_end(Event("failed", number, reason, trial.last))
 
-    def _end(self, number: int, outcome: Outcome) -> RunningTrial:
+    def _end(self, number: int) -> RunningTrial:
         """Take a trial off the workers' list and end its curves.
 
         To be called before the study knows of the end: if the driver dies in between, the trial goes on and ends again.
         """
         trial = self.running.pop(number)
-        self._tensorboard.end(trial.attempt, outcome)
+        self._tensorboard.end(number)
         return trial
 
     def _tell_end(self, event: Event) -> None:
