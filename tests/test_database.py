@@ -249,7 +249,7 @@ def test_files_of_a_study_are_not_written_through_links(tmp_path: Path) -> None:
     record.paths.best_recipe.with_name(f".best.yaml.{os.getpid()}").symlink_to(precious)
     board = record.paths.tensorboard / "trial-0"
     board.mkdir(parents=True)
-    (board / ".new").symlink_to(precious)
+    (board / "events.out.tfevents.1").symlink_to(precious)
     driver = drive(record)
     assignment = driver.next_assignment()
     assert assignment is not None

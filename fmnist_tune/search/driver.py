@@ -19,16 +19,10 @@ from fmnist_tune.search.running import WORKER_START_S, RunningTrial
 from fmnist_tune.search.setbacks import Setbacks
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import common_failure
-from fmnist_tune.study.tensorboard import Outcome, TensorBoard
+from fmnist_tune.study.tensorboard import TensorBoard
 from fmnist_tune.study.trial_data import MAX_EPOCHS, curve_of, history_of, looks_of
 from fmnist_tune.study.trial_writer import HELD_KEY, Attempt, TrialWriter, UnbuildableError, attempt_of, goes_on_from
 from fmnist_tune.valuation import value_of
-
-OUTCOMES: dict[TrialState, Outcome] = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
 
 
 class Driver:
@@ -94,8 +88,7 @@ class Driver:
             if (history or looks_of(trial)) and not self._tensorboard.has_run(trial.number):
                 attempt = attempt_of(self.record, trial)
                 self._tensorboard.add(attempt, history, attempt.looks)
-                if trial.state.is_finished():
-                    self._tensorboard.end(attempt, OUTCOMES[trial.state])
+                self._tensorboard.end(trial.number)
 
     @property
     def n_paused(self) -> int:
@@ -172,7 +165,7 @@ class Driver:
     def _give_up(self, numbers: Sequence[int]) -> None:
         for number in numbers:
             reason = self._queue.asha.verdict(number, rounds_up=self.record.is_full)
-            self._tensorboard.end(self.writer.attempt(number), "pruned")
+            self._tensorboard.end(number)
             self._queue.take(number)
             self.writer.prune(number, reason)
             self._tell_end(Event("pruned", number, self._queue.asha.standing(number)))
@@ -186,7 +179,7 @@ class Driver:
         trial = self.running.get(report.number)
         if trial is None:  # it was given up as hanging just now
             return False
-        trial.hear(report)
+        new = trial.hear(report)
         if report.epochs or report.look is not None:
             self._on_progress(report.number)
         trouble = report.facts.get("trouble")
@@ -197,13 +190,15 @@ class Driver:
         if is_at_rung or report.stop_reason is not None or len(trial.new_epochs) >= MAX_EPOCHS:
             self._note(trial, report.stop_reason)  # before its epochs: after a crash there they are all there is
         self.totals.add(report)
-        for result in report.epochs:
+        for result in new:
             if result.epoch not in trial.attempt.curve:
                 self.writer.report(report.number, result.epoch, result.val_accuracy)
-            self.deadline.note_epoch(report.number, result.train_s + result.val_s)
             self._queue.asha.report(report.number, result.epoch, result.val_accuracy)
+        for result in report.epochs:
+            self.deadline.note_epoch(report.number, result.train_s + result.val_s)
             self._on_event(Event("epoch", report.number, "", result))
-        self._tensorboard.add(trial.attempt, trial.history, trial.looks)
+        looks = {} if report.look is None else {report.look.share: report.look.val_accuracy}
+        self._tensorboard.add(trial.attempt, new, looks, known=trial.attempt.history)
         if report.failure is not None:
             self._on_setback(report.number, report.failure, report.cause, report.room)
         elif report.stop_reason is not None:
@@ -234,6 +229,7 @@ class Driver:
             self._let_go_on(number)
             return True
         del self.running[number]
+        self._tensorboard.close(number)
         self.writer.release(number)
         self._on_event(Event("paused", number, self._queue.asha.standing(number)))
         self._give_up(self._queue.hopeless())
@@ -244,7 +240,7 @@ class Driver:
         trial = self.running.get(number)
         if trial is None:
             return
-        trial.hear()
+        trial.wait()
         if trial.trouble is None and time.monotonic() - trial.given_at > WORKER_START_S:
             trial.trouble = "its worker has not begun yet: it is still starting, or the Ray cluster has no place for it"
             self._on_event(Event("trouble", number, trial.trouble))
@@ -316,6 +312,7 @@ class Driver:
 
     def _put_away(self, number: int, text: str) -> None:
         del self.running[number]
+        self._tensorboard.close(number)
         self.writer.release(number)
         self._on_event(Event("interrupted", number, text))
 
@@ -334,7 +331,7 @@ class Driver:
         return common_failure(self.record)
 
     def _complete(self, number: int) -> None:
-        trial = self._end(number, "complete")
+        trial = self._end(number)
         value = value_of(trial.attempt.config, trial.history)
         self.writer.complete(number, value)
         self._tell_end(Event("complete", number, self.record.objective.text(value), trial.last, value))
@@ -343,17 +340,17 @@ class Driver:
         trial = self.running[number]
         if trial.report is not None:
             self._note(trial, reason)
-        self._end(number, "failed")
+        self._end(number)
         self.writer.fail(number, reason)
         self._tell_end(Event("failed", number, reason, trial.last))
 
-    def _end(self, number: int, outcome: Outcome) -> RunningTrial:
+    def _end(self, number: int) -> RunningTrial:
         """Take a trial off the workers' list and end its curves.
 
         To be called before the study knows of the end: if the driver dies in between, the trial goes on and ends again.
         """
         trial = self.running.pop(number)
-        self._tensorboard.end(trial.attempt, outcome)
+        self._tensorboard.end(number)
         return trial
 
     def _tell_end(self, event: Event) -> None:

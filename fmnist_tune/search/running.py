@@ -71,17 +71,22 @@ class RunningTrial:
         """Its epochs that the study does not know yet."""
         return self.history[self.n_noted :]
 
-    def hear(self, report: TrialReport | None = None) -> None:
-        """Take in a report, or without one that it still waits for a worker: its time has not begun.
+    def hear(self, report: TrialReport) -> list[EpochResult]:
+        """Take in a report; returns its new epochs.
 
-        Epochs that are trained again, since their checkpoint was lost, stay as they were.
+        Those that are trained again, since their checkpoint was lost, stay as they were.
         """
         self.heard_at = time.monotonic()
-        self.report = report or self.report
-        if report is not None:
-            self.history += [result for result in report.epochs if result.epoch > len(self.history)]
-        if report is not None and report.look is not None:
+        self.report = report
+        new = [result for result in report.epochs if result.epoch > len(self.history)]
+        self.history += new
+        if report.look is not None:
             self.looks[report.look.share] = report.look.val_accuracy
+        return new
+
+    def wait(self) -> None:
+        """Take note that it still waits for a worker: its time has not begun."""
+        self.heard_at = time.monotonic()
 
     def is_overdue(self, limit_s: float) -> bool:
         """Tell whether its epoch takes longer than so many seconds."""
