@@ -74,7 +74,8 @@ def attempt(number: int = 0, values: dict[str, Any] | None = None, **known: Any)
     values = values or SGD
     config = read_space(SPACE, "s.yaml").config(values)
     return Attempt(
-        **{"number": number, "config": config, "seed": 1, "values": values, "curve": {}, "looks": {}} | known
+        **{"number": number, "config": config, "seed": 1, "values": values, "history": [], "curve": {}, "looks": {}}
+        | known
     )
 
 

@@ -186,6 +186,7 @@ def _search(
                     n_taken = take_over(record, old)
                     text = f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over"
                     display.line(text)
+            background.submit(importlib.import_module, "torch.utils.tensorboard")  # not in the midst of a report
             return _run(record, source.images, plan, Pace(is_local=place.address is None), timeout_s, display, started)
         finally:
             stop_ray()
