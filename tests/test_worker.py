@@ -88,56 +88,6 @@ def test_a_worker_imports_nothing_of_the_drivers(module: str) -> None:
     assert run_apart(code) == []
 
 
-def test_ray_tune_is_there_without_pandas_and_ray_data_which_come_when_asked_for() -> None:
-    code = """
-import json, sys
-from fmnist_tune.search.quick_tune import end_stand_ins, tune
-skipped = [name for name in ("pandas.core", "ray.data.dataset") if name in sys.modules]
-import pandas
-frame = pandas.DataFrame({"a": [1, 2]})
-held = sys.modules["ray.tune.result_grid"].pd.concat([frame, frame])  # by a module that was given the stand-in
-end_stand_ins()
-import ray.data
-print(json.dumps([skipped, len(held), ray.data.Dataset.__module__, issubclass(tune.Trainable, object)]))
-"""
-    assert run_apart(code) == [[], 4, "ray.data.dataset", True]
-
-
-def test_whoever_asks_one_part_of_the_compiler_gets_all_of_it() -> None:
-    code = """
-import json, sys
-from fmnist_tune.training.quick_start import COMPILER, skip_compiler
-skip_compiler()
-import torch
-before = [hasattr(sys.modules[name], "__file__") for name in COMPILER]
-torch._dynamo.config
-print(json.dumps([before, [hasattr(sys.modules[name], "__file__") for name in COMPILER]]))
-"""
-    assert run_apart(code) == [[False, False], [True, True]]
-
-
-def test_a_worker_trains_without_the_compiler_which_is_there_when_asked_for() -> None:
-    code = """
-import json, sys
-from fmnist_tune.training.quick_start import import_compiler, skip_compiler
-skip_compiler()
-import torch
-model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.GELU())
-optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-model(torch.zeros(4, 1, 8, 8)).square().mean().backward()
-optimizer.step()
-skipped = [name for name in ("sympy", "torch._refs") if name in sys.modules]
-import torchvision  # brings in what it needs of it
-backbone = torchvision.models.resnet18()
-backbone(torch.zeros(2, 3, 32, 32)).sum().backward()
-import_compiler()
-program = torch.export.export(model, (torch.zeros(4, 1, 8, 8),))
-shape = torch.mm(torch.empty(2, 3, device="meta"), torch.empty(3, 5, device="meta")).shape
-print(json.dumps([skipped, list(program.module()(torch.zeros(4, 1, 8, 8)).shape), list(shape)]))
-"""
-    assert run_apart(code) == [[], [4, 2, 6, 6], [2, 5]]
-
-
 def test_a_trial_that_cannot_allocate_is_told_as_a_lack_of_memory_with_the_room_that_there_is(tmp_path: Path) -> None:
     worker = assigned(tmp_path)
     config = CONFIG | {"model": {"name": "mlp", "hidden": [65536, 65536]}}  # 17 GB

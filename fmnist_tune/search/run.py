@@ -206,7 +206,7 @@ def _warm_start(place: Place, paths: StudyPaths) -> StudyRecord | None:
 
 
 def _import_libraries() -> None:
-    for module in ("ray", "fmnist_tune.search.quick_tune", "fmnist_tune.search.tune_adapters"):
+    for module in ("ray", "fmnist_tune.search.tune_adapters"):
         importlib.import_module(module)
     warm_up()
 

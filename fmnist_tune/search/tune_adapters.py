@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import OutOfMemoryError
-from ray.tune import CheckpointConfig, RunConfig, TuneConfig, Tuner
+from ray.tune import Callback, CheckpointConfig, RunConfig, TuneConfig, Tuner, with_parameters, with_resources
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -25,7 +25,6 @@ from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.faults import read_death
 from fmnist_tune.search.memory import count_kills
 from fmnist_tune.search.messages import TrialReport
-from fmnist_tune.search.quick_tune import end_stand_ins, tune
 from fmnist_tune.search.worker_start import WorkerStart
 
 
@@ -110,7 +109,7 @@ class _NoWorkerError(BaseException):
     """No worker comes up; not an Exception, since Ray Tune would make one of its own of it."""
 
 
-class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
+class _Watchdog(_Shared, Callback):  # type: ignore[misc]  # as above
     """Kills workers that hang, ends a search for which none comes up, and says that the driver does not hang."""
 
     def __init__(self, driver: Driver, start: WorkerStart) -> None:
@@ -157,8 +156,8 @@ def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
         StorageLostError: the study's database cannot be written.
         UserError: no worker comes up.
     """
-    trainable = tune.with_resources(
-        tune.with_parameters(TrialActor, images=images),
+    trainable = with_resources(
+        with_parameters(TrialActor, images=images),
         {"CPU": plan.cpus, "GPU": plan.gpus},
     )
     for name in ("ray", "ray.tune"):  # a worker's death is the driver's to tell, in one line
@@ -173,7 +172,6 @@ def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
     except _NoWorkerError as error:
         raise UserError(str(error)) from None
     finally:
-        end_stand_ins()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
