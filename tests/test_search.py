@@ -399,24 +399,6 @@ sys.exit(code)
     assert trials["total"] == trials["complete"] + trials["pruned"] == 4
 
 
-def test_ray_starts_no_process_that_nobody_asks(command: CommandLine) -> None:
-    (command.folder / "ray_up.py").write_text("""
-import json
-from fmnist_tune.search.cluster import prepare_environment, start_ray, stop_ray
-prepare_environment()
-start_ray(None)
-import psutil  # Ray's own
-processes = psutil.Process().children(recursive=True)
-print(json.dumps([" ".join(process.cmdline()) for process in processes]))
-stop_ray()
-""")
-    run = subprocess.run([sys.executable, "ray_up.py"], cwd=command.folder, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0, run.stderr
-    commands = json.loads(run.stdout)
-    assert any("gcs_server" in line for line in commands)
-    assert not [line for line in commands if re.search(r"monitor\.py|dashboard\.py", line)]
-
-
 @pytest.mark.real
 @pytest.mark.skipif(not has_part(DEBIAN_DIR, "train"), reason="the real data set is not on this machine")
 def test_a_short_search_on_the_real_data_learns(command: CommandLine) -> None:
