@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,6 @@ import ray
 from ray.exceptions import OutOfMemoryError
 from ray.tune import Callback, CheckpointConfig, RunConfig, TuneConfig, Tuner, with_parameters, with_resources
 from ray.tune.experiment import Trial
-from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -133,19 +134,10 @@ class _Watchdog(_Shared, Callback):  # type: ignore[misc]  # as above
         for number in self._driver.overdue():
             with self._driver.record.hold.writing():
                 self._driver.on_hang(number)
+            # No documented way leads to a trial's actor: Tune names none, and stops one by waiting for its step to end.
             actor = live[number].temporary_state.ray_actor if number in live else None
             if actor is not None:
                 ray.kill(actor)
-
-
-class _Silence(_Shared, TrialProgressCallback):  # type: ignore[misc]  # as above
-    """In place of Tune's own, which prints a line about a trial that never began, whatever `verbose` is."""
-
-    def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None:
-        """Say nothing."""
-
-    def _print(self, msg: str) -> None:
-        """Say nothing."""
 
 
 def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
@@ -194,12 +186,14 @@ def _fit(driver: Driver, trainable: Any, plan: WorkerPlan, scratch: str) -> bool
             storage_path=scratch,
             name="run",
             verbose=0,
-            callbacks=[_Watchdog(driver, WorkerStart(plan.logs)), _Silence()],
+            callbacks=[_Watchdog(driver, WorkerStart(plan.logs))],
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # workers keep their own
         ),
     )
     try:
-        tuner.fit()
+        # Whatever `verbose` is, Tune prints a line about a trial that is stopped before it begins; we print on stderr.
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            tuner.fit()
     except RuntimeError as error:
         if not isinstance(error.__cause__, OutOfMemoryError):
             raise
