@@ -7,6 +7,7 @@ import json
 import operator
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -249,6 +250,7 @@ def cluster(command: CommandLine) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     command.environment["RAY_AUTH_MODE"] = "token"  # on both sides, as Ray's documentation asks
+    command.environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # there may be none in the home
     words = [
         "start",
         "--head",
