@@ -34,10 +34,12 @@ Loop = Callable[[], int]
 
 
 def ours(run: TrainingRun) -> Loop:
-    """Return fmnist-tune's own training epoch, without validation."""
+    """Return fmnist-tune's own training epoch; there are no pictures to validate on."""
+
+    epochs = run.epochs()
 
     def loop() -> int:
-        list(run._train_epoch(1, ()))
+        next(epochs)
         return len(run.data.x_train)
 
     return loop
@@ -114,7 +116,11 @@ def main() -> None:
             config = TrialConfig.model_validate(
                 {
                     "model": model,
-                    "training": {"batch_size": batch_size, "optimizer": {"name": "adam", "lr": 1e-3}},
+                    "training": {
+                        "epochs": arguments.repeats + 1,
+                        "batch_size": batch_size,
+                        "optimizer": {"name": "adam", "lr": 1e-3},
+                    },
                 }
             )
             train, _ = stratified_split(images.labels_N, 10_000)

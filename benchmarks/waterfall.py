@@ -7,9 +7,6 @@ with the rate at which the same cores, or the GPU, multiply matrices in the form
 from __future__ import annotations
 
 import argparse
-import contextlib
-import functools
-import io
 import itertools
 import json
 import subprocess
@@ -17,22 +14,21 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
+from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
-from fmnist_tune import cli
 from fmnist_tune.config import TrialConfig, load_space
 from fmnist_tune.models import build_model
 from fmnist_tune.search.driver import Driver
-from fmnist_tune.study.database import database_url, open_database
-from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.search.limits import Limits
+from fmnist_tune.search.messages import Assignment, TrialReport
+from fmnist_tune.search.run import Place, run_search
 from fmnist_tune.training.numerics import has_fast_bf16
+from fmnist_tune.units import seconds as duration_s
 
 LOOKS = "looks of trials that never went on"
 
@@ -88,9 +84,8 @@ def worker_seconds(log: list[dict[str, Any]], start: float, end: float) -> dict[
     return dict(found)
 
 
-@contextlib.contextmanager
-def timed(spent: dict[str, float], n_pictures: dict[int, int], looks_s: dict[int, float]) -> Iterator[None]:
-    """Add up what happens while a search runs.
+def timed_driver(spent: dict[str, float], n_pictures: dict[int, int], looks_s: dict[int, float]) -> type[Driver]:
+    """Return a driver that adds up what happens while its search runs.
 
     Args:
         spent: gets the driver's seconds, and those of training and validation in epochs that the workers report.
@@ -98,53 +93,53 @@ def timed(spent: dict[str, float], n_pictures: dict[int, int], looks_s: dict[int
         looks_s: gets the seconds until the look at which a trial paused, by its number.
     """
 
-    def wrap(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(method)
-        def call(driver: Driver, *arguments: Any) -> Any:
-            for report in arguments:
-                for result in report.epochs:
-                    spent["training"] += result.train_s
-                    spent["validation"] += result.val_s
-                    n_pictures[report.number] += result.n_images
+    class TimedDriver(Driver):
+        def next_assignment(self) -> Assignment | None:
             start = time.perf_counter()
-            answer = method(driver, *arguments)
-            spent[name] += time.perf_counter() - start
-            for report in arguments:
-                if report.look is not None and not answer:
-                    looks_s[report.number] = report.look.train_s + report.look.val_s
-            return answer
+            assignment = super().next_assignment()
+            spent["asking: sampler, database"] += time.perf_counter() - start
+            return assignment
 
-        return call
+        def on_report(self, report: TrialReport) -> bool:
+            for result in report.epochs:
+                spent["training"] += result.train_s
+                spent["validation"] += result.val_s
+                n_pictures[report.number] += result.n_images
+            start = time.perf_counter()
+            goes_on = super().on_report(report)
+            spent["recording: database, curves"] += time.perf_counter() - start
+            if report.look is not None and not goes_on:
+                looks_s[report.number] = report.look.train_s + report.look.val_s
+            return goes_on
 
-    with (
-        mock.patch.object(Driver, "next_assignment", wrap("asking: sampler, database", Driver.next_assignment)),
-        mock.patch.object(Driver, "on_report", wrap("recording: database, curves", Driver.on_report)),
-    ):
-        yield
+    return TimedDriver
 
 
 def main() -> None:
     """Search, and print where the workers' seconds went."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("space", type=Path)
-    parser.add_argument("--timeout", default="10m")
+    parser.add_argument("--timeout", type=duration_s, default="10m")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     spent: dict[str, float] = defaultdict(float)
     n_pictures: dict[int, int] = defaultdict(int)
     looks_s: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        words = ["search", str(arguments.space), "--timeout", arguments.timeout, "--seed", str(arguments.seed)]
-        start = time.time()
-        with timed(spent, n_pictures, looks_s), contextlib.redirect_stdout(io.StringIO()) as out:
-            code = cli.main([*words, "--studies-dir", folder, "--json"])
+        start, started = time.time(), time.monotonic()
+        space = load_space(arguments.space, {"search.sampler.seed": arguments.seed})
+        outcome = run_search(
+            space,
+            Place(Path(folder)),
+            Limits(timeout_s=arguments.timeout),
+            Console(stderr=True),
+            started,
+            make_driver=timed_driver(spent, n_pictures, looks_s),
+        )
         end = time.time()
-        if code:
-            raise SystemExit(code)
-        n_workers = json.loads(out.getvalue())["workers"]
-        paths = StudyPaths(Path(folder), load_space(arguments.space).settings.study)
-        seconds = worker_seconds([json.loads(line) for line in paths.training_log.read_text().splitlines()], start, end)
-        record = StudyRecord.load(open_database(database_url(Path(folder)), create=False), paths)
+        record, n_workers = outcome.record, outcome.n_workers
+        log = [json.loads(line) for line in record.paths.training_log.read_text().splitlines()]
+        seconds = worker_seconds(log, start, end)
         flop = 0.0
         for trial in record.trials:
             config = record.config_of(trial)

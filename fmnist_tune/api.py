@@ -33,7 +33,7 @@ def compare_studies(*names: str, studies_dir: Path | str = "studies", storage: s
         UserError: there is no such database or study.
     """
     check_names(names)
-    records = [Study(name, studies_dir, storage)._record for name in names]
+    records = [_open_record(name, studies_dir, storage) for name in names]
     for reason in incomparable(records):
         warnings.warn(f"not comparable: {reason}", stacklevel=2)
     rows = []
@@ -64,7 +64,7 @@ def rename_study(name: str, new: str, studies_dir: Path | str = "studies", stora
     """
     from fmnist_tune.retrain.renaming import rename_study as rename
 
-    record = Study(name, studies_dir, storage)._record
+    record = _open_record(name, studies_dir, storage)
     rename(open_database(storage or database_url(user_path(studies_dir)), create=False), record, new)
     return Study(new, studies_dir, storage)
 
@@ -94,9 +94,8 @@ class Study:
         Raises:
             UserError: there is no such database or study.
         """
-        folder = user_path(studies_dir)
-        self._paths = StudyPaths(folder, name, storage)
-        self._record = StudyRecord.load(open_database(storage or database_url(folder), create=False), self._paths)
+        self._record = _open_record(name, studies_dir, storage)
+        self._paths = self._record.paths
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, {len(self._record.trials)} trials)"
@@ -150,3 +149,9 @@ class Study:
         from fmnist_tune.retrain.saved import SavedModel
 
         return SavedModel.load(self._paths.model, self._paths.command("retrain"))
+
+
+def _open_record(name: str, studies_dir: Path | str, storage: str | None) -> StudyRecord:
+    folder = user_path(studies_dir)
+    database = open_database(storage or database_url(folder), create=False)
+    return StudyRecord.load(database, StudyPaths(folder, name, storage))

@@ -12,11 +12,10 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -103,6 +102,19 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> TinyData:
     return TinyData(folder, md5sums)
 
 
+@contextlib.contextmanager
+def only_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Give this process other environment variables, these alone."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command did."""
@@ -154,7 +166,7 @@ class CommandLine:
         out, err = io.StringIO(), io.StringIO()
         with (
             contextlib.chdir(self.folder),
-            mock.patch.dict(os.environ, self.environment, clear=True),
+            only_environment(self.environment),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):

@@ -75,7 +75,7 @@ def test_the_installed_command_exits_with_the_code_of_what_happened(command: Com
         assert "Traceback" not in run.stderr
         codes[words[-1]] = run.returncode
     assert codes == {space: 0, "absent.yaml": 2, "chek": 2}
-    bug = "from fmnist_tune.cli import check, main; check.load_file = None; main(['check', 'x.yaml'])"
+    bug = "from fmnist_tune.cli import main; main([0])"
     run = subprocess.run([sys.executable, "-c", bug], capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert "Traceback" in run.stderr

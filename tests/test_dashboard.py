@@ -85,9 +85,17 @@ def figure(studies_dir: Path) -> Path:
     return path
 
 
+def id_of(record: StudyRecord) -> int:
+    return record.storage.get_study_id_from_name(record.paths.name)
+
+
+def system_attributes(record: StudyRecord) -> dict[str, Any]:
+    return record.storage.get_study_system_attrs(id_of(record))
+
+
 def artifacts(record: StudyRecord) -> dict[str, tuple[str, bytes]]:
     """Return each artifact of a study by its file name: its id and its content."""
-    attributes = record.optuna._storage.get_study_system_attrs(record.optuna._study_id)
+    attributes = system_attributes(record)
     metas = [json.loads(value) for key, value in attributes.items() if key.startswith("artifacts:")]
     assert len({meta["filename"] for meta in metas}) == len(metas)
     store = artifact_store(record.paths.studies_dir)
@@ -165,7 +173,7 @@ def test_figures_and_tables_become_artifacts_and_figures_stand_in_the_note(recor
     assert set(found) == {"confusion_matrix.png", "a.png", "a.csv"}
     assert found["a.csv"][1] == b"x\n1\n"
     assert found["a.png"][1] == figure.read_bytes()
-    study = record.optuna._study_id
+    study = id_of(record)
     first, second = (
         f"![{text}](/artifacts/{study}/{found[name][0]})"
         for text, name in (("confusion matrix", "confusion_matrix.png"), ("a", "a.png"))
@@ -181,11 +189,11 @@ def test_publishing_again_replaces_what_has_changed_and_writes_nothing_else(reco
     def written() -> dict[str, int]:
         return {name: (store / artifact).stat().st_mtime_ns for name, (artifact, _) in artifacts(record).items()}
 
-    attributes = record.optuna._storage.get_study_system_attrs(record.optuna._study_id)
+    attributes = system_attributes(record)
     before = written()
     publish(record, [figure, kept])
     assert written() == before
-    assert record.optuna._storage.get_study_system_attrs(record.optuna._study_id) == attributes
+    assert system_attributes(record) == attributes
 
     imsave(figure, np.zeros((5, 5)))
     publish(record, [figure, kept])
@@ -206,9 +214,9 @@ def test_a_file_that_was_deleted_from_the_store_is_put_back(record: StudyRecord,
 def test_an_artifact_deleted_in_the_dashboard_is_published_again(record: StudyRecord, figure: Path) -> None:
     publish(record, [figure])
     artifact, _ = artifacts(record)[figure.name]
-    record.optuna._storage.set_study_system_attr(record.optuna._study_id, f"artifacts:{artifact}", "null")
+    record.storage.set_study_system_attr(id_of(record), f"artifacts:{artifact}", "null")
     publish(record, [figure])
-    attributes = record.optuna._storage.get_study_system_attrs(record.optuna._study_id)
+    attributes = system_attributes(record)
     assert sum(key.startswith("artifacts:") and value != "null" for key, value in attributes.items()) == 1
 
 
@@ -299,7 +307,7 @@ def test_the_dashboard_says_where_it_is_and_what_there_is(command: CommandLine, 
     with running(command) as started:
         assert ask(started["url"])[0] == 200
         (study,) = started["studies"]
-        assert study["url"] == f"{started['url']}/studies/{record.optuna._study_id}"
+        assert study["url"] == f"{started['url']}/studies/{id_of(record)}"
         assert study["status"] == "6 of 6 trials, 3 pruned"
     assert "3 pruned" in get_note(record.optuna)
 

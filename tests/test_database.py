@@ -196,7 +196,7 @@ def test_a_name_that_was_allowed_once_keeps_nobody_from_the_other_studies(comman
 def test_a_folder_where_sqlite_wants_a_file_is_named(command: CommandLine) -> None:
     studies = command.folder / "studies"
     studies.mkdir()
-    open_study(studies).optuna._storage.remove_session()
+    open_study(studies).storage.remove_session()
     with contextlib.closing(sqlite3.connect(studies / "studies.db")) as connection:
         connection.execute("PRAGMA journal_mode=delete")
     (studies / "studies.db-wal").mkdir()

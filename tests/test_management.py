@@ -57,6 +57,10 @@ def files_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if not path.name.startswith("studies.db-"))
 
 
+def load(folder: Path, name: str) -> StudyRecord:
+    return StudyRecord.load(open_database(database_url(folder), create=False), StudyPaths(folder, name))
+
+
 def rename_in_the_dashboard(folder: Path, old: str, new: str) -> None:
     """Ask optuna-dashboard itself, as its page does."""
     storage = open_database(database_url(folder), create=False)
@@ -87,7 +91,7 @@ def test_a_renamed_study_keeps_its_trials_and_files_and_names_itself_alone(comma
         "storage": "sqlite:///studies/studies.db",
         "folder": "studies/new",
     }
-    record = api.Study("new", folder)._record
+    record = load(folder, "new")
     assert record.optuna.trials == before
     assert record.former_name is None
     assert not (folder / "old").exists()
@@ -167,7 +171,7 @@ def test_a_study_that_was_renamed_in_the_dashboard_goes_on_with_its_files(comman
     assert (folder / "new" / "trials" / "1" / "checkpoint.pt").is_file()
     assert "study: new\n" in (folder / "new" / "best.yaml").read_text()
     assert command.here("show", "new").err == ""
-    assert api.Study("new", folder)._record.optuna.metric_names == ["val_accuracy"]
+    assert load(folder, "new").optuna.metric_names == ["val_accuracy"]
 
 
 def test_the_old_name_of_a_renamed_study_is_free_and_its_files_are_not_taken(folder: Path) -> None:
@@ -191,7 +195,7 @@ def test_a_study_is_deleted_with_its_files_and_what_the_dashboard_shows(command:
         "studies.db",
     ]
     assert len(list((folder / "artifacts").iterdir())) == 1
-    assert optuna.get_all_study_names(other.optuna._storage) == ["b"]
+    assert optuna.get_all_study_names(other.storage) == ["b"]
     assert open_study(folder, study="a").trials == [], "the name is free"
 
 
@@ -205,7 +209,7 @@ def test_a_deletion_that_was_killed_is_finished_by_the_same_command(
         shown = command.here("show", "a")
         assert (shown.code, "studies/a: the folder is gone" in shown.out) == (0, True)
     else:
-        record.optuna._storage.delete_study(record.optuna._study_id)
+        optuna.delete_study(study_name="a", storage=record.storage)
     assert command.here("delete", "a", "--yes").code == 0
     assert [p.name for p in folder.iterdir() if not p.name.startswith("studies.db-")] == ["studies.db"]
     assert command.here("delete", "a", "--yes").code == 2
@@ -215,7 +219,7 @@ def test_what_the_dashboard_leaves_of_a_study_can_be_deleted_but_not_another_dat
     command: CommandLine, folder: Path
 ) -> None:
     record = searched(folder, "a")
-    record.optuna._storage.delete_study(record.optuna._study_id)
+    optuna.delete_study(study_name="a", storage=record.storage)
     with DriverLock(StudyPaths(folder, "a", "postgresql://me:secret@host/db")):
         pass
     refused = command.here("delete", "a", "--yes")

@@ -183,7 +183,7 @@ def test_the_optimizer_gets_its_betas() -> None:
 
 def test_batches_are_passes_over_the_pairs() -> None:
     run = make_run(RECIPE.replace("steps: 2000", "steps: 2000\n  batch_size: 100"))
-    batches = list(run._batches())
+    batches = list(run.draw_batches())
     n = run.facts["pairs_train"]  # 423: four batches and a rest of 23
     assert [len(b) for b in batches] == [100, 100, 100, 100, 23] * 4
     assert sorted(torch.cat(batches[:5]).tolist()) == list(range(n))

@@ -26,7 +26,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import share_spread
 from fmnist_tune.report import findings, model_info, study_figures, study_info
 from fmnist_tune.report.drawing import png
-from fmnist_tune.report.model_part import _class_table
+from fmnist_tune.report.model_part import class_table
 from fmnist_tune.report.page import Fact, Finding, Page, Part, Plot, Section, Table, to_html, to_markdown
 from fmnist_tune.report.run import FILES, ReportPaths, write_report
 from fmnist_tune.report.study_figures import parallel_figure, slices_figure
@@ -318,7 +318,7 @@ def test_an_interval_that_ends_at_100_percent_keeps_its_width() -> None:
     assert spread.ci95 is not None
     assert spread.ci95[1] == 1.0
     figures = model_info.ClassFigures(name="Bag", precision=spread, recall=spread, f1=spread, support=1000)
-    (row,) = _class_table((figures,)).rows
+    (row,) = class_table((figures,)).rows
     assert row[2] == f"99.0 ± {100 * (spread.mean - spread.ci95[0]):.1f}"
 
 

@@ -111,7 +111,8 @@ def test_a_restart_of_the_server_ends_no_search_and_doubles_nothing(server: Serv
     assert third is not None
     assert [trial.number for trial in record.trials] == [0, 1, 2]
     assert [trial.intermediate_values for trial in record.trials] == [{1: 0.5}, {1: 0.6}, {}]
-    assert driver.record.storage.get_n_trials(record.optuna._study_id) == 3
+    storage = driver.record.storage
+    assert storage.get_n_trials(storage.get_study_id_from_name(record.paths.name)) == 3
 
 
 @pytest.mark.server

@@ -190,11 +190,10 @@ def test_label_smoothing_spreads_a_share_over_all_classes(loss: str) -> None:
     ],
 )
 def test_the_number_format_follows_from_the_model_and_the_processor(
-    monkeypatch: pytest.MonkeyPatch, model: dict[str, Any], batch_size: int, fast_bf16: bool, expected: str
+    model: dict[str, Any], batch_size: int, fast_bf16: bool, expected: str
 ) -> None:
-    monkeypatch.setattr("fmnist_tune.training.numerics.has_fast_bf16", lambda device: fast_bf16)
     trial = config(model=model, training={"batch_size": batch_size})
-    assert str(choose_numerics(trial, "cpu", 28)) == expected
+    assert str(choose_numerics(trial, 28, fast_bf16=fast_bf16)) == expected
 
 
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "adam", "adamw", "rmsprop"])

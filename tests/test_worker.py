@@ -22,10 +22,14 @@ from tests.conftest import make_pictures
 CONFIG = {"model": {"name": "mlp", "hidden": [8]}, "training": {"epochs": 3}, "data": {"val_size": 100}}
 
 
+def assignment(folder: Path, *, n_known: int = 0) -> Assignment:
+    return Assignment(0, CONFIG, 0, n_known, str(folder / "checkpoint.pt"), str(folder / "log"), 1)
+
+
 def assigned(folder: Path, *, n_known: int = 0) -> Worker:
     images, labels = make_pictures(200, 0)
     worker = Worker(Images(images.astype(np.uint8), labels.astype(np.int64), ("", "")), "cpu")
-    worker.assign(Assignment(0, CONFIG, 0, n_known, str(folder / "checkpoint.pt"), str(folder / "log"), 1))
+    worker.assign(assignment(folder, n_known=n_known))
     return worker
 
 
@@ -53,7 +57,7 @@ def test_a_trial_whose_checkpoint_of_a_look_is_gone_says_so(tmp_path: Path) -> N
     def step(*, has_looked: bool) -> dict[str, Any]:
         worker = assigned(tmp_path)
         looks = () if has_looked else (0.5,)
-        worker.assign(replace(worker._assignment, looks=looks, has_looked=has_looked))
+        worker.assign(replace(assignment(tmp_path), looks=looks, has_looked=has_looked))
         return worker.step().facts
 
     assert "trouble" not in step(has_looked=False)
@@ -65,7 +69,7 @@ def test_a_trial_whose_checkpoint_of_a_look_is_gone_says_so(tmp_path: Path) -> N
 
 def test_the_log_tells_when_an_epoch_begins_is_looked_at_and_ends(tmp_path: Path) -> None:
     worker = assigned(tmp_path)
-    worker.assign(replace(worker._assignment, looks=(0.5,)))
+    worker.assign(replace(assignment(tmp_path), looks=(0.5,)))
     reports = [worker.step() for _ in range(3)]
     assert reports[0].look is not None
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
@@ -88,60 +92,10 @@ def test_a_worker_imports_nothing_of_the_drivers(module: str) -> None:
     assert run_apart(code) == []
 
 
-def test_ray_tune_is_there_without_pandas_and_ray_data_which_come_when_asked_for() -> None:
-    code = """
-import json, sys
-from fmnist_tune.search.quick_tune import end_stand_ins, tune
-skipped = [name for name in ("pandas.core", "ray.data.dataset") if name in sys.modules]
-import pandas
-frame = pandas.DataFrame({"a": [1, 2]})
-held = sys.modules["ray.tune.result_grid"].pd.concat([frame, frame])  # by a module that was given the stand-in
-end_stand_ins()
-import ray.data
-print(json.dumps([skipped, len(held), ray.data.Dataset.__module__, issubclass(tune.Trainable, object)]))
-"""
-    assert run_apart(code) == [[], 4, "ray.data.dataset", True]
-
-
-def test_whoever_asks_one_part_of_the_compiler_gets_all_of_it() -> None:
-    code = """
-import json, sys
-from fmnist_tune.training.quick_start import COMPILER, skip_compiler
-skip_compiler()
-import torch
-before = [hasattr(sys.modules[name], "__file__") for name in COMPILER]
-torch._dynamo.config
-print(json.dumps([before, [hasattr(sys.modules[name], "__file__") for name in COMPILER]]))
-"""
-    assert run_apart(code) == [[False, False], [True, True]]
-
-
-def test_a_worker_trains_without_the_compiler_which_is_there_when_asked_for() -> None:
-    code = """
-import json, sys
-from fmnist_tune.training.quick_start import import_compiler, skip_compiler
-skip_compiler()
-import torch
-model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.GELU())
-optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-model(torch.zeros(4, 1, 8, 8)).square().mean().backward()
-optimizer.step()
-skipped = [name for name in ("sympy", "torch._refs") if name in sys.modules]
-import torchvision  # brings in what it needs of it
-backbone = torchvision.models.resnet18()
-backbone(torch.zeros(2, 3, 32, 32)).sum().backward()
-import_compiler()
-program = torch.export.export(model, (torch.zeros(4, 1, 8, 8),))
-shape = torch.mm(torch.empty(2, 3, device="meta"), torch.empty(3, 5, device="meta")).shape
-print(json.dumps([skipped, list(program.module()(torch.zeros(4, 1, 8, 8)).shape), list(shape)]))
-"""
-    assert run_apart(code) == [[], [4, 2, 6, 6], [2, 5]]
-
-
 def test_a_trial_that_cannot_allocate_is_told_as_a_lack_of_memory_with_the_room_that_there_is(tmp_path: Path) -> None:
     worker = assigned(tmp_path)
     config = CONFIG | {"model": {"name": "mlp", "hidden": [65536, 65536]}}  # 17 GB
-    worker.assign(replace(worker._assignment, config=config))
+    worker.assign(replace(assignment(tmp_path), config=config))
     pages, limits = int(Path("/proc/self/statm").read_text().split()[0]), resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 4 * 2**30, limits[1]))
     try:
@@ -153,13 +107,13 @@ def test_a_trial_that_cannot_allocate_is_told_as_a_lack_of_memory_with_the_room_
     assert "allocate memory" in report.failure
     assert report.room is not None
     assert 0 < report.room.free < report.room.total
-    worker.assign(replace(worker._assignment, config=CONFIG))
+    worker.assign(replace(assignment(tmp_path), config=CONFIG))
     assert worker.step().failure is None, "the worker lives on"
 
 
 def test_an_error_that_may_be_the_machines_is_not_told_as_the_trials(tmp_path: Path) -> None:
     worker = assigned(tmp_path)
-    worker.assign(replace(worker._assignment, config=CONFIG | {"data": {"val_size": 200}}))
+    worker.assign(replace(assignment(tmp_path), config=CONFIG | {"data": {"val_size": 200}}))
     report = worker.step()
     assert (report.cause, report.room) == (Cause.UNKNOWN, None)
     assert report.failure is not None

@@ -29,6 +29,7 @@ from fmnist_tune import load_study
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.data.split import stratified_split
+from fmnist_tune.study.known_good import DRAW_ALL_VARIABLE
 from fmnist_tune.training.numerics import has_fast_bf16
 
 HERE = Path(__file__).parent
@@ -86,8 +87,7 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
             text = text.replace(AVERAGED, "average_weights: false")
         file.write_text(text)
         log = folder / "studies" / SPACES[space].stem / "training.log"
-        module = "benchmarks.peers.bare" if who == BARE else "fmnist_tune.cli"
-        command = [sys.executable, "-m", module, "search", str(file), "--seed", str(seed)]
+        command = [sys.executable, "-m", "fmnist_tune.cli", "search", str(file), "--seed", str(seed)]
         command += ["--timeout", f"{seconds:g}s", "--studies-dir", str(folder / "studies")]
     else:
         log = folder / "epochs.jsonl"
@@ -96,6 +96,8 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
     commit = subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True).strip()
     start = time.time()
     environment = os.environ | {"RAY_ADDRESS": "local"}  # plain Ray would look for a cluster that once was here
+    if who == BARE:
+        environment[DRAW_ALL_VARIABLE] = "1"
     with (folder / "output.txt").open("w+") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
         try:

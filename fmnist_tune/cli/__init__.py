@@ -61,8 +61,6 @@ def _reason(error: Exception) -> str | None:
         return f"a library cannot be imported: {error}; install fmnist-tune and what it needs anew"
     if isinstance(error, OSError) and (trouble := file_trouble(error)) is not None:
         return trouble
-    if "sqlalchemy" not in sys.modules:
-        return None
     from fmnist_tune.study.database import database_trouble  # imports SQLAlchemy
 
     return database_trouble(error)

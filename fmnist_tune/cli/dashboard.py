@@ -50,7 +50,10 @@ def dashboard(arguments: argparse.Namespace, started: float) -> int:
         url = f"http://{HOST}:{server.server_port}/dashboard"
         rows = [
             _publish(storage, arguments, name) | {"url": f"{url}/studies/{number}"}
-            for number, name in sorted((study._study_id, study.study_name) for study in storage.get_all_studies())
+            for number, name in sorted(
+                (storage.get_study_id_from_name(study.study_name), study.study_name)
+                for study in storage.get_all_studies()
+            )
         ]
         for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job would ignore the first
             signal.signal(number, signal.default_int_handler)

@@ -21,7 +21,6 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.search.screen import Work
 from fmnist_tune.study.layout import StudyPaths, make_folder, write_atomically
 from fmnist_tune.training.lr_range import LrRange, Sweep, read_lr_range, sweep_losses
-from fmnist_tune.training.quick_start import skip_compiler
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 from fmnist_tune.training.threads import limit_threads
@@ -125,7 +124,6 @@ def _train(space: SearchSpace, sweep: Sweep, arguments: argparse.Namespace, plot
     with Work(stderr(arguments), started) as work:
         images = load_part(locate_data(arguments.data_dir, work.phase), "train")
         make_folder(plot.parent)
-        skip_compiler()
         limit_threads()
         device = "cuda" if torch.cuda.is_available() else "cpu"
         data = TrainingData.from_images(images.images_NHW, images.labels_N, config.data, device)

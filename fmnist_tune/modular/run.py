@@ -100,7 +100,7 @@ class ModularRun:
         loss = torch.tensor(math.nan)
         n_pairs = 0
         self.model.train()
-        for step, batch in enumerate(self._batches()):
+        for step, batch in enumerate(self.draw_batches()):
             self.position = (epoch, step, self.config.training.eval_every)
             loss = F.cross_entropy(self.model(x_N2[batch]), y_N[batch])
             self.optimizer.zero_grad(set_to_none=True)
@@ -115,7 +115,7 @@ class ModularRun:
     def _tensors(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(pairs.x_N2).to(self.device), torch.from_numpy(pairs.y_N).to(self.device)
 
-    def _batches(self) -> Iterator[Tensor | slice]:
+    def draw_batches(self) -> Iterator[Tensor | slice]:
         """Yield the pairs of each step: all, or shuffled batches, shuffled again when they run out."""
         training, n = self.config.training, len(self._train_xy[1])
         if training.batch_size is None:

@@ -73,7 +73,7 @@ def _sections(
             "Per class",
             (f"Recall and F1 on the test set, {over}{AROUND_MEAN.get(n_seeds, INTERVAL)}.",),
             Plot.of("per_class.png", "recall and F1 by class", model_figures.per_class_figure, figures),
-            _class_table(figures),
+            class_table(figures),
         ),
         Section(
             "Reliability",
@@ -100,7 +100,8 @@ def _sections(
     return tuple(sections)
 
 
-def _class_table(figures: tuple[model_info.ClassFigures, ...]) -> Table:
+def class_table(figures: tuple[model_info.ClassFigures, ...]) -> Table:
+    """Return precision, recall and F1 of each class in percent, with what is known of their spread over seeds."""
     rows = tuple((c.name, *(_cell(s) for s in (c.precision, c.recall, c.f1)), f"{c.support:,}") for c in figures)
     return Table(("class", "precision, %", "recall, %", "F1, %", "support"), rows)
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from fmnist_tune.config.schema import IMAGE_SIZE
 from fmnist_tune.retrain.saved import PixelModel, SavedModel, to_pixels
-from fmnist_tune.training.quick_start import import_compiler
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
 
 ONNX = "model.onnx"
@@ -42,7 +41,6 @@ def export_model(saved: SavedModel, folder: Path, images_NHW: NDArray[np.uint8])
         folder: exists.
         images_NHW: at least one picture to compare predictions on.
     """
-    import_compiler()
     module = copy.deepcopy(saved.module).to(memory_format=torch.contiguous_format)
     model = PixelModel(module, saved.config.data).eval()
     example = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE)

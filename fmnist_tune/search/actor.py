@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ray.tune import Trainable
+
 from fmnist_tune.data.fashion_mnist import Images
-from fmnist_tune.search.quick_tune import tune
 from fmnist_tune.search.start import start_worker
 
 
-class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray's classes are untyped here
+class TrialActor(Trainable):  # type: ignore[misc]  # Ray's classes are untyped here
     """It lives through many trials."""
 
     def setup(self, config: dict[str, Any], images: Images | None) -> None:

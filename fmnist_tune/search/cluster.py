@@ -6,8 +6,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,6 @@ ENVIRONMENT = {
 CONNECT_TIMEOUT_S = 10.0
 N_STARTS = 3
 OBJECT_STORE_BYTES = 300 * 2**20  # the data set is 47 MB
-# What else a node of Ray's would start: for its autoscaler, its web page, and to print what workers print.
-HELPERS = ("start_monitor", "start_api_server", "start_log_monitor")
 
 
 @dataclass(frozen=True)
@@ -96,15 +93,14 @@ def _start_here(quiet: dict[str, Any]) -> Path:
     session.give_token()
     for _ in range(N_STARTS):
         try:
-            with _without_helpers():
-                context = ray.init(
-                    address="local",
-                    num_cpus=cpu_count(),
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    runtime_env={"py_executable": session.py_executable()},
-                    **quiet,
-                )
+            context = ray.init(
+                address="local",
+                num_cpus=cpu_count(),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                runtime_env={"py_executable": session.py_executable()},
+                **quiet,
+            )
             return Path(context.address_info["session_dir"]) / "logs"
         except Exception as error:  # Ray raises what the operating system says, and exceptions of no class of its own
             logs = max((folder / "ray").glob(f"session_*_{os.getpid()}/logs"), default=None)
@@ -115,21 +111,6 @@ def _start_here(quiet: dict[str, Any]) -> Path:
             why = f"{why} ({N_STARTS} times; the machine may have too much to do)"
     session.keep_folder()
     raise UserError(f"Ray cannot start on this machine: {why}" + (f"; its logs are in {logs}" if logs else ""))
-
-
-@contextmanager
-def _without_helpers() -> Iterator[None]:
-    """Let Ray 2.60 start no process that nobody asks here; three take five seconds of a core while workers import."""
-    from ray._private.node import Node
-
-    originals = {name: getattr(Node, name) for name in HELPERS if hasattr(Node, name)}
-    for name in originals:
-        setattr(Node, name, lambda self, *args, **kwargs: None)
-    try:
-        yield
-    finally:
-        for name, original in originals.items():
-            setattr(Node, name, original)
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.units import clock, duration
 
-MIN_TIMEOUT_S = 10.0  # the first training step comes 9 s after the command, on 2 cores (benchmarks/RESULTS.md)
+MIN_TIMEOUT_S = 10.0  # which Ray and a worker need at the least (benchmarks/RESULTS.md)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,15 @@ class RunOutcome:
     ending: Ending
 
 
-def run_search(space: SearchSpace, place: Place, limits: Limits, console: Console, started: float) -> RunOutcome:
+def run_search(
+    space: SearchSpace,
+    place: Place,
+    limits: Limits,
+    console: Console,
+    started: float,
+    *,
+    make_driver: type[Driver] = Driver,
+) -> RunOutcome:
     """Run a study until it has its trials, its time is over, or it is interrupted.
 
     Args:
@@ -106,6 +114,7 @@ def run_search(space: SearchSpace, place: Place, limits: Limits, console: Consol
         limits: of this run alone.
         console: for progress, on stderr.
         started: time.monotonic() of the command.
+        make_driver: the class of what decides, one that measures it for instance.
 
     Raises:
         UserError: something is missing or wrong, which is found before Ray starts and anything is created; or the
@@ -113,7 +122,7 @@ def run_search(space: SearchSpace, place: Place, limits: Limits, console: Consol
     """
     paths = StudyPaths(place.studies_dir, space.settings.study, place.storage)
     try:
-        return _search(space, place, limits, paths, console, started)
+        return _search(space, place, limits, paths, console, started, make_driver)
     except StorageLostError as error:
         advice = f"what was reported before is safe; repair it and go on with `{paths.command('resume')}`"
         raise UserError(
@@ -123,7 +132,13 @@ def run_search(space: SearchSpace, place: Place, limits: Limits, console: Consol
 
 
 def _search(
-    space: SearchSpace, place: Place, limits: Limits, paths: StudyPaths, console: Console, started: float
+    space: SearchSpace,
+    place: Place,
+    limits: Limits,
+    paths: StudyPaths,
+    console: Console,
+    started: float,
+    make_driver: type[Driver],
 ) -> RunOutcome:
     limits.check()
     prepare_environment()
@@ -187,7 +202,8 @@ def _search(
                     text = f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over"
                     display.line(text)
             background.submit(importlib.import_module, "torch.utils.tensorboard")  # not in the midst of a report
-            return _run(record, source.images, plan, Pace(is_local=place.address is None), timeout_s, display, started)
+            pace = Pace(is_local=place.address is None)
+            return _run(record, source.images, plan, pace, timeout_s, display, started, make_driver)
         finally:
             stop_ray()
 
@@ -210,7 +226,7 @@ def _warm_start(place: Place, paths: StudyPaths) -> StudyRecord | None:
 
 
 def _import_libraries() -> None:
-    for module in ("ray", "fmnist_tune.search.quick_tune", "fmnist_tune.search.tune_adapters"):
+    for module in ("ray", "fmnist_tune.search.tune_adapters"):
         importlib.import_module(module)
     warm_up()
 
@@ -223,13 +239,14 @@ def _run(
     timeout_s: float | None,
     display: Display,
     started: float,
+    make_driver: type[Driver],
 ) -> RunOutcome:
     from fmnist_tune.search.tune_adapters import run_trials
 
     startup_s = time.monotonic() - started
     display.phase(str(plan))
     with record.hold.writing():
-        driver = Driver(
+        driver = make_driver(
             record,
             deadline=None if timeout_s is None else started + timeout_s,
             n_threads=plan.cpus,

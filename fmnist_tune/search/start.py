@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import ray
 
 from fmnist_tune.data.fashion_mnist import Images
-from fmnist_tune.training.quick_start import skip_compiler
 
 if TYPE_CHECKING:
     from fmnist_tune.search.worker import Worker
@@ -22,7 +21,6 @@ def start_worker(images: Images | None) -> Worker:
     Args:
         images: as `Worker` takes them.
     """
-    skip_compiler()
     # A thread that waits for another one soon sleeps: spinning for milliseconds, as is OpenMP's default, it keeps the
     # other one from a core that someone else shares (benchmarks/RESULTS.md). To be set before torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)

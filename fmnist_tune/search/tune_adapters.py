@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import OutOfMemoryError
-from ray.tune import CheckpointConfig, RunConfig, TuneConfig, Tuner
+from ray.tune import Callback, CheckpointConfig, RunConfig, TuneConfig, Tuner, with_parameters, with_resources
 from ray.tune.experiment import Trial
-from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -25,7 +26,6 @@ from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.faults import read_death
 from fmnist_tune.search.memory import count_kills
 from fmnist_tune.search.messages import TrialReport
-from fmnist_tune.search.quick_tune import end_stand_ins, tune
 from fmnist_tune.search.worker_start import WorkerStart
 
 
@@ -110,7 +110,7 @@ class _NoWorkerError(BaseException):
     """No worker comes up; not an Exception, since Ray Tune would make one of its own of it."""
 
 
-class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
+class _Watchdog(_Shared, Callback):  # type: ignore[misc]  # as above
     """Kills workers that hang, ends a search for which none comes up, and says that the driver does not hang."""
 
     def __init__(self, driver: Driver, start: WorkerStart) -> None:
@@ -134,19 +134,10 @@ class _Watchdog(_Shared, tune.Callback):  # type: ignore[misc]  # as above
         for number in self._driver.overdue():
             with self._driver.record.hold.writing():
                 self._driver.on_hang(number)
+            # No documented way leads to a trial's actor: Tune names none, and stops one by waiting for its step to end.
             actor = live[number].temporary_state.ray_actor if number in live else None
             if actor is not None:
                 ray.kill(actor)
-
-
-class _Silence(_Shared, TrialProgressCallback):  # type: ignore[misc]  # as above
-    """In place of Tune's own, which prints a line about a trial that never began, whatever `verbose` is."""
-
-    def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None:
-        """Say nothing."""
-
-    def _print(self, msg: str) -> None:
-        """Say nothing."""
 
 
 def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
@@ -157,8 +148,8 @@ def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
         StorageLostError: the study's database cannot be written.
         UserError: no worker comes up.
     """
-    trainable = tune.with_resources(
-        tune.with_parameters(TrialActor, images=images),
+    trainable = with_resources(
+        with_parameters(TrialActor, images=images),
         {"CPU": plan.cpus, "GPU": plan.gpus},
     )
     for name in ("ray", "ray.tune"):  # a worker's death is the driver's to tell, in one line
@@ -173,7 +164,6 @@ def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
     except _NoWorkerError as error:
         raise UserError(str(error)) from None
     finally:
-        end_stand_ins()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -196,12 +186,14 @@ def _fit(driver: Driver, trainable: Any, plan: WorkerPlan, scratch: str) -> bool
             storage_path=scratch,
             name="run",
             verbose=0,
-            callbacks=[_Watchdog(driver, WorkerStart(plan.logs)), _Silence()],
+            callbacks=[_Watchdog(driver, WorkerStart(plan.logs))],
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # workers keep their own
         ),
     )
     try:
-        tuner.fit()
+        # Whatever `verbose` is, Tune prints a line about a trial that is stopped before it begins; we print on stderr.
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            tuner.fit()
     except RuntimeError as error:
         if not isinstance(error.__cause__, OutOfMemoryError):
             raise

@@ -22,6 +22,7 @@ from fmnist_tune.evaluation import Spread, classes_text, recalls_of, share_text
 from fmnist_tune.study.folder import files_elsewhere
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.lock import DriverLock
+from fmnist_tune.study.patience import patient
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import standing_text, steps_text
 from fmnist_tune.study.retraining import retraining_status
@@ -92,8 +93,8 @@ def _upload(record: StudyRecord, store: FileSystemArtifactStore, files: Iterable
     A changed file keeps its artifact: an attribute of a study cannot be deleted, and the null that the dashboard leaves
     in place of a deleted artifact is more than `optuna.artifacts.get_all_artifact_meta` can read.
     """
-    attributes = record.optuna._storage.get_study_system_attrs(record.optuna._study_id)
-    ids = artifact_ids(attributes)
+    storage = patient(record.storage)
+    ids = artifact_ids(storage.get_study_system_attrs(storage.get_study_id_from_name(record.paths.name)))
     for file in files:
         if file.name not in ids:
             ids[file.name] = upload_artifact(

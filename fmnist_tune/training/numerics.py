@@ -46,16 +46,16 @@ def has_fast_bf16(device: str) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def choose_numerics(config: TrialConfig, device: str, image_size: int) -> Numerics:
+def choose_numerics(config: TrialConfig, image_size: int, *, fast_bf16: bool) -> Numerics:
     """Choose by rule, not by timing, so that a trial computes the same whenever it is run on the same kind of machine.
 
     Args:
         config: of the trial.
-        device: "cpu" or a CUDA device.
         image_size: pixels along a side, padding included.
+        fast_bf16: whether the device has bf16 arithmetic (`has_fast_bf16`).
     """
     if not isinstance(config.model, Mlp):  # convolutions
-        return Numerics(bf16=has_fast_bf16(device), channels_last=True)
+        return Numerics(bf16=fast_bf16, channels_last=True)
     widths = [image_size**2, *config.model.widths]
     work = config.training.batch_size * max((a * b for a, b in pairwise(widths)), default=0)
-    return Numerics(bf16=has_fast_bf16(device) and work >= MLP_BF16_MIN_WORK, channels_last=False)
+    return Numerics(bf16=fast_bf16 and work >= MLP_BF16_MIN_WORK, channels_last=False)

@@ -20,7 +20,7 @@ from fmnist_tune.training.averaging import WeightAverage
 from fmnist_tune.training.checkpoint import Stateful
 from fmnist_tune.training.graphed import GraphedSteps
 from fmnist_tune.training.loss import accuracy, criterion, squared_error
-from fmnist_tune.training.numerics import Numerics, choose_numerics
+from fmnist_tune.training.numerics import Numerics, choose_numerics, has_fast_bf16
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
 from fmnist_tune.training.order import order_of
 from fmnist_tune.training.partial_epoch import PartialEpoch
@@ -53,6 +53,7 @@ class TrainingRun:
         device: str = "cpu",
         numerics: Numerics | None = None,
         n_epochs: int | None = None,
+        graphed: bool = True,
     ) -> None:
         """Build the model and its optimizer.
 
@@ -63,13 +64,14 @@ class TrainingRun:
             device: "cpu" or a CUDA device.
             numerics: number format and memory layout; None for the fastest on this machine.
             n_epochs: stop after so many, on the schedule of all that are configured; None for all.
+            graphed: launch steps as one CUDA graph where that can be done; it changes nothing but the time.
         """
         self.config = config
         self.data = data
         self.seed = seed
         self.device = device
         image_size = data.x_train.shape[-1]
-        self.numerics = numerics or choose_numerics(config, device, image_size)
+        self.numerics = numerics or choose_numerics(config, image_size, fast_bf16=has_fast_bf16(device))
         torch.manual_seed(derive_seed(seed, "init"))
         self.model = build_model(config.model, image_size).to(device)
         if self.numerics.channels_last:
@@ -84,7 +86,7 @@ class TrainingRun:
         self.position = (1, 0, 0)  # the epoch that is trained, steps taken of it, steps that it has
         self.criterion = criterion(config, data.y_train)
         self.draw_order = order_of(config, data.y_train)
-        is_graphed = device.startswith("cuda") and self.optimizer.defaults.get("fused", False)
+        is_graphed = graphed and device.startswith("cuda") and self.optimizer.defaults.get("fused", False)
         self._graphed = (
             GraphedSteps(self._step, self.optimizer, config.training.batch_size, device) if is_graphed else None
         )
