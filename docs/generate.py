@@ -10,7 +10,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -294,12 +294,17 @@ def pages() -> dict[Path, str]:
     return {KEYS: keys_page(), COMMANDS: commands_page()}
 
 
+def outdated(wanted: Mapping[Path, str]) -> list[Path]:
+    """Return the pages that are not there, or have another text than is wanted."""
+    return [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+
+
 def main(argv: list[str] | None = None) -> int:
     """Write the pages, or compare them; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page differs")
     is_check = parser.parse_args(argv).check
-    differs = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    differs = outdated(pages())
     for path in differs:
         if is_check:
             print(f"{path.relative_to(DOCS.parent)} differs: run python docs/generate.py", file=sys.stderr)

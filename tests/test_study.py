@@ -652,7 +652,7 @@ def test_what_is_written_after_another_program_looked_is_seen_by_the_next(tmp_pa
     second = open_database(database_url(tmp_path), create=False)  # as a command does that checks before it opens
     assert len(optuna.get_all_study_names(second)) == 1
     assert count_studies() == "1"
-    optuna.create_study(study_name="later", storage=first.optuna._storage)
+    optuna.create_study(study_name="later", storage=first.storage)
     assert count_studies() == "2"
 
 
@@ -797,7 +797,7 @@ def test_files_of_a_study_that_was_deleted_are_not_taken_for_another_ones(tmp_pa
     record.paths.model.mkdir(parents=True)
     record.paths.training_log.touch()
     assert open_study(tmp_path).trials == [], "the same study"
-    optuna.delete_study(study_name="s", storage=record.optuna._storage)
+    optuna.delete_study(study_name="s", storage=record.storage)
     with pytest.raises(
         UserError, match=r"s: has files \(training.log, model\) of a study 's' that is not in the database"
     ):
@@ -827,11 +827,11 @@ def test_a_command_on_a_study_can_be_typed_and_keeps_a_password_to_itself() -> N
 
 
 def test_a_database_that_is_lost_is_told_wherever_it_is_noticed(tmp_path: Path) -> None:
-    from fmnist_tune.search.tune_adapters import _DriverScheduler
+    from fmnist_tune.search.tune_adapters import DriverScheduler
 
     driver = drive(open_study(tmp_path))
     trial = SimpleNamespace(config={"assignment": driver.next_assignment()}, error_file=None)
     with sqlite3.connect(tmp_path / "studies.db") as connection:
         connection.execute("DROP TABLE trial_user_attributes")
     with pytest.raises(StorageLostError, match="no such table"):
-        _DriverScheduler(driver).on_trial_error(None, trial)
+        DriverScheduler(driver).on_trial_error(None, trial)

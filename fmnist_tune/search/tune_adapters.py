@@ -65,7 +65,7 @@ class _DriverSearcher(_Shared, Searcher):  # type: ignore[misc]  # Ray's classes
         """Nothing to restore."""
 
 
-class _DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as above
+class DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as above
     """Whether to go on. Ray shows a stopping result to the scheduler alone, never to the searcher."""
 
     def __init__(self, driver: Driver, *, is_local: bool = True) -> None:
@@ -177,7 +177,7 @@ def _fit(driver: Driver, trainable: Any, plan: WorkerPlan, scratch: str) -> bool
         trainable,
         tune_config=TuneConfig(
             search_alg=_DriverSearcher(driver),
-            scheduler=_DriverScheduler(driver, is_local=plan.logs is not None),
+            scheduler=DriverScheduler(driver, is_local=plan.logs is not None),
             num_samples=-1,
             max_concurrent_trials=plan.n_workers,
             reuse_actors=True,
