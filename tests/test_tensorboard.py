@@ -339,7 +339,9 @@ def drive(folder: Path, events: list[Event] | None = None, text: str = SPACE) ->
 
 
 def report(driver: Driver, number: int, n: int, *, history: Any = HISTORY, stop: Any = None, new: int = 1) -> bool:
-    return driver.on_report(TrialReport(number, history[n - new : n], n, stop, None, {}))
+    goes_on = driver.on_report(TrialReport(number, history[n - new : n], n, stop, None, {}))
+    driver.flush()
+    return goes_on
 
 
 def run_folder(driver: Driver, number: int) -> Path:
@@ -358,21 +360,24 @@ def test_a_trial_that_cannot_be_resumed_keeps_its_curves(tmp_path: Path, restart
         driver.release(0)
     driver.next_assignment()
     driver.on_report(TrialReport(0, (), 0, None, "OutOfMemoryError: too wide", {}))
+    driver.flush()
     assert steps(run_folder(driver, 0)) == [[1, 2, 3]] * 5
 
 
-def test_a_search_goes_on_with_a_run_that_an_older_checkpoint_repeats(tmp_path: Path) -> None:
+def test_epochs_that_are_trained_again_since_their_checkpoint_was_lost_stay_as_they_were(tmp_path: Path) -> None:
     driver = drive(tmp_path)
     driver.next_assignment()
     for n in range(1, 5):
         report(driver, 0, n)
     driver.on_crash(0, "killed")
-    driver.next_assignment()
+    assignment = driver.next_assignment()
+    assert assignment is not None
+    assert assignment.n_epochs_known == 4
     again = (*HISTORY[:2], *(replace(r, val_accuracy=0.875, train_s=2.0) for r in HISTORY[2:]))
-    report(driver, 0, 3, history=again)
-    assert steps(run_folder(driver, 0)) == [[1, 2, 3]] * 5
-    report(driver, 0, 4, history=again)
-    assert values(run_folder(driver, 0)) == [(1, 0.51), (2, 0.52), (3, 0.875), (4, 0.875)]
+    for n in (3, 4, 5):
+        report(driver, 0, n, history=again)
+    assert values(run_folder(driver, 0)) == [(1, 0.51), (2, 0.52), (3, 0.53), (4, 0.54), (5, 0.875)]
+    assert [r.val_accuracy for r in driver.running[0].history] == [0.51, 0.52, 0.53, 0.54, 0.875]
 
 
 def test_a_search_tells_once_that_its_curves_cannot_be_written(tmp_path: Path) -> None:
@@ -393,9 +398,12 @@ def test_a_trial_that_was_only_looked_at_is_a_run(tmp_path: Path) -> None:
     driver = drive(tmp_path, text=text)
     driver.next_assignment()
     driver.on_report(TrialReport(0, (), 0, None, None, {}, Look(0.5, 0.4375, 1.0, 0.1)))
+    driver.flush()
     assert values(run_folder(driver, 0)) == [(0, 0.4375)]
     shutil.rmtree(run_folder(driver, 0))
-    assert values(run_folder(drive(tmp_path, text=text), 0)) == [(0, 0.4375)]
+    driver = drive(tmp_path, text=text)
+    driver.flush()
+    assert values(run_folder(driver, 0)) == [(0, 0.4375)]
 
 
 def test_a_run_that_is_missing_is_written_when_the_search_goes_on(tmp_path: Path) -> None:
@@ -407,6 +415,7 @@ def test_a_run_that_is_missing_is_written_when_the_search_goes_on(tmp_path: Path
     shutil.rmtree(run_folder(driver, 1))
     kept = sorted(run_folder(driver, 0).iterdir())
     driver = drive(tmp_path)
+    driver.flush()
     assert steps(run_folder(driver, 1)) == [[1, 2, 3, 4, 5, 6]] * 5
     assert sorted(run_folder(driver, 0).iterdir()) == kept
 

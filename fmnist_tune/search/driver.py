@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -59,6 +60,7 @@ class Driver:
         self.was_held_back = False  # whether lack of memory is why the latest worker that asked got no trial
         self._n_threads = n_threads
         self._on_event = on_event
+        self._curves = ThreadPoolExecutor(1, "curves")  # takes milliseconds, at first seconds, that no worker waits for
         self._tensorboard = TensorBoard(
             record.paths.tensorboard,
             record.space.parameters,
@@ -87,8 +89,8 @@ class Driver:
             history = history_of(trial)
             if (history or looks_of(trial)) and not self._tensorboard.has_run(trial.number):
                 attempt = attempt_of(self.record, trial)
-                self._tensorboard.add(attempt, history, attempt.looks)
-                self._tensorboard.end(trial.number)
+                self._curves.submit(self._tensorboard.add, attempt, history, attempt.looks)
+                self._curves.submit(self._tensorboard.end, trial.number)
 
     @property
     def n_paused(self) -> int:
@@ -165,7 +167,7 @@ class Driver:
     def _give_up(self, numbers: Sequence[int]) -> None:
         for number in numbers:
             reason = self._queue.asha.verdict(number, rounds_up=self.record.is_full)
-            self._tensorboard.end(number)
+            self._curves.submit(self._tensorboard.end, number)
             self._queue.take(number)
             self.writer.prune(number, reason)
             self._tell_end(Event("pruned", number, self._queue.asha.standing(number)))
@@ -198,7 +200,7 @@ class Driver:
             self.deadline.note_epoch(report.number, result.train_s + result.val_s)
             self._on_event(Event("epoch", report.number, "", result))
         looks = {} if report.look is None else {report.look.share: report.look.val_accuracy}
-        self._tensorboard.add(trial.attempt, new, looks, known=trial.attempt.history)
+        self._curves.submit(self._tensorboard.add, trial.attempt, new, looks, known=trial.attempt.history)
         if report.failure is not None:
             self._on_setback(report.number, report.failure, report.cause, report.room)
         elif report.stop_reason is not None:
@@ -209,7 +211,6 @@ class Driver:
                 self._queue.asha.report(report.number, report.look.share, report.look.val_accuracy)
             return self._goes_on(report)
         elif self.is_over(report.number):
-            self._note(trial, None)
             self.release(report.number)
         else:
             return True
@@ -229,7 +230,7 @@ class Driver:
             self._let_go_on(number)
             return True
         del self.running[number]
-        self._tensorboard.close(number)
+        self._curves.submit(self._tensorboard.close, number)
         self.writer.release(number)
         self._on_event(Event("paused", number, self._queue.asha.standing(number)))
         self._give_up(self._queue.hopeless())
@@ -311,10 +312,16 @@ class Driver:
         self._put_away(number, text)
 
     def _put_away(self, number: int, text: str) -> None:
-        del self.running[number]
-        self._tensorboard.close(number)
+        trial = self.running.pop(number)
+        if trial.new_epochs:
+            self._note(trial, None)
+        self._curves.submit(self._tensorboard.close, number)
         self.writer.release(number)
         self._on_event(Event("interrupted", number, text))
+
+    def flush(self) -> None:
+        """Wait until the curves of everything reported so far are written."""
+        self._curves.submit(lambda: None).result()
 
     def release_all(self, text: str = "can go on later") -> None:
         """Put all running trials back, at the end of a run."""
@@ -350,7 +357,7 @@ class Driver:
         To be called before the study knows of the end: if the driver dies in between, the trial goes on and ends again.
         """
         trial = self.running.pop(number)
-        self._tensorboard.end(number)
+        self._curves.submit(self._tensorboard.end, number)
         return trial
 
     def _tell_end(self, event: Event) -> None:

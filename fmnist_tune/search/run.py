@@ -201,7 +201,6 @@ def _search(
                     n_taken = take_over(record, old)
                     text = f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over"
                     display.line(text)
-            background.submit(importlib.import_module, "torch.utils.tensorboard")  # not in the midst of a report
             pace = Pace(is_local=place.address is None)
             return _run(record, source.images, plan, pace, timeout_s, display, started, make_driver)
         finally:
@@ -267,6 +266,7 @@ def _run(
         driver.release_all()
         record.hold.check()
         ending = ending_of(driver, timeout_s)
+    driver.flush()
     totals = driver.totals
     wall_s = time.monotonic() - started
     first_step_s = None if totals.first_step_at is None else totals.first_step_at - started
