@@ -41,7 +41,7 @@ def open_study(folder: Path, text: str = SPACE, **overrides: Any) -> StudyRecord
 
 def drive(record: StudyRecord, events: list[Event] | None = None, **kwargs: Any) -> Driver:
     sink = events if events is not None else []
-    return Driver(record, deadline=kwargs.get("deadline"), n_threads=1, on_event=sink.append)
+    return Driver(record, **{"deadline": None, "n_threads": 1, "on_event": sink.append, **kwargs})
 
 
 def result(epoch: int, accuracy: float) -> EpochResult:
