@@ -91,7 +91,16 @@ class TrialWriter:
         self._trials = record.keep_trials()
 
     def recover(self) -> list[int]:
-        """Put trials that no living process trains back in the queue; returns their numbers."""
+        """Put trials that no living process trains back in the queue; returns their numbers.
+
+        A driver that was killed where a trial came to a rung or its end may have left epochs in the trial's history
+        alone: their accuracies are recorded, since no worker reports these epochs again.
+        """
+        for trial in self._trials.all:
+            if not trial.state.is_finished():
+                for result in history_of(trial):
+                    if result.epoch not in trial.intermediate_values:
+                        self._trials.report(trial.number, result.epoch, result.val_accuracy)
         orphans = [t.number for t in self._trials.all if t.state == TrialState.RUNNING]
         for number in orphans:
             self._trials.set_state(number, TrialState.WAITING)
