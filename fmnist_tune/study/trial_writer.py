@@ -230,7 +230,7 @@ class TrialWriter:
         """End a trial; first its facts go where the dashboard shows them, since it cannot change afterwards."""
         known = self._trials[number]
         new = {key: fact for key, fact in {**facts_of(known), **facts}.items() if known.user_attrs.get(key) != fact}
-        if new:
+        if new != known.user_attrs.get(FACTS_KEY, {}):
             self._trials.set_user_attr(number, FACTS_KEY, new)
         self._trials.set_state(number, state, value)
 
