@@ -203,8 +203,8 @@ class Driver:
         for result in report.epochs:
             if result.epoch not in trial.attempt.curve:
                 self.writer.report(report.number, result.epoch, result.val_accuracy)
+                self._queue.asha.report(report.number, result.epoch, result.val_accuracy)
             self.deadline.note_epoch(report.number, result.train_s + result.val_s)
-            self._queue.asha.report(report.number, result.epoch, result.val_accuracy)
             self._on_event(Event("epoch", report.number, "", result))
         self._tensorboard.add(trial.attempt, trial.history, trial.looks)
         if report.failure is not None:

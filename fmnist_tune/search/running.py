@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fmnist_tune.search.messages import TrialReport
@@ -77,12 +77,14 @@ class RunningTrial:
     def hear(self, report: TrialReport | None = None) -> None:
         """Take in a report, or without one that it still waits for a worker: its time has not begun.
 
-        Epochs that are trained again, since their checkpoint was lost, stay as they were.
+        Epochs that are trained again, since their checkpoint was lost, stay as they were; those of which the study has
+        no more than the accuracy keep that, which another training may not reproduce to the last digit.
         """
         self.heard_at = self.clock()
         self.report = report or self.report
         if report is not None:
-            self.history += [result for result in report.epochs if result.epoch > len(self.history)]
+            known, new = self.attempt.curve, (result for result in report.epochs if result.epoch > len(self.history))
+            self.history += [replace(r, val_accuracy=known.get(r.epoch, r.val_accuracy)) for r in new]
         if report is not None and report.look is not None:
             self.looks[report.look.share] = report.look.val_accuracy
 
