@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from optuna.storages import RDBStorage
 
 from fmnist_tune.config import read_space
 from fmnist_tune.search.driver import Driver
@@ -33,15 +34,15 @@ training:
 """
 
 
-def open_study(folder: Path, text: str = SPACE, **overrides: Any) -> StudyRecord:
-    storage = open_database(database_url(folder), create=True)
+def open_study(folder: Path, text: str = SPACE, *, storage: RDBStorage | None = None, **overrides: Any) -> StudyRecord:
+    storage = open_database(database_url(folder), create=True) if storage is None else storage
     space = read_space(text, "s.yaml", {key.replace("__", "."): value for key, value in overrides.items()})
     return StudyRecord.open(storage, space, StudyPaths(folder, space.settings.study))
 
 
 def drive(record: StudyRecord, events: list[Event] | None = None, **kwargs: Any) -> Driver:
     sink = events if events is not None else []
-    return Driver(record, deadline=kwargs.get("deadline"), n_threads=1, on_event=sink.append)
+    return Driver(record, **{"deadline": None, "n_threads": 1, "on_event": sink.append, **kwargs})
 
 
 def result(epoch: int, accuracy: float) -> EpochResult:

@@ -447,14 +447,14 @@ def test_a_trial_that_fails_before_it_could_go_on_keeps_what_is_known_of_it(tmp_
     assert (facts_of(trial)["reason"], facts_of(trial)["ran_on"]) == ("out of memory", "there")
 
 
-def test_a_trial_that_waits_long_for_its_worker_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_waits_long_for_its_worker_says_so_once(tmp_path: Path) -> None:
     events: list[Event] = []
-    driver = drive(open_study(tmp_path), events)
+    now = 1000.0
+    driver = drive(open_study(tmp_path), events, clock=lambda: now)
     driver.next_assignment()
     driver.on_wait(0)
     assert events == []
-    now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + 90)
+    now += 90
     for _ in range(2):
         driver.on_wait(0)
     assert [(event.kind, event.text) for event in events] == [

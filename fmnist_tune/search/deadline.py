@@ -25,12 +25,18 @@ class Deadline:
     """When a run ends, and how long epochs take.
 
     Attributes:
-        at: time.monotonic() after which no epoch should be under way; None for no limit.
+        at: by the clock, after which no epoch should be under way; None for no limit.
     """
 
-    def __init__(self, at: float | None, training_of: Callable[[int], AnyTraining]) -> None:
+    def __init__(
+        self,
+        at: float | None,
+        training_of: Callable[[int], AnyTraining],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Take note of the time, and of how to learn what a trial's training section is."""
         self.at = at
+        self._clock = clock
         self._training_of = training_of
         self._trainings: dict[int, AnyTraining] = {}
         self._recent_s: list[float] = []
@@ -61,11 +67,11 @@ class Deadline:
     def fits(self, number: int | None) -> bool:
         """Tell whether a trial's epoch, or that of a new one, is expected to end before it."""
         share = 0.0 if number is None else self._begun.get(number, 0.0)
-        return (1 - share) * self._epoch_s(number) <= self._left_s
+        return (1 - share) * self._epoch_s(number) <= self.left_s
 
     def is_finishing(self, queue: Queue, number: int) -> bool:
         """Tell whether a trial does not pause any more, since it is to reach its end, and still can in time."""
-        return number in self._finishing and self._needed_s(queue, number) <= self._left_s
+        return number in self._finishing and self._needed_s(queue, number) <= self.left_s
 
     def next(self, queue: Queue, *, is_full: bool, n_begun: int) -> int | None:
         """Return the waiting trial that a free worker takes; None for a new one.
@@ -88,7 +94,7 @@ class Deadline:
                 is_constant = self._training(number).schedule == "constant"
                 n_finished = FINISHED_CONSTANT if is_constant else FINISHED_ANNEALED
                 until_free_s = self._epochs_to_rung(queue, usual) * self._epoch_s(usual)
-                if self._left_s > MARGIN * (n_finished * self._needed_s(queue, number) + until_free_s):
+                if self.left_s > MARGIN * (n_finished * self._needed_s(queue, number) + until_free_s):
                     break
                 self._finishing.add(number)
                 return number
@@ -109,20 +115,21 @@ class Deadline:
         return other
 
     @property
-    def _left_s(self) -> float:
-        return math.inf if self.at is None else self.at - time.monotonic()
+    def left_s(self) -> float:
+        """How many seconds are left; infinite without a limit, negative afterwards."""
+        return math.inf if self.at is None else self.at - self._clock()
 
     def _needed_s(self, queue: Queue, number: int) -> float:
         """Return how long a waiting trial is expected to need to its end."""
         return self._epochs_left(queue, number) * self._epoch_s(number)
 
     def _reaches_end(self, queue: Queue, number: int) -> bool:
-        return MARGIN * self._needed_s(queue, number) <= self._left_s
+        return MARGIN * self._needed_s(queue, number) <= self.left_s
 
     def _new_reaches_end(self) -> bool:
         """Tell whether a new trial may reach its end: as the quickest of the latest ones would, begun now."""
         needed_s = [s * self._training(n).epochs for n, s in [*self._latest_s.items()][-RECENT:]]
-        return self.fits(None) and MARGIN * min(needed_s, default=0.0) <= self._left_s
+        return self.fits(None) and MARGIN * min(needed_s, default=0.0) <= self.left_s
 
     def _epochs_left(self, queue: Queue, number: int) -> float:
         return self._training(number).epochs - queue.asha.last_epoch(number)

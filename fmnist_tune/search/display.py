@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 
 from optuna.trial import TrialState
@@ -123,8 +122,7 @@ class Display(Screen):
 
     def _until_deadline_s(self) -> float:
         assert self._driver is not None
-        at = self._driver.deadline.at
-        return math.inf if at is None else max(0.0, at - time.monotonic())
+        return max(0.0, self._driver.deadline.left_s)
 
     def _rows(self) -> list[Row]:
         assert self._driver is not None

@@ -37,23 +37,26 @@ class Driver:
         n_threads: int,
         on_event: Callable[[Event], None],
         pace: Pace | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take over a study whose lock is held.
 
         Args:
             record: the study.
-            deadline: time.monotonic() after which no epoch should be under way; None for no limit.
+            deadline: by the clock, after which no epoch should be under way; None for no limit.
             n_threads: of each trial.
             on_event: told what happens.
             pace: holds trials back while memory is short; None for one that watches this machine's.
+            clock: tells the time in seconds; another one than the real one in a simulation.
         """
         self.record = record
         self.writer = TrialWriter(record)
-        self.deadline = Deadline(deadline, lambda number: self.writer.attempt(number).config.training)
+        self.deadline = Deadline(deadline, lambda number: self.writer.attempt(number).config.training, clock)
         self.running: dict[int, RunningTrial] = {}
-        self.totals = Totals()
+        self.totals = Totals(clock)
         self.stop_requested = False
-        self._pace = pace or Pace()
+        self._pace = pace or Pace(clock=clock)
+        self._clock = clock
         self._setbacks = Setbacks(self._pace)
         self._held: set[int] = set()  # trials that had to wait behind all others, and have trained nothing since
         self._given_up: str | None = None
@@ -117,7 +120,7 @@ class Driver:
         attempt = self._begin()
         if attempt is None:
             return None
-        self.running[attempt.number] = RunningTrial(attempt, looks=dict(attempt.looks))
+        self.running[attempt.number] = RunningTrial(attempt, self._clock, looks=dict(attempt.looks))
         checkpoint = self.record.paths.trial_folder(attempt.number).absolute() / "checkpoint.pt"
         return Assignment(
             attempt.number,
@@ -195,7 +198,7 @@ class Driver:
         for result in new:
             if result.epoch not in trial.attempt.curve:
                 self.writer.report(report.number, result.epoch, result.val_accuracy)
-            self._queue.asha.report(report.number, result.epoch, result.val_accuracy)
+                self._queue.asha.report(report.number, result.epoch, result.val_accuracy)
         for result in report.epochs:
             self.deadline.note_epoch(report.number, result.train_s + result.val_s)
             self._on_event(Event("epoch", report.number, "", result))
@@ -242,7 +245,7 @@ class Driver:
         if trial is None:
             return
         trial.wait()
-        if trial.trouble is None and time.monotonic() - trial.given_at > WORKER_START_S:
+        if trial.trouble is None and self._clock() - trial.given_at > WORKER_START_S:
             trial.trouble = "its worker has not begun yet: it is still starting, or the Ray cluster has no place for it"
             self._on_event(Event("trouble", number, trial.trouble))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,7 +54,7 @@ def ending_of(driver: Driver, timeout_s: float | None) -> Ending:
     deadline = driver.deadline
     if timeout_s is None or deadline.at is None or driver.fits_anything:
         return Ending("nothing_left", "no trial that waits could go on")
-    time_given, left_s = f"its time of {duration(timeout_s)}", deadline.at - time.monotonic()
+    time_given, left_s = f"its time of {duration(timeout_s)}", deadline.left_s
     if left_s < 1:
         over = "is over" if driver.totals.train_s else "was over before anything was trained; --timeout gives it more"
         return Ending("timeout", f"{time_given} {over}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fmnist_tune.search.messages import TrialReport
@@ -31,11 +32,13 @@ class Totals:
     """Work of this run alone.
 
     Attributes:
-        first_step_at: time.monotonic() when the first training began, as far as its report tells; None before.
+        clock: tells the time in seconds.
+        first_step_at: by the clock, when the first training began, as far as its report tells; None before.
         epochs: trained.
         train_s: in training and validation, summed over trials.
     """
 
+    clock: Callable[[], float] = time.monotonic
     first_step_at: float | None = None
     epochs: int = 0
     train_s: float = 0.0
@@ -45,6 +48,6 @@ class Totals:
         if not report.spent_s:
             return
         if self.first_step_at is None:
-            self.first_step_at = time.monotonic() - report.spent_s
+            self.first_step_at = self.clock() - report.spent_s
         self.epochs += len(report.epochs)
         self.train_s += report.spent_s

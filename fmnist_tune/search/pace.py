@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from enum import Enum, auto
 
 from fmnist_tune.search.memory import GIB, Room, measure_room, measure_settled_room
@@ -31,12 +32,14 @@ class Pace:
         trouble: why nothing is trained; None if something is, or no lack of memory keeps it from being.
     """
 
-    def __init__(self, *, is_local: bool = True) -> None:
+    def __init__(self, *, is_local: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin without a limit.
 
         Args:
             is_local: whether this machine is the one that trains; the memory of others is not known here.
+            clock: tells the time in seconds.
         """
+        self._clock = clock
         self._n_allowed = math.inf
         self.trouble: str | None = None
         self._is_local = is_local
@@ -49,7 +52,7 @@ class Pace:
 
     def allows_another(self, n_running: int) -> bool:
         """Return whether another trial may begin beside those that run."""
-        now = time.monotonic()
+        now = self._clock()
         if n_running:
             if self._n_allowed < math.inf and now - self._quiet_since > self._quiet_s and self.has_enough():
                 self._n_allowed, self._quiet_since = self._n_allowed + 1, now
@@ -87,14 +90,14 @@ class Pace:
                 self._n_allowed = math.inf  # it was this trial that was too large
                 free = "" if room is None else f", with {room.free / GIB:.1f} GiB of memory to itself"
                 return Fate.FAILS, f"as the only one that ran{free}"
-            self._not_before = time.monotonic() + AGAIN_S * 2**n_deaths
+            self._not_before = self._clock() + AGAIN_S * 2**n_deaths
             return Fate.AGAIN, "it is tried again, alone"
         if room.has_place and trial not in self._died:
             self._died.add(trial)
             return Fate.LAST, f"{room}, other trials go first"
         self._is_short = is_measured_here
         self.trouble = f"memory is short: {room}"
-        self._not_before = time.monotonic() + self._short_s
+        self._not_before = self._clock() + self._short_s
         text = f"{room}: waits for more, and tries again after {self._short_s:.0f} s at the latest"
         self._short_s = min(2 * self._short_s, LONGEST_S)
         return Fate.AGAIN, text
@@ -112,7 +115,7 @@ class Pace:
     def limit(self, n_allowed: int, n_running: int) -> None:
         """Let fewer run at a time than did; from time to time one more is tried."""
         self._n_full = max(self._n_full, n_running)
-        self._n_allowed, self._quiet_since = n_allowed, time.monotonic()
+        self._n_allowed, self._quiet_since = n_allowed, self._clock()
         self._quiet_s = min(2 * self._quiet_s, LONGEST_S)
 
     def has_enough(self) -> bool:

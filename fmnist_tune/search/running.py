@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fmnist_tune.search.messages import TrialReport
@@ -22,27 +22,30 @@ class RunningTrial:
 
     Attributes:
         attempt: what was asked for.
+        clock: tells the time in seconds.
         history: its epochs, as the study knows them and its workers have told since.
         n_noted: how many of them the study knows.
         report: its latest report; None before the first.
         trouble: what there was to complain of; None if there was nothing.
         looks: validation accuracy by the share of the first epoch, since it was given to the worker and before.
-        given_at: time.monotonic() of its assignment.
+        given_at: by the clock, of its assignment.
         heard_at: of that or its latest report.
     """
 
     attempt: Attempt
+    clock: Callable[[], float] = time.monotonic
     history: list[EpochResult] = field(init=False)
     n_noted: int = field(init=False)
     report: TrialReport | None = None
     trouble: str | None = None
     looks: dict[float, float] = field(default_factory=dict)
-    given_at: float = field(default_factory=time.monotonic)
-    heard_at: float = field(default_factory=time.monotonic)
+    given_at: float = field(init=False)
+    heard_at: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.history = list(self.attempt.history)
         self.n_noted = len(self.history)
+        self.given_at = self.heard_at = self.clock()
 
     @property
     def last(self) -> EpochResult | None:
@@ -74,11 +77,13 @@ class RunningTrial:
     def hear(self, report: TrialReport) -> list[EpochResult]:
         """Take in a report; returns its new epochs.
 
-        Those that are trained again, since their checkpoint was lost, stay as they were.
+        Those that are trained again, since their checkpoint was lost, stay as they were; those of which the study has
+        no more than the accuracy keep that, which another training may not reproduce to the last digit.
         """
-        self.heard_at = time.monotonic()
+        self.heard_at = self.clock()
         self.report = report
-        new = [result for result in report.epochs if result.epoch > len(self.history)]
+        known, epochs = self.attempt.curve, (r for r in report.epochs if r.epoch > len(self.history))
+        new = [replace(r, val_accuracy=known.get(r.epoch, r.val_accuracy)) for r in epochs]
         self.history += new
         if report.look is not None:
             self.looks[report.look.share] = report.look.val_accuracy
@@ -86,12 +91,12 @@ class RunningTrial:
 
     def wait(self) -> None:
         """Take note that it still waits for a worker: its time has not begun."""
-        self.heard_at = time.monotonic()
+        self.heard_at = self.clock()
 
     def is_overdue(self, limit_s: float) -> bool:
         """Tell whether its epoch takes longer than so many seconds."""
         start_s = WORKER_START_S if self.report is None else 0.0
-        return time.monotonic() - self.heard_at > limit_s + start_s
+        return self.clock() - self.heard_at > limit_s + start_s
 
     def facts(self, reason: str | None) -> dict[str, Any]:
         """Return the facts of its training; with why it ended where it does."""

@@ -47,11 +47,15 @@ def history_of(trial: FrozenTrial) -> list[EpochResult]:
 
 
 def facts_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return what is known of a trial's training by name, such as duration_s, params and stop_reason."""
+    """Return what is known of a trial's training by name, such as duration_s, params and stop_reason.
+
+    A driver that was killed while it ended a trial may have left the facts of that end at one that goes on; they are
+    not those of another end.
+    """
     facts: dict[str, Any] = {key: value for key, value in trial.user_attrs.items() if key != FACTS_KEY}
     for part in _progress(trial):
         facts |= part["facts"]
-    return {**facts, **trial.user_attrs.get(FACTS_KEY, {})}
+    return {**facts, **(trial.user_attrs.get(FACTS_KEY, {}) if trial.state.is_finished() else {})}
 
 
 def _progress(trial: FrozenTrial) -> list[dict[str, Any]]:

@@ -91,7 +91,16 @@ class TrialWriter:
         self._trials = record.keep_trials()
 
     def recover(self) -> list[int]:
-        """Put trials that no living process trains back in the queue; returns their numbers."""
+        """Put trials that no living process trains back in the queue; returns their numbers.
+
+        A driver that was killed where a trial came to a rung or its end may have left epochs in the trial's history
+        alone: their accuracies are recorded, since no worker reports these epochs again.
+        """
+        for trial in self._trials.all:
+            if not trial.state.is_finished():
+                for result in history_of(trial):
+                    if result.epoch not in trial.intermediate_values:
+                        self._trials.report(trial.number, result.epoch, result.val_accuracy)
         orphans = [t.number for t in self._trials.all if t.state == TrialState.RUNNING]
         for number in orphans:
             self._trials.set_state(number, TrialState.WAITING)
@@ -221,7 +230,7 @@ class TrialWriter:
         """End a trial; first its facts go where the dashboard shows them, since it cannot change afterwards."""
         known = self._trials[number]
         new = {key: fact for key, fact in {**facts_of(known), **facts}.items() if known.user_attrs.get(key) != fact}
-        if new:
+        if new != known.user_attrs.get(FACTS_KEY, {}):
             self._trials.set_user_attr(number, FACTS_KEY, new)
         self._trials.set_state(number, state, value)
 

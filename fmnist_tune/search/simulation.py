@@ -1,0 +1,249 @@
+"""Searches without training: learning curves replayed through the real driver and a real study, on a simulated clock.
+
+Everything that decides or records is real: the driver, its queue, ASHA, the deadline, the study's database. Simulated
+are the workers, which know their results beforehand, and the time that these take.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from fmnist_tune.search.driver import Driver
+from fmnist_tune.search.events import Event
+from fmnist_tune.search.messages import Assignment, TrialReport
+from fmnist_tune.search.pace import Pace
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.training.results import EpochResult, Look, StopReason, best_epoch
+
+CHANCE = 0.1  # accuracy of a guess among ten classes
+VAL_SHARE = 0.1  # of an epoch's seconds
+N_IMAGES = 50_000
+
+
+class SimulatedClock:
+    """A clock that stands still until it is set.
+
+    Attributes:
+        now: seconds.
+    """
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a training would give.
+
+    Attributes:
+        accuracies: validation accuracy after each epoch, at least as many as are trained.
+        epoch_s: seconds that each epoch takes.
+        looks: validation accuracy by the share of the first epoch; where it has none, it rises linearly from chance.
+    """
+
+    accuracies: Sequence[float]
+    epoch_s: float
+    looks: Mapping[float, float] = field(default_factory=dict)
+
+    def result(self, epoch: int) -> EpochResult:
+        """Return what an epoch gives; only its accuracy on the validation split and its seconds mean something."""
+        accuracy, val_s = self.accuracies[epoch - 1], VAL_SHARE * self.epoch_s
+        return EpochResult(
+            epoch=epoch,
+            train_loss=1 - accuracy,
+            train_accuracy=accuracy,
+            val_loss=1 - accuracy,
+            val_accuracy=accuracy,
+            lr=1e-3,
+            train_s=self.epoch_s - val_s,
+            val_s=val_s,
+            n_images=N_IMAGES,
+        )
+
+    def look(self, share: float) -> Look:
+        """Return what a look within the first epoch gives."""
+        linear = CHANCE + share * (self.accuracies[0] - CHANCE)
+        return Look(share, self.looks.get(share, linear), share * (1 - VAL_SHARE) * self.epoch_s, 0.0)
+
+
+# From a trial's number and its searched values, by dotted path.
+Curves: TypeAlias = Callable[[int, Mapping[str, Any]], Curve]
+
+
+def curves_from_table(rows: Iterable[tuple[Mapping[str, Any], Curve]]) -> Curves:
+    """Return the curves of a table of recorded trainings; KeyError for values that are not in it."""
+    table = {_key(values): curve for values, curve in rows}
+    return lambda number, values: table[_key(values)]
+
+
+def _key(values: Mapping[str, Any]) -> str:
+    return repr(sorted(values.items()))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How far a trial has been trained.
+
+    Attributes:
+        history: its epochs.
+        share: of the next one, of which the latest look was; 0 at an epoch's end.
+    """
+
+    history: Sequence[EpochResult] = ()
+    share: float = 0.0
+
+
+class SimulatedWorker:
+    """Trains one assignment after another, as `Worker` does, from curves."""
+
+    def __init__(self, curves: Curves, checkpoints: MutableMapping[int, Checkpoint]) -> None:
+        """Make a worker without an assignment.
+
+        Args:
+            curves: what trainings give.
+            checkpoints: of all trials, by number; kept up to date.
+        """
+        self._curves = curves
+        self._checkpoints = checkpoints
+        self.assignment: Assignment | None = None
+        self._n_reported: int | None = None
+
+    def assign(self, assignment: Assignment, values: Mapping[str, Any]) -> None:
+        """Take a trial; nothing is done yet."""
+        self.assignment = assignment
+        self._curve = self._curves(assignment.number, values)
+        self._n_reported = None
+
+    def step(self) -> TrialReport:
+        """Train to the next look or the end of the epoch, or else report epochs that the study has missed."""
+        assert self.assignment is not None
+        number, look, spent_s = self.assignment.number, None, 0.0
+        before = self._checkpoints.get(number, Checkpoint())
+        if self._n_reported is None:
+            self._n_reported = min(self.assignment.n_epochs_known, len(before.history))
+        after = before
+        if len(before.history) == self._n_reported and self._stop_reason(before.history) is None:
+            shares = () if before.history else self.assignment.looks
+            share = min((share for share in shares if share > before.share), default=1.0)
+            spent_s = (share - before.share) * self._curve.epoch_s
+            if share < 1:
+                look, after = self._curve.look(share), Checkpoint(before.history, share)
+            else:
+                after = Checkpoint([*before.history, self._curve.result(len(before.history) + 1)])
+            self._checkpoints[number] = after
+        news = tuple(after.history[self._n_reported :])
+        self._n_reported = len(after.history)
+        return TrialReport(
+            number=number,
+            epochs=news,
+            n_epochs=len(after.history),
+            stop_reason=self._stop_reason(after.history),
+            failure=None,
+            facts={"ran_on": "a simulated worker"},
+            look=look,
+            spent_s=spent_s,
+        )
+
+    def _stop_reason(self, history: Sequence[EpochResult]) -> StopReason | None:
+        assert self.assignment is not None
+        training = self.assignment.config["training"]
+        patience = training.get("early_stopping")
+        if len(history) >= training["epochs"]:
+            return "epochs"
+        if patience is not None and history and len(history) - best_epoch(history) >= patience:
+            return "early_stopping"
+        return None
+
+
+class Simulation:
+    """A search: a driver and its workers.
+
+    Attributes:
+        driver: the real one.
+        idle: workers without a trial.
+        busy: workers that train, by the number of their trial.
+    """
+
+    def __init__(
+        self,
+        record: StudyRecord,
+        curves: Curves,
+        *,
+        n_workers: int,
+        clock: SimulatedClock | None = None,
+        timeout_s: float | None = None,
+        checkpoints: MutableMapping[int, Checkpoint] | None = None,
+        on_event: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        """Begin a run on a study, or go on with it.
+
+        Args:
+            record: the study.
+            curves: what trainings give.
+            n_workers: trials at a time.
+            clock: of the simulation.
+            timeout_s: of the run; None for no limit.
+            checkpoints: that an earlier run has left; kept up to date.
+            on_event: told what happens.
+        """
+        self.clock = SimulatedClock() if clock is None else clock
+        self.driver = Driver(
+            record,
+            deadline=None if timeout_s is None else self.clock() + timeout_s,
+            n_threads=1,
+            on_event=on_event,
+            pace=Pace(is_local=False, clock=self.clock),
+            clock=self.clock,
+        )
+        checkpoints = {} if checkpoints is None else checkpoints
+        self.idle = [SimulatedWorker(curves, checkpoints) for _ in range(n_workers)]
+        self.busy: dict[int, SimulatedWorker] = {}
+
+    def give(self) -> Assignment | None:
+        """Give an idle worker its next trial, which is returned; None if there is none for it now."""
+        assignment = self.driver.next_assignment()
+        if assignment is not None:
+            assert assignment.number not in self.busy
+            worker = self.idle.pop()
+            worker.assign(assignment, self.driver.running[assignment.number].attempt.values)
+            self.busy[assignment.number] = worker
+        return assignment
+
+    def take(self, report: TrialReport) -> bool:
+        """Tell the driver a worker's report; returns whether the worker goes on with its trial."""
+        goes_on = self.driver.on_report(report)
+        if not goes_on:
+            self.free(report.number)
+        return goes_on
+
+    def free(self, number: int) -> None:
+        """Have the worker of a trial be idle again: it has no more to do, or died and was replaced."""
+        self.idle.append(self.busy.pop(number))
+
+    def run(self) -> None:
+        """Search until the driver has no more; the clock is then at the end."""
+        reports: list[tuple[float, int, TrialReport]] = []  # under way, by the time of their arrival
+
+        def begin_step(number: int) -> None:
+            report = self.busy[number].step()
+            heapq.heappush(reports, (self.clock() + report.spent_s, number, report))
+
+        for number in self.busy:
+            begin_step(number)
+        while True:
+            while self.idle and (assignment := self.give()) is not None:
+                begin_step(assignment.number)
+            if reports:
+                self.clock.now, number, report = heapq.heappop(reports)
+                if self.take(report):
+                    begin_step(number)
+            elif self.driver.is_waiting:
+                self.clock.now += 1.0
+            else:
+                return

@@ -1,0 +1,94 @@
+"""Trials of thousands of epochs: nothing that is stored, and no time that a report takes, grows with their number."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from fmnist_tune.search.driver import Driver
+from fmnist_tune.search.messages import TrialReport
+from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.trial_data import MAX_EPOCHS, facts_of, history_of
+from fmnist_tune.training.results import EpochResult
+from tests.studies import SPACE, drive, open_study
+
+LONGEST_ATTRIBUTE = 30_000  # characters; MySQL allows 64 kB
+BYTES_PER_REPORT = 2_500  # of an epoch, in all the forms in which a driver keeps it; 800 when this was written
+
+
+def epoch_result(epoch: int) -> EpochResult:
+    """Return an epoch whose numbers have as many digits as real ones."""
+    draw = random.Random(epoch).random
+    return EpochResult(epoch, draw(), draw(), draw(), draw(), draw() / 100, 10 * draw(), draw(), 50_000)
+
+
+def send(driver: Driver, number: int, epoch: int, n_epochs: int) -> bool:
+    """Report one epoch of a trial; returns whether it goes on."""
+    stop = "epochs" if epoch == n_epochs else None
+    return driver.on_report(
+        TrialReport(number, (epoch_result(epoch),), epoch, stop, None, {"ran_on": "here"}, spent_s=1.0)
+    )
+
+
+def stored(folder: Path) -> list[FrozenTrial]:
+    """Return the trials as their database has them."""
+    storage = open_database(database_url(folder), create=False)
+    return storage.get_all_trials(storage.get_study_id_from_name("s"))
+
+
+@pytest.mark.parametrize("pruner", ["none", "asha"])
+def test_a_trial_of_five_thousand_epochs_is_kept_whole_in_small_parts_at_a_constant_pace(
+    tmp_path: Path, pruner: str
+) -> None:
+    n = 5000
+    text = SPACE.replace("name: asha", f"name: {pruner}")
+    driver = drive(open_study(tmp_path, text, training__epochs=n, search__trials=1))
+    assert driver.next_assignment() is not None
+    seconds = []
+    for epoch in range(1, n + 1):
+        start = time.process_time()
+        goes_on = send(driver, 0, epoch, n)
+        seconds.append(time.process_time() - start)
+        if not goes_on and epoch < n:
+            assert driver.next_assignment() is not None, "the only one at its rung"
+    assert sum(seconds[-500:]) < 3 * sum(seconds[:500])
+
+    (trial,) = stored(tmp_path)
+    assert trial.state == TrialState.COMPLETE
+    assert trial.value == epoch_result(n).val_accuracy
+    assert trial.intermediate_values == {epoch: epoch_result(epoch).val_accuracy for epoch in range(1, n + 1)}
+    assert history_of(trial) == [epoch_result(epoch) for epoch in range(1, n + 1)]
+    assert facts_of(trial)["epochs"] == n
+    attributes = [*trial.user_attrs.values(), *trial.system_attrs.values()]
+    n_rungs = n.bit_length() if pruner == "asha" else 0
+    assert len(attributes) <= n / MAX_EPOCHS + n_rungs + 10
+    assert max(len(json.dumps(value)) for value in attributes) <= LONGEST_ATTRIBUTE
+
+
+def test_a_driver_keeps_little_of_each_report(tmp_path: Path) -> None:
+    text = SPACE.replace("name: asha", "name: none")
+    driver = drive(open_study(tmp_path, text, training__epochs=1000, search__trials=3))
+
+    def train() -> None:
+        assignment = driver.next_assignment()
+        assert assignment is not None
+        for epoch in range(1, 1001):
+            send(driver, assignment.number, epoch, 1000)
+
+    train()  # fills whatever is filled once
+    tracemalloc.start()
+    try:
+        grown = []
+        for _ in range(2):
+            before, _ = tracemalloc.get_traced_memory()
+            train()
+            grown.append(tracemalloc.get_traced_memory()[0] - before)
+    finally:
+        tracemalloc.stop()
+    assert max(grown) / 1000 < BYTES_PER_REPORT
