@@ -80,7 +80,7 @@ class Deadline:
         if self.at is None:
             return queue.next(is_full=is_full)
         usual = self._usual(queue, is_full=is_full)
-        for number in queue.to_finish():
+        for number in filter(queue.asha.is_promising, queue.by_promise()):
             if self._reaches_end(queue, number):
                 is_constant = self._training(number).schedule == "constant"
                 n_finished = FINISHED_CONSTANT if is_constant else FINISHED_ANNEALED

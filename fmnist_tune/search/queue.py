@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from fmnist_tune.config.schema import Pruner
 from fmnist_tune.search.asha import Asha
@@ -67,10 +67,6 @@ class Queue:
     def by_promise(self) -> list[int]:
         """Return the trials that pause, the most promising first."""
         return self.asha.by_promise(list(self._paused))  # copied at one stroke, since the screen's thread asks too
-
-    def to_finish(self) -> Iterator[int]:
-        """Yield the trials that pause in the better half at their rungs, the most promising first."""
-        yield from (n for n in self.by_promise() if self.asha.is_promising(n))
 
     def hopeless(self) -> list[int]:
         """Return trials that pause and are too far from going on to be kept."""

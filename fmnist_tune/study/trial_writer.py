@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError
@@ -140,8 +140,9 @@ class TrialWriter:
         while self.initial:
             drawn = self._draw(number, self.initial.pop(0))
             if not is_grid or all(t.params != drawn.params for t in self._trials.all):
-                return _running(drawn, {INITIAL_KEY: True})
-        return _running(self._draw(number, {}), {})
+                drawn.user_attrs[INITIAL_KEY] = True
+                return drawn
+        return self._draw(number, {})
 
     def _fill_in(self, trial: FrozenTrial) -> None:
         """Draw what a waiting trial lacks: one that was enqueued, or killed by version 0.1 while it was drawn."""
@@ -215,13 +216,3 @@ class TrialWriter:
     def release(self, number: int) -> None:
         """Put a running trial back in the queue."""
         self._trials.set_state(number, TrialState.WAITING)
-
-
-def _running(drawn: FrozenTrial, user_attrs: dict[str, Any]) -> FrozenTrial:
-    return create_trial(
-        state=TrialState.RUNNING,
-        params=drawn.params,
-        distributions=drawn.distributions,
-        user_attrs=user_attrs,
-        system_attrs=drawn.system_attrs,
-    )
