@@ -33,6 +33,7 @@ FORMS = {
     "seconds": "a time with its unit, such as `90s`, `10m`, `1.5h`",
     "_gpu_share": "`auto`, 0, a share such as 0.25, or an int",
     "_epochs_or_share": "an int, or a share in [0.01, 1)",
+    "_points": "list of mappings of dotted paths to values",
     "_batch_size": "`full`, or int ≥ 1",
     "_architecture": "one of [these names](#architectures)",
     "_weights": f"`none`, {', '.join(f'`{name}`' for name in WEIGHT_NAMES)}, or a file "

@@ -19,8 +19,8 @@ def first_rung(*values: float) -> dict[int, dict[float, float]]:
     return {number: {1: value} for number, value in enumerate(values)}
 
 
-def paused(curves: dict[int, dict[float, float]], n_known_good: int = 0) -> Queue:
-    queue = Queue(PRUNER, curves, n_known_good=n_known_good)
+def paused(curves: dict[int, dict[float, float]]) -> Queue:
+    queue = Queue(PRUNER, curves)
     for number in curves:
         queue.pause(number)
     return queue
@@ -112,16 +112,6 @@ def test_what_is_far_from_going_on_is_not_kept() -> None:
     curves = first_rung(*(1 - number / 100 for number in range(30)))
     queue = paused(curves)
     assert queue.hopeless() == list(range(10 + PAUSED_BEYOND, 30))
-
-
-def test_what_is_known_to_do_well_goes_on_first_however_it_stands() -> None:
-    queue = paused(first_rung(0.1, 0.2, *[0.9] * 30), n_known_good=2)
-    assert queue.next(is_full=False) == 1
-    queue.take(1)
-    assert queue.next(is_full=False) == 0
-    assert 0 not in queue.hopeless()
-    queue.take(0)
-    assert queue.next(is_full=False) == 2
 
 
 def test_an_epoch_that_is_reported_again_counts_once() -> None:

@@ -205,6 +205,7 @@ def test_warm_start_takes_over_what_fits(command: CommandLine) -> None:
         .replace("[32, 64]", "[64]")
         .replace("name: asha", "name: none")
     )
+    wider = wider.replace("  trials: 4\n", "  trials: 4\n  initial: [{model.dropout: 0.125}]\n")
     run = command.search(wider, "--warm-start", "tiny", "--trials", 5, "--json")
     assert run.code == 0, run.err
     old = {t["number"]: t for t in command("show", "tiny", "--json").json["all"]}
@@ -222,6 +223,9 @@ def test_warm_start_takes_over_what_fits(command: CommandLine) -> None:
         )
     assert len(new) == 5
     assert f"{len(taken)} of 4 trials of study tiny fit" in run.err
+    assert "initial points that have not begun yet: 1; they come before what is sampled" in run.err
+    assert new[len(taken)]["params"]["model.dropout"] == 0.125
+    assert [t["number"] for t in new if t["attributes"].get("initial")] == [len(taken)]
     split = wider.replace("study: wide", "study: split").replace("val_size: 100", "val_size: 120")
     refused = command.search(split, "--warm-start", "tiny")
     assert refused.code == 2

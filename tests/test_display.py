@@ -25,7 +25,7 @@ from tests.studies import drive, look, open_study, report
 SPACE = "study: s\nmodel: {name: mlp}\nsearch: {trials: 4, pruner: {name: none}}\ntraining: {epochs: 1}\n"
 LONG = """
 study: a-study-with-quite-a-long-name-as-people-give-them
-search: {trials: 1000, timeout: 10m, pruner: {name: asha, min_epochs: 0.5}}
+search: {trials: 1000, timeout: 10m, pruner: {name: asha, min_epochs: 0.5, reduction_factor: 7}}
 model: {name: cnn, blocks: {int: [2, 3]}, dropout: {float: [0.0, 0.5]}, head: {choice: [[], [128], [256]]}}
 training: {epochs: 10, optimizer: {lr: {float: [1e-4, 1e-1], log: true}, weight_decay: {float: [1e-4, 1e-1]}}}
 """
@@ -77,9 +77,9 @@ def test_the_bar_is_as_long_as_the_trials_or_the_time_that_is_done(
 
 def test_a_trial_that_goes_on_shows_where_it_stands_and_how_far_its_epoch_is(tmp_path: Path) -> None:
     first = drive(open_study(tmp_path, LONG))
-    for _ in range(4):
+    for _ in range(8):
         assert first.next_assignment() is not None
-    for number, accuracy in enumerate([0.7123, 0.5, 0.4], start=1):
+    for number, accuracy in enumerate([0.7123, *[0.5] * 6], start=1):
         assert not first.on_report(look(number, accuracy))
     first.on_report(report(0, [0.8, 0.8849], n_new=2))
     first.release_all()

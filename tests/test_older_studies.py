@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from fmnist_tune.config import read_space
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study.trial_data import is_initial
+from fmnist_tune.study.trial_writer import TrialWriter
 from tests.conftest import CommandLine
 
 ARCHIVE = Path(__file__).parent / "fixtures" / "study-0.1.0.tar.xz"
@@ -45,6 +49,17 @@ def test_an_older_study_is_listed_and_shown(old: CommandLine) -> None:
 def test_an_older_study_exports_its_best_trial(old: CommandLine) -> None:
     recipe = old("export", "old").out
     assert recipe.startswith("# Trial 1 of study old, val_accuracy 1.0000.")
+
+
+def test_an_older_study_knows_its_initial_point_and_takes_new_ones(old: CommandLine) -> None:
+    folder = old.folder / "studies"
+    storage, paths = open_database(database_url(folder), create=False), StudyPaths(folder, "old")
+    record = StudyRecord.load(storage, paths)
+    assert [trial.number for trial in record.trials if is_initial(trial)] == [0]
+    assert TrialWriter(record).initial == []
+    points = [values_of(record.trials[0].params, record.space), {"model.hidden": [8]}]
+    space = read_space(record.space.to_yaml(), "old.yaml", {"search.initial": points})
+    assert TrialWriter(StudyRecord.open(storage, space, paths)).initial == [{"model.hidden": "[8]"}]
 
 
 @pytest.mark.ray

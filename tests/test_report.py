@@ -35,7 +35,7 @@ from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import summary_view
 from fmnist_tune.study.sampling import params_of
-from fmnist_tune.study.summary import Importances, Summary, drawn_text, summarize
+from fmnist_tune.study.summary import Importances, Summary, summarize
 from tests.conftest import CommandLine, TinyData
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -331,39 +331,27 @@ def test_no_failure_is_told_too(tmp_path: Path) -> None:
     summary = summary_of(tmp_path, TRIALS[:1])
     assert findings.failures(summary) == [Finding("No trial failed.")]
     assert findings.edges(summary) == [Finding("The best trial lies at no end of a range that could be widened.")]
-    assert not findings.known_good(summary)
+    assert not findings.initial_point(summary)
     (unfinished,) = findings.progress(summary, is_driven=False, is_retrained=False)
     (under_way,) = findings.progress(summary, is_driven=True, is_retrained=True)
     assert under_way.text.startswith("A configuration of the study is being retrained:")
     assert unfinished.text == f"The study has 1 of 5 trials; `{summary.paths.command('resume')}` goes on."
 
 
-def test_a_best_trial_that_was_not_drawn_is_told(tmp_path: Path) -> None:
-    known = trial(TrialState.COMPLETE, [0.6, 0.7, 0.8, 0.9], known_good=True)
-    summary = summary_of(tmp_path, [known, *TRIALS[:2]])
-    (finding,) = findings.known_good(summary)
-    assert finding.text.startswith("Trial 0 was not drawn: searches begin with its values")
-    assert finding.text.endswith("Of the 2 drawn since, 1 has been trained to the end and none is better (1 pruned).")
+@pytest.mark.parametrize("attribute", ["initial", "known_good"])
+def test_a_best_trial_that_was_an_initial_point_is_told(tmp_path: Path, attribute: str) -> None:
+    initial = trial(TrialState.COMPLETE, [0.6, 0.7, 0.8, 0.9], **{attribute: True})
+    summary = summary_of(tmp_path, [initial, *TRIALS[:2]])
+    (finding,) = findings.initial_point(summary)
+    assert finding.text == (
+        "Trial 0 was an initial point (`search.initial`), not sampled. "
+        "Sampled trials: 2, trained to the end: 1, better: 0."
+    )
     console = Console(width=200, file=io.StringIO(), record=True)
     console.print(summary_view(summary, []))
-    assert (
-        "best trial 0: validation accuracy 90.00 % (4 epochs, 0 parameters, 0 s, not drawn: searches begin with it)"
-        in (console.export_text())
+    assert "best trial 0: validation accuracy 90.00 % (4 epochs, 0 parameters, 0 s, initial point)" in (
+        console.export_text()
     )
-
-
-@pytest.mark.parametrize(
-    ("drawn", "expected"),
-    [
-        ({}, "None was drawn since."),
-        ({"complete": 30}, "None of the 30 drawn since is better."),
-        ({"complete": 1}, "The one drawn since is not better."),
-        ({"pruned": 2, "waiting": 3}, "Of the 5 drawn since, none has been trained to its end (2 pruned, 3 paused or"),
-        ({"complete": 2, "failed": 1}, "Of the 3 drawn since, 2 have been trained to the end and none is better (1 fa"),
-    ],
-)
-def test_only_trials_that_were_trained_to_their_end_are_called_not_better(drawn: dict[str, int], expected: str) -> None:
-    assert drawn_text(drawn).startswith(expected)
 
 
 LOOKED_AT = [[0.25, 0.3], [0.5, 0.45]]

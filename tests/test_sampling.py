@@ -7,11 +7,9 @@ from typing import Any
 
 import optuna
 import pytest
-import yaml
 from optuna.trial import TrialState
 
 from fmnist_tune.config import read_space
-from fmnist_tune.study.known_good import known_good
 from fmnist_tune.study.sampling import TPE_BEST, TPE_TRIALS, distribution, shown_to_sampler, values_of
 from fmnist_tune.study.trial_writer import TrialWriter
 from fmnist_tune.study.warm_start import take_over
@@ -29,22 +27,6 @@ def test_a_sampler_learns_from_trials_that_pause_or_run(tmp_path: Path) -> None:
     seen = [t for t in shown_to_sampler(record.trials) if t.state == TrialState.PRUNED]
     assert [(t.number, t.value) for t in seen] == [(0, 0.5), (1, 0.5), (2, 0.5)]
     assert [t.state for t in record.trials] == [TrialState.WAITING, *[TrialState.RUNNING] * 3]
-
-
-def test_what_is_known_to_do_well_has_tpe_learn_from_the_first_trials_on(tmp_path: Path) -> None:
-    def sixth(folder: Path, accuracies: list[float]) -> Any:
-        folder.mkdir()
-        trials = TrialWriter(open_study(folder, SPACE.replace("name: random", "name: tpe")))
-        for number, accuracy in enumerate(accuracies):
-            trials.begin()
-            trials.report(number, 1, accuracy)
-            trials.release(number)
-        attempt = trials.begin()
-        assert attempt is not None
-        return attempt.values
-
-    rising, falling = [0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.3, 0.2, 0.1]
-    assert sixth(tmp_path / "a", rising) != sixth(tmp_path / "b", falling), "drawn at random it would be the same"
 
 
 def test_what_a_resumed_study_suggests_is_what_an_undisturbed_one_would_have(tmp_path: Path) -> None:
@@ -171,71 +153,6 @@ def test_tpe_is_shown_the_best_and_the_latest_of_many_trials() -> None:
     assert len(shown_to_sampler(study.trials[:TPE_TRIALS])) == TPE_TRIALS
 
 
-@pytest.mark.parametrize(
-    ("section", "domain", "expected"),
-    [
-        ("model.base_channels", "{choice: [32, 64]}", 32),  # the number nearest to 16
-        ("model.base_channels", "{choice: [8, 16, 64]}", 16),
-        ("model.dropout", "{float: [0.3, 0.6]}", 0.3),
-        ("model.head", "{choice: [[64], [32]]}", [64]),  # the first, where none of them is known to do well
-        ("model.residual", "{choice: [true, false]}", False),  # the default
-        ("training.label_smoothing", "{float: [0.0, 0.2]}", 0.0),
-        ("training.optimizer.weight_decay", "{float: [1e-6, 1e-3], log: true}", 1e-3),
-        ("training.augment", "{choice: [{shift: 2}, {flip: true}]}", {"shift": 2}),
-    ],
-)
-def test_a_study_begins_with_what_is_known_to_do_well(section: str, domain: str, expected: Any, tmp_path: Path) -> None:
-    tree: dict[str, Any] = yaml.safe_load(domain)
-    for key in reversed(section.split(".")):
-        tree = {key: tree}
-    tree["model"] = {"name": "cnn"} | tree.get("model", {})
-    assert known_good(read_space(yaml.safe_dump({"study": "s", **tree}), "s.yaml"))[0] == {section: expected}
-
-
-def test_larger_cnns_follow_where_the_space_has_them() -> None:
-    space = "study: s\nmodel: {name: cnn, base_channels: {choice: %s}, dropout: {float: [0, 0.5]}}\ntraining: {batch_size: {int: [64, 128]}}"
-    small, middle, large = (
-        {"model.base_channels": channels, "model.dropout": dropout, "training.batch_size": 64}
-        for channels, dropout in ((16, 0.0), (24, 0.0), (32, 0.1))
-    )
-    assert known_good(read_space(space % [16, 24, 32], "s.yaml")) == [small, middle, large]
-    assert known_good(read_space(space % [32, 16], "s.yaml")) == [small, large]  # 24 is as near to both: the smaller
-    assert known_good(read_space(space % [16, 8], "s.yaml")) == [small]
-
-
-def test_an_mlp_that_is_known_to_do_well_has_dropout() -> None:
-    text = "study: s\nmodel: {name: mlp, width: {int: [32, 1024]}, dropout: {float: [0, 0.5]}}"
-    assert known_good(read_space(text, "s.yaml")) == [{"model.width": 512, "model.dropout": 0.2}]
-
-
-def test_what_is_known_does_not_depend_on_the_order_of_the_file() -> None:
-    text = """
-study: s
-model: {activation: {choice: [gelu, relu]}, name: {choice: [mlp, cnn]}}
-training:
-  optimizer: {weight_decay: {float: [1e-6, 0.1], log: true}, lr: {float: [1e-4, 1e-1], log: true}, name: {choice: [sgd, adamw]}}
-  schedule: {choice: [one_cycle, constant]}
-"""
-    assert known_good(read_space(text, "s.yaml"))[0] == {
-        "model.activation": "relu",
-        "model.name": "cnn",
-        "training.optimizer.weight_decay": 1e-2,
-        "training.optimizer.lr": 2e-3,
-        "training.optimizer.name": "adamw",
-        "training.schedule": "constant",
-    }
-
-
-def test_what_is_known_is_a_value_of_a_grid_in_steps() -> None:
-    text = "study: s\nmodel: {name: cnn}\ntraining: {schedule: one_cycle, optimizer: {lr: {float: [0.001, 0.0045], step: 0.002}}}"
-    assert known_good(read_space(text, "s.yaml")) == [{"training.optimizer.lr": 0.003}]
-
-
-def test_another_task_begins_with_a_drawn_trial(tmp_path: Path) -> None:
-    text = "study: s\ntask: modular-addition\nmodel: {name: mlp}\nsearch: {pruner: {name: none}}\ntraining: {optimizer: {weight_decay: {float: [0.1, 5.0]}}}"
-    assert TrialWriter(open_study(tmp_path, text)).known_good == []
-
-
 def test_trials_are_taken_over_from_one_study_after_another(tmp_path: Path) -> None:
     records = [open_study(tmp_path, SPACE.replace("study: s", f"study: {name}")) for name in ("a", "b", "new")]
     for record, n in zip(records[:2], (1, 2), strict=True):
@@ -245,7 +162,6 @@ def test_trials_are_taken_over_from_one_study_after_another(tmp_path: Path) -> N
             trials.complete(number, 0.5 + number / 10)
     assert [take_over(records[2], old) for old in records[:2]] == [1, 2]
     assert [t.value for t in records[2].trials] == [0.5, 0.5, 0.6]
-    assert not TrialWriter(records[2]).known_good  # it knows better ones
 
 
 def test_a_trial_is_taken_over_once_whatever_the_ways_to_it(tmp_path: Path) -> None:
@@ -256,16 +172,6 @@ def test_a_trial_is_taken_over_once_whatever_the_ways_to_it(tmp_path: Path) -> N
         trials.complete(number, 0.5)
     assert [take_over(b, a), take_over(c, a), take_over(c, b)] == [2, 2, 2]
     assert len(c.trials) == 2
-
-
-def test_a_study_begins_with_its_known_trials_in_their_order(tmp_path: Path) -> None:
-    text = "study: s\nmodel: {name: cnn, base_channels: {choice: [16, 32]}}\ntraining: {batch_size: {choice: [64, 128, 256]}}"
-    record = open_study(tmp_path, text)
-    begun = [TrialWriter(record).begin() for _ in range(2)]  # each as after a crash
-    assert [attempt.values for attempt in begun if attempt] == TrialWriter(record).known_good
-    third = TrialWriter(record).begin()
-    assert third is not None
-    assert [trial.user_attrs.get("known_good") for trial in record.trials] == [True, True, None]
 
 
 def test_a_grid_in_decimal_steps_has_its_round_numbers_and_both_ends(tmp_path: Path) -> None:

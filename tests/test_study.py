@@ -145,36 +145,6 @@ def test_before_the_deadline_the_most_promising_trial_is_finished(tmp_path: Path
     assert other.number == 2, "trial 0 was the worse of two at its rung, and is not worth it"
 
 
-def test_a_larger_known_trial_begins_early_enough_and_is_finished_before_the_smaller_one(tmp_path: Path) -> None:
-    text = """
-study: s
-search: {trials: 60, sampler: {name: tpe, seed: 0}, pruner: {name: asha, min_epochs: 0.5, reduction_factor: 3}}
-model: {name: cnn, base_channels: {choice: [16, 32]}}
-training: {epochs: 12, schedule: constant}
-"""
-    driver = drive(open_study(tmp_path, text), deadline=time.monotonic() + 600)
-    small = driver.next_assignment()
-    assert small is not None
-    assert small.config["model"]["base_channels"] == 16
-    assert driver.on_report(look(0, 0.8, train_s=8.0))
-    assert driver.on_report(report(0, [0.88], epoch_s=16.0))
-    assert not driver.on_report(report(0, [0.88, 0.9], epoch_s=16.0)), "at a rung, and the other one has not begun"
-    large = driver.next_assignment()
-    assert large is not None
-    assert large.config["model"]["base_channels"] == 32
-    driver.deadline.at = time.monotonic() + 640  # of which it takes 380 from beginning to end
-    assert not driver.on_report(look(1, 0.7, train_s=16.0))
-    again = driver.next_assignment()
-    assert again is not None
-    assert again.number == 0, "there is time for it to its next rung, and for all of the larger one then"
-    driver.deadline.at = time.monotonic() + 550  # a third more than the larger one needs, and it must not be late
-    assert not driver.on_report(report(0, [0.88, 0.9, 0.91, 0.92], n_new=2, epoch_s=16.0))
-    last = driver.next_assignment()
-    assert last is not None
-    assert last.number == 1
-    assert driver.on_report(report(1, [0.89, 0.91], n_new=2, epoch_s=33.0)), "past its rung"
-
-
 def test_no_epoch_begins_that_would_not_end_before_the_deadline_and_no_shorter_one_is_kept_from_it(
     tmp_path: Path,
 ) -> None:

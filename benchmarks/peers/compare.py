@@ -24,19 +24,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fmnist_tune.study.known_good import DRAW_ALL_VARIABLE
+
 from benchmarks.throughput import unpack
 from fmnist_tune import load_study
+from fmnist_tune.config import load_space
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.data.split import stratified_split
-from fmnist_tune.study.known_good import DRAW_ALL_VARIABLE
 from fmnist_tune.training.numerics import has_fast_bf16
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PLAIN = {"plain Optuna": "plain_optuna", "plain Ray Tune": "plain_ray"}
 OURS, BARE = "fmnist-tune", "fmnist-tune, drawn first trials, latest weights"
-AVERAGED = "average_weights: true"
+WITHOUT = {"search.initial": [], "training.average_weights": False}  # of BARE: what is not as in the file
 ALL = (*PLAIN, BARE, OURS)
 SPACES = {name: HERE / "spaces" / f"{name}.yaml" for name in ("cnn", "mlp", "conditional")}
 SPACES["shipped"] = ROOT / "search_spaces" / "cnn.yaml"
@@ -81,11 +83,7 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
     """Run a search to its end."""
     if who not in PLAIN:
         file = folder / SPACES[space].name
-        text = SPACES[space].read_text()
-        if who == BARE:
-            assert text.count(AVERAGED) == 1, f"{SPACES[space]} does not say {AVERAGED}"
-            text = text.replace(AVERAGED, "average_weights: false")
-        file.write_text(text)
+        file.write_text(load_space(SPACES[space], WITHOUT if who == BARE else None).to_yaml())
         log = folder / "studies" / SPACES[space].stem / "training.log"
         command = [sys.executable, "-m", "fmnist_tune.cli", "search", str(file), "--seed", str(seed)]
         command += ["--timeout", f"{seconds:g}s", "--studies-dir", str(folder / "studies")]

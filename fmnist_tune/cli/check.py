@@ -31,6 +31,7 @@ def check(arguments: argparse.Namespace, started: float) -> int:
         result = {
             "study": space.settings.study,
             "parameters": parameters,
+            "initial": space.initial,
             "fixed": [{"path": path, "value": value} for path, value in fixed_values(space).items()],
             "defaults": [asdict(default) for default in default_values(space)],
             "warnings": space.warnings,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fmnist_tune.config.corners import probes
+from fmnist_tune.config.initial import INITIAL
 from fmnist_tune.config.parameters import flatten, searched_nodes, substitute
 from fmnist_tune.config.schema import TRIAL_KEYS
 from fmnist_tune.config.space import SearchSpace
@@ -48,12 +49,12 @@ class Default:
 
 
 def fixed_values(space: SearchSpace) -> dict[str, Any]:
-    """Return what the file fixes, by dotted path."""
+    """Return what the file fixes, by dotted path; initial points aside, which have their own place."""
     searched = {path for path, _ in searched_nodes(space.tree, ())}
     return {
         path: value
         for path, value in flatten(space.tree).items()
-        if path != "study" and not any(path == s or path.startswith(f"{s}.") for s in searched)
+        if path not in ("study", INITIAL) and not any(path == s or path.startswith(f"{s}.") for s in searched)
     }
 
 

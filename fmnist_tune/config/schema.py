@@ -6,7 +6,7 @@ A new option starts here, or in `model` beside: one field, with its range and a 
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -218,6 +218,12 @@ class Pruner(Section):
     reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
 
 
+def _points(value: object) -> object:
+    if isinstance(value, dict):
+        raise ValueError("a mapping alone; a list of points belongs here: write [{...}], or - before each point")
+    return value
+
+
 class Search(Section):
     """How long a study runs, and what decides in it.
 
@@ -227,6 +233,7 @@ class Search(Section):
         epoch_timeout: the time after which an epoch counts as hanging: its trial fails, and its worker is replaced.
         sampler: what chooses the values of a trial.
         pruner: what stops a trial early.
+        initial: configurations by dotted path that the study begins with; what they leave out is sampled.
     """
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 32
@@ -234,6 +241,7 @@ class Search(Section):
     epoch_timeout: Duration = 3600.0
     sampler: Sampler = Sampler()
     pruner: Pruner = Pruner()
+    initial: Annotated[list[dict[Any, Any]], BeforeValidator(_points)] = Field(default_factory=list)
 
 
 def _gpu_share(value: object) -> object:

@@ -15,6 +15,7 @@ import yaml
 
 from fmnist_tune.config.corners import check_configs, corners, probes
 from fmnist_tune.config.domain import ChoiceDomain
+from fmnist_tune.config.initial import config_problems_of, read_initial
 from fmnist_tune.config.parameters import Parameter, is_active, read_parameters, searched_nodes, substitute, value_at
 from fmnist_tune.config.problems import home_hint, schema_problems
 from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings, TrialConfig
@@ -37,6 +38,7 @@ class SearchSpace:
         parameters: what is searched; a parameter comes after those its conditions name. Empty for a recipe.
         tree: the file's plain data, with overrides from the command line (of a study's name and seed).
         warnings: what is allowed but probably not meant.
+        initial: the points that a study begins with, each by dotted path; what one leaves out is sampled.
     """
 
     source: str
@@ -44,6 +46,7 @@ class SearchSpace:
     parameters: tuple[Parameter, ...]
     tree: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    initial: tuple[dict[str, Any], ...] = ()
 
     def is_active(self, parameter: Parameter, values: Mapping[str, Any]) -> bool:
         """Tell whether a parameter is used, given the values of those before it."""
@@ -184,12 +187,14 @@ def read_space(
     settings, problems = _read_settings(tree)
     parameters, parameter_problems, broken = read_parameters(tree)
     config_problems, warnings = check_configs(parameters, tree, broken)
+    initial, initial_problems = read_initial(parameters, tree, broken)
     unread = {problem.path for problem in document.problems}
-    others = (*problems, *parameter_problems, *config_problems, *_grid_problems(parameters, tree))
+    others = [*problems, *parameter_problems, *config_problems, *_grid_problems(parameters, tree), *initial_problems]
+    others += [] if others else config_problems_of(initial, parameters, tree)
     problems = [*document.problems, *(p for p in others if p.path not in unread)]
     if problems or settings is None:
         raise FileError(source, [replace(p, line=p.line or _line(document.lines, p.path)) for p in problems])
-    space = SearchSpace(source, settings, tuple(parameters), tree, warnings)
+    space = SearchSpace(source, settings, tuple(parameters), tree, warnings, initial)
     configs = list(space.end_configs())
     return replace(space, warnings=(*warnings, *space_warnings(settings, parameters, tree, configs), *_repeats(space)))
 

@@ -27,7 +27,7 @@ def space_warnings(
     if gpus is not None and gpus > 1:
         found.append(f"resources.gpus: a trial trains on one GPU; the others of {gpus:g} are reserved for nothing")
     if parameters:
-        found += [*_pruner(settings, tree, configs), *_grokking(settings, tree)]
+        found += [*_pruner(settings, tree, configs), *_grokking(settings, tree), *_initial(settings)]
     elif "search" in tree:
         found.append("search: nothing is searched in this file, so that this section has no effect")
     return tuple(found)
@@ -41,6 +41,14 @@ def _unused(parameters: Sequence[Parameter], tree: Mapping[str, Any]) -> Iterato
             actual = value_at(tree, other)
             if other not in searched and not isinstance(actual, dict) and actual not in wanted:
                 yield f"{parameter.path}: never used, since {other} is {actual} and nothing else"
+
+
+def _initial(settings: Settings) -> Iterator[str]:
+    """Yield that the study is full before every initial point has begun."""
+    n_points, n_trials = len(settings.search.initial), settings.search.trials
+    if n_points > n_trials:
+        left = n_points - n_trials
+        yield f"search.initial: {n_points} points, but search.trials is {n_trials}: the last {left} never begin"
 
 
 def _pruner(settings: Settings, tree: Mapping[str, Any], configs: Sequence[AnyConfig]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from fmnist_tune.report.model_info import ClassFigures, ConfusionInfo, Reliabili
 from fmnist_tune.report.page import Finding
 from fmnist_tune.report.study_info import Climb
 from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.summary import Summary, drawn_text, uses_text
+from fmnist_tune.study.summary import Summary, uses_text
 from fmnist_tune.units import percent
 
 MANY_FAILED = 0.05
@@ -110,16 +110,13 @@ def progress(summary: Summary, *, is_driven: bool, is_retrained: bool) -> list[F
     ]
 
 
-def known_good(summary: Summary) -> list[Finding]:
-    """Say that the search drew nothing better than what it began with, if that is so."""
-    if summary.best is None or summary.is_best_drawn:
+def initial_point(summary: Summary) -> list[Finding]:
+    """Say that the sampler found nothing better than what the study began with, if that is so."""
+    if summary.best is None or not summary.is_best_initial:
         return []
-    return [
-        Finding(
-            f"Trial {summary.best.number} was not drawn: searches begin with its values, in this space the nearest to "
-            f"what is known to do well. {drawn_text(summary.drawn)}"
-        )
-    ]
+    n, n_complete = summary.n_sampled, summary.n_sampled_complete
+    text = f"Trial {summary.best.number} was an initial point (`search.initial`), not sampled."
+    return [Finding(f"{text} Sampled trials: {n:,}, trained to the end: {n_complete:,}, better: 0.")]
 
 
 def edges(summary: Summary) -> list[Finding]:

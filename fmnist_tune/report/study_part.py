@@ -32,7 +32,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
     is_retrained = retraining is not None and retraining.state == RUNNING
     found = [
         *findings.progress(summary, is_driven=driven, is_retrained=is_retrained),
-        *findings.known_good(summary),
+        *findings.initial_point(summary),
         *findings.edges(summary),
         *findings.failures(summary),
         *(() if space.settings.task == ModularConfig.task else findings.climbing(climb, schedule)),

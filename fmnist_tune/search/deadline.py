@@ -73,7 +73,7 @@ class Deadline:
         """Tell whether a trial does not pause any more, since it is to reach its end, and still can in time."""
         return number in self._finishing and self._needed_s(queue, number) <= self.left_s
 
-    def next(self, queue: Queue, *, is_full: bool, n_begun: int) -> int | None:
+    def next(self, queue: Queue, *, is_full: bool) -> int | None:
         """Return the waiting trial that a free worker takes; None for a new one.
 
         It is the usual one, or one to be finished: the first of those worth it which can still be trained to its end,
@@ -82,14 +82,11 @@ class Deadline:
         Args:
             queue: the trials that wait.
             is_full: whether every trial of the study has begun.
-            n_begun: how many have.
         """
         if self.at is None:
             return queue.next(is_full=is_full)
         usual = self._usual(queue, is_full=is_full)
-        if usual is not None and queue.waits_for_known(usual, n_begun) and not is_full and self._new_reaches_end():
-            return None
-        for number in queue.to_finish():
+        for number in filter(queue.asha.is_promising, queue.by_promise()):
             if self._reaches_end(queue, number):
                 is_constant = self._training(number).schedule == "constant"
                 n_finished = FINISHED_CONSTANT if is_constant else FINISHED_ANNEALED

@@ -75,7 +75,7 @@ class Driver:
         self._restore_runs(record.trials)
         pruner = record.space.settings.search.pruner
         curves = {t.number: curve_of(t) for t in record.trials}
-        self._queue = Queue(pruner, curves, n_known_good=len(self.writer.known_good))
+        self._queue = Queue(pruner, curves)
         for trial in record.trials:
             if trial.state == TrialState.WAITING:
                 self.deadline.recall(trial)
@@ -162,7 +162,7 @@ class Driver:
     def _next(self) -> int | None:
         """Return the waiting trial that a free worker takes; None for a new one."""
         is_full = self.record.is_full
-        number = self.deadline.next(self._queue, is_full=is_full, n_begun=len(self.record.trials))
+        number = self.deadline.next(self._queue, is_full=is_full)
         if number is None and is_full and not self.running:
             return next(iter(self._queue.held), None)
         return number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from fmnist_tune.config.schema import Pruner
 from fmnist_tune.search.asha import Asha
@@ -12,26 +12,17 @@ from fmnist_tune.search.asha import Asha
 class Queue:
     """Trials that were cut short go first; those that pause at their rungs when it is their turn."""
 
-    def __init__(
-        self,
-        pruner: Pruner,
-        curves: Mapping[int, Mapping[float, float]],
-        *,
-        n_known_good: int,
-    ) -> None:
+    def __init__(self, pruner: Pruner, curves: Mapping[int, Mapping[float, float]]) -> None:
         """Begin with nothing that waits.
 
         Args:
             pruner: its settings.
             curves: validation accuracy by epoch or share of the first one, by number, of all trials of the study.
-            n_known_good: the first so many trials are expected to do well at their ends, whatever they have before:
-                they are compared with nobody, and go on first.
         """
         self.asha = Asha(pruner, curves)
         self._cut_short: set[int] = set()
         self._paused: set[int] = set()
         self._held: set[int] = set()
-        self._known_good = range(n_known_good)
 
     def put_back(self, number: int) -> None:
         """Let a trial wait that was cut short: between two rungs, or after it had been let go on from one."""
@@ -67,39 +58,16 @@ class Queue:
             is_full: whether every trial of the study has begun.
             fits: tells which trials may go on at all.
         """
-        for number in itertools.chain(sorted(self._cut_short), self._promoted(is_full=is_full)):
+        promoted = (n for n in self.by_promise() if self.asha.goes_on(n, rounds_up=is_full))
+        for number in itertools.chain(sorted(self._cut_short), promoted):
             if fits(number):
                 return number
         return None
-
-    def _promoted(self, *, is_full: bool) -> Iterator[int]:
-        by_promise = self.by_promise()
-        yield from (n for n in by_promise if n in self._known_good)
-        yield from (n for n in by_promise if n not in self._known_good and self.asha.goes_on(n, rounds_up=is_full))
 
     def by_promise(self) -> list[int]:
         """Return the trials that pause, the most promising first."""
         return self.asha.by_promise(list(self._paused))  # copied at one stroke, since the screen's thread asks too
 
-    def to_finish(self) -> Iterator[int]:
-        """Yield the trials that pause and are worth training to their ends, first what should be if only one can be.
-
-        That is the latest of the known ones, for each ends better than the one before it; then come, the most promising
-        first, those that are in the better half at their rungs.
-        """
-        by_promise = self.by_promise()
-        yield from sorted((n for n in by_promise if n in self._known_good), reverse=True)
-        yield from (n for n in by_promise if n not in self._known_good and self.asha.is_promising(n))
-
-    def waits_for_known(self, number: int, n_begun: int) -> bool:
-        """Tell whether a trial that pauses should let known ones begin: what they are worth must be seen in time.
-
-        Args:
-            number: the trial's.
-            n_begun: how many trials of the study have begun.
-        """
-        return n_begun < len(self._known_good) and number in self._paused and self.asha.last_epoch(number) > 1
-
     def hopeless(self) -> list[int]:
         """Return trials that pause and are too far from going on to be kept."""
-        return [n for n in self.by_promise() if n not in self._known_good and self.asha.is_hopeless(n)]
+        return [n for n in self.by_promise() if self.asha.is_hopeless(n)]

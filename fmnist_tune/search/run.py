@@ -252,6 +252,9 @@ def _run(
             on_event=display.event,
             pace=pace,
         )
+    n_initial = len(driver.writer.initial)
+    if n_initial and record.trials:
+        display.line(f"initial points that have not begun yet: {n_initial}; they come before what is sampled")
     display.attach(driver)
     try:
         with stopping_on_signals(driver, display.line):

@@ -171,8 +171,8 @@ def _best(summary: Summary) -> list[str]:
         facts.append(f"{known['params']:,} parameters")
     if "duration_s" in known:
         facts.append(f"{known['duration_s']:.0f} s")
-    if not summary.is_best_drawn:
-        facts.append("not drawn: searches begin with it")
+    if summary.is_best_initial:
+        facts.append("initial point")
     text = summary.objective.text(best.value or 0.0)
     sentence = summary.objective.sentence(best.value or 0.0).replace(text, f"**{text}**")
     blocks = [f"## Best trial: {best.number}", f"{sentence[0].upper()}{sentence[1:]} ({', '.join(facts)})."]

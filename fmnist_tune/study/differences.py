@@ -7,14 +7,14 @@ from typing import Any
 
 from fmnist_tune.config import flatten
 
-# What may differ: raising a budget changes how long a study goes on, not what it is.
-BUDGET = ("search.trials", "search.timeout", "search.epoch_timeout")
+# What may differ: a budget changes how long a study goes on, and initial points what it tries next, not what it is.
+FREE = ("search.trials", "search.timeout", "search.epoch_timeout", "search.initial")
 NAME = "study"  # which the study has itself
 
 
 def space_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return a readable line for each value in which two search spaces differ, name and budget aside."""
-    before, after = ({k: v for k, v in _leaves(tree).items() if k not in (*BUDGET, NAME)} for tree in (old, new))
+    """Return a readable line for each value in which two search spaces differ, what is free aside."""
+    before, after = ({k: v for k, v in _leaves(tree).items() if k not in (*FREE, NAME)} for tree in (old, new))
     lines = []
     for path in [*before, *(p for p in after if p not in before)]:
         if before.get(path) != after.get(path) or (path in before) != (path in after):

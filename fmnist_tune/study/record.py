@@ -39,7 +39,6 @@ from fmnist_tune.study.trials import Trials
 from fmnist_tune.valuation import OBJECTIVES, Objective
 
 SPACE_KEY = "space"
-KNOWN_GOOD_KEY = "known_good"  # user attribute of a trial that was not drawn: true
 TAKEN_FROM_KEY = "taken_from"  # user attribute of a trial that --warm-start copied: its study and number there
 EXTENDED_KEY = "extended_to"  # user attribute: how many trials `--trials` has given the study, beyond its file's
 TEST_USES_KEY = "test_uses"
@@ -146,7 +145,7 @@ class StudyRecord:
             record.hold.take(folder_id)
             record.bind_folder(folder_id)
         record.space = space
-        record.write_space()  # the budget may have changed
+        record.write_space()  # the budget and the initial points may have changed
         return record
 
     @classmethod

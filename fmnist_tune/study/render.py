@@ -123,7 +123,7 @@ def _value(trial: FrozenTrial) -> float:
 
 
 def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
-    origin = "" if summary.is_best_drawn else ", not drawn: searches begin with it"
+    origin = ", initial point" if summary.is_best_initial else ""
     facts = facts_of(best)
     head = Text(
         f"best trial {best.number}: {summary.objective.sentence(_value(best))} "

@@ -26,9 +26,6 @@ from fmnist_tune.study.trial_data import looks_of
 # Up to so many trials TPE sees them all; beyond, the best ones (by value, and by how far they got) and the latest. It
 # takes 25 at most for good ones (optuna.samplers.TPESampler, gamma), and its time grows with the number of the others.
 TPE_TRIALS, TPE_BEST = 300, 25
-# TPE draws at random until there are so many trials: Optuna's default, and where some of them are known to do well, as
-# it then knows where to look.
-TPE_STARTUP, TPE_STARTUP_KNOWING = 10, 4
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
@@ -42,9 +39,7 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     return IntDistribution(int(low), high, log=domain.log, step=domain.step)
 
 
-def draw(
-    space: SearchSpace, trials: Sequence[FrozenTrial], number: int, *, has_known_good: bool, given: Mapping[str, Any]
-) -> FrozenTrial:
+def draw(space: SearchSpace, trials: Sequence[FrozenTrial], number: int, *, given: Mapping[str, Any]) -> FrozenTrial:
     """Draw a trial's parameters, in a study in memory that shows the sampler what it shall see.
 
     The draw follows from the study's seed, the number, and the trials before.
@@ -53,7 +48,6 @@ def draw(
         space: what is searched.
         trials: all others of the study.
         number: of the trial.
-        has_known_good: whether the study begins with trials that are known to do well.
         given: parameters that it has already, as Optuna stores them.
 
     Returns:
@@ -61,7 +55,7 @@ def draw(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        sampler = sampler_for(space, number, has_known_good=has_known_good)
+        sampler = sampler_for(space, number)
         study = optuna.create_study(storage=_Seen(trials, number), sampler=sampler, direction="maximize")
         if given:
             study.enqueue_trial(dict(given))
@@ -152,13 +146,12 @@ def value_of(parameter: Parameter, stored: Any) -> Any:
     return stored
 
 
-def sampler_for(space: SearchSpace, number: int, *, has_known_good: bool = False) -> BaseSampler:
+def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
     """Return the sampler for one trial; its draws follow from the study's seed, the number and the trials before.
 
     Args:
         space: what is searched.
         number: the trial's.
-        has_known_good: whether the study begins with trials that are known to do well.
     """
     settings = space.settings.search.sampler
     seed = derive_seed(settings.seed, number, "sampler")
@@ -166,8 +159,7 @@ def sampler_for(space: SearchSpace, number: int, *, has_known_good: bool = False
         warnings.simplefilter("ignore", ExperimentalWarning)
         match settings.name:
             case "tpe":
-                n_startup = TPE_STARTUP_KNOWING if has_known_good else TPE_STARTUP
-                return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=n_startup)
+                return TPESampler(seed=seed, multivariate=True, group=True)
             case "random":
                 return RandomSampler(seed)
             case "grid":
@@ -240,7 +232,8 @@ def _at(domain: Domain, share: float) -> Any:
 class _GridSampler(_WholeSpaceSampler):
     """Each trial gets the first configuration that no other one has, in an order shuffled by the seed.
 
-    Unlike Optuna's it knows conditions, so that configurations which differ in unused values alone do not repeat.
+    Unlike Optuna's it knows conditions, so that configurations which differ in unused values alone do not repeat. Of an
+    enqueued trial it is the first that has the given values: one that another trial has only where there is no other.
     """
 
     def sample_relative(
@@ -248,11 +241,13 @@ class _GridSampler(_WholeSpaceSampler):
     ) -> dict[str, Any]:
         order = list(self._space.grid())
         random.Random(self._seed).shuffle(order)
+        given = values_of(trial.system_attrs.get("fixed_params", {}), self._space)
+        order = [values for values in order if all(values.get(path) == value for path, value in given.items())]
         others = (t for t in study.get_trials(deepcopy=False) if t.number != trial.number)
-        visited = {_key(values_of(t.params, self._space)) for t in others}
-        return params_of(next(values for values in order if _key(values) not in visited), self._space)[0]
+        visited = {key_of(values_of(t.params, self._space)) for t in others}
+        return params_of(next((v for v in order if key_of(v) not in visited), order[0]), self._space)[0]
 
 
-def _key(values: Mapping[str, Any]) -> str:
+def key_of(values: Mapping[str, Any]) -> str:
     """Return values as text; numbers that differ by rounding alone are the same."""
     return json.dumps({k: float(f"{v:.12g}") if isinstance(v, float) else v for k, v in sorted(values.items())})

@@ -1,14 +1,15 @@
-"""A search space as tables for people: searched, fixed and default values."""
+"""A search space as tables for people: searched values, initial points, fixed and default values."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fmnist_tune.config import SearchSpace
+from fmnist_tune.config import Parameter, SearchSpace
 from fmnist_tune.config.defaults import NONE_MEANS, Default, default_values, fixed_values
 from fmnist_tune.study.columns import Column, NamedTable
 from fmnist_tune.units import duration
@@ -30,6 +31,8 @@ def space_table(space: SearchSpace) -> RenderableType:
     parts: list[RenderableType] = [Text(head, style="bold")]
     if space.parameters:
         parts.append(_parameters_table(space))
+    if space.initial:
+        parts += ["", _initial_table(space)]
     fixed = [(path, _flat(value)) for path, value in fixed_values(space).items()]
     defaults = [
         (d.path, f"{NONE_MEANS[d.path] if d.value is None else _flat(d.value)}{_where(d)}")
@@ -59,6 +62,20 @@ def _parameters_table(space: SearchSpace) -> NamedTable:
     ]
     tiers = [columns, columns[1:]] if any(conditions) else [columns, columns[:2], columns[1:2]]
     return NamedTable([p.path for p in space.parameters], tiers, facts, title="parameter")
+
+
+def _initial_table(space: SearchSpace) -> NamedTable:
+    named = [p for p in space.parameters if any(p.path in point for point in space.initial)]
+    columns = [
+        Column(str(i), [_flat(point[p.path]) if p.path in point else _left_out(p, point, space) for p in named])
+        for i, point in enumerate(space.initial)
+    ]
+    facts = [", ".join(cells) for cells in zip(*(column.cells for column in columns), strict=True)]
+    return NamedTable([p.path for p in named], [columns], facts, title="initial point")
+
+
+def _left_out(parameter: Parameter, point: Mapping[str, Any], space: SearchSpace) -> str:
+    return "sampled" if space.is_active(parameter, point) else "-"
 
 
 def _values_table(title: str, rows: Sequence[tuple[str, str]]) -> NamedTable:

@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.domain import ChoiceDomain, Domain
 from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.record import KNOWN_GOOD_KEY, TAKEN_FROM_KEY, StudyRecord
+from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.trial_data import facts_of, looks_of
+from fmnist_tune.study.trial_data import facts_of, is_initial, looks_of
 from fmnist_tune.units import percent
 from fmnist_tune.valuation import OBJECTIVES, Objective
 
@@ -90,8 +90,8 @@ class Summary:
         counts: trials by state: complete, pruned, failed, running, waiting (can go on) and total.
         best: the best COMPLETE trial.
         best_values: its searched values, by dotted path.
-        drawn: the trials that the sampler drew, by state, without any state that has none; the others were known to do
-            well, or taken from another study.
+        n_sampled: how many trials the sampler drew; the others are initial points, or taken from another study.
+        n_sampled_complete: how many of them were trained to their ends.
         edges: what to say about values of the best trial that lie at the edge of their range.
         importances: None while there are too few trials.
         failures: reasons, with how often.
@@ -107,7 +107,8 @@ class Summary:
     n_target: int
     best: FrozenTrial | None
     best_values: dict[str, Any]
-    drawn: dict[str, int]
+    n_sampled: int
+    n_sampled_complete: int
     edges: tuple[str, ...]
     importances: Importances | None
     failures: dict[str, int]
@@ -123,9 +124,9 @@ class Summary:
         return self.paths.name
 
     @property
-    def is_best_drawn(self) -> bool:
-        """Whether the sampler drew the best trial; False if it was known to do well, or there is none."""
-        return self.best is not None and KNOWN_GOOD_KEY not in self.best.user_attrs
+    def is_best_initial(self) -> bool:
+        """Whether the best trial is an initial point; False if there is none."""
+        return self.best is not None and is_initial(self.best)
 
 
 def common_failure(record: StudyRecord) -> str | None:
@@ -144,13 +145,15 @@ def summarize(record: StudyRecord, *, is_driven: bool) -> Summary:
     trials = record.trials
     best = record.best
     values = values_of(best.params, record.space) if best is not None else {}
+    sampled = [t for t in trials if not is_initial(t) and TAKEN_FROM_KEY not in t.user_attrs]
     return Summary(
         record.paths,
         count_states(trials, is_driven=is_driven),
         record.n_target,
         best,
         values,
-        _counted([t for t in trials if not {KNOWN_GOOD_KEY, TAKEN_FROM_KEY} & t.user_attrs.keys()], is_driven),
+        len(sampled),
+        sum(t.state == TrialState.COMPLETE for t in sampled),
         tuple(_edges(record, values)),
         importances_of(record),
         dict(
@@ -180,36 +183,9 @@ def highest_of(trials: Sequence[FrozenTrial]) -> Highest | None:
 
 def count_states(trials: list[FrozenTrial], *, is_driven: bool) -> dict[str, int]:
     """Count trials by state, and in total; without a process that drives the study, what was running waits."""
-    counts = _counted(trials, is_driven)
-    return {name: counts.get(name, 0) for name in STATE_NAMES.values()} | {"total": len(trials)}
-
-
-def _counted(trials: list[FrozenTrial], is_driven: bool) -> dict[str, int]:
     names = STATE_NAMES if is_driven else STATE_NAMES | {TrialState.RUNNING: "waiting"}
-    return dict(Counter(names[t.state] for t in trials))
-
-
-def drawn_text(drawn: Mapping[str, int]) -> str:
-    """Return in a sentence what became of the trials that were drawn, none of which is the best; by state."""
-    n, n_complete = sum(drawn.values()), drawn.get("complete", 0)
-    if not n:
-        return "None was drawn since."
-    if n_complete == n:
-        return f"None of the {n:,} drawn since is better." if n > 1 else "The one drawn since is not better."
-    rest = [
-        f"{drawn[state]:,} {text}"
-        for state, text in (
-            ("pruned", "pruned"),
-            ("failed", "failed"),
-            ("running", "running"),
-            ("waiting", "paused or interrupted"),
-        )
-        if drawn.get(state)
-    ]
-    ended = "none has been trained to its end"
-    if n_complete:
-        ended = f"{n_complete:,} {'has' if n_complete == 1 else 'have'} been trained to the end and none is better"
-    return f"Of the {n:,} drawn since, {ended} ({', '.join(rest)})."
+    counts = Counter(names[t.state] for t in trials)
+    return {name: counts[name] for name in STATE_NAMES.values()} | {"total": len(trials)}
 
 
 def opened_text(n_uses: int) -> str:

@@ -20,6 +20,8 @@ MAX_EPOCHS = 100  # of one of them: 20 kB, where MySQL allows 64
 FACTS_KEY = "training"  # user attribute of an ended trial
 HISTORY_KEY = "history"  # system attribute in format 1: every epoch
 LOOKS_KEY = "looks"
+INITIAL_KEY = "initial"  # user attribute of a trial that was begun from a point of search.initial: true
+FORMER_INITIAL_KEY = "known_good"  # the same in version 0.1
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ def facts_of(trial: FrozenTrial) -> dict[str, Any]:
 def _progress(trial: FrozenTrial) -> list[dict[str, Any]]:
     keys = (key for key in trial.system_attrs if key.startswith(PROGRESS_PREFIX))
     return [trial.system_attrs[key] for key in sorted(keys, key=lambda key: int(key.removeprefix(PROGRESS_PREFIX)))]
+
+
+def is_initial(trial: FrozenTrial) -> bool:
+    """Return whether a trial was begun from an initial point."""
+    return INITIAL_KEY in trial.user_attrs or FORMER_INITIAL_KEY in trial.user_attrs
 
 
 def curve_of(trial: FrozenTrial) -> dict[float, float]:

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, get_args
 
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
-from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError
 from fmnist_tune.seeds import derive_seed
-from fmnist_tune.study.known_good import known_good
-from fmnist_tune.study.record import KNOWN_GOOD_KEY, TAKEN_FROM_KEY, StudyRecord
-from fmnist_tune.study.sampling import draw, params_of, values_of
-from fmnist_tune.study.trial_data import FACTS_KEY, facts_of, history_of, looks_of, progress_attributes
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.sampling import draw, key_of, params_of, values_of
+from fmnist_tune.study.trial_data import FACTS_KEY, INITIAL_KEY, facts_of, history_of, looks_of, progress_attributes
 from fmnist_tune.training.results import EpochResult, StopReason
 
 GOING_ON_KEY = "goes_on_from"
@@ -83,12 +80,19 @@ class UnbuildableError(UserError):
 
 
 class TrialWriter:
-    """A study's trials, for the driver that holds its lock: asked for trials, told what came of them."""
+    """A study's trials, for the driver that holds its lock: asked for trials, told what came of them.
+
+    Attributes:
+        initial: the initial points that are yet to begin, as Optuna stores their values.
+    """
 
     def __init__(self, record: StudyRecord) -> None:
         """Take over the trials of a study, which has them in memory from here on."""
         self._record = record
         self._trials = record.keep_trials()
+        points = [params_of(point, record.space)[0] for point in record.space.initial]
+        begun = {key_of(t.system_attrs.get("fixed_params", t.params)) for t in self._trials.all}
+        self.initial = [point for point in points if key_of(point) not in begun]
 
     def recover(self) -> list[int]:
         """Put trials that no living process trains back in the queue; returns their numbers.
@@ -105,15 +109,6 @@ class TrialWriter:
         for number in orphans:
             self._trials.set_state(number, TrialState.WAITING)
         return orphans
-
-    @cached_property
-    def known_good(self) -> list[dict[str, Any]]:
-        """The searched values of the trials that a study begins with instead of drawing them."""
-        space = self._record.space
-        if space.settings.search.sampler.name != "tpe" or space.settings.task != TrialConfig.task:
-            return []
-        knows_better = any(TAKEN_FROM_KEY in t.user_attrs for t in self._trials.all)
-        return [] if knows_better else known_good(space)
 
     def begin(self, number: int | None = None) -> Attempt | None:
         """Give a trial to a worker: one that waits, or a new one.
@@ -149,21 +144,14 @@ class TrialWriter:
         return attempt_of(self._record, self._trials[number])
 
     def _new(self) -> FrozenTrial:
-        """Return the next new trial: one that is known to do well, or one that is drawn."""
-        number = len(self._trials.all)
-        if number < len(self.known_good):
-            params, distributions = params_of(self.known_good[number], self._record.space)
-            attributes = {KNOWN_GOOD_KEY: True}
-            return create_trial(
-                state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=attributes
-            )
-        drawn = self._draw(number, {})
-        return create_trial(
-            state=TrialState.RUNNING,
-            params=drawn.params,
-            distributions=drawn.distributions,
-            system_attrs=drawn.system_attrs,
-        )
+        """Return the next new trial: from the next initial point, or sampled."""
+        number, is_grid = len(self._trials.all), self._record.space.settings.search.sampler.name == "grid"
+        while self.initial:
+            drawn = self._draw(number, self.initial.pop(0))
+            if not is_grid or all(t.params != drawn.params for t in self._trials.all):
+                drawn.user_attrs[INITIAL_KEY] = True
+                return drawn
+        return self._draw(number, {})
 
     def _fill_in(self, trial: FrozenTrial) -> None:
         """Draw what a waiting trial lacks: one that was enqueued, or killed by version 0.1 while it was drawn."""
@@ -178,7 +166,7 @@ class TrialWriter:
 
     def _draw(self, number: int, given: Mapping[str, Any]) -> FrozenTrial:
         others = [trial for trial in self._trials.all if trial.number != number]
-        return draw(self._record.space, others, number, has_known_good=bool(self.known_good), given=given)
+        return draw(self._record.space, others, number, given=given)
 
     def report(self, number: int, epoch: int, val_accuracy: float) -> None:
         """Record an epoch's validation accuracy."""
