@@ -57,7 +57,7 @@ def speed(repeats: int) -> None:
                 list(run._train_epoch(1, ()))
                 if repeat:  # the first round warms up
                     rates[numerics].append(n / (time.perf_counter() - start))
-        chosen = choose_numerics(config, "cpu", 28)
+        chosen = choose_numerics(config, "cpu")
         cells = [f"{n}{'*' if n == chosen else ''} {statistics.median(rates[n]):,.0f}/s" for n in FORMATS]
         widths = model.get("hidden") or model.get("channels")
         print(f"{model['name']} {widths} batch {batch_size}: {', '.join(cells)}", flush=True)

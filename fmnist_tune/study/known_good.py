@@ -10,7 +10,6 @@ from pydantic import BaseModel
 
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.config.domain import ChoiceDomain, Domain, is_searched, parse_domain
-from fmnist_tune.config.model import Cnn, Mlp, Torchvision
 from fmnist_tune.config.parameters import value_at
 from fmnist_tune.config.schema import TrialConfig
 
@@ -34,7 +33,6 @@ SIZES: tuple[Mapping[str, Any], ...] = (
 LR = 2e-3  # of `cnn` at a constant rate; half of it for others, twice where it falls towards the end
 DROPOUT_MLP = 0.2
 WEIGHT_DECAY_ADAMW = 1e-2  # torch.optim's own default; the others' is 0
-MODELS: dict[str, type[BaseModel]] = {"mlp": Mlp, "cnn": Cnn, "torchvision": Torchvision}
 
 
 def known_good(space: SearchSpace) -> list[dict[str, Any]]:
@@ -86,7 +84,8 @@ def _default(path: str, model: str | None) -> Any:
     if section == "model":
         if not keys:
             return None
-        fields = MODELS[model].model_fields if model in MODELS else {}
+        found = TrialConfig.models.find(model)
+        fields = {} if found is None else found.model_fields
         return fields[keys[0]].get_default(call_default_factory=True) if keys[0] in fields else None
     node: Any = TrialConfig.model_fields[section].default if section in TrialConfig.model_fields else None
     for key in keys:

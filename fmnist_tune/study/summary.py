@@ -90,6 +90,7 @@ class Summary:
         counts: trials by state: complete, pruned, failed, running, waiting (can go on) and total.
         best: the best COMPLETE trial.
         best_values: its searched values, by dotted path.
+        architecture: what its model, or a recipe's, says of itself; None without one.
         drawn: the trials that the sampler drew, by state, without any state that has none; the others were known to do
             well, or taken from another study.
         edges: what to say about values of the best trial that lie at the edge of their range.
@@ -107,6 +108,7 @@ class Summary:
     n_target: int
     best: FrozenTrial | None
     best_values: dict[str, Any]
+    architecture: str | None
     drawn: dict[str, int]
     edges: tuple[str, ...]
     importances: Importances | None
@@ -150,6 +152,7 @@ def summarize(record: StudyRecord, *, is_driven: bool) -> Summary:
         record.n_target,
         best,
         values,
+        record.space.config(values).model.describe() if best is not None or record.is_recipe else None,
         _counted([t for t in trials if not {KNOWN_GOOD_KEY, TAKEN_FROM_KEY} & t.user_attrs.keys()], is_driven),
         tuple(_edges(record, values)),
         importances_of(record),
