@@ -58,7 +58,7 @@ def speed(repeats: int) -> None:
                 next(epochs[numerics])
                 if repeat:  # the first round warms up
                     rates[numerics].append(n / (time.perf_counter() - start))
-        chosen = choose_numerics(config, 28, fast_bf16=has_fast_bf16("cpu"))
+        chosen = choose_numerics(config, fast_bf16=has_fast_bf16("cpu"))
         cells = [f"{n}{'*' if n == chosen else ''} {statistics.median(rates[n]):,.0f}/s" for n in FORMATS]
         widths = model.get("hidden") or model.get("channels")
         print(f"{model['name']} {widths} batch {batch_size}: {', '.join(cells)}", flush=True)

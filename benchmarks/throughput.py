@@ -22,7 +22,6 @@ from fmnist_tune.config import TrialConfig
 from fmnist_tune.data.fashion_mnist import find_file, load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.data.split import stratified_split
-from fmnist_tune.models import build_model
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 
@@ -47,7 +46,7 @@ def ours(run: TrainingRun) -> Loop:
 
 def bare(run: TrainingRun) -> Loop:
     """Return the loop that one would write by hand over the same tensors, model, optimizer class and numerics."""
-    model = build_model(run.config.model, 28).to(run.device)
+    model = run.config.build().to(run.device)
     if run.numerics.channels_last:
         model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
@@ -79,7 +78,7 @@ def usual(run: TrainingRun, root: Path, indices: list[int]) -> Loop:
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
         data, batch_size=run.config.training.batch_size, shuffle=True
     )
-    model = build_model(run.config.model, 28).to(run.device)
+    model = run.config.build().to(run.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     criterion = nn.CrossEntropyLoss()
 

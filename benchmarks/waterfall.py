@@ -22,7 +22,6 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from fmnist_tune.config import TrialConfig, load_space
-from fmnist_tune.models import build_model
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.limits import Limits
 from fmnist_tune.search.messages import Assignment, TrialReport
@@ -53,11 +52,11 @@ def matmul_rate(n_processes: int, n_threads: int, number_format: str, device: st
     return sum(float(process.communicate()[0]) for process in running) / n_processes
 
 
-def flop_per_picture(config: TrialConfig, image_size: int = 28) -> float:
+def flop_per_picture(config: TrialConfig) -> float:
     """Return the multiplications and additions of a training step per picture: convolutions and dense layers alone."""
-    model = build_model(config.model, image_size)
+    model = config.build()
     with FlopCounterMode(display=False) as counter:
-        model(torch.zeros(8, 1, image_size, image_size)).sum().backward()
+        model(torch.zeros(8, *config.images.shape)).sum().backward()
     return float(counter.get_total_flops()) / 8
 
 

@@ -18,11 +18,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from fmnist_tune.cli.parser import build_parser
-from fmnist_tune.config.architectures import ARCHITECTURES, WEIGHT_FILES, WEIGHT_NAMES
-from fmnist_tune.config.defaults import NONE_MEANS, WIDTHS
+from fmnist_tune.config.defaults import NONE_MEANS
 from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings
-from fmnist_tune.config.section import Section
-from fmnist_tune.config.tasks import CONFIGS, models_of
+from fmnist_tune.config.tasks import CONFIGS
+from fmnist_tune.models.architectures import ARCHITECTURES, WEIGHT_FILES, WEIGHT_NAMES
+from fmnist_tune.models.section import Model
+from fmnist_tune.section import Section
 
 DOCS = Path(__file__).resolve().parent
 KEYS, COMMANDS = DOCS / "reference" / "search-space.md", DOCS / "reference" / "commands.md"
@@ -127,18 +128,16 @@ def _range(limits: dict[str, Any]) -> str:
     return f" in {'[' if 'ge' in limits else '('}{low}, {high}{']' if 'le' in limits else ')'}"
 
 
-def default(path: str, field: FieldInfo) -> str:
+def default(section: type[Section], path: str, field: FieldInfo) -> str:
     """Return the value of a key that the file leaves out."""
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
     if value is None:
-        for one, others in WIDTHS.items():
-            if path == one:
-                return "none"
-            if path in others:
-                return f"{others[path]}"
-        return NONE_MEANS[path]
+        if not issubclass(section, Model):
+            return NONE_MEANS[path]
+        (name,) = get_args(section.model_fields["name"].annotation)
+        return str(section(name=name).if_none().get(path.rpartition(".")[2], "none"))
     if path == "search.epoch_timeout":
         return f"{value / 3600:g}h"
     return "none" if value == {} else f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
@@ -156,7 +155,7 @@ def rows(section: type[Section], path: str) -> Iterator[str]:
             continue
         key = f"{path}.{name}" if path else name
         allowed = values(field.annotation, field.metadata)
-        yield f"| `{name}` | {allowed} | {default(key, field)} | {texts[name]} |"
+        yield f"| `{name}` | {allowed} | {default(section, key, field)} | {texts[name]} |"
 
 
 def tables(section: type[Section], path: str, depth: int, *, suffix: str = "") -> Iterator[str]:
@@ -169,7 +168,7 @@ def tables(section: type[Section], path: str, depth: int, *, suffix: str = "") -
 
 def _inner(section: type[Section], path: str, depth: int, *, suffix: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+        if is_section(field.annotation) and not issubclass(field.annotation, Model):
             yield from tables(field.annotation, f"{path}.{name}" if path else name, depth + 1, suffix=suffix)
 
 
@@ -185,7 +184,7 @@ def keys_page() -> str:
     lines += _inner(Settings, "", 1)
     for task, config in CONFIGS.items():
         lines.append(f"\n## Task {task}")
-        for name, model in models_of(config).items():
+        for name, model in config.models.built_in.items():
             lines += tables(model, "model", 3, suffix=f" `{name}` of {task}")
         lines += _inner(config, "", 2, suffix=f" of {task}")
     lines.append("\n## Architectures\n\nThe names that `model.architecture` takes:\n")

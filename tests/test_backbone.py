@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from fmnist_tune.backbone import Backbone
 from fmnist_tune.config import TrialConfig, load_space, read_space
-from fmnist_tune.config.architectures import ARCHITECTURES, WEIGHT_NAMES, image_sizes
-from fmnist_tune.config.model import Torchvision
+from fmnist_tune.config.schema import FASHION_MNIST
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import FileError, UserError
-from fmnist_tune.models import build_model, n_params
+from fmnist_tune.models.architectures import ARCHITECTURES, WEIGHT_NAMES, image_sizes
+from fmnist_tune.models.backbone import Backbone
+from fmnist_tune.models.check import check_models
+from fmnist_tune.models.layers import n_params
+from fmnist_tune.models.torchvision import Torchvision
 from fmnist_tune.retrain.export import export_model
 from fmnist_tune.retrain.saved import SavedModel
 from fmnist_tune.search.messages import Assignment
@@ -26,7 +28,6 @@ from fmnist_tune.search.worker import Worker
 from fmnist_tune.training.checkpoint import load_checkpoint, save_checkpoint
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
-from fmnist_tune.weights import check_weights
 from tests.conftest import CommandLine, make_pictures, save_model
 
 FC = 512 * 10 + 10  # resnet18's classifier over ten classes
@@ -99,7 +100,7 @@ def test_the_names_are_torchvisions_but_for_those_that_cannot_be_adapted() -> No
 def test_an_architecture_works_on_pictures_from_its_least_size_on(architecture: str, fails_at: int | None) -> None:
     least, _ = image_sizes(architecture)
     with torch.device("meta"):
-        model = Backbone(section(architecture=architecture, image_size=least, dropout=0.1), pretrained=True)
+        model = Backbone(section(architecture=architecture, image_size=least, dropout=0.1), FASHION_MNIST)
         assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
         if fails_at is not None:
             with pytest.raises((RuntimeError, AssertionError, ValueError)):
@@ -141,7 +142,7 @@ def test_a_padded_picture_larger_than_the_network_expects_is_refused() -> None:
 
 
 def test_one_channel_gives_what_the_original_gives_for_grey_in_three(original: nn.Module, weights: Path) -> None:
-    model = Backbone(section(weights=weights), pretrained=True).eval()
+    model = Backbone(section(weights=weights), FASHION_MNIST).eval()
     grey = torch.randn(4, 1, 32, 32)
     features = nn.Sequential(*list(original.children())[:-1], nn.Flatten())
     ours = nn.Sequential(*list(model.network.children())[:-1], nn.Flatten())
@@ -159,11 +160,11 @@ def test_a_file_gives_all_weights_but_the_classifiers(original: nn.Module, weigh
     tensors = tmp_path / "resnet18.safetensors"
     safetensors.torch.save_file(original.state_dict(), tensors)
     for path in (weights, tensors):
-        loaded = Backbone(section(weights=path), pretrained=True).network.state_dict()
+        loaded = Backbone(section(weights=path), FASHION_MNIST).network.state_dict()
         unlike = {name for name, tensor in original.state_dict().items() if not torch.equal(loaded[name], tensor)}
         assert unlike == {"conv1.weight", "fc.weight", "fc.bias"}
         assert loaded["fc.weight"].shape == (10, 512)
-    unread = build_model(section(weights=tmp_path / "not there.pth"), 28, pretrained=False)
+    unread = section(weights=tmp_path / "not there.pth").without_files().build(FASHION_MNIST)
     assert n_params(unread) == 11_175_370
 
 
@@ -174,7 +175,7 @@ def test_old_densenet_names_are_understood(tmp_path: Path) -> None:
     old = {name.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2."): t for name, t in new.items()}
     assert len(old.keys() - new.keys()) > 100
     torch.save(old, tmp_path / "densenet121.pth")
-    model = Backbone(section(architecture="densenet121", weights=tmp_path / "densenet121.pth"), pretrained=True)
+    model = Backbone(section(architecture="densenet121", weights=tmp_path / "densenet121.pth"), FASHION_MNIST)
     name = "features.denseblock4.denselayer16.conv2.weight"
     assert torch.equal(model.network.state_dict()[name], network.state_dict()[name])
 
@@ -226,7 +227,7 @@ def test_files_that_are_not_weights_of_the_architecture_are_named(
         elif content is not None:
             torch.save(content, path)
         with pytest.raises(UserError) as caught:
-            Backbone(section(architecture=architecture, weights=path), pretrained=True)
+            Backbone(section(architecture=architecture, weights=path), FASHION_MNIST)
         assert "\n" not in str(caught.value)
         return str(caught.value).replace(str(path), "given.pth")
 
@@ -252,7 +253,7 @@ def test_files_that_are_not_weights_of_the_architecture_are_named(
 
 def test_a_name_that_torchvision_has_not_is_answered_with_those_it_has() -> None:
     with pytest.raises(UserError) as caught:
-        Backbone(section(architecture="resnet18", weights="IMAGENET1K_V2"), pretrained=True)
+        Backbone(section(architecture="resnet18", weights="IMAGENET1K_V2"), FASHION_MNIST)
     assert (
         str(caught.value)
         == "model.weights: torchvision has no IMAGENET1K_V2 for resnet18; it has IMAGENET1K_V1, DEFAULT"
@@ -272,7 +273,7 @@ def test_a_name_is_taken_from_torchs_cache_and_without_network_says_what_to_do(
     monkeypatch.delenv("NO_PROXY", raising=False)
     named = section(weights="DEFAULT")
     with pytest.raises(UserError) as caught:
-        Backbone(named, pretrained=True)
+        Backbone(named, FASHION_MNIST)
     message = str(caught.value)
     assert message.startswith("model.weights: DEFAULT of resnet18 could not be fetched (")
     assert "download https://download.pytorch.org/models/resnet18-f37072fd.pth, copy it here" in message
@@ -280,7 +281,7 @@ def test_a_name_is_taken_from_torchs_cache_and_without_network_says_what_to_do(
     assert capsys.readouterr().out == ""
     cached = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     cached.write_bytes(weights.read_bytes())
-    loaded = Backbone(named, pretrained=True).network.state_dict()
+    loaded = Backbone(named, FASHION_MNIST).network.state_dict()
     assert torch.equal(loaded["layer4.1.conv2.weight"], original.state_dict()["layer4.1.conv2.weight"])
 
 
@@ -303,7 +304,7 @@ model:
 """
     space = read_space(text, "f.yaml")
     with pytest.raises(FileError) as caught:
-        check_weights(space.corner_configs(), space.source)
+        check_models(space.corner_configs(), space.source)
     lines = str(caught.value).splitlines()
     assert lines[0] == "f.yaml: 2 problems"
     assert any(f"{weights} does not fit resnet34" in line for line in lines)
@@ -325,7 +326,7 @@ def test_a_saved_model_is_loaded_and_exported_without_the_pretrained_file(tmp_pa
     text = recipe(f"architecture: mobilenet_v3_small, weights: {tmp_path}/gone.pth, frozen: true, dropout: 0.2")
     config = read_space(text, "recipe").picture_config({})
     torch.manual_seed(0)
-    module = build_model(config.model, 28, pretrained=False)
+    module = config.model.without_files().build(config.images)
     with torch.no_grad():
         for layer in module.modules():
             if isinstance(layer, nn.BatchNorm2d):

@@ -16,7 +16,6 @@ from fmnist_tune.config.modular import ModularConfig, ModularData
 from fmnist_tune.errors import FileError, UserError
 from fmnist_tune.modular.data import leak, split_pairs
 from fmnist_tune.modular.metrics import pair_metrics
-from fmnist_tune.modular.models import build_pair_model
 from fmnist_tune.modular.outcome import milestones, value
 from fmnist_tune.modular.run import ModularRun
 from fmnist_tune.report.grokking_part import grokking_figure, step_curve
@@ -103,14 +102,14 @@ def test_pairs_drawn_before_the_split_are_on_both_sides_of_it() -> None:
 )
 def test_models_have_the_layers_their_sections_say(model: str, expected: int) -> None:
     section = config(f"study: s\ntask: modular-addition\nmodel: {model}").model
-    module = build_pair_model(section, 97)
+    module = section.build(97)
     assert sum(p.numel() for p in module.parameters()) == expected
     assert module(torch.zeros(5, 2, dtype=torch.int64)).shape == (5, 97)
 
 
 def test_the_transformer_computes_what_the_textbook_says() -> None:
     section = config("study: s\ntask: modular-addition\nmodel: {name: transformer, width: 16, heads: 2, ff: 8}").model
-    module: Any = build_pair_model(section, 11)
+    module: Any = section.build(11)
     pairs = torch.tensor([[1, 2], [10, 0], [3, 3]])
     tokens = torch.cat([pairs, torch.full((3, 1), 11)], dim=1)
     x = module.token(tokens) + module.position

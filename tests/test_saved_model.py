@@ -22,7 +22,6 @@ from fmnist_tune import cli
 from fmnist_tune.config.space import read_space
 from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.errors import UserError
-from fmnist_tune.models import build_model
 from fmnist_tune.retrain.card import model_card
 from fmnist_tune.retrain.export import export_model
 from fmnist_tune.retrain.pictures import read_picture
@@ -47,7 +46,7 @@ def untrained(recipe: str, seed: int = 0) -> nn.Module:
     """Return a model with batch statistics that are not the initial ones."""
     config = read_space(recipe, "recipe").config({})
     torch.manual_seed(seed)
-    module = build_model(config.model, 28 + 2 * config.data.pad)
+    module = config.build()
     with torch.no_grad():
         module.train()(torch.randn(64, 1, 28 + 2 * config.data.pad, 28 + 2 * config.data.pad))
     return module.eval()
@@ -488,7 +487,7 @@ def test_the_card_has_figures_with_intervals_and_names_what_is_weak(tmp_path: Pa
     rows = audit(saved, images.astype(np.uint8), labels)
     card = model_card(metrics(tmp_path), rows)
     for text in (
-        "A multilayer perceptron with 6,370 parameters",
+        "A multilayer perceptron with 1 hidden layer of 8 units: 6,370 parameters that tell the ten classes",
         "On the 10,000 test pictures, over 3 trainings from different seeds",
         "| test accuracy | 92.50 % (95 % interval of the mean 91.26 % to 93.74 %, 3 seeds; standard deviation 0.50 %) |",
         "| validation accuracy that the search had promised | 93.35 % |",
@@ -512,9 +511,9 @@ def test_the_card_names_a_torchvision_model_its_weights_and_what_was_trained(tmp
         config = read_space(text, "recipe").config({}).model_dump()
         return model_card(metrics(tmp_path, config=config), []).splitlines()[2]
 
-    assert begins("").startswith("Torchvision's resnet18, with 6,370 parameters that tells")
+    assert begins("").startswith("Torchvision's resnet18: 6,370 parameters that tell")
     assert begins(", weights: a.pth, frozen: true").startswith(
-        "Torchvision's resnet18, from the weights a.pth, frozen but for its classifier, with 6,370 parameters"
+        "Torchvision's resnet18 from the weights a.pth, frozen but for its classifier: 6,370 parameters"
     )
 
 

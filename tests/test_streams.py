@@ -129,13 +129,14 @@ def test_weights_in_yaml_may_be_in_the_home_directory(command: CommandLine, monk
     import torch
     from torchvision.models import get_model
 
-    from fmnist_tune.backbone import Backbone
-    from fmnist_tune.config.model import Torchvision
+    from fmnist_tune.config.schema import FASHION_MNIST
+    from fmnist_tune.models.backbone import Backbone
+    from fmnist_tune.models.torchvision import Torchvision
 
     monkeypatch.setenv("HOME", str(command.folder))
     section = Torchvision(name="torchvision", architecture="squeezenet1_1", weights="~/mine.pth", image_size=32)
     torch.save(get_model("squeezenet1_1").state_dict(), command.folder / "mine.pth")
-    Backbone(section, pretrained=True)
+    Backbone(section, FASHION_MNIST)
 
 
 def test_a_pipe_that_does_not_block_loses_lines_but_no_result() -> None:

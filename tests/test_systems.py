@@ -18,10 +18,11 @@ from torch import nn
 from benchmarks import imbalance, systems, winners
 from benchmarks.recipes import Recipes
 from fmnist_tune.config import TrialConfig, load_space
-from fmnist_tune.config.model import Cnn
+from fmnist_tune.config.schema import FASHION_MNIST
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.evaluation import share_spread
-from fmnist_tune.models import build_model, n_params
+from fmnist_tune.models.cnn import Cnn
+from fmnist_tune.models.layers import n_params
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
@@ -94,10 +95,9 @@ def test_no_two_files_have_one_study() -> None:
 @pytest.mark.parametrize("name", BY_HAND)
 def test_a_recipe_has_the_parameters_counted_by_hand(name: str) -> None:
     config = config_of(name)
-    size = 28 + 2 * config.data.pad
-    model = build_model(config.model, size)
+    model = config.build()
     assert n_params(model) == BY_HAND[name]
-    assert model(torch.zeros(2, 1, size, size)).shape == (2, 10)
+    assert model(torch.zeros(2, *config.images.shape)).shape == (2, 10)
 
 
 def test_every_recipe_of_the_five_reports_is_counted_and_has_a_row() -> None:
@@ -105,7 +105,7 @@ def test_every_recipe_of_the_five_reports_is_counted_and_has_a_row() -> None:
 
 
 def test_the_regularised_cnn_drops_channels_after_each_block_and_units_before_the_classifier_only() -> None:
-    model = build_model(config_of("b-regularised-cnn").model, 28)
+    model = config_of("b-regularised-cnn").build()
     assert [m.p for m in model.modules() if isinstance(m, nn.Dropout2d)] == [0.25] * 3
     dense = [type(m).__name__ for m in list(model)[-5:]]
     assert dense == ["Flatten", "Linear", "LeakyReLU", "Dropout", "Linear"]
@@ -132,7 +132,7 @@ def test_imbalance_recipes_differ_in_the_mitigation_alone() -> None:
 def test_pools_leaves_later_blocks_unpooled() -> None:
     cnn = Cnn.model_validate({"name": "cnn", "channels": [4, 8, 8], "pools": 2, "padding": "valid", "norm": "none"})
     assert cnn.feature_sizes(28) == [28, 13, 5, 3]
-    model = build_model(cnn, 28)
+    model = cnn.build(FASHION_MNIST)
     assert sum(isinstance(m, nn.MaxPool2d) for m in model.modules()) == 2
     assert model[-1].in_features == 8 * 3 * 3
 
@@ -146,7 +146,7 @@ def test_an_unpooled_block_needs_a_pixel() -> None:
 
 def test_residual_blocks_can_go_unpooled() -> None:
     cnn = Cnn.model_validate({"name": "cnn", "channels": [4, 4], "pools": 1, "residual": True})
-    assert build_model(cnn, 28)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    assert cnn.build(FASHION_MNIST)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
     assert cnn.feature_sizes(28) == [28, 14, 14]
 
 
@@ -162,7 +162,7 @@ def test_residual_blocks_can_go_unpooled() -> None:
 def test_feature_dropout_replaces_dropout_before_the_first_dense_layer(
     section: dict[str, Any], expected: list[float]
 ) -> None:
-    model = build_model(Cnn.model_validate({"name": "cnn", "channels": [4], **section}), 28)
+    model = Cnn.model_validate({"name": "cnn", "channels": [4], **section}).build(FASHION_MNIST)
     assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == expected
 
 

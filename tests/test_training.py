@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from fmnist_tune.config import TrialConfig
-from fmnist_tune.config.model import Cnn, Mlp
-from fmnist_tune.config.schema import Augment, Data, Optimizer
-from fmnist_tune.models import build_model, n_params
+from fmnist_tune.config.schema import FASHION_MNIST, Augment, Data, Optimizer
+from fmnist_tune.models.cnn import Cnn
+from fmnist_tune.models.layers import n_params
+from fmnist_tune.models.mlp import Mlp
 from fmnist_tune.training import averaging
 from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -61,7 +62,7 @@ def numbers(results: list[EpochResult]) -> list[tuple[float, ...]]:
     ],
 )
 def test_an_mlp_has_the_layers_its_section_says(section: dict[str, Any], expected: int) -> None:
-    model = build_model(Mlp.model_validate(section), 28)
+    model = Mlp.model_validate(section).build(FASHION_MNIST)
     assert n_params(model) == expected
     assert model(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
 
@@ -78,14 +79,16 @@ def test_lenet_can_be_written_down() -> None:
     }
     cnn = Cnn.model_validate(section)
     assert cnn.feature_sizes(32) == [32, 14, 5]
-    assert n_params(build_model(cnn, 32)) == 61_706  # the original's, without its sparse connections, at one channel
+    assert (
+        n_params(cnn.build(FASHION_MNIST.padded(2))) == 61_706
+    )  # the original's, without its sparse connections, at one channel
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu", "silu", "tanh"])
 @pytest.mark.parametrize("pool", ["max", "avg"])
 def test_pooling_before_the_activation_changes_no_output(activation: str, pool: str) -> None:
     section = {"name": "cnn", "channels": [4], "activation": activation, "pool": pool, "norm": "none"}
-    model = build_model(Cnn.model_validate(section), 28)
+    model = Cnn.model_validate(section).build(FASHION_MNIST)
     conv = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
     acts = {
         "relu": nn.ReLU(),
@@ -103,7 +106,7 @@ def test_pooling_before_the_activation_changes_no_output(activation: str, pool: 
 
 def test_a_residual_block_adds_its_input() -> None:
     cnn = Cnn.model_validate({"name": "cnn", "channels": [4], "residual": True, "convs_per_block": 2, "norm": "none"})
-    model = build_model(cnn, 28)
+    model = cnn.build(FASHION_MNIST)
     body, shortcut = model[0][0].body, model[0][0].shortcut
     with torch.no_grad():
         body[-2].weight.zero_()
@@ -119,9 +122,9 @@ def test_a_residual_block_adds_its_input() -> None:
 def test_a_picture_and_its_mirror_image_score_the_same_where_both_are_asked_for(section: dict[str, Any]) -> None:
     config = TrialConfig.model_validate({"model": {**section, "tta": "flip"}})
     torch.manual_seed(0)
-    model = build_model(config.model, 28).eval()
+    model = config.build().eval()
     torch.manual_seed(0)
-    plain = build_model(TrialConfig.model_validate({"model": section}).model, 28).eval()
+    plain = TrialConfig.model_validate({"model": section}).build().eval()
     x = torch.randn(3, 1, 28, 28)
     with torch.no_grad():
         torch.testing.assert_close(model(x), model(x.flip(3)))
@@ -193,7 +196,7 @@ def test_the_number_format_follows_from_the_model_and_the_processor(
     model: dict[str, Any], batch_size: int, fast_bf16: bool, expected: str
 ) -> None:
     trial = config(model=model, training={"batch_size": batch_size})
-    assert str(choose_numerics(trial, 28, fast_bf16=fast_bf16)) == expected
+    assert str(choose_numerics(trial, fast_bf16=fast_bf16)) == expected
 
 
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "adam", "adamw", "rmsprop"])

@@ -24,8 +24,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fmnist_tune.study.known_good import DRAW_ALL_VARIABLE
-
 from benchmarks.throughput import unpack
 from fmnist_tune import load_study
 from fmnist_tune.config import load_space
@@ -94,8 +92,6 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
     commit = subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True).strip()
     start = time.time()
     environment = os.environ | {"RAY_ADDRESS": "local"}  # plain Ray would look for a cluster that once was here
-    if who == BARE:
-        environment[DRAW_ALL_VARIABLE] = "1"
     with (folder / "output.txt").open("w+") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
         try:

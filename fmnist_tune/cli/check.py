@@ -10,14 +10,14 @@ from fmnist_tune.cli import EXIT_OK
 from fmnist_tune.cli.inputs import load_file
 from fmnist_tune.cli.store import stdout
 from fmnist_tune.config.defaults import default_values, fixed_values
+from fmnist_tune.models.check import check_models
 from fmnist_tune.study.space_table import space_table
-from fmnist_tune.weights import check_weights
 
 
 def check(arguments: argparse.Namespace, started: float) -> int:
     """Check a search space."""
     space = load_file(arguments, arguments.space)
-    check_weights(space.corner_configs(), space.source)
+    check_models(space.corner_configs(), space.source)
     if arguments.json:
         parameters = [
             {

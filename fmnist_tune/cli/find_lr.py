@@ -18,13 +18,13 @@ from fmnist_tune.config import SearchSpace
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
+from fmnist_tune.models.check import check_models
 from fmnist_tune.search.screen import Work
 from fmnist_tune.study.layout import StudyPaths, make_folder, write_atomically
 from fmnist_tune.training.lr_range import LrRange, Sweep, read_lr_range, sweep_losses
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 from fmnist_tune.training.threads import limit_threads
-from fmnist_tune.weights import check_weights
 
 N_ROWS = 20
 PLOT = "lr_range.png"
@@ -120,7 +120,7 @@ def _plot_path(arguments: argparse.Namespace, study: str) -> Path:
 
 def _train(space: SearchSpace, sweep: Sweep, arguments: argparse.Namespace, plot: Path, started: float) -> list[float]:
     config = space.picture_config({})
-    check_weights([config], space.source)
+    check_models([config], space.source)
     with Work(stderr(arguments), started) as work:
         images = load_part(locate_data(arguments.data_dir, work.phase), "train")
         make_folder(plot.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from fmnist_tune.config.problems import schema_problems
 from fmnist_tune.config.repair import config_problems
 from fmnist_tune.config.tasks import config_class
 from fmnist_tune.errors import Problem
+from fmnist_tune.models.registry import ModelError
 
 MAX_CORNERS = 256
 
@@ -24,6 +26,9 @@ def check_configs(
     """Validate the configurations at the ends of every parameter, and build the model at the space's corners."""
     schema = config_class(tree)
     searched = {p.path for p in parameters}
+    for name in next((p.domain.ends() for p in parameters if p.path == "model.name"), ()):
+        with contextlib.suppress(ModelError):  # what is said of a model's keys depends on the others'
+            schema.models.find(name)
     found: dict[tuple[str, str], Problem] = {}
     for values in probes(parameters, tree):
         for problem in config_problems(substitute(tree, values), schema, searched):

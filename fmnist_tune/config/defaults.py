@@ -17,17 +17,10 @@ from fmnist_tune.errors import UserError
 NONE_MEANS = {
     "search.timeout": "none",
     "resources.gpus": "auto",
-    "model.pools": "all",
-    "model.feature_dropout": "as dropout",
     "training.batch_size": "full",
     "training.early_stopping": "none",
     "training.optimizer.betas": "PyTorch's",
     "data.draw": "every pair once",
-}
-# Two ways to say a model's widths: where neither is used, the second one's defaults hold.
-WIDTHS = {
-    "model.hidden": {"model.depth": 2, "model.width": 128},
-    "model.channels": {"model.blocks": 3, "model.base_channels": 32},
 }
 
 
@@ -68,8 +61,9 @@ def default_values(space: SearchSpace) -> list[Default]:
         except UserError:
             continue
         models.add(config.model.name)
-        given = flatten(substitute(space.tree, values))
-        for path, value in _known(flatten(config.model_dump()), given).items():
+        held = config.model_dump()
+        held["model"] |= {k: v for k, v in config.model.if_none().items() if held["model"][k] is None}
+        for path, value in _known(flatten(held), flatten(substitute(space.tree, values))).items():
             found.setdefault((path, json.dumps(value)), set()).add(config.model.name)
     given = flatten({key: space.tree[key] for key in ("task", "search", "resources") if key in space.tree})
     settings = _known(flatten(space.settings.model_dump(exclude={"study"})), given)
@@ -89,12 +83,9 @@ def default_values(space: SearchSpace) -> list[Default]:
 
 def _known(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """Return those of a configuration's values that are not given, without a None that means nothing."""
-    known = {}
-    for path, value in values.items():
-        if any(path == g or path.startswith(f"{g}.") or g.startswith(f"{path}.") for g in given):
-            continue
-        if value is not None or path in NONE_MEANS:
-            known[path] = value
-        elif path in WIDTHS:
-            known |= {other: width for other, width in WIDTHS[path].items() if other not in given}
-    return known
+    return {
+        path: value
+        for path, value in values.items()
+        if not any(path == g or path.startswith(f"{g}.") or g.startswith(f"{path}.") for g in given)
+        and (value is not None or path in NONE_MEANS)
+    }

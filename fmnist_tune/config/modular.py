@@ -2,48 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from fmnist_tune.config.model import Dense, Mlp
 from fmnist_tune.config.schema import Optimizer
-from fmnist_tune.config.section import Section, Width
+from fmnist_tune.models.registry import Registry
+from fmnist_tune.modular.models import PAIR_MODELS, PairModel
+from fmnist_tune.section import Section
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SPLIT_SEED = 20220106  # fixed for every study; a larger fraction holds the pairs of a smaller one
-
-
-class EmbeddingMlp(Dense):
-    """Dense layers over two embeddings, one of a and one of b.
-
-    Attributes:
-        embedding: the dimension of each embedding.
-    """
-
-    name: Literal["embedding_mlp"]
-    embedding: Width = 128
-
-
-class Transformer(Section):
-    """One layer without layer norm over the tokens a, b and =, read at the last (Nanda et al. 2023, arXiv 2301.05217).
-
-    Attributes:
-        name: the model's name.
-        width: of the residual stream.
-        heads: of the attention; they divide the width among them.
-        ff: units of the dense layer after the attention.
-    """
-
-    name: Literal["transformer"]
-    width: Width = 128
-    heads: Annotated[int, Field(ge=1, le=64)] = 4
-    ff: Width = 512
-
-    @model_validator(mode="after")
-    def _divisible(self) -> Transformer:
-        if self.width % self.heads:
-            raise ValueError(f"heads {self.heads} do not divide width {self.width}")
-        return self
 
 
 def _batch_size(value: object) -> object:
@@ -123,7 +94,7 @@ class ModularData(Section):
 
 
 class ModularConfig(Section):
-    """Everything that one training on modular addition depends on, besides its seed; `mlp` reads two one-hots.
+    """Everything that one training on modular addition depends on, besides its seed.
 
     Attributes:
         model: the network; its `name` decides which other keys it has.
@@ -132,7 +103,12 @@ class ModularConfig(Section):
     """
 
     task: ClassVar[str] = "modular-addition"
+    models: ClassVar[Registry[PairModel]] = PAIR_MODELS
 
-    model: Annotated[EmbeddingMlp | Transformer | Mlp, Field(discriminator="name")]
+    model: Annotated[SerializeAsAny[PairModel], BeforeValidator(PAIR_MODELS.read)]
     training: ModularTraining = ModularTraining()
     data: ModularData = ModularData()
+
+    def build(self) -> nn.Module:
+        """Build the model."""
+        return self.model.build(self.data.modulus)

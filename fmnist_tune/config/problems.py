@@ -8,18 +8,19 @@ from typing import Any, get_args
 
 import pydantic
 
-from fmnist_tune.config.architectures import ARCHITECTURES
 from fmnist_tune.config.foreign import instead, search_form
 from fmnist_tune.config.parameters import value_at
 from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings
-from fmnist_tune.config.section import Section
-from fmnist_tune.config.tasks import models_of
+from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import Problem, did_you_mean, nearest
+from fmnist_tune.models.architectures import ARCHITECTURES
+from fmnist_tune.models.registry import NO_MODEL, UNKNOWN_NAME
+from fmnist_tune.section import Section
 
-_TAG_ERRORS = ("union_tag_invalid", "union_tag_not_found")
 _SECTION_ERRORS = ("model_type", "model_attributes_type", "dict_type")
 
 
+OWN_MODEL = "; a model of your own is named package.module:Class"
 _SPACES = ("space", "search_space", "parameters", "params", "hyperparameters", "config", "param_space")
 
 
@@ -47,7 +48,7 @@ class Mistake:
         return ".".join(map(str, self.loc))
 
 
-def schema_problems(error: pydantic.ValidationError, tree: object, config: type[Section]) -> list[Problem]:
+def schema_problems(error: pydantic.ValidationError, tree: object, config: type[AnyConfig]) -> list[Problem]:
     """Turn pydantic's errors into ours: dotted path, value, what is allowed, did you mean.
 
     Args:
@@ -58,7 +59,7 @@ def schema_problems(error: pydantic.ValidationError, tree: object, config: type[
     return [Problem(m.path, m.message) for m in mistakes_of(error, tree, config)]
 
 
-def homes(config: type[Section]) -> dict[str, tuple[str, ...]]:
+def homes(config: type[AnyConfig]) -> dict[str, tuple[str, ...]]:
     """Return for each key the sections in which it may stand."""
     found: dict[str, tuple[str, ...]] = {}
 
@@ -66,15 +67,16 @@ def homes(config: type[Section]) -> dict[str, tuple[str, ...]]:
         for key, field in section.model_fields.items():
             if path:
                 found[key] = tuple(dict.fromkeys((*found.get(key, ()), path)))
-            for inner in _sections(field.annotation):
-                walk(inner, f"{path}.{key}" if path else key)
+            is_model = section is config and key == "model"
+            for kind in config.models.known().values() if is_model else _sections(field.annotation):
+                walk(kind, f"{path}.{key}" if path else key)
 
     for schema in (Settings, config):
         walk(schema, "")
     return found
 
 
-def home_hint(key: object, config: type[Section]) -> str:
+def home_hint(key: object, config: type[AnyConfig]) -> str:
     """Return in which sections a key may stand, as the end of a message; empty if in none."""
     if str(key) in _SPACES:
         return "; what is searched stands in its place in model, training and data"
@@ -83,24 +85,22 @@ def home_hint(key: object, config: type[Section]) -> str:
 
 
 def mistakes_of(
-    error: pydantic.ValidationError, tree: object, config: type[Section], searched: Collection[str] = ()
+    error: pydantic.ValidationError, tree: object, config: type[AnyConfig], searched: Collection[str] = ()
 ) -> list[Mistake]:
     """Return what pydantic complains of, in its order; arguments as of `schema_problems`.
 
     Args:
         searched: paths of what the file searches.
     """
-    models = models_of(config)
     found = []
     for detail in error.errors(include_url=False):
-        # Pydantic names the branch of the model union as if it were a key, and the key of a mapping as '[key]'.
-        loc = tuple(part for i, part in enumerate(detail["loc"]) if not (i == 1 and part in models) and part != "[key]")
+        loc = tuple(part for part in detail["loc"] if part != "[key]")  # pydantic's name for the key of a mapping
         found.append(_mistake(detail, loc, tree, config, searched))
     return found
 
 
 def _mistake(
-    detail: Any, loc: tuple[Any, ...], tree: object, config: type[Section], searched: Collection[str]
+    detail: Any, loc: tuple[Any, ...], tree: object, config: type[AnyConfig], searched: Collection[str]
 ) -> Mistake:
     value, kind, context = detail["input"], detail["type"], detail.get("ctx", {})
     may_be_searched = loc[:1] not in {(key,) for key in SETTINGS_KEYS}
@@ -119,8 +119,10 @@ def _mistake(
         else:
             hint = (instead(value) if may_be_searched else "") or did_you_mean(value, allowed)
         return Mistake(loc, kind, f"{_shown(value)} is not one of {', '.join(allowed)}{hint}", nearest(value, allowed))
-    if kind in _TAG_ERRORS:
+    if kind == UNKNOWN_NAME:
         return _wrong_model(loc, kind, value, config)
+    if kind == NO_MODEL:
+        return Mistake((*loc, "name"), kind, context["reason"])
     if kind in _SECTION_ERRORS:
         return Mistake(loc, kind, _no_section(loc, value, tree, config, searched))
     wanted = kind.partition("_")[0]
@@ -131,11 +133,11 @@ def _mistake(
 
 
 def _unknown_key(
-    loc: tuple[Any, ...], value: object, tree: object, config: type[Section], searched: Collection[str]
+    loc: tuple[Any, ...], value: object, tree: object, config: type[AnyConfig], searched: Collection[str]
 ) -> str:
     """Say of a key that is not allowed what may be meant by it."""
     key, parent = loc[-1], loc[:-1]
-    models, name = models_of(config), value_at(tree, "model.name")
+    models, name = config.models.known(), value_at(tree, "model.name")
     known = _fields_at(parent, name, config)
     allowed = f"unknown key; allowed are {', '.join(known)}"
     owners = [other for other, section in models.items() if key in section.model_fields] if parent == ("model",) else []
@@ -154,9 +156,9 @@ def _unknown_key(
     return f"{allowed}{did_you_mean(key, known) or home_hint(key, config)}"
 
 
-def _wrong_model(loc: tuple[Any, ...], kind: str, value: object, config: type[Section]) -> Mistake:
-    models = models_of(config)
-    allowed = f"allowed are {', '.join(models)}"
+def _wrong_model(loc: tuple[Any, ...], kind: str, value: object, config: type[AnyConfig]) -> Mistake:
+    models, names = config.models.built_in, config.models.names()
+    allowed = f"allowed are {', '.join(names)}"
     name = value.get("name") if isinstance(value, dict) else None
     place = (*loc, "name")
     given = set(map(str, value)) if isinstance(value, dict) else set()
@@ -171,12 +173,12 @@ def _wrong_model(loc: tuple[Any, ...], kind: str, value: object, config: type[Se
         architecture = nearest(name, ARCHITECTURES) or next(a for a in ARCHITECTURES if a.startswith(name.lower()))
         hint, guess = f"; write name: torchvision, architecture: {architecture}", "torchvision"
     else:
-        hint, guess = did_you_mean(name, models) or instead(name), nearest(name, models)
+        hint, guess = did_you_mean(name, names) or instead(name) or OWN_MODEL, nearest(name, names)
     return Mistake(place, kind, f"{_shown(name)} is not a model; {allowed}{hint}", guess or alike, guess is not None)
 
 
 def _no_section(
-    loc: tuple[Any, ...], value: object, tree: object, config: type[Section], searched: Collection[str]
+    loc: tuple[Any, ...], value: object, tree: object, config: type[AnyConfig], searched: Collection[str]
 ) -> str:
     """Say what to write where a section belongs and something else stands."""
     known = _fields_at(loc, value_at(tree, "model.name"), config)
@@ -192,7 +194,7 @@ def _no_section(
     return f"{_shown(value)} alone; write {{name: {name}}}"
 
 
-def _fields_at(path: tuple[Any, ...], model_name: object, config: type[Section]) -> tuple[str, ...]:
+def _fields_at(path: tuple[Any, ...], model_name: object, config: type[AnyConfig]) -> tuple[str, ...]:
     """Return the keys that the schema knows at a path; empty where it knows none.
 
     Args:
@@ -204,10 +206,12 @@ def _fields_at(path: tuple[Any, ...], model_name: object, config: type[Section])
         return (*SETTINGS_KEYS, *TRIAL_KEYS)
     section: type[Section] | None = Settings if path[0] in SETTINGS_KEYS else config
     for key in path:
+        if section is config and key == "model":
+            models = config.models.known()
+            section = models.get(str(model_name), next(iter(models.values())))
+            continue
         field = None if section is None else section.model_fields.get(key)
-        kinds = () if field is None else _sections(field.annotation)
-        named = [k for k in kinds if len(kinds) > 1 and model_name in get_args(k.model_fields["name"].annotation)]
-        section = next(iter(named or kinds), None)
+        section = None if field is None else next(iter(_sections(field.annotation)), None)
     return () if section is None else tuple(section.model_fields)
 
 

@@ -10,14 +10,13 @@ from typing import Any
 import pydantic
 
 from fmnist_tune.config.problems import Mistake, mistakes_of
-from fmnist_tune.config.section import Section
-from fmnist_tune.config.tasks import models_of
+from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import Problem
 
 MAX_LOOKS = 4
 
 
-def config_problems(tree: Mapping[str, Any], config: type[Section], searched: Collection[str] = ()) -> list[Problem]:
+def config_problems(tree: Mapping[str, Any], config: type[AnyConfig], searched: Collection[str] = ()) -> list[Problem]:
     """Return everything that is wrong with model, training and data.
 
     Pydantic judges a model's keys only once its name is one, and a section as a whole only once all its values are
@@ -46,7 +45,7 @@ def config_problems(tree: Mapping[str, Any], config: type[Section], searched: Co
     return [Problem(m.path, m.message) for m in found.values()]
 
 
-def _is_doubtful(mistake: Mistake, known: Iterable[Mistake], config: type[Section]) -> bool:
+def _is_doubtful(mistake: Mistake, known: Iterable[Mistake], config: type[AnyConfig]) -> bool:
     """Return whether a mistake may come from what was guessed or left out to look on."""
     section = mistake.loc if mistake.kind == "value_error" else mistake.loc[:-1]
     blind = [k for k in known if k.loc[:-1] == section and (k.guess is None or not k.is_sure)]
@@ -54,7 +53,7 @@ def _is_doubtful(mistake: Mistake, known: Iterable[Mistake], config: type[Sectio
         names = [str(k.loc[-1]) for k in blind if k.kind != "extra_forbidden"]
         return "name" in names or any(re.search(rf"\b{re.escape(name)}\b", mistake.message) for name in names)
     if mistake.kind == "extra_forbidden" and not all(k.is_sure for k in blind):
-        return any(mistake.loc[-1] in model.model_fields for model in models_of(config).values())
+        return any(mistake.loc[-1] in model.model_fields for model in config.models.known().values())
     return False
 
 

@@ -1,21 +1,40 @@
 """What may stand in a search space once nothing in it is searched any more: sections, keys, types, ranges.
 
-A new option starts here, or in `model` beside: one field, with its range and a docstring line.
+A new option starts here, or in a model's file: one field, with its range and a docstring line.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
-from fmnist_tune.config.model import Cnn, Mlp, Torchvision
-from fmnist_tune.config.section import Probability, Section
+from fmnist_tune.models import MODELS, ImageSpec, ModelSection
+from fmnist_tune.models.registry import Registry, blamed_on
+from fmnist_tune.section import Probability, Section
 from fmnist_tune.units import seconds
 
-N_CLASSES = 10
-IMAGE_SIZE = 28
+if TYPE_CHECKING:
+    from torch import nn
+
+FASHION_MNIST = ImageSpec(
+    channels=1,
+    height=28,
+    width=28,
+    class_names=(
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+)
 ARTIFACTS = "artifacts"  # a folder beside those of the studies
 DATABASE = "studies.db"  # a file beside them; SQLite has others whose names begin so
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -150,7 +169,7 @@ class Data(Section):
     mean: Finite = 0.2860
     std: Annotated[Finite, Field(gt=0)] = 0.3530
     pad: Annotated[int, Field(ge=0, le=16)] = 0
-    keep: dict[Annotated[int, Field(ge=0, lt=N_CLASSES)], Annotated[float, Field(gt=0, le=1)]] = Field(
+    keep: dict[Annotated[int, Field(ge=0, lt=FASHION_MNIST.n_classes)], Annotated[float, Field(gt=0, le=1)]] = Field(
         default_factory=dict
     )
     mitigation: Literal["none", "class_weights", "weighted_sampler", "oversample"] = "none"
@@ -166,23 +185,28 @@ class TrialConfig(Section):
     """
 
     task: ClassVar[str] = "fashion-mnist"
+    models: ClassVar[Registry[ModelSection]] = MODELS
 
-    model: Annotated[Mlp | Cnn | Torchvision, Field(discriminator="name")]
+    model: Annotated[SerializeAsAny[ModelSection], BeforeValidator(MODELS.read)]
     training: Training = Training()
     data: Data = Data()
 
+    @property
+    def images(self) -> ImageSpec:
+        """What the model is built for: the data set's images, padded."""
+        return FASHION_MNIST.padded(self.data.pad)
+
+    def build(self) -> nn.Module:
+        """Build the model."""
+        return self.model.build(self.images)
+
     @model_validator(mode="after")
     def _buildable(self) -> TrialConfig:
-        size = IMAGE_SIZE + 2 * self.data.pad
         try:
-            if isinstance(self.model, Cnn):
-                self.model.feature_sizes(size)
-            elif isinstance(self.model, Torchvision):
-                self.model.check_sizes(size)
+            with blamed_on(type(self.model)):
+                self.model.check(self.images, self.training.batch_size)
         except ValueError as error:
-            raise ValueError(f"model: {error}") from None
-        if isinstance(self.model, Mlp) and self.model.norm == "batch" and self.training.batch_size == 1:
-            raise ValueError("training.batch_size: batches of 1 have no variance for model.norm batch; use 2 or more")
+            raise ValueError(str(error) if str(error).startswith("training.") else f"model: {error}") from None
         return self
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 from fmnist_tune.config.modular import ModularConfig, ModularTraining
 from fmnist_tune.config.schema import Training, TrialConfig
-from fmnist_tune.config.section import Section
 from fmnist_tune.errors import nearest
 
 AnyConfig = TrialConfig | ModularConfig
@@ -25,11 +24,5 @@ def config_class(tree: Mapping[str, Any]) -> type[AnyConfig]:
     meant = nearest(task, CONFIGS) if isinstance(task, str) and task not in CONFIGS else task
     if not isinstance(meant, str):  # anything may stand in a file
         name = name if isinstance(name, str) else None
-        meant = next((key for key, config in CONFIGS.items() if name in models_of(config)), TrialConfig.task)
+        meant = next((key for key, config in CONFIGS.items() if name in config.models.built_in), TrialConfig.task)
     return CONFIGS[str(meant)]
-
-
-def models_of(config: type[Section]) -> dict[str, type[Section]]:
-    """Return the sections of a task's models, by name."""
-    sections = get_args(config.model_fields["model"].annotation)
-    return {name: s for s in sections for name in get_args(s.model_fields["name"].annotation)}

@@ -13,21 +13,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist_tune.config.schema import FASHION_MNIST
 from fmnist_tune.errors import UserError
 from fmnist_tune.paths import user_path
 
-CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+CLASSES = FASHION_MNIST.class_names
 
 # MD5 of the uncompressed files as published since 2017-08-31; earlier ones had test images among the training images.
 MD5 = {

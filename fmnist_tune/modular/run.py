@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmnist_tune.config.modular import ModularConfig
-from fmnist_tune.models import n_params
+from fmnist_tune.models.layers import n_params
 from fmnist_tune.modular.data import Pairs, leak, split_pairs
-from fmnist_tune.modular.models import build_pair_model
 from fmnist_tune.modular.outcome import SOLVED
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.training.checkpoint import Stateful
@@ -36,7 +35,7 @@ class ModularRun:
         self._leak = leak(train, val)
         self._train_xy, self._val_xy = self._tensors(train), self._tensors(val)
         torch.manual_seed(derive_seed(seed, "init"))
-        self.model = build_pair_model(config.model, config.data.modulus).to(device)
+        self.model = config.build().to(device)
         self.optimizer = build_optimizer(self.model.parameters(), config.training.optimizer)
         self.history: list[EpochResult] = []
         self.n_epochs = config.training.epochs if n_epochs is None else n_epochs

@@ -203,6 +203,7 @@ def _best_section(record: StudyRecord, summary: Summary, slices: study_info.Slic
     )
     attributes = facts_of(summary.best)
     known = [
+        summary.architecture,
         f"{attributes['params']:,} parameters" if "params" in attributes else None,
         f"{attributes['duration_s']:.0f} s of training" if "duration_s" in attributes else None,
         f"{attributes['images_per_s']:,} pictures per second" if "images_per_s" in attributes else None,

@@ -10,6 +10,7 @@ import numpy as np
 from fmnist_tune.config import dump_yaml
 from fmnist_tune.escaping import as_code_block, as_markdown, in_table
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, Spread, classes_text, recall_extent, recalls_of, share_text
+from fmnist_tune.models import MODELS, ModelSection
 from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, RobustnessRow
 from fmnist_tune.study.summary import opened_text
 from fmnist_tune.units import percent
@@ -52,21 +53,16 @@ def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str
         ("Training", _training(metrics)),
         ("Loading", _loading(metrics)),
     ]
+    model = MODELS.read(metrics["config"]["model"])
+    assert isinstance(model, ModelSection)
+    kind = model.describe()
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections)
     return (
         f"# Model card: {metrics['study']}\n\n"
-        f"{_kind(metrics['config']['model'])} with {metrics['params']:,} parameters that tells the ten classes of "
+        f"{kind[0].upper()}{as_markdown(kind[1:])}: {metrics['params']:,} parameters that tell the ten classes of "
         "Fashion-MNIST apart. "
         f"Made by fmnist-tune, {metrics['finished_at']}.\n\n{body}\n"
     )
-
-
-def _kind(model: Mapping[str, Any]) -> str:
-    if model["name"] == "torchvision":
-        start = "" if model["weights"] == "none" else f", from the weights {as_markdown(str(model['weights']))}"
-        frozen = ", frozen but for its classifier" if model["frozen"] else ""
-        return f"Torchvision's {model['architecture']}{start}{frozen},"
-    return {"cnn": "A convolutional network", "mlp": "A multilayer perceptron"}[model["name"]]
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:
@@ -166,8 +162,10 @@ def _training(metrics: Mapping[str, Any]) -> str:
 
 
 def _loading(metrics: Mapping[str, Any]) -> str:
+    name = metrics["config"]["model"]["name"]
+    needed = f"\nThe code of the model {as_markdown(name)} must be installed, or in the current folder."
     text = f"""\
-Reading `config.yaml` and `weights.safetensors` runs no code from them.
+Reading `config.yaml` and `weights.safetensors` runs no code from them.{"" if name in MODELS.built_in else needed}
 
 ```python
 from fmnist_tune.retrain.pictures import read_picture

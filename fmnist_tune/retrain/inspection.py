@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.models import MODELS
+from fmnist_tune.models.registry import told
 from fmnist_tune.retrain.card import model_card
-from fmnist_tune.retrain.export import export_model
+from fmnist_tune.retrain.export import ONNX, TORCH_EXPORT, export_model
 from fmnist_tune.retrain.robustness import CORRUPTIONS, RobustnessRow, audit, write_csv
 from fmnist_tune.retrain.saved import SavedModel
 from fmnist_tune.search.cluster import WorkerPlan
@@ -33,7 +36,7 @@ def inspect_model(
         log: told what is under way.
 
     Returns:
-        The metrics, with `export` and `finished_at`.
+        The metrics, with `export` (None of a model that cannot be exported) and `finished_at`.
     """
     log(f"robustness audit: {len(CORRUPTIONS)} kinds of change, 5 strengths each")
     common = [str(folder.absolute()), test.images_NHW, test.labels_N]
@@ -41,8 +44,16 @@ def inspect_model(
     rows = [row for of_change in found for row in of_change]
     write_csv(rows, folder / AUDIT)
     log("exporting the model (torch.export, ONNX), and checking what was exported")
-    check = export_model(SavedModel.load(folder), folder, test.images_NHW)
-    export = {"onnx_agreement": check.onnx_agreement, "torch_export_agreement": check.torch_export_agreement}
+    saved = SavedModel.load(folder)
+    export: dict[str, float] | None = None
+    try:
+        export = asdict(export_model(saved, folder, test.images_NHW))
+    except Exception as error:
+        if saved.config.model.name in MODELS.built_in:
+            raise
+        log(f"not exported: the model does what torch.export cannot follow: {told(error)}")
+        for name in (ONNX, TORCH_EXPORT):
+            (folder / name).unlink(missing_ok=True)
     metrics = {**metrics, "export": export, "finished_at": time.strftime("%Y-%m-%d %H:%M:%S")}
     write_atomically(folder / CARD, model_card(metrics, rows))
     return metrics

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from fmnist_tune.config.schema import IMAGE_SIZE
+from fmnist_tune.config.schema import FASHION_MNIST
 from fmnist_tune.retrain.image_file import read_grey
+
+SIZE = (FASHION_MNIST.width, FASHION_MNIST.height)  # as Pillow has them
 
 # Edges are trimmed whose pixels are this close to the background: 5 % of the greatest intensity (Xiao et al. 2017).
 _CLOSE = 13
@@ -71,10 +73,10 @@ def read_picture(path: Path | str, invert: bool) -> Picture:
         complaints.append(
             f"it has very little contrast: its greys go from {darkest / 255:.2f} to {lightest / 255:.2f} of 1"
         )
-    if grey.size != (IMAGE_SIZE, IMAGE_SIZE):
+    if grey.size != SIZE:
         if covered >= _MIN_COVERED:
             grey = grey.crop(Image.fromarray(differs_HW).getbbox())
-        grey = ImageOps.pad(grey, (IMAGE_SIZE, IMAGE_SIZE), method=Image.Resampling.LANCZOS, color=background)
+        grey = ImageOps.pad(grey, SIZE, method=Image.Resampling.LANCZOS, color=background)
         if covered >= _MIN_COVERED:
             grey = ImageOps.autocontrast(grey)
     return Picture(np.array(grey, dtype=np.uint8), tuple(complaints))

@@ -19,6 +19,7 @@ from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.data.source import open_source
 from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import paired, spread
+from fmnist_tune.models.check import check_models
 from fmnist_tune.retrain.candidates import Candidate, Confirmation, candidates
 from fmnist_tune.retrain.folder import ModelFolder
 from fmnist_tune.retrain.metrics import evaluate
@@ -33,7 +34,6 @@ from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRe
 from fmnist_tune.study.retraining import COMPARISON
 from fmnist_tune.study.seed_results import Plan, SeedResult, plan_for
 from fmnist_tune.study.summary import opened_text
-from fmnist_tune.weights import check_weights
 
 MODEL_SEED = 0  # whose weights become the model: a fixed rule, since choosing by the test set would be cheating
 
@@ -199,7 +199,7 @@ class _Work:
             for t in trials
             for config in [self._record.config_of(t)]
         ]
-        check_weights([plan.config for plan in plans], self._record.space.source)
+        check_models([plan.config for plan in plans], self._record.space.source)
         results = self._trainer.train(plans, None)
         if results is None:
             return None
@@ -221,7 +221,7 @@ class _Work:
         test = load_part(locate_data(self._place.data_dir, self._progress.line), "test")
         may_be_known = self._trainer.has_finished(plan)
         if not may_be_known:
-            check_weights([plan.config], self._record.space.source)
+            check_models([plan.config], self._record.space.source)
         results = self._trainer.train([plan], test, lambda: self._record_test_use(trial, command))
         if results is None:
             return None

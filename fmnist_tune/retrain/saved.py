@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmnist_tune.config import TrialConfig, load_space
-from fmnist_tune.config.model import Mlp
-from fmnist_tune.config.schema import IMAGE_SIZE, Data
-from fmnist_tune.errors import UserError
-from fmnist_tune.models import build_model
+from fmnist_tune.config.schema import FASHION_MNIST, Data
+from fmnist_tune.errors import FileError, UserError
 from fmnist_tune.paths import user_path
 from fmnist_tune.study.layout import CONFIG, WEIGHTS
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
@@ -68,7 +66,7 @@ class SavedModel:
         cure = f"`{retrain}` makes it"
         config = _read_config(folder / CONFIG, cure)
         path = folder / WEIGHTS
-        module = build_model(config.model, IMAGE_SIZE + 2 * config.data.pad, pretrained=False)
+        module = config.model.without_files().build(config.images)
         try:
             module.load_state_dict(safetensors.torch.load_file(path))
         except FileNotFoundError:
@@ -80,7 +78,7 @@ class SavedModel:
         except RuntimeError as error:
             what = " ".join(str(error).split())[:200]
             raise UserError(f"{path}: not the weights of the model in {CONFIG} ({what}); {cure} again") from None
-        if not isinstance(config.model, Mlp):
+        if config.model.channels_last:
             module = module.to(memory_format=torch.channels_last)
         return cls(config, module.eval().requires_grad_(False))
 
@@ -113,12 +111,11 @@ def _checked_pixels(images: NDArray[Any]) -> Tensor:
     Raises:
         UserError: that they are not images of the data set's size, or in what range their pixels are is open to doubt.
     """
-    size = (IMAGE_SIZE, IMAGE_SIZE)
+    size = (FASHION_MNIST.height, FASHION_MNIST.width)
     if images.shape[-2:] != size or images.ndim not in (2, 3):
         cure = "`read_picture` of fmnist_tune.retrain.pictures makes such an image of any PNG or JPEG file"
         raise UserError(
-            f"images of shape {images.shape}: must be grey images, (N, {IMAGE_SIZE}, {IMAGE_SIZE}) or "
-            f"({IMAGE_SIZE}, {IMAGE_SIZE}); {cure}"
+            f"images of shape {images.shape}: must be grey images, (N, {size[0]}, {size[1]}) or {size}; {cure}"
         )
     is_float = np.issubdtype(images.dtype, np.floating)
     if not is_float and not np.issubdtype(images.dtype, np.integer):
@@ -145,5 +142,7 @@ def _read_config(path: Path, cure: str) -> TrialConfig:
             raise UserError(f"{path}: a search space, not a recipe")
         space.config({})
     except UserError as error:
+        if isinstance(error, FileError) and any(problem.path == "model.name" for problem in error.problems):
+            raise  # the code of a model that is not ours is elsewhere
         raise UserError(f"{error}; {cure} again") from None
     return space.picture_config({})

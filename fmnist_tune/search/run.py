@@ -15,6 +15,7 @@ from fmnist_tune.config import SearchSpace
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.data.source import open_source
 from fmnist_tune.errors import UserError
+from fmnist_tune.models.check import check_models
 from fmnist_tune.search.cluster import (
     WorkerPlan,
     machines,
@@ -45,7 +46,6 @@ from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.url import without_secrets
 from fmnist_tune.study.warm_start import check_data, take_over
-from fmnist_tune.weights import check_weights
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def _search(
         timeout_s = limits.timeout_of(space)
         if record is not None and timeout_s is not None:
             check_time(record, timeout_s)
-        check_weights(space.corner_configs(), space.source)
+        check_models(space.corner_configs(), space.source)
         display.phase("starting Ray")
         try:
             logs = start_ray(place.address)

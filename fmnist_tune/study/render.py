@@ -143,9 +143,10 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
             share = importances.shares.get(path)
             row.append(percent(share, 0) if share is not None else "-")
         table.add_row(*row)
+    parts: list[RenderableType] = [head, Text(f"  {summary.architecture}"), table]
     if not importances:
-        return [head, table]
-    return [head, table, Text(f"  importance: {importances.meaning}", style="dim")]
+        return parts
+    return [*parts, Text(f"  importance: {importances.meaning}", style="dim")]
 
 
 def spread_text(figure: dict[str, Any]) -> str:

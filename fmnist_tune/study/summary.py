@@ -90,6 +90,7 @@ class Summary:
         counts: trials by state: complete, pruned, failed, running, waiting (can go on) and total.
         best: the best COMPLETE trial.
         best_values: its searched values, by dotted path.
+        architecture: what its model, or a recipe's, says of itself; None without one.
         n_sampled: how many trials the sampler drew; the others are initial points, or taken from another study.
         n_sampled_complete: how many of them were trained to their ends.
         edges: what to say about values of the best trial that lie at the edge of their range.
@@ -107,6 +108,7 @@ class Summary:
     n_target: int
     best: FrozenTrial | None
     best_values: dict[str, Any]
+    architecture: str | None
     n_sampled: int
     n_sampled_complete: int
     edges: tuple[str, ...]
@@ -152,6 +154,7 @@ def summarize(record: StudyRecord, *, is_driven: bool) -> Summary:
         record.n_target,
         best,
         values,
+        record.space.config(values).model.describe() if best is not None or record.is_recipe else None,
         len(sampled),
         sum(t.state == TrialState.COMPLETE for t in sampled),
         tuple(_edges(record, values)),

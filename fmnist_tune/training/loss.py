@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fmnist_tune.config import TrialConfig
-from fmnist_tune.config.schema import N_CLASSES
 
 
 def criterion(config: TrialConfig, y_N: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
@@ -22,8 +21,9 @@ def criterion(config: TrialConfig, y_N: Tensor) -> Callable[[Tensor, Tensor], Te
     smoothing = config.training.label_smoothing
     weight = None
     if config.data.mitigation == "class_weights":
-        counts = torch.bincount(y_N, minlength=N_CLASSES).clamp(min=1)
-        weight = len(y_N) / (N_CLASSES * counts.float())
+        n_classes = config.images.n_classes
+        counts = torch.bincount(y_N, minlength=n_classes).clamp(min=1)
+        weight = len(y_N) / (n_classes * counts.float())
     if config.training.loss == "mse":
         return lambda logits, y: (squared_error(logits, y, smoothing) * (1 if weight is None else weight[y])).mean()
     return lambda logits, y: F.cross_entropy(logits, y, weight, label_smoothing=smoothing)
@@ -31,7 +31,8 @@ def criterion(config: TrialConfig, y_N: Tensor) -> Callable[[Tensor, Tensor], Te
 
 def squared_error(logits_NK: Tensor, y_N: Tensor, smoothing: float = 0.0) -> Tensor:
     """Return each picture's mean squared distance between softmax output and (smoothed) one-hot label, (N,)."""
-    target = F.one_hot(y_N, N_CLASSES) * (1 - smoothing) + smoothing / N_CLASSES
+    n_classes = logits_NK.shape[1]
+    target = F.one_hot(y_N, n_classes) * (1 - smoothing) + smoothing / n_classes
     return (logits_NK.softmax(1) - target).square().mean(1)
 
 

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 import torch
 
-from fmnist_tune.config.model import Mlp
 from fmnist_tune.config.schema import TrialConfig
-
-# Below this many multiplications in the largest layer of a step, casting to bf16 costs more than it saves.
-# Measured by benchmarks/numerics.py; benchmarks/RESULTS.md has the table.
-MLP_BF16_MIN_WORK = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -46,16 +40,12 @@ def has_fast_bf16(device: str) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def choose_numerics(config: TrialConfig, image_size: int, *, fast_bf16: bool) -> Numerics:
+def choose_numerics(config: TrialConfig, *, fast_bf16: bool) -> Numerics:
     """Choose by rule, not by timing, so that a trial computes the same whenever it is run on the same kind of machine.
 
     Args:
         config: of the trial.
-        image_size: pixels along a side, padding included.
         fast_bf16: whether the device has bf16 arithmetic (`has_fast_bf16`).
     """
-    if not isinstance(config.model, Mlp):  # convolutions
-        return Numerics(bf16=fast_bf16, channels_last=True)
-    widths = [image_size**2, *config.model.widths]
-    work = config.training.batch_size * max((a * b for a, b in pairwise(widths)), default=0)
-    return Numerics(bf16=fast_bf16 and work >= MLP_BF16_MIN_WORK, channels_last=False)
+    gains = config.model.is_faster_in_bf16(config.images, config.training.batch_size)
+    return Numerics(bf16=gains and fast_bf16, channels_last=config.model.channels_last)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from fmnist_tune.config import TrialConfig
-from fmnist_tune.config.schema import N_CLASSES
 
 
 def order_of(config: TrialConfig, y_N: Tensor) -> Callable[[], Tensor]:
@@ -20,7 +19,7 @@ def order_of(config: TrialConfig, y_N: Tensor) -> Callable[[], Tensor]:
     """
     mitigation = config.data.mitigation
     if mitigation == "weighted_sampler":
-        weights_N = (1 / torch.bincount(y_N, minlength=N_CLASSES).float())[y_N]
+        weights_N = (1 / torch.bincount(y_N, minlength=config.images.n_classes).float())[y_N]
         return lambda: torch.multinomial(weights_N, len(y_N), replacement=True)
     if mitigation == "oversample":
         return lambda: _oversampled(y_N)

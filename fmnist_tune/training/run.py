@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmnist_tune.config import TrialConfig
-from fmnist_tune.models import build_model, n_params
+from fmnist_tune.models.layers import n_params
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.training import averaging
 from fmnist_tune.training.augment import augment_batch
@@ -70,10 +70,9 @@ class TrainingRun:
         self.data = data
         self.seed = seed
         self.device = device
-        image_size = data.x_train.shape[-1]
-        self.numerics = numerics or choose_numerics(config, image_size, fast_bf16=has_fast_bf16(device))
+        self.numerics = numerics or choose_numerics(config, fast_bf16=has_fast_bf16(device))
         torch.manual_seed(derive_seed(seed, "init"))
-        self.model = build_model(config.model, image_size).to(device)
+        self.model = config.build().to(device)
         if self.numerics.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -86,7 +85,8 @@ class TrainingRun:
         self.position = (1, 0, 0)  # the epoch that is trained, steps taken of it, steps that it has
         self.criterion = criterion(config, data.y_train)
         self.draw_order = order_of(config, data.y_train)
-        is_graphed = graphed and device.startswith("cuda") and self.optimizer.defaults.get("fused", False)
+        is_fused = device.startswith("cuda") and self.optimizer.defaults.get("fused", False)
+        is_graphed = graphed and is_fused and config.model.cuda_graph
         self._graphed = (
             GraphedSteps(self._step, self.optimizer, config.training.batch_size, device) if is_graphed else None
         )

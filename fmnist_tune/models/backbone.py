@@ -1,4 +1,4 @@
-"""torchvision's classification models over pictures of one channel: built, given weights, frozen."""
+"""torchvision's classification models over any number of channels: built, given weights, frozen."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import get_model, get_model_weights
 
-from fmnist_tune.config.architectures import WEIGHT_FILES
-from fmnist_tune.config.model import Torchvision
-from fmnist_tune.config.schema import N_CLASSES
 from fmnist_tune.errors import UserError, near_file
+from fmnist_tune.models.architectures import WEIGHT_FILES
+from fmnist_tune.models.section import ImageSpec
+from fmnist_tune.models.torchvision import Torchvision
 from fmnist_tune.paths import user_path
 
 _LAYERS = (nn.Conv2d, nn.Linear)  # squeezenet's classifier is a convolution
@@ -29,17 +29,17 @@ _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 
 
 class Backbone(nn.Module):
-    """An architecture whose first convolution reads one channel and whose last layer tells our classes apart.
+    """An architecture whose first convolution reads our channels and whose last layer tells our classes apart.
 
     A picture of one channel gives what the original gives for the same picture in all three of its channels.
     """
 
-    def __init__(self, section: Torchvision, *, pretrained: bool) -> None:
+    def __init__(self, section: Torchvision, spec: ImageSpec) -> None:
         """Build the architecture, with torchvision's own initialisation where no weights are read.
 
         Args:
             section: of the configuration.
-            pretrained: read the weights that it names.
+            spec: of the pictures.
 
         Raises:
             UserError: they are not there, or do not fit.
@@ -47,14 +47,16 @@ class Backbone(nn.Module):
         super().__init__()
         self.image_size = section.image_size
         self.frozen = section.frozen
-        self.network: nn.Module = get_model(section.architecture, weights=None, num_classes=N_CLASSES)
+        self.network: nn.Module = get_model(section.architecture, weights=None, num_classes=spec.n_classes)
         layers = [(name, layer) for name, layer in self.network.named_modules() if isinstance(layer, _LAYERS)]
         first = next(layer for _, layer in layers if isinstance(layer, nn.Conv2d))
         self._classifier, last = layers[-1]
-        if pretrained and section.weights != "none":
+        if section.weights != "none":
             _load(self.network, section, self._classifier)
-        first.in_channels = 1
-        first.weight = nn.Parameter(first.weight.detach().sum(dim=1, keepdim=True))
+        if spec.channels != first.in_channels:
+            first.in_channels = spec.channels
+            grey = first.weight.detach().sum(dim=1, keepdim=True)
+            first.weight = nn.Parameter(grey.repeat(1, spec.channels, 1, 1) / spec.channels)
         if self.frozen:
             self.network.requires_grad_(False)
             last.requires_grad_(True)
@@ -69,10 +71,10 @@ class Backbone(nn.Module):
             self.network.get_submodule(self._classifier).train(mode)
         return self
 
-    def forward(self, x_N1HW: Tensor) -> Tensor:
-        if x_N1HW.shape[-1] != self.image_size:
-            x_N1HW = F.interpolate(x_N1HW, size=self.image_size, mode="bilinear", align_corners=False)
-        scores: Tensor = self.network(x_N1HW)
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        if x_NCHW.shape[-2:] != (self.image_size, self.image_size):
+            x_NCHW = F.interpolate(x_NCHW, size=self.image_size, mode="bilinear", align_corners=False)
+        scores: Tensor = self.network(x_NCHW)
         return scores
 
 

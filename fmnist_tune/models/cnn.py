@@ -1,74 +1,26 @@
-"""What may stand under `model`: dense layers, convolutions, one of torchvision's models."""
+"""Blocks of convolutions."""
 
 from __future__ import annotations
 
-import difflib
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from fmnist_tune.config.architectures import (
-    ARCHITECTURES,
-    MAX_SIZE,
-    MIN_SIZE,
-    WEIGHT_FILES,
-    WEIGHT_NAMES,
-    image_sizes,
-)
-from fmnist_tune.config.section import Probability, Section, Width
+from fmnist_tune.models.mlp import Activation, Norm
+from fmnist_tune.models.section import ImageSpec, ModelSection
+from fmnist_tune.section import Probability, Width
 
-Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
-Norm = Literal["none", "batch"]
+if TYPE_CHECKING:
+    from torch import nn
+
 Tta = Literal["none", "flip"]
 Channels = Annotated[int, Field(ge=1, le=4096)]
 
 
-class Dense(Section):
-    """Dense layers, each followed by norm, activation and dropout, then the classifier.
-
-    Attributes:
-        name: the model's name.
-        hidden: the widths of the hidden layers; instead of `depth` and `width`; None for those.
-        depth: the number of hidden layers; None for 2.
-        width: the units of each of them; None for 128.
-        activation: after each hidden layer.
-        norm: batch is batch normalization before each activation.
-        dropout: the probability after each hidden layer.
-    """
-
-    name: str
-    hidden: list[Width] | None = Field(default=None, max_length=32)
-    depth: Annotated[int, Field(ge=0, le=32)] | None = None
-    width: Width | None = None
-    activation: Activation = "relu"
-    norm: Norm = "none"
-    dropout: Probability = 0.0
-
-    @model_validator(mode="after")
-    def _one_way_to_say_it(self) -> Dense:
-        if self.hidden is not None and (self.depth is not None or self.width is not None):
-            raise ValueError("give either hidden, or depth and width, not both")
-        return self
-
-    @property
-    def widths(self) -> list[int]:
-        """Widths of the hidden layers; [128, 128] if the file says nothing."""
-        if self.hidden is not None:
-            return self.hidden
-        return [128 if self.width is None else self.width] * (2 if self.depth is None else self.depth)
-
-
-class Mlp(Dense):
-    """Dense layers over an image's pixels or two one-hots, each followed by norm, activation and dropout."""
-
-    name: Literal["mlp"]
-
-
-class Cnn(Section):
+class Cnn(ModelSection):
     """Blocks of convolutions, each ended by a pooling that halves the image, then dense layers, then the classifier.
 
     Attributes:
-        name: the model's name.
         channels: the channels of each block; instead of `blocks` and `base_channels`; None for those.
         blocks: the number of blocks; None for 3.
         base_channels: the channels of the first block, doubled at every further one; None for 32.
@@ -87,6 +39,9 @@ class Cnn(Section):
             same.
         tta: test-time augmentation; flip averages the scores of an image and of its mirror image.
     """
+
+    channels_last: ClassVar[bool] = True
+    cuda_graph: ClassVar[bool] = True
 
     name: Literal["cnn"]
     channels: list[Channels] | None = Field(default=None, min_length=1, max_length=8)
@@ -152,51 +107,70 @@ class Cnn(Section):
         """Tell whether a block, counted from 1, ends in a pooling."""
         return self.pools is None or block <= self.pools
 
+    def check(self, spec: ImageSpec, batch_size: int) -> None:
+        self.feature_sizes(min(spec.height, spec.width))
 
-def _architecture(name: str) -> str:
-    if name not in ARCHITECTURES:
-        near = difflib.get_close_matches(name, ARCHITECTURES, n=4)
-        hint = f"; near it are {', '.join(near)}" if near else ", such as resnet18 or mobilenet_v3_small"
-        raise ValueError(f"{name!r} is not one of torchvision's classification models{hint}")
-    return name
+    def is_faster_in_bf16(self, spec: ImageSpec, batch_size: int) -> bool:
+        return True
 
+    def if_none(self) -> dict[str, Any]:
+        sizes = {"blocks": 3, "base_channels": 32} if self.channels is None else {}
+        return {**sizes, "pools": "all", "feature_dropout": "as dropout"}
 
-def _weights(text: str) -> str:
-    if text not in ("none", *WEIGHT_NAMES) and not text.endswith(WEIGHT_FILES):
-        raise ValueError(
-            f"{text!r} is neither none, nor a name of torchvision's weights ({', '.join(WEIGHT_NAMES)}), "
-            f"nor a file ({', '.join(WEIGHT_FILES)})"
-        )
-    return text
+    def describe(self) -> str:
+        channels = self.block_channels
+        blocks = f"{len(channels)} block{'s' if len(channels) > 1 else ''} of {', '.join(map(str, channels))} channels"
+        head = f" and dense layers of {', '.join(map(str, self.head))} units" if self.head else ""
+        return f"a {'residual' if self.residual else 'convolutional'} network with {blocks}{head}"
 
+    def build(self, spec: ImageSpec) -> nn.Module:
+        from torch import nn
 
-class Torchvision(Section):
-    """One of torchvision's classification models, over one channel and with a classifier for our classes.
+        from fmnist_tune.models.layers import ACTIVATIONS, FlipTta
 
-    Attributes:
-        name: the model's name.
-        architecture: torchvision's name of the network.
-        weights: none, the name of torchvision's pretrained weights, or a file with a state_dict; a relative path starts
-            at the current directory.
-        frozen: train the classifier alone; the rest stays as it is, batch statistics included.
-        image_size: the side to which images are enlarged, in pixels.
-        dropout: the probability before the classifier, in addition to the architecture's own.
-        tta: test-time augmentation; flip averages the scores of an image and of its mirror image.
-    """
+        layers: list[nn.Module] = []
+        channels = spec.channels
+        for block, block_channels in enumerate(self.block_channels, start=1):
+            layers.append(self._block(channels, block_channels, pooled=self.is_pooled(block)))
+            if self.dropout2d:
+                layers.append(nn.Dropout2d(self.dropout2d))
+            channels = block_channels
+        layers.append(nn.Flatten())
+        width = channels * self.feature_sizes(spec.height)[-1] * self.feature_sizes(spec.width)[-1]
+        dropout = self.dropout if self.feature_dropout is None else self.feature_dropout
+        for hidden in self.head:
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+            layers += [nn.Linear(width, hidden), ACTIVATIONS[self.activation]()]
+            width, dropout = hidden, self.dropout
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        net = nn.Sequential(*layers, nn.Linear(width, spec.n_classes))
+        return FlipTta(net) if self.tta == "flip" else net
 
-    name: Literal["torchvision"]
-    architecture: Annotated[str, AfterValidator(_architecture)] = "resnet18"
-    weights: Annotated[str, AfterValidator(_weights)] = "none"
-    frozen: bool = False
-    image_size: Annotated[int, Field(ge=MIN_SIZE, le=MAX_SIZE)] = MIN_SIZE
-    dropout: Probability = 0.0
-    tta: Tta = "none"
+    def _block(self, in_channels: int, out_channels: int, *, pooled: bool) -> nn.Module:
+        from torch import nn
 
-    def check_sizes(self, picture_size: int) -> None:
-        """Raise a ValueError unless pictures of so many pixels can be enlarged to what the architecture works on."""
-        low, high = image_sizes(self.architecture)
-        if not low <= self.image_size <= high:
-            allowed = f"{low} pixels" if low == high else f"at least {low} pixels"
-            raise ValueError(f"{self.architecture} needs pictures of {allowed}, but image_size is {self.image_size}")
-        if self.image_size < picture_size:
-            raise ValueError(f"image_size {self.image_size} is less than the {picture_size} pixels of a padded picture")
+        from fmnist_tune.models.layers import ACTIVATIONS, MONOTONE, Residual
+
+        layers: list[nn.Module] = []
+        for i in range(self.convs_per_block):
+            layers.append(
+                nn.Conv2d(
+                    in_channels if i == 0 else out_channels,
+                    out_channels,
+                    self.kernel_size,
+                    padding=self.kernel_size // 2 if self.padding == "same" else 0,
+                    bias=self.norm == "none",  # batch norm's shift replaces it
+                )
+            )
+            if self.norm == "batch":
+                layers.append(nn.BatchNorm2d(out_channels))
+            layers.append(ACTIVATIONS[self.activation]())
+        if self.residual:
+            layers = [Residual(nn.Sequential(*layers), nn.Conv2d(in_channels, out_channels, 1))]
+        if pooled:
+            pool = nn.MaxPool2d(2) if self.pool == "max" else nn.AvgPool2d(2)
+            pool_first = not self.residual and self.pool == "max" and self.activation in MONOTONE
+            layers.insert(len(layers) - pool_first, pool)
+        return nn.Sequential(*layers)

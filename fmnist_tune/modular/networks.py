@@ -1,4 +1,4 @@
-"""Models over pairs of numbers."""
+"""Modules over pairs of numbers."""
 
 from __future__ import annotations
 
@@ -6,31 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fmnist_tune.config.model import Mlp
-from fmnist_tune.config.modular import EmbeddingMlp, Transformer
-from fmnist_tune.models import build_dense
-
 TOKENS = 3  # a, b, =
 
 
-def build_pair_model(model: EmbeddingMlp | Transformer | Mlp, modulus: int) -> nn.Module:
-    """Build a model, drawn from the global generator.
-
-    Returns:
-        Module from int64 pairs (N, 2) to unnormalised scores (N, modulus).
-    """
-    match model:
-        case Transformer():
-            return _Transformer(model, modulus)
-        case EmbeddingMlp():
-            return nn.Sequential(
-                _Embeddings(modulus, model.embedding), build_dense(model, 2 * model.embedding, modulus)
-            )
-        case Mlp():
-            return nn.Sequential(_OneHots(modulus), build_dense(model, 2 * modulus, modulus))
-
-
-class _Embeddings(nn.Module):
+class Embeddings(nn.Module):
     """Two embeddings, side by side."""
 
     def __init__(self, modulus: int, width: int) -> None:
@@ -42,7 +21,7 @@ class _Embeddings(nn.Module):
         return torch.cat([self.a(pairs_N2[:, 0]), self.b(pairs_N2[:, 1])], dim=1)
 
 
-class _OneHots(nn.Module):
+class OneHots(nn.Module):
     """Two one-hots, side by side."""
 
     def __init__(self, modulus: int) -> None:
@@ -53,7 +32,7 @@ class _OneHots(nn.Module):
         return F.one_hot(pairs_N2, self.modulus).flatten(1).float()
 
 
-class _Transformer(nn.Module):
+class OneLayer(nn.Module):
     """Attention from the token = to all three, then a dense layer, each added to the residual stream at =.
 
     Nothing else of the layer reaches the scores, so nothing else is computed. Weights start as Nanda et al.'s do.
@@ -61,16 +40,15 @@ class _Transformer(nn.Module):
 
     offsets: Tensor
 
-    def __init__(self, model: Transformer, modulus: int) -> None:
+    def __init__(self, modulus: int, *, width: int, heads: int, ff: int) -> None:
         super().__init__()
-        width = model.width
-        self.heads = model.heads
+        self.heads = heads
         self.token = nn.Embedding(modulus + 1, width)
         self.position = nn.Parameter(torch.randn(TOKENS, width) / width**0.5)
         self.query = nn.Linear(width, width, bias=False)
         self.key_value = nn.Linear(width, 2 * width, bias=False)
         self.output = nn.Linear(width, width, bias=False)
-        self.dense = nn.Sequential(nn.Linear(width, model.ff), nn.ReLU(), nn.Linear(model.ff, width))
+        self.dense = nn.Sequential(nn.Linear(width, ff), nn.ReLU(), nn.Linear(ff, width))
         self.scores = nn.Linear(width, modulus, bias=False)
         self.register_buffer("offsets", torch.arange(TOKENS) * (modulus + 1), persistent=False)
         for module in self.modules():

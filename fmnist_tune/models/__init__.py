@@ -1,0 +1,15 @@
+"""Models of images, one file each: `ModelSection` is what a new one is derived from."""
+
+from fmnist_tune.models.cnn import Cnn
+from fmnist_tune.models.mlp import Mlp
+from fmnist_tune.models.registry import Registry
+from fmnist_tune.models.section import ImageSpec, ModelSection
+from fmnist_tune.models.torchvision import Torchvision
+
+MODELS: Registry[ModelSection] = Registry(
+    base=ModelSection,
+    built_in={"mlp": Mlp, "cnn": Cnn, "torchvision": Torchvision},
+    group="fmnist_tune.models",
+)
+
+__all__ = ["MODELS", "ImageSpec", "ModelSection"]

@@ -1,0 +1,73 @@
+"""Whether the models of a space can be had, found out before training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fmnist_tune.config import TrialConfig
+from fmnist_tune.config.tasks import AnyConfig
+from fmnist_tune.errors import FileError, Problem, UserError
+from fmnist_tune.models.registry import ModelError, told
+
+
+def check_models(configs: Iterable[AnyConfig], source: str) -> None:
+    """Build once each model that needs files, which fetches those that torchvision has, and each that is not ours.
+
+    One of images that is not ours must also score two. Imports torch only if there is such a model.
+
+    Args:
+        configs: of trials.
+        source: the file that they come from, for messages.
+
+    Raises:
+        FileError: files are not there or do not fit, or a model is none; all that was found.
+    """
+    wanted: dict[tuple[str, ...], AnyConfig] = {}
+    for config in configs:
+        is_ours = config.model.name in config.models.built_in
+        if config.model.files or not is_ours:
+            wanted.setdefault((config.model.name, *config.model.files), config)
+    problems = []
+    for config in wanted.values():
+        try:
+            if isinstance(config, TrialConfig) and config.model.name not in config.models.built_in:
+                _try_out(config)
+            else:
+                config.build()
+        except UserError as error:
+            path, _, message = str(error).partition(": ")
+            problems.append(Problem(path, message) if path.startswith("model.") else Problem("model", str(error)))
+        except ModelError as error:
+            problems.append(Problem("model.name", f"{config.model.name}: {error}"))
+    if problems:
+        raise FileError(source, dict.fromkeys(problems))
+
+
+def _try_out(config: TrialConfig) -> None:
+    """Build a model and let it score two images.
+
+    Raises:
+        UserError: as its `build` raises it.
+        ModelError: it cannot.
+    """
+    import torch
+
+    from fmnist_tune.models.layers import n_params
+
+    try:
+        module = config.build()
+        if not isinstance(module, torch.nn.Module):
+            raise ModelError(f"build returned a {type(module).__name__}, not a torch.nn.Module")
+        with torch.inference_mode():
+            scores = module.eval()(torch.zeros(2, *config.images.shape))
+    except (UserError, ModelError):
+        raise
+    except Exception as error:
+        raise ModelError(f"it raised {told(error)}") from None
+    found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a {type(scores).__name__}"
+    if found != (2, config.images.n_classes):
+        raise ModelError(
+            f"of 2 images {config.images.shape} it made {found}; scores must be {(2, config.images.n_classes)}"
+        )
+    if not n_params(module):
+        raise ModelError("it has no parameter to train")

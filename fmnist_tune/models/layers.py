@@ -1,0 +1,47 @@
+"""What models are made of besides PyTorch's own modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "leaky_relu": lambda: nn.LeakyReLU(0.01, inplace=True),
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+# Nondecreasing, so they commute with taking a maximum: pooling first leaves them a quarter of the work.
+MONOTONE = ("relu", "leaky_relu", "tanh")
+
+
+def n_params(model: nn.Module) -> int:
+    """Count trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+class FlipTta(nn.Module):
+    """In evaluation mode the mean of what a network says of a picture and of its mirror image."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        scores_NK: Tensor = self.net(x_NCHW)
+        return scores_NK if self.training else (scores_NK + self.net(x_NCHW.flip(3))) / 2
+
+
+class Residual(nn.Module):
+    """Body of x plus a 1x1 convolution of x."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+        self.shortcut = shortcut
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return torch.add(self.body(x_NCHW), self.shortcut(x_NCHW))

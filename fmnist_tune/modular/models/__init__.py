@@ -1,0 +1,14 @@
+"""Models of pairs of numbers."""
+
+from fmnist_tune.models.registry import Registry
+from fmnist_tune.modular.models.mlp import EmbeddingMlp, PairMlp
+from fmnist_tune.modular.models.section import PairModel
+from fmnist_tune.modular.models.transformer import Transformer
+
+PAIR_MODELS: Registry[PairModel] = Registry(
+    base=PairModel,
+    built_in={"embedding_mlp": EmbeddingMlp, "transformer": Transformer, "mlp": PairMlp},
+    group="fmnist_tune.pair_models",
+)
+
+__all__ = ["PAIR_MODELS", "PairModel"]
