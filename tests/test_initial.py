@@ -9,6 +9,8 @@ from typing import Any
 import optuna
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fmnist_tune.config import load_space, read_space
 from fmnist_tune.errors import FileError
@@ -196,6 +198,29 @@ def test_a_point_that_no_model_can_have_is_refused() -> None:
 def test_a_parameter_that_cannot_be_read_is_named_alone() -> None:
     (problem,) = problems(written({"model.blocks": 3}).replace("{int: [2, 3]}", "{int: [3, 2]}"))
     assert problem.startswith("model.blocks: low 3 > high 2")
+
+
+def test_a_condition_on_a_parameter_that_cannot_be_read_is_no_mistake_of_the_point() -> None:
+    broken = written(WHOLE).replace("name: {choice: [sgd, adamw]}", "name: {choice: [sgd, sgd]}")
+    assert [problem.split(":")[0] for problem in problems(broken)] == ["training.optimizer.name"]
+
+
+@given(
+    st.floats(1e-4, 1, allow_nan=False),
+    st.integers(0, 5),
+    st.sampled_from([[], [128]]),
+    st.sampled_from(["sgd", "adamw"]),
+)
+def test_a_point_of_the_space_is_read_as_it_was_written(lr: float, tenths: int, head: list[int], name: str) -> None:
+    point = {
+        "model.dropout": tenths / 10,
+        "model.head": head,
+        "training.optimizer.name": name,
+        "training.optimizer.lr": lr,
+    }
+    space = read_space(written(point), "f.yaml")
+    assert space.initial == (point,)
+    assert read_space(space.to_yaml(), "again.yaml").initial == (point,)
 
 
 def test_a_recipe_has_no_initial_points() -> None:

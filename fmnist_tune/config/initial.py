@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,17 +36,17 @@ def read_initial(
     if nodes and not parameters and not broken:
         text = "nothing is searched in this file, so that a study has no points to begin with; leave it out"
         return (), [Problem(INITIAL, text)]
-    points: dict[str, dict[str, Any]] = {}
+    points: list[dict[str, Any]] = []
     problems: list[Problem] = []
+    first: dict[str, str] = {}  # where a point stands, by its values
+    by_path = {p.path: p for p in parameters}
     for where, node in ((f"{INITIAL}.{i}", node) for i, node in enumerate(nodes) if isinstance(node, dict)):
-        point: dict[str, Any] = {}
-        found = list(_read_point(node, where, point, {p.path: p for p in parameters}, tree, broken))
-        same = next((other for other, known in points.items() if known == point), None)
-        if not found and same is not None:
+        points.append({})
+        found = list(_read_point(node, where, points[-1], by_path, tree, broken))
+        if not found and (same := first.setdefault(json.dumps(points[-1], sort_keys=True), where)) != where:
             found.append(Problem(where, f"the same point as {same}; leave it out"))
-        points[where] = point
         problems += found
-    return tuple(points.values()), problems
+    return tuple(points), problems
 
 
 def _read_point(
@@ -71,6 +72,8 @@ def _read_point(
     for path in point:
         for other, wanted in parameters[path].when.items():
             allowed = " or ".join(map(str, wanted))
+            if other in broken:
+                continue
             if other in point or other not in parameters:
                 actual = point[other] if other in point else value_at(tree, other)
                 if actual not in wanted:

@@ -242,7 +242,7 @@ class _GridSampler(_WholeSpaceSampler):
         order = list(self._space.grid())
         random.Random(self._seed).shuffle(order)
         given = values_of(trial.system_attrs.get("fixed_params", {}), self._space)
-        order = [values for values in order if all(values.get(path) == value for path, value in given.items())]
+        order = [v for v in order if all(v.get(path) == value for path, value in given.items())] or order
         others = (t for t in study.get_trials(deepcopy=False) if t.number != trial.number)
         visited = {key_of(values_of(t.params, self._space)) for t in others}
         return params_of(next((v for v in order if key_of(v) not in visited), order[0]), self._space)[0]
