@@ -44,7 +44,7 @@ def check_models(configs: Iterable[AnyConfig], source: str) -> None:
 
 
 def _try_out(config: TrialConfig) -> None:
-    """Build a model and let it score two images.
+    """Build a model, let it score two images, and ask for its description, which is needed last.
 
     Raises:
         UserError: as its `build` raises it.
@@ -58,6 +58,9 @@ def _try_out(config: TrialConfig) -> None:
         module = config.build()
         if not isinstance(module, torch.nn.Module):
             raise ModelError(f"build returned a {type(module).__name__}, not a torch.nn.Module")
+        if not n_params(module):
+            raise ModelError("it has no parameter to train")
+        description = config.model.describe()
         with torch.inference_mode():
             scores = module.eval()(torch.zeros(2, *config.images.shape))
     except (UserError, ModelError):
@@ -69,5 +72,5 @@ def _try_out(config: TrialConfig) -> None:
         raise ModelError(
             f"of 2 images {config.images.shape} it made {found}; scores must be {(2, config.images.n_classes)}"
         )
-    if not n_params(module):
-        raise ModelError("it has no parameter to train")
+    if not isinstance(description, str) or not description:
+        raise ModelError(f"describe returned {description!r}, not a text")
