@@ -309,7 +309,7 @@ def test_a_pruned_trial_has_no_value_since_its_accuracy_is_none(tmp_path: Path) 
     trials = TrialWriter(record)
     assert trials.begin() is not None
     trials.report(0, 1, 0.62)
-    trials.prune(0)
+    trials.prune(0, "asha")
     (trial,) = record.trials
     assert trial.value is None
     assert "steps_left" not in record.recipe_of(trial)

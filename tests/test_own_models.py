@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,9 +78,11 @@ def test_a_mistake_in_the_keys_of_such_a_model_is_named(here: CommandLine, model
         ("class X(ModelSection): pass", "broken_empty:X", "broken_empty:X has no method build"),
         ("class X(ModelSection):\n    def check(self, spec, batch_size): return self.y\n    def build(self, spec): pass", "broken_check:X", "broken_check:X raised AttributeError: 'X' object has no attribute 'y' (broken_check.py, line 3)"),
         ("class X(ModelSection):\n    def build(self, spec): return 1 / 0", "broken_build:X", "broken_build:X: it raised ZeroDivisionError: division by zero (broken_build.py, line 3)"),
-        ("class X(ModelSection):\n    def build(self, spec): return 1", "broken_value:X", "broken_value:X: build returned a int, not a torch.nn.Module"),
-        ("class X(ModelSection):\n    def build(self, spec):\n        from torch import nn\n        return nn.Sequential(nn.Flatten(), nn.Linear(784, 5))", "broken_shape:X", "broken_shape:X: of 2 images (1, 28, 28) it made (2, 5); scores must be (2, 10)"),
+        ("class X(ModelSection):\n    def build(self, spec): return 1", "broken_value:X", "broken_value:X: build returned 1, not a torch.nn.Module"),
+        ("class X(ModelSection):\n    def build(self, spec):\n        from torch import nn\n        return nn.Sequential(nn.Flatten(), nn.Linear(784, 5))", "broken_shape:X", "broken_shape:X: of (2, 1, 28, 28) inputs it made (2, 5); scores must be (2, 10)"),
         ("class X(ModelSection):\n    def build(self, spec):\n        from torch import nn\n        return nn.Sequential(nn.Flatten(), nn.AvgPool1d(78))", "broken_frozen:X", "broken_frozen:X: it has no parameter to train"),
+        ("class X(ModelSection):\n    def build(self, spec):\n        from torch import nn\n        return nn.Sequential(nn.Flatten(), nn.LazyLinear(10))", "broken_lazy:X", "broken_lazy:X: it raised ValueError: Attempted to use an uninitialized parameter"),
+        ("class X(ModelSection):\n    def describe(self): return None\n    def build(self, spec):\n        from torch import nn\n        return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))", "broken_text:X", "broken_text:X: describe returned None, not a text"),
     ],
 )  # fmt: skip
 def test_what_is_no_model_is_named_and_refused_before_anything_starts(
@@ -105,6 +109,11 @@ def test_an_entry_point_gives_a_model_a_name(here: CommandLine) -> None:
         (here.folder / "s.yaml").write_text(f"study: s\nmodel: {{name: {name}}}\n")
         process = here.start("check", "s.yaml")
         assert wanted in " ".join(" ".join(process.communicate(timeout=60)).split())
+
+
+def test_the_schema_of_every_model_imports_nothing_heavy() -> None:
+    code = "import sys, fmnist_tune.models, fmnist_tune.config; print([m for m in ('torch', 'numpy', 'ray') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -156,4 +165,3 @@ def test_a_model_of_ones_own_goes_from_the_search_to_a_prediction(here: CommandL
     result = here("predict", "tiny", "a.png")
     assert result.code == 2
     assert "no module my_models among the installed packages or in the current folder" in result.err
-    assert "makes it again" not in result.err

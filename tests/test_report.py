@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -497,7 +498,19 @@ def test_the_whole_report_is_files_that_fit_each_other(tmp_path: Path, checksums
 
 
 def test_the_tables_hold_the_figures(tmp_path: Path, checksums: TinyData) -> None:
-    history = [{"epoch": 1, "train_loss": 1.5, "train_accuracy": 0.4, "val_loss": 1.25, "val_accuracy": 0.5}]
+    history = [
+        {
+            "epoch": 1,
+            "train_loss": 1.5,
+            "train_accuracy": 0.4,
+            "val_loss": 1.25,
+            "val_accuracy": 0.5,
+            "lr": 0.1,
+            "train_s": 1.0,
+            "val_s": 0.1,
+            "n_images": 500,
+        }
+    ]
     record = open_study(tmp_path, trials=[trial(TrialState.COMPLETE, [0.5], history=history, params=7), *TRIALS[1:]])
     add_model(record, checksums, number=2)
     folder = report(record, checksums).html.parent
@@ -590,10 +603,12 @@ def test_missing_scores_and_other_data_are_refused_before_the_test_set_is_opened
 def test_a_missing_test_set_is_no_use_of_it(tmp_path: Path, checksums: TinyData) -> None:
     record = open_study(tmp_path)
     add_model(record, checksums, number=2)
-    for file in checksums.folder.glob("t10k-*"):
-        file.unlink()
+    folder = tmp_path / "without a test set"
+    folder.mkdir()
+    for file in checksums.folder.glob("train-*"):
+        shutil.copy(file, folder)
     with pytest.raises(UserError, match="t10k-images"):
-        report(record, checksums)
+        report(record, replace(checksums, folder=folder))
     assert record.test_uses == []
 
 

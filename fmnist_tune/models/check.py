@@ -13,7 +13,7 @@ from fmnist_tune.models.registry import ModelError, told
 def check_models(configs: Iterable[AnyConfig], source: str) -> None:
     """Build once each model that needs files, which fetches those that torchvision has, and each that is not ours.
 
-    One of images that is not ours must also score two. Imports torch only if there is such a model.
+    One that is not ours must also score two inputs. Imports torch only if there is such a model.
 
     Args:
         configs: of trials.
@@ -24,16 +24,15 @@ def check_models(configs: Iterable[AnyConfig], source: str) -> None:
     """
     wanted: dict[tuple[str, ...], AnyConfig] = {}
     for config in configs:
-        is_ours = config.model.name in config.models.built_in
-        if config.model.files or not is_ours:
+        if config.model.files or config.model.name not in config.models.built_in:
             wanted.setdefault((config.model.name, *config.model.files), config)
     problems = []
     for config in wanted.values():
         try:
-            if isinstance(config, TrialConfig) and config.model.name not in config.models.built_in:
-                _try_out(config)
-            else:
+            if config.model.name in config.models.built_in:
                 config.build()
+            else:
+                _try_out(config)
         except UserError as error:
             path, _, message = str(error).partition(": ")
             problems.append(Problem(path, message) if path.startswith("model.") else Problem("model", str(error)))
@@ -43,8 +42,8 @@ def check_models(configs: Iterable[AnyConfig], source: str) -> None:
         raise FileError(source, dict.fromkeys(problems))
 
 
-def _try_out(config: TrialConfig) -> None:
-    """Build a model and let it score two images.
+def _try_out(config: AnyConfig) -> None:
+    """Build a model, let it score two inputs, and ask for its description, which is needed last.
 
     Raises:
         UserError: as its `build` raises it.
@@ -54,20 +53,24 @@ def _try_out(config: TrialConfig) -> None:
 
     from fmnist_tune.models.layers import n_params
 
+    if isinstance(config, TrialConfig):
+        x, n_classes = torch.zeros(2, *config.images.shape), config.images.n_classes
+    else:
+        x, n_classes = torch.zeros(2, 2, dtype=torch.int64), config.data.modulus
     try:
         module = config.build()
         if not isinstance(module, torch.nn.Module):
-            raise ModelError(f"build returned a {type(module).__name__}, not a torch.nn.Module")
+            raise ModelError(f"build returned {module!r}, not a torch.nn.Module")
+        if not n_params(module):
+            raise ModelError("it has no parameter to train")
+        if not isinstance(text := config.model.describe(), str) or not text:
+            raise ModelError(f"describe returned {text!r}, not a text")
         with torch.inference_mode():
-            scores = module.eval()(torch.zeros(2, *config.images.shape))
+            scores = module.eval()(x)
     except (UserError, ModelError):
         raise
     except Exception as error:
         raise ModelError(f"it raised {told(error)}") from None
     found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a {type(scores).__name__}"
-    if found != (2, config.images.n_classes):
-        raise ModelError(
-            f"of 2 images {config.images.shape} it made {found}; scores must be {(2, config.images.n_classes)}"
-        )
-    if not n_params(module):
-        raise ModelError("it has no parameter to train")
+    if found != (2, n_classes):
+        raise ModelError(f"of {tuple(x.shape)} inputs it made {found}; scores must be {(2, n_classes)}")

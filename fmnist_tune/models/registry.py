@@ -156,4 +156,4 @@ def _imported(place: str, folder: str) -> Any:
 @cache
 def _entry_points(group: str) -> dict[str, str]:
     """Return what is installed under a group: the place of each name."""
-    return {entry.name: entry.value for entry in entry_points(group=group)}
+    return {entry.name: f"{entry.module}:{entry.attr}" for entry in entry_points(group=group)}

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from fmnist_tune.config import TrialConfig, load_space
 from fmnist_tune.config.schema import FASHION_MNIST, Data
-from fmnist_tune.errors import FileError, UserError
+from fmnist_tune.errors import UserError
 from fmnist_tune.paths import user_path
 from fmnist_tune.study.layout import CONFIG, WEIGHTS
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
@@ -142,7 +142,5 @@ def _read_config(path: Path, cure: str) -> TrialConfig:
             raise UserError(f"{path}: a search space, not a recipe")
         space.config({})
     except UserError as error:
-        if isinstance(error, FileError) and any(problem.path == "model.name" for problem in error.problems):
-            raise  # the code of a model that is not ours is elsewhere
         raise UserError(f"{error}; {cure} again") from None
     return space.picture_config({})

@@ -152,7 +152,8 @@ class Worker:
         try:
             for name in (WEIGHTS, TEST_SCORES):
                 (folder / name).unlink(missing_ok=True)  # it may be a link
-            save_file({key: value.contiguous().cpu() for key, value in state.items()}, folder / WEIGHTS)
+            # Clones, since a file of safetensors refuses weights that a model uses in two places.
+            save_file({key: value.contiguous().cpu().clone() for key, value in state.items()}, folder / WEIGHTS)
             if test_images_NHW is not None and isinstance(run, TrainingRun):
                 x_N1HW = pixels(test_images_NHW, run.config.data, self._device)
                 np.save(folder / TEST_SCORES, run.predict(x_N1HW, bf16=False).cpu().numpy())

@@ -143,7 +143,7 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
             share = importances.shares.get(path)
             row.append(percent(share, 0) if share is not None else "-")
         table.add_row(*row)
-    parts: list[RenderableType] = [head, Text(f"  {summary.architecture}"), table]
+    parts: list[RenderableType] = [head, *([Text(f"  {summary.architecture}")] if summary.architecture else []), table]
     if not importances:
         return parts
     return [*parts, Text(f"  importance: {importances.meaning}", style="dim")]

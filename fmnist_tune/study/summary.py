@@ -6,6 +6,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.domain import ChoiceDomain, Domain
+from fmnist_tune.errors import UserError
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.sampling import values_of
@@ -154,7 +156,7 @@ def summarize(record: StudyRecord, *, is_driven: bool) -> Summary:
         record.n_target,
         best,
         values,
-        record.space.config(values).model.describe() if best is not None or record.is_recipe else None,
+        _architecture(record, values) if best is not None or record.is_recipe else None,
         len(sampled),
         sum(t.state == TrialState.COMPLETE for t in sampled),
         tuple(_edges(record, values)),
@@ -170,6 +172,12 @@ def summarize(record: StudyRecord, *, is_driven: bool) -> Summary:
         record.is_recipe,
         highest_of(trials),
     )
+
+
+def _architecture(record: StudyRecord, values: Mapping[str, Any]) -> str | None:
+    with suppress(UserError):  # an older version may have allowed what this one does not
+        return record.space.config(values).model.describe()
+    return None
 
 
 def highest_of(trials: Sequence[FrozenTrial]) -> Highest | None:
