@@ -79,7 +79,8 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
 
 def _read_scores(path: Path, paths: StudyPaths) -> Scores:
     try:
-        scores: Scores = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            scores: Scores = np.load(file, allow_pickle=False)
     except UNREADABLE as error:
         reason = getattr(error, "strerror", None) or error
         cure = f"`{paths.command('retrain')}` makes it again"

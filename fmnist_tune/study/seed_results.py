@@ -123,7 +123,8 @@ class SeedResult(pydantic.BaseModel):
 
     def test_scores(self) -> NDArray[np.float32]:
         """Return the scores on the test pictures, (N, 10)."""
-        scores: NDArray[np.float32] = np.load(self.folder / TEST_SCORES, allow_pickle=False)
+        with (self.folder / TEST_SCORES).open("rb") as file:  # which numpy leaves open where it is damaged
+            scores: NDArray[np.float32] = np.load(file, allow_pickle=False)
         return scores
 
 
