@@ -118,7 +118,7 @@ class Study:
         elif trial.state == TrialState.PRUNED:
             assert self.space.settings.search.pruner.name == "asha"
             assert facts["stop_reason"].startswith("asha: ")
-            assert trial.value == (trial.intermediate_values[trial.last_step] if trial.intermediate_values else None)
+            assert trial.value == (history[-1].val_accuracy if history else None)
             assert len(history) == len(trial.intermediate_values)
         elif trial.state == TrialState.FAIL:
             assert facts["reason"]
