@@ -44,6 +44,12 @@ data: {val_size: 100}
 """
 
 
+# What keeps a test from being a quick one: that it starts Ray, a browser, a server or the command line, by its marks and
+# fixtures; or that its module takes long by itself.
+SLOW_MARKS = {"ray", "server", "browser", "real"}
+SLOW_FIXTURES = {"command", "searched", "server", "small_disk"}
+SLOW_MODULES: set[str] = {"test_long_trials", "test_simulation"}
+
 READERS = ("check", "export", "show", "studies")
 
 
@@ -71,6 +77,16 @@ def save_model(folder: Path, recipe: str, module: nn.Module) -> None:
     (folder / "config.yaml").write_text(recipe)
     weights = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that `pytest -m quick` runs."""
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        fixtures = set(item.fixturenames) if isinstance(item, pytest.Function) else set()
+        if not (marks & SLOW_MARKS or fixtures & SLOW_FIXTURES or item.path.stem in SLOW_MODULES):
+            item.add_marker(pytest.mark.quick)
 
 
 @dataclass(frozen=True)

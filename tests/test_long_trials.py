@@ -15,7 +15,7 @@ from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.trial_data import MAX_EPOCHS, facts_of, history_of
-from fmnist_tune.training.results import EpochResult
+from fmnist_tune.training.results import EpochResult, StopReason
 from tests.studies import SPACE, drive, open_study
 
 LONGEST_ATTRIBUTE = 30_000  # characters; MySQL allows 64 kB
@@ -30,7 +30,7 @@ def epoch_result(epoch: int) -> EpochResult:
 
 def send(driver: Driver, number: int, epoch: int, n_epochs: int) -> bool:
     """Report one epoch of a trial; returns whether it goes on."""
-    stop = "epochs" if epoch == n_epochs else None
+    stop: StopReason | None = "epochs" if epoch == n_epochs else None
     return driver.on_report(
         TrialReport(number, (epoch_result(epoch),), epoch, stop, None, {"ran_on": "here"}, spent_s=1.0)
     )

@@ -10,7 +10,6 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -33,6 +32,7 @@ from fmnist_tune.study.summary import edge_of, parameter_importances, summarize
 from fmnist_tune.study.trial_data import facts_of, history_of
 from fmnist_tune.study.trial_table import trial_rows
 from fmnist_tune.study.trial_writer import TrialWriter
+from tests.mortal_storage import DriverKilledError, MortalStorage
 from tests.studies import SPACE, drive, look, open_study, report
 
 
@@ -218,42 +218,33 @@ def test_a_trial_that_was_not_drawn_yet_when_its_driver_died_is_drawn_before_a_d
     assert assignment.config["model"]["name"] == "mlp"
 
 
-@pytest.mark.parametrize("dies_in", ["report", "complete"])
+@pytest.mark.parametrize("n_writes", range(5))  # the note of its end, its epoch, the facts, its state
 def test_a_trial_that_was_trained_to_its_end_is_complete_wherever_its_driver_dies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_in: str
+    tmp_path: Path, n_writes: int
 ) -> None:
     text = SPACE.replace("epochs: 4", "epochs: 2")  # which is a rung
-    driver = drive(open_study(tmp_path, text))
+    storage = MortalStorage(tmp_path)
+    driver = drive(open_study(tmp_path, text, storage=storage))
     accuracies = [0.9, 0.8, 0.7, 0.6]
     while (assignment := driver.next_assignment()) is not None:
         number, ends = assignment.number, assignment.n_epochs_known == 1
         if ends and number == 1:  # the second at its last epoch, so that it would pause there
             break
         driver.on_report(report(number, [accuracies[number]] * (1 + ends), stop="epochs" if ends else None))
-    die_after(monkeypatch, dies_in)
-    with pytest.raises(SystemExit):
+    storage.die_in(n_writes, after=n_writes > 0)
+    with pytest.raises(DriverKilledError):
         driver.on_report(report(1, [0.8] * 2, stop="epochs"))
-    monkeypatch.undo()
     record = open_study(tmp_path, text)
     driver = drive(record)
-    if dies_in == "report":
-        assert (record.trials[1].state, record.trials[1].last_step) == (TrialState.WAITING, 2)
+    if n_writes < 4:
+        assert record.trials[1].state == TrialState.WAITING
         again = driver.next_assignment()
         assert again is not None
-        assert again.number == 1
-        driver.on_report(report(1, [0.8] * 2, stop="epochs", n_new=0))
+        assert (again.number, again.n_epochs_known) == (1, 1 if n_writes == 0 else 2)
+        driver.on_report(report(1, [0.8] * 2, stop="epochs", n_new=1 if n_writes == 0 else 0))
     assert record.trials[1].state == TrialState.COMPLETE
+    assert record.trials[1].intermediate_values == {1: 0.8, 2: 0.8}
     assert len(history_of(record.trials[1])) == 2
-
-
-def die_after(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    original = getattr(TrialWriter, method)
-
-    def call(*arguments: Any) -> None:
-        original(*arguments)
-        raise SystemExit
-
-    monkeypatch.setattr(TrialWriter, method, call)
 
 
 @pytest.mark.parametrize("at", [0.5, 1])
@@ -280,17 +271,6 @@ def test_a_trial_that_was_let_go_on_goes_on_first_after_a_crash(tmp_path: Path, 
     again = drive(open_study(tmp_path, **changes)).next_assignment()
     assert again is not None
     assert again.number == int(at_once)
-
-
-def test_a_trial_that_came_to_its_next_rung_pauses_there_after_a_crash(tmp_path: Path) -> None:
-    driver = drive(open_study(tmp_path))
-    for number, accuracy in enumerate([0.5, 0.6]):
-        assert driver.next_assignment() is not None
-        driver.on_report(report(number, [accuracy]))
-    driver.writer.report(1, 2, 0.6)  # it had been let go on from epoch 1, and is alone at epoch 2
-    again = drive(open_study(tmp_path)).next_assignment()
-    assert again is not None
-    assert again.number == 2
 
 
 def test_what_a_trial_trains_again_for_want_of_a_checkpoint_is_not_compared_again(tmp_path: Path) -> None:
@@ -334,16 +314,6 @@ def test_only_what_a_worker_trained_for_this_run_is_counted(tmp_path: Path) -> N
     assert driver.totals.train_s == 1.5
     assert driver.totals.first_step_at is not None
     assert before <= driver.totals.first_step_at + 1.5 <= time.monotonic()
-
-
-def test_news_of_a_trial_that_was_given_up_as_hanging_come_too_late(tmp_path: Path) -> None:
-    record = open_study(tmp_path)
-    driver = drive(record)
-    driver.next_assignment()
-    driver.on_hang(0)
-    assert not driver.on_report(report(0, [0.5]))
-    assert record.trials[0].state == TrialState.FAIL
-    assert record.trials[0].intermediate_values == {}
 
 
 def test_what_is_known_of_a_trial_that_hangs_is_kept(tmp_path: Path) -> None:
@@ -485,17 +455,6 @@ def test_an_interrupted_trial_keeps_its_number_values_and_curve(tmp_path: Path) 
     assert driver.on_report(report(0, [0.8, 0.8, 0.8], n_new=3))
     (trial,) = open_study(tmp_path).trials
     assert trial.intermediate_values == {1: 0.8, 2: 0.8, 3: 0.8}
-
-
-def test_a_trial_whose_driver_died_at_its_rung_waits_there(tmp_path: Path) -> None:
-    driver = drive(open_study(tmp_path))
-    for _ in range(2):
-        driver.next_assignment()
-    driver.on_report(report(0, [0.9]))
-    driver.writer.report(1, 1, 0.1)  # reported, and the driver died before it could decide
-
-    driver = drive(open_study(tmp_path))
-    assert [a.number for a in (driver.next_assignment(), driver.next_assignment()) if a] == [0, 2]
 
 
 def test_a_configuration_that_cannot_be_built_fails_alone(tmp_path: Path) -> None:
@@ -796,12 +755,10 @@ def test_a_command_on_a_study_can_be_typed_and_keeps_a_password_to_itself() -> N
     assert paths.command("show") == "fmnist-tune show s --studies-dir 'a b' --storage 'postgresql://me:***@host/db'"
 
 
-def test_a_database_that_is_lost_is_told_wherever_it_is_noticed(tmp_path: Path) -> None:
-    from fmnist_tune.search.tune_adapters import DriverScheduler
-
+def test_a_database_that_is_lost_is_told_as_such(tmp_path: Path) -> None:
     driver = drive(open_study(tmp_path))
-    trial = SimpleNamespace(config={"assignment": driver.next_assignment()}, error_file=None)
+    assert driver.next_assignment() is not None
     with sqlite3.connect(tmp_path / "studies.db") as connection:
         connection.execute("DROP TABLE trial_user_attributes")
-    with pytest.raises(StorageLostError, match="no such table"):
-        DriverScheduler(driver).on_trial_error(None, trial)
+    with pytest.raises(StorageLostError, match="no such table"), driver.record.hold.writing():
+        driver.on_crash(0, "killed")
