@@ -48,7 +48,14 @@ data: {val_size: 100}
 # fixtures; or that its module takes long by itself.
 SLOW_MARKS = {"ray", "server", "browser", "real"}
 SLOW_FIXTURES = {"command", "searched", "server", "small_disk"}
-SLOW_MODULES: set[str] = {"test_long_trials", "test_simulation"}
+SLOW_MODULES: set[str] = {
+    "test_backbone",
+    "test_cpus",
+    "test_long_trials",
+    "test_saved_model",
+    "test_setbacks",
+    "test_simulation",
+}
 
 READERS = ("check", "export", "show", "studies")
 

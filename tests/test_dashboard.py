@@ -71,7 +71,7 @@ def record(studies_dir: Path) -> StudyRecord:
             trials.note_progress(number, [], {"params": 6_370, "duration_s": 2.5})
     trials.complete(0, 0.85)
     for number in (1, 2, 3):
-        trials.prune(number)
+        trials.prune(number, "asha")
     trials.fail(4, "OutOfMemoryError: too | wide")
     trials.release(5)
     return record
@@ -334,7 +334,7 @@ def test_the_first_pages_importances_are_those_that_show_tells(studies_dir: Path
     for number in range(12):
         assert trials.begin() is not None
         trials.report(number, 1, 0.5 + 0.01 * number)
-        trials.complete(number, 0.5) if number < 2 else trials.prune(number)
+        trials.complete(number, 0.5) if number < 2 else trials.prune(number, "asha")
     optuna.create_study(study_name="another", storage=storage)
     asked: list[str] = []
 
