@@ -1,4 +1,4 @@
-"""A study in the dashboard as a picture: `python -m benchmarks.dashboard_screenshot STUDIES_DIR STUDY OUT.png`."""
+"""A study in the dashboard as a image: `python -m benchmarks.dashboard_screenshot STUDIES_DIR STUDY OUT.png`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def chromium() -> str:
 
 
 def wait_until_drawn(page: Page, name: str) -> None:
-    """Wait for a page's pictures and, where it has them, its plots."""
+    """Wait for a page's images and, where it has them, its plots."""
     page.wait_for_load_state("networkidle")
     if name == "":
         for plot in ("plot-history", "graph-timeline", "graph-intermediate-values"):

@@ -24,7 +24,7 @@ from fmnist_tune.data.fashion_mnist import CLASSES, Images, load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.evaluation import (
     Paired,
-    Spread,
+    SeedStats,
     accuracy,
     confusion_matrix,
     paired,
@@ -119,11 +119,11 @@ class Outcome:
         recall: of each class.
     """
 
-    overall: Spread
-    balanced: Spread
-    rare: Spread
-    others: Spread
-    recall: tuple[Spread, ...]
+    overall: SeedStats
+    balanced: SeedStats
+    rare: SeedStats
+    others: SeedStats
+    recall: tuple[SeedStats, ...]
 
 
 def outcome(scores: Sequence[Scores], labels_N: Labels, rare: Sequence[int]) -> Outcome:
@@ -164,7 +164,7 @@ def distributions_figure(counts: dict[str, Counts], rare: Sequence[int]) -> Figu
         colours = [ORANGE if k in rare else BLUE for k in range(len(CLASSES))]
         bars = styled(axes).bar(CLASSES, of_classes, color=colours, width=0.7)
         axes.bar_label(bars, [f"{n:,}" for n in of_classes], padding=2, fontsize=8, color=INK)
-        axes.set_title(f"{title}: {sum(of_classes):,} pictures", loc="left", fontsize=9.5, color=INK)
+        axes.set_title(f"{title}: {sum(of_classes):,} images", loc="left", fontsize=9.5, color=INK)
         axes.set_yticks([])
         axes.margins(y=0.2)
     panels[-1].tick_params(axis="x", labelrotation=40)
@@ -173,7 +173,7 @@ def distributions_figure(counts: dict[str, Counts], rare: Sequence[int]) -> Figu
 
 def mistaken_accuracy(
     config: TrialConfig, loss: str, train: Images, test: Images, n_seeds: int
-) -> tuple[Spread, Spread]:
+) -> tuple[SeedStats, SeedStats]:
     """Make C's mistake with a loss: train on pixels in 0..255, test on pixels in 0..1.
 
     Returns:
@@ -197,7 +197,7 @@ def mistaken_accuracy(
 def page(
     outcomes: dict[str, Outcome],
     counts: dict[str, Counts],
-    mistakes: dict[str, tuple[Spread, Spread]],
+    mistakes: dict[str, tuple[SeedStats, SeedStats]],
     support: Sequence[int],
     rare: Sequence[int],
     where: str,
@@ -208,7 +208,7 @@ def page(
         outcomes: of the mitigations that are trained.
         counts: as `distributions` returns them.
         mistakes: as `mistaken_accuracy` returns them, by loss.
-        support: test pictures of each class.
+        support: test images of each class.
         rare: labels of the rare classes.
         where: when, and on which machine the page is written.
     """

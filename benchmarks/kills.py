@@ -225,7 +225,7 @@ def main(argv: list[str] | None = None) -> None:
     start = time.monotonic()
     while kills.total() < arguments.kills:
         tree: dict[str, Any] = yaml.safe_load(SPACE)
-        if arguments.data_dir is None:  # the whole data set: one picture in a hundred, so that epochs are short
+        if arguments.data_dir is None:  # the whole data set: one image in a hundred, so that epochs are short
             tree["data"]["keep"] = dict.fromkeys(range(10), 0.01)
         name = "kills" if not totals["studies"] else f"kills-{totals['studies']}"
         space = folder / f"{name}.yaml"

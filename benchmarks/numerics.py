@@ -1,6 +1,6 @@
 """Which number format and memory layout is fastest, and whether it costs accuracy: `python -m benchmarks.numerics`.
 
-Speed: one thread, random pictures, medians of paired rounds. Accuracy: the real data, the same seeds in both formats.
+Speed: one thread, random images, medians of paired rounds. Accuracy: the real data, the same seeds in both formats.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def trial(model: dict[str, Any], batch_size: int, epochs: int = 1) -> TrialConfi
 
 
 def speed(repeats: int) -> None:
-    """Print pictures per second of each case in each format; `*` is what fmnist-tune chooses."""
+    """Print images per second of each case in each format; `*` is what fmnist-tune chooses."""
     generator = torch.Generator().manual_seed(0)
     for model, batch_size in CASES:
         config = trial(model, batch_size, repeats + 1)

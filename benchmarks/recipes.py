@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fmnist_tune.config import SearchSpace, TrialConfig, load_space
 from fmnist_tune.cpus import cpu_count
 from fmnist_tune.errors import UserError
-from fmnist_tune.evaluation import Spread
+from fmnist_tune.evaluation import SeedStats
 from fmnist_tune.study.layout import StudyPaths, read_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,7 +51,7 @@ class Recipes:
         """Return what a recipe trains.
 
         Raises:
-            UserError: it is not a recipe for pictures.
+            UserError: it is not a recipe for images.
         """
         config = self.space(name).config({})
         if not isinstance(config, TrialConfig):
@@ -79,7 +79,7 @@ class Recipes:
         return metrics if isinstance(metrics, dict) and metrics["config"] == config else None
 
     def test_scores(self, name: str, metrics: dict[str, Any]) -> list[NDArray[np.float32]]:
-        """Return each seed's scores on the test pictures, (N, 10)."""
+        """Return each seed's scores on the test images, (N, 10)."""
         return [np.load(self.paths(name).folder / path, allow_pickle=False) for path in metrics["scores"]]
 
 
@@ -127,7 +127,7 @@ def measured_when(finished: list[dict[str, Any]]) -> str:
     return "not yet" if not days else days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
-def percent(figure: Spread) -> str:
+def percent(figure: SeedStats) -> str:
     """Return a share over seeds in per cent: mean and 95 % interval."""
     interval = "" if figure.ci95 is None else f" [{100 * figure.ci95[0]:.2f}, {100 * figure.ci95[1]:.2f}]"
     return f"{100 * figure.mean:.2f}{interval}"

@@ -1,7 +1,7 @@
 """What threads cost and bring where two cores are shared: `python -m benchmarks.threads`.
 
-Two processes train on random pictures, in turn: the first alone with two threads, both at once with one thread each,
-and both at once with two, as two searches on one machine would. What is printed is the median of pictures per second,
+Two processes train on random images, in turn: the first alone with two threads, both at once with one thread each,
+and both at once with two, as two searches on one machine would. What is printed is the median of images per second,
 of both processes together, and of their ratios to the second way, round by round.
 """
 
@@ -33,7 +33,7 @@ WAYS = {"one of two threads": (2, 0), "two of one": (1, 1), "two of two": (2, 2)
 
 
 def train(case: str, place: int, repeats: int, seconds: float, together: Barrier, rates: Queue[list[float]]) -> None:
-    """Train in rounds; puts this process's pictures per second into the queue for each, one way after another."""
+    """Train in rounds; puts this process's images per second into the queue for each, one way after another."""
     model, batch_size = CASES[case]
     keep_freed_memory()
     generator = torch.Generator().manual_seed(0)

@@ -33,7 +33,7 @@ Loop = Callable[[], int]
 
 
 def ours(run: TrainingRun) -> Loop:
-    """Return fmnist-tune's own training epoch; there are no pictures to validate on."""
+    """Return fmnist-tune's own training epoch; there are no images to validate on."""
 
     epochs = run.epochs()
 

@@ -25,7 +25,7 @@ from fmnist_tune.config import TrialConfig, load_space
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.limits import Limits
 from fmnist_tune.search.messages import Assignment, TrialReport
-from fmnist_tune.search.run import Place, run_search
+from fmnist_tune.search.run import RunOptions, run_search
 from fmnist_tune.training.numerics import has_fast_bf16
 from fmnist_tune.units import seconds as duration_s
 
@@ -53,7 +53,7 @@ def matmul_rate(n_processes: int, n_threads: int, number_format: str, device: st
 
 
 def flop_per_picture(config: TrialConfig) -> float:
-    """Return the multiplications and additions of a training step per picture: convolutions and dense layers alone."""
+    """Return the multiplications and additions of a training step per image: convolutions and dense layers alone."""
     model = config.build()
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(8, *config.images.shape)).sum().backward()
@@ -88,7 +88,7 @@ def timed_driver(spent: dict[str, float], n_pictures: dict[int, int], looks_s: d
 
     Args:
         spent: gets the driver's seconds, and those of training and validation in epochs that the workers report.
-        n_pictures: gets how many pictures each trial trained on, by its number.
+        n_pictures: gets how many images each trial trained on, by its number.
         looks_s: gets the seconds until the look at which a trial paused, by its number.
     """
 
@@ -129,7 +129,7 @@ def main() -> None:
         space = load_space(arguments.space, {"search.sampler.seed": arguments.seed})
         outcome = run_search(
             space,
-            Place(Path(folder)),
+            RunOptions(Path(folder)),
             Limits(timeout_s=arguments.timeout),
             Console(stderr=True),
             started,

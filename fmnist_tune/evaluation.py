@@ -20,7 +20,7 @@ N_WEAKEST = 3
 
 
 @dataclass(frozen=True)
-class Spread:
+class SeedStats:
     """A figure over seeds.
 
     Attributes:
@@ -36,7 +36,7 @@ class Spread:
     ci95: tuple[float, float] | None
 
     @classmethod
-    def from_json(cls, figure: Mapping[str, Any]) -> Spread:
+    def from_json(cls, figure: Mapping[str, Any]) -> SeedStats:
         """Return a figure over seeds as `metrics.json` has it."""
         ci95 = figure.get("ci95")
         return cls(tuple(figure["values"]), figure["mean"], figure.get("std"), None if ci95 is None else tuple(ci95))
@@ -70,7 +70,7 @@ class Paired:
             runner-up (Hung and Fithian 2019, arXiv 1610.03944).
     """
 
-    difference: Spread
+    difference: SeedStats
     confidence: float | None
 
 
@@ -93,9 +93,9 @@ class PerClass:
 class ClassSpread:
     """One class's figures over the seeds for which they are defined, None for no seed; support in images."""
 
-    precision: Spread | None
-    recall: Spread | None
-    f1: Spread | None
+    precision: SeedStats | None
+    recall: SeedStats | None
+    f1: SeedStats | None
     support: int
 
 
@@ -106,7 +106,7 @@ class Calibration:
     Attributes:
         edges: (B + 1,) of the bins.
         confidence, accuracy: (B,) mean of each bin; nan where it is empty.
-        count: (B,) pictures.
+        count: (B,) images.
         ece: expected calibration error: mean |accuracy - confidence|, weighted by count (Guo et al. 2017).
     """
 
@@ -124,7 +124,7 @@ def _t_quantile(degrees: int) -> float:
     return float(stats.t.ppf(0.975, degrees))
 
 
-def spread(values: Sequence[float]) -> Spread:
+def spread(values: Sequence[float]) -> SeedStats:
     """Sum up a figure over seeds.
 
     Raises:
@@ -135,13 +135,13 @@ def spread(values: Sequence[float]) -> Spread:
     x = np.asarray(values, dtype=np.float64)
     mean = float(x.mean())
     if len(x) == 1:
-        return Spread(tuple(map(float, x)), mean, None, None)
+        return SeedStats(tuple(map(float, x)), mean, None, None)
     std = float(x.std(ddof=1))
     half = _t_quantile(len(x) - 1) * std / len(x) ** 0.5
-    return Spread(tuple(map(float, x)), mean, std, (mean - half, mean + half))
+    return SeedStats(tuple(map(float, x)), mean, std, (mean - half, mean + half))
 
 
-def share_spread(values: Sequence[float]) -> Spread:
+def share_spread(values: Sequence[float]) -> SeedStats:
     """Sum up a share over seeds, such as an accuracy: its interval ends at 0 and 1.
 
     Raises:
@@ -153,7 +153,7 @@ def share_spread(values: Sequence[float]) -> Spread:
     return dataclasses.replace(figure, ci95=(max(0.0, figure.ci95[0]), min(1.0, figure.ci95[1])))
 
 
-def next_value_ci95(figure: Spread) -> tuple[float, float] | None:
+def next_value_ci95(figure: SeedStats) -> tuple[float, float] | None:
     """Return the 95 % prediction interval, by Student's t, of one more value like these; None for one value."""
     if figure.std is None:
         return None
@@ -179,7 +179,7 @@ def softmax(scores_NK: NDArray[np.float32]) -> Floats:
 
 
 def accuracy(scores_NK: NDArray[np.float32], labels_N: Counts) -> float:
-    """Return the share of pictures whose highest score is their label's; a tie goes to the lowest class."""
+    """Return the share of images whose highest score is their label's; a tie goes to the lowest class."""
     return float((scores_NK.argmax(axis=1) == labels_N).mean())
 
 
@@ -232,7 +232,7 @@ def recalls_of(per_class: Mapping[str, Mapping[str, Any]]) -> dict[str, float | 
 
 
 def recall_extent(figures: Mapping[str, Any], n_seeds: int) -> tuple[float, float] | None:
-    """Return what to show around a class's recall in `metrics.json`: see `Spread.extent`; older files lack values."""
+    """Return what surrounds a class's recall in `metrics.json`: see `SeedStats.extent`; older files lack values."""
     values = figures.get("recall_values")
     if values:
         return share_spread(values).extent
@@ -275,7 +275,7 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _defined_spread(values: Sequence[float | None]) -> Spread | None:
+def _defined_spread(values: Sequence[float | None]) -> SeedStats | None:
     defined = [value for value in values if value is not None]
     return share_spread(defined) if defined else None
 

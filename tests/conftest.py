@@ -67,7 +67,7 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 
 def make_pictures(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return pictures in which class k is a bright bar at a height of its own, and their labels."""
+    """Return images in which class k is a bright bar at a height of its own, and their labels."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % 10
     images = rng.integers(0, 60, (n, 28, 28))
@@ -111,7 +111,7 @@ class TinyData:
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> TinyData:
-    """A data set of 600 training and 100 test pictures."""
+    """A data set of 600 training and 100 test images."""
     folder = tmp_path_factory.mktemp("data")
     sums = []
     for seed, (part, n) in enumerate((("train", 600), ("test", 100))):

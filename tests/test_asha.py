@@ -38,7 +38,7 @@ def test_a_rung_below_an_epoch_is_a_look_within_the_first() -> None:
     assert (a.looks, a.looks_left(0), a.looks_left(1)) == ((0.33,), (), (0.33,))
     assert (a.epochs_to_rung(None), a.epochs_to_rung(0)) == (0.33, 1 - 0.33)
     assert a.at_rung(0) == 0.33
-    assert a.standing(0) == "50.00 % at epoch 0.33, rank 1/1"
+    assert a.rank_text(0) == "50.00 % at epoch 0.33, rank 1/1"
     assert asha(min_epochs=0.1).looks == (0.1, 0.30000000000000004)
     assert asha({0: {0.30000000000000004: 0.5}}, min_epochs=0.1).looks_left(0) == (), "what lies behind it is past"
 
@@ -47,14 +47,14 @@ def test_the_first_to_arrive_does_not_go_on_for_being_alone() -> None:
     a = asha()
     for number, value in enumerate([0.1, 0.2, 0.3]):
         a.report(number, 1, value)
-        assert not a.goes_on(0, rounds_up=False)
-    assert [a.goes_on(number, rounds_up=False) for number in range(3)] == [False, False, True]
+        assert not a.is_promoted(0, rounds_up=False)
+    assert [a.is_promoted(number, rounds_up=False) for number in range(3)] == [False, False, True]
 
 
 def test_a_third_goes_on_and_the_rest_hears_where_it_stands() -> None:
     a = asha(first_rung(*(1 - number / 10 for number in range(9))))
-    assert [number for number in range(9) if a.goes_on(number, rounds_up=False)] == [0, 1, 2]
-    assert a.standing(4) == "60.00 % at epoch 1, rank 5/9"
+    assert [number for number in range(9) if a.is_promoted(number, rounds_up=False)] == [0, 1, 2]
+    assert a.rank_text(4) == "60.00 % at epoch 1, rank 5/9"
     assert a.verdict(4, rounds_up=False) == "asha: 60.00 % at epoch 1, rank 5/9; the best 3 were promoted"
 
 
@@ -75,7 +75,7 @@ def test_when_no_new_trial_comes_somebody_goes_on_to_the_end() -> None:
 
 def test_of_equals_the_oldest_go_on() -> None:
     a = asha(first_rung(*[0.5] * 6))
-    assert [number for number in range(6) if a.goes_on(number, rounds_up=False)] == [0, 1]
+    assert [number for number in range(6) if a.is_promoted(number, rounds_up=False)] == [0, 1]
 
 
 def test_without_a_pruner_there_are_no_rungs() -> None:
@@ -100,7 +100,7 @@ def test_a_worker_takes_the_best_of_the_highest_rung_that_goes_on() -> None:
 def test_what_was_cut_short_goes_first() -> None:
     queue = paused(first_rung(0.9, 0.8, 0.7))
     for number in (4, 3):
-        queue.put_back(number)
+        queue.requeue(number)
     assert queue.next(is_full=False) == 3
     queue.take(3)
     assert queue.next(is_full=False) == 4
@@ -111,12 +111,12 @@ def test_what_was_cut_short_goes_first() -> None:
 def test_what_is_far_from_going_on_is_not_kept() -> None:
     curves = first_rung(*(1 - number / 100 for number in range(30)))
     queue = paused(curves)
-    assert queue.hopeless() == list(range(10 + PAUSED_BEYOND, 30))
+    assert queue.to_prune() == list(range(10 + PAUSED_BEYOND, 30))
 
 
 def test_an_epoch_that_is_reported_again_counts_once() -> None:
     a = asha(first_rung(0.5, 0.6, 0.7))
     a.report(0, 1, 0.5)
-    assert a.standing(0) == "50.00 % at epoch 1, rank 3/3"
+    assert a.rank_text(0) == "50.00 % at epoch 1, rank 3/3"
     a.report(0, 1, 0.65)
-    assert a.standing(0) == "65.00 % at epoch 1, rank 2/3"
+    assert a.rank_text(0) == "65.00 % at epoch 1, rank 2/3"

@@ -119,10 +119,10 @@ def test_an_architecture_works_on_pictures_from_its_least_size_on(architecture: 
             "weights: imagenet",
             "model.weights: 'imagenet' is neither none, nor a name of torchvision's weights (DEFAULT, ",
         ),
-        ("architecture: alexnet", "model: alexnet needs pictures of at least 63 pixels, but image_size is 32"),
+        ("architecture: alexnet", "model: alexnet needs images of at least 63 pixels, but image_size is 32"),
         (
             "architecture: vit_b_16, image_size: 256",
-            "model: vit_b_16 needs pictures of 224 pixels, but image_size is 256",
+            "model: vit_b_16 needs images of 224 pixels, but image_size is 256",
         ),
         (
             "wieghts: none",
@@ -137,7 +137,7 @@ def test_a_mistake_in_the_section_is_named(model: str, message: str) -> None:
 
 
 def test_a_padded_picture_larger_than_the_network_expects_is_refused() -> None:
-    with pytest.raises(FileError, match="image_size 32 is less than the 36 pixels of a padded picture"):
+    with pytest.raises(FileError, match="image_size 32 is less than the 36 pixels of a padded image"):
         read_space("study: x\nmodel: {name: torchvision}\ndata: {pad: 4}\n", "f.yaml")
 
 

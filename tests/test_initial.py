@@ -17,7 +17,7 @@ from fmnist_tune.errors import FileError
 from fmnist_tune.study.sampling import params_of
 from fmnist_tune.study.trial_data import is_initial
 from fmnist_tune.study.trial_writer import TrialWriter
-from fmnist_tune.study.warm_start import take_over
+from fmnist_tune.study.warm_start import import_trials
 from tests.conftest import CommandLine
 from tests.studies import drive, open_study, report
 
@@ -299,7 +299,7 @@ def test_a_trial_that_has_a_points_values_is_not_repeated(tmp_path: Path) -> Non
     old = open_study(tmp_path, written(WHOLE).replace("study: s", "study: old"))
     begin(TrialWriter(old), 2)
     new = open_study(tmp_path, written(WHOLE, {"model.blocks": 2}).replace("study: s", "study: new"))
-    assert take_over(new, old) == 2
+    assert import_trials(new, old) == 2
     trials = TrialWriter(new)
     assert trials.initial == [{"model.blocks": 2}]
     (third,) = begin(trials, 1)

@@ -280,7 +280,7 @@ def test_the_shipped_space_has_no_pruner_and_its_recipes_no_leak_but_cs() -> Non
 
 
 def test_a_task_without_pictures_says_so() -> None:
-    with pytest.raises(UserError, match="task: modular-addition has no pictures; this is for fashion-mnist"):
+    with pytest.raises(UserError, match="task: modular-addition has no images; this is for fashion-mnist"):
         read_space(RECIPE, "f.yaml").picture_config({})
 
 
@@ -375,6 +375,6 @@ def test_a_recipe_is_trained_over_seeds_and_reported(command: CommandLine) -> No
     assert "seed-1/result.json: missing or damaged; `fmnist-tune retrain tiny-grokking` makes it again" in gone.err
     predict = command("predict", "tiny-grokking", "picture.png")
     assert predict.code == 2
-    assert predict.err.strip().endswith("task: modular-addition has no pictures; this is for fashion-mnist")
+    assert predict.err.strip().endswith("task: modular-addition has no images; this is for fashion-mnist")
     shown = command("show", "tiny-grokking")
     assert "the recipe retrained: 99 % validation accuracy after" in shown.out

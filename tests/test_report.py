@@ -112,7 +112,7 @@ def rows_of(trials: list[FrozenTrial]) -> tuple[study_info.TrialRow, ...]:
 
 
 def add_model(record: StudyRecord, data: TinyData, *, number: int | None, n_seeds: int = 2) -> None:
-    """Write what a retraining leaves: seed k's model mistakes the first k + 1 pictures of class 6 for class 0."""
+    """Write what a retraining leaves: seed k's model mistakes the first k + 1 images of class 6 for class 0."""
     labels_N = load_part(data.folder, "test").labels_N
     names = []
     for seed in range(n_seeds):
@@ -239,7 +239,7 @@ def test_the_confusion_matrix_is_the_mean_over_seeds() -> None:
     assert info.counts_KK[1, :2].tolist() == [0.5, 1.5]
     assert info.shares_KK[1, :2].tolist() == [0.25, 0.75]
     assert info.counts_KK.sum() == 4
-    assert info.shares_KK[9].sum() == 0  # no such picture
+    assert info.shares_KK[9].sum() == 0  # no such image
     assert info.most_confused() == ("Shirt", "T-shirt/top", 0.5)
 
 
@@ -298,7 +298,7 @@ def test_the_promise_names_both_accuracies_and_that_choosing_is_optimistic() -> 
     assert test.values == (1.0, 0.5)
     (finding,) = findings.promise(test, val=0.85, trial=2, best=2, n_trials=5, paths=StudyPaths(Path("studies"), "s"))
     assert finding.text.startswith(
-        "Trial 2 reached 85.00 % on the validation pictures; retrained with 2 seeds, it reaches 75.00 % on the test set"
+        "Trial 2 reached 85.00 % on the validation images; retrained with 2 seeds, it reaches 75.00 % on the test set"
     )
     assert "Validation was 10.00 points higher: it is optimistic by design, since the best of 5 trials" in finding.text
     lower, other = findings.promise(test, val=0.7, trial=2, best=3, n_trials=5, paths=StudyPaths(Path("studies"), "s"))

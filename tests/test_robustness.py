@@ -1,4 +1,4 @@
-"""Changed test pictures: what each kind of change does to pixels, and the table of accuracies."""
+"""Changed test images: what each kind of change does to pixels, and the table of accuracies."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def pictures(n: int = 40) -> tuple[np.ndarray, np.ndarray]:
 
 
 def blob(n: int = 64) -> Tensor:
-    """Return pictures with a bright block of 8 x 4 pixels in the middle."""
+    """Return images with a bright block of 8 x 4 pixels in the middle."""
     pixels = torch.zeros(n, 1, 28, 28)
     pixels[:, :, 10:18, 12:16] = 0.8
     return pixels
 
 
 def linear(bias: list[float], weight: float = 0.0) -> SavedModel:
-    """Return a model whose scores are the same for every picture, but for `weight` times all pixels in class 0's."""
+    """Return a model whose scores are the same for every image, but for `weight` times all pixels in class 0's."""
     config = TrialConfig.model_validate({"model": {"name": "mlp", "depth": 0}, "data": {"mean": 0.0, "std": 1.0}})
     layer = nn.Linear(28 * 28, 10)
     with torch.no_grad():
@@ -73,7 +73,7 @@ def test_each_strength_changes_more_than_the_one_before(name: str) -> None:
 
 
 def centres(pixels_N1HW: Tensor) -> Tensor:
-    """Return each picture's centre of mass, (N, 2) as column and row from the middle."""
+    """Return each image's centre of mass, (N, 2) as column and row from the middle."""
     position = torch.arange(28) - 13.5
     mass = pixels_N1HW.sum((1, 2, 3))
     column = (pixels_N1HW.sum((1, 2)) * position).sum(1) / mass

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from fmnist_tune.config import read_space
 from fmnist_tune.study.sampling import TPE_BEST, TPE_TRIALS, distribution, shown_to_sampler, values_of
 from fmnist_tune.study.trial_writer import TrialWriter
-from fmnist_tune.study.warm_start import take_over
+from fmnist_tune.study.warm_start import import_trials
 from tests.studies import SPACE, drive, open_study, report
 
 
@@ -160,7 +160,7 @@ def test_trials_are_taken_over_from_one_study_after_another(tmp_path: Path) -> N
             trials = TrialWriter(record)
             assert trials.begin() is not None
             trials.complete(number, 0.5 + number / 10)
-    assert [take_over(records[2], old) for old in records[:2]] == [1, 2]
+    assert [import_trials(records[2], old) for old in records[:2]] == [1, 2]
     assert [t.value for t in records[2].trials] == [0.5, 0.5, 0.6]
 
 
@@ -170,7 +170,7 @@ def test_a_trial_is_taken_over_once_whatever_the_ways_to_it(tmp_path: Path) -> N
     for number in range(2):
         assert trials.begin() is not None
         trials.complete(number, 0.5)
-    assert [take_over(b, a), take_over(c, a), take_over(c, b)] == [2, 2, 2]
+    assert [import_trials(b, a), import_trials(c, a), import_trials(c, b)] == [2, 2, 2]
     assert len(c.trials) == 2
 
 
@@ -202,7 +202,7 @@ def test_a_grid_goes_on_from_another_study_with_what_that_one_left(tmp_path: Pat
     taken = {t.params["model.depth"] for t in old.trials}
     assert 1 < len(taken) < 4  # some twice
     new = open_study(tmp_path, text.format("new", "grid"))
-    assert take_over(new, old) == len(taken)
+    assert import_trials(new, old) == len(taken)
     trials = TrialWriter(new)
     while (attempt := trials.begin()) is not None:
         trials.complete(attempt.number, 0.5)

@@ -1,4 +1,4 @@
-"""The model folder: weights and recipe, what is exported from them, pictures from outside, predictions, the card."""
+"""The model folder: weights and recipe, what is exported from them, images from outside, predictions, the card."""
 
 from __future__ import annotations
 
@@ -323,7 +323,7 @@ def bomb() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"this is no picture", "picture.png: not a PNG or JPEG image"),
+        (b"this is no image", "picture.png: not a PNG or JPEG image"),
         (b"", "picture.png: not a PNG or JPEG image"),
         (b"GIF89a" + bytes(100), "picture.png: not a PNG or JPEG image"),
         (small_png()[:200], "picture.png: a damaged image"),
@@ -364,7 +364,7 @@ def studies(tmp_path: Path) -> Path:
     (tmp_path / "studies" / "fresh").mkdir()
     garment(56).save(tmp_path / "light.png")
     ImageOps.invert(garment(56)).save(tmp_path / "dark.jpg")
-    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "text.png").write_text("not a image")
     return tmp_path
 
 
@@ -488,7 +488,7 @@ def test_the_card_has_figures_with_intervals_and_names_what_is_weak(tmp_path: Pa
     card = model_card(metrics(tmp_path), rows)
     for text in (
         "A multilayer perceptron with 1 hidden layer of 8 units: 6,370 parameters that tell the ten classes",
-        "On the 10,000 test pictures, over 3 trainings from different seeds",
+        "On the 10,000 test images, over 3 trainings from different seeds",
         "| test accuracy | 92.50 % (95 % interval of the mean 91.26 % to 93.74 %, 3 seeds; standard deviation 0.50 %) |",
         "| validation accuracy that the search had promised | 93.35 % |",
         "those of seed 0, whatever its figures: test accuracy 92.00 %, calibration error 2.00 %",
@@ -496,7 +496,7 @@ def test_the_card_has_figures_with_intervals_and_names_what_is_weak(tmp_path: Pa
         "Weakest classes by recall: Shirt 79.0 %, T-shirt/top 87.0 %, Pullover 88.0 %.",
         "| Shirt | 90.0 % | 79.0 % [78.0 %, 80.0 %] | 91.0 % | 1,000 |",
         "- rotation: 5, 10, 20, 30, 45 (degrees, to the left or to the right)",
-        "From trial 7 of study tiny: 10 epochs on the training and the validation pictures together",
+        "From trial 7 of study tiny: 10 epochs on the training and the validation images together",
         "in\n100.00 % and 99.99 % of cases",
     ):
         assert text in card, text

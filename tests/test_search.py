@@ -376,7 +376,7 @@ from rich.console import Console
 from fmnist_tune.config import load_space
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.limits import Limits
-from fmnist_tune.search.run import Place, run_search
+from fmnist_tune.search.run import RunOptions, run_search
 from fmnist_tune.study.summary import count_states
 class LateOnce(Driver):
     n_late = 0
@@ -385,7 +385,7 @@ class LateOnce(Driver):
             LateOnce.n_late += 1
             return True
         return super().is_over(number)
-place = Place(Path("studies"), data_dir=Path(sys.argv[1]), n_workers=1)
+place = RunOptions(Path("studies"), data_dir=Path(sys.argv[1]), n_workers=1)
 console = Console(stderr=True)
 outcome = run_search(load_space("space.yaml"), place, Limits(), console, time.monotonic(), make_driver=LateOnce)
 print(json.dumps([LateOnce.n_late, count_states(outcome.record.trials, is_driven=False)]))

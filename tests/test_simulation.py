@@ -37,7 +37,7 @@ from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_data import curve_of, facts_of, history_of, looks_of
-from fmnist_tune.study.trial_writer import goes_on_from
+from fmnist_tune.study.trial_writer import is_promoted_from
 from fmnist_tune.training.results import StopReason
 from fmnist_tune.valuation import value_of
 from tests.mortal_storage import DriverKilledError, MortalStorage
@@ -246,7 +246,7 @@ class SearchMachine(RuleBasedStateMachine):
         study = Study(self.reader, self.space)
         for number, trial in enumerate(study.trials):
             rung = study.rung_of(number)
-            if not trial.state.is_finished() and rung is not None and goes_on_from(trial, rung):
+            if not trial.state.is_finished() and rung is not None and is_promoted_from(trial, rung):
                 self.note_promotion(study, number)
 
     def note_promotion(self, study: Study, number: int) -> None:

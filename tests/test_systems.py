@@ -268,10 +268,10 @@ def test_the_mitigations_draw_what_they_say() -> None:
     assert min(counts["weighted-sampler"]) > 25  # 49 expected of each
     figure = imbalance.distributions_figure(counts, [5, 9])
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "training files: 600 pictures",
-        "kept: 492 pictures",
-        "weighted-sampler: 492 pictures",
-        "oversample: 600 pictures",
+        "training files: 600 images",
+        "kept: 492 images",
+        "weighted-sampler: 492 images",
+        "oversample: 600 images",
     ]
 
 

@@ -29,7 +29,7 @@ from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.tensorboard import TensorBoard
-from fmnist_tune.study.trial_writer import Attempt
+from fmnist_tune.study.trial_writer import TrialSpec
 from fmnist_tune.training.results import EpochResult, Look
 
 SPACE = """
@@ -70,10 +70,10 @@ ADAMW = {
 }
 
 
-def attempt(number: int = 0, values: dict[str, Any] | None = None, **known: Any) -> Attempt:
+def attempt(number: int = 0, values: dict[str, Any] | None = None, **known: Any) -> TrialSpec:
     values = values or SGD
     config = read_space(SPACE, "s.yaml").config(values)
-    return Attempt(
+    return TrialSpec(
         **{"number": number, "config": config, "seed": 1, "values": values, "history": [], "curve": {}, "looks": {}}
         | known
     )

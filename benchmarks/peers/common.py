@@ -1,6 +1,6 @@
 """What both hand-written scripts share: the three spaces, the model, the data and the training loop of the tutorials.
 
-Nothing of fmnist-tune is used here, but its split into 50,000 and 10,000 pictures, which is read from a file, so that
+Nothing of fmnist-tune is used here, but its split into 50,000 and 10,000 images, which is read from a file, so that
 all are measured on the same ones.
 """
 
@@ -103,7 +103,7 @@ def build_model(config: dict[str, Any]) -> nn.Sequential:
 
 
 def load_data(root: str, split: str) -> tuple[Subset[tuple[Tensor, int]], Subset[tuple[Tensor, int]]]:
-    """Return the training and the validation pictures.
+    """Return the training and the validation images.
 
     Args:
         root: torchvision's folder of the data set.

@@ -78,6 +78,6 @@ def rename(arguments: argparse.Namespace, started: float) -> int:
 
 
 def _is_half_renamed(storage: RDBStorage, arguments: argparse.Namespace) -> bool:
-    """Tell whether a study was being given its new name when the command was killed."""
+    """Return whether a study was being given its new name when the command was killed."""
     record = StudyRecord.load(storage, study_paths(arguments, arguments.name))
     return bool(record.former_name == arguments.study)

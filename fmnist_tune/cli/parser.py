@@ -142,7 +142,7 @@ def _add_result_commands(commands: Any) -> None:
     )
     _add_storage_option(dashboard)
 
-    predict = _command(commands, "predict", "predict", "classify pictures with a study's retrained model")
+    predict = _command(commands, "predict", "predict", "classify images with a study's retrained model")
     _add_study(predict)
     images = predict.add_argument(
         "images", type=user_path, nargs="+", metavar="IMAGE", help="PNG or JPEG files of any size"

@@ -21,7 +21,7 @@ from fmnist_tune.units import percent
 
 
 def predict(arguments: argparse.Namespace, started: float) -> int:
-    """Classify pictures; one that cannot be read is named, and costs the others nothing but the exit code."""
+    """Classify images; one that cannot be read is named, and costs the others nothing but the exit code."""
     paths = StudyPaths(arguments.studies_dir, arguments.study, arguments.storage)
     folder = _model_folder(paths, arguments)
     read = [_read(path, arguments.invert) for path in arguments.images]
@@ -48,7 +48,7 @@ def predict(arguments: argparse.Namespace, started: float) -> int:
 
 
 def _read(path: Path, invert: bool) -> Picture | str:
-    """Read a picture; returns why it cannot be read where it cannot."""
+    """Read a image; returns why it cannot be read where it cannot."""
     try:
         return read_picture(path, invert)
     except UserError as error:
@@ -56,7 +56,7 @@ def _read(path: Path, invert: bool) -> Picture | str:
 
 
 def _classify(pictures: list[Picture], folder: Path, paths: StudyPaths) -> Iterator[dict[str, Any]]:
-    """Yield each picture's class, label and probabilities."""
+    """Yield each image's class, label and probabilities."""
     if not pictures:
         return
     from fmnist_tune.evaluation import softmax

@@ -14,7 +14,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.render import confirmation_json, confirmation_view, metrics_view
 from fmnist_tune.retrain.run import open_recipe
 from fmnist_tune.retrain.run import retrain as run_retrain
-from fmnist_tune.search.run import Place
+from fmnist_tune.search.run import RunOptions
 from fmnist_tune.study.record import StudyRecord
 
 
@@ -48,11 +48,13 @@ def train(arguments: argparse.Namespace, started: float) -> int:
     return _run(arguments, record, place, started)
 
 
-def _place(arguments: argparse.Namespace) -> Place:
-    return Place(arguments.studies_dir, arguments.storage, arguments.data_dir, arguments.address, arguments.workers)
+def _place(arguments: argparse.Namespace) -> RunOptions:
+    return RunOptions(
+        arguments.studies_dir, arguments.storage, arguments.data_dir, arguments.address, arguments.workers
+    )
 
 
-def _run(arguments: argparse.Namespace, record: StudyRecord, place: Place, started: float) -> int:
+def _run(arguments: argparse.Namespace, record: StudyRecord, place: RunOptions, started: float) -> int:
     console = stderr(arguments)
     result = run_retrain(
         record,

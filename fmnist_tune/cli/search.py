@@ -13,7 +13,7 @@ from fmnist_tune.cli.store import load_record, stderr, stdout
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.limits import Limits
-from fmnist_tune.search.run import Place, run_search
+from fmnist_tune.search.run import RunOptions, run_search
 from fmnist_tune.study.layout import command_line
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import study_json, summary_view
@@ -51,7 +51,7 @@ def resume(arguments: argparse.Namespace, started: float) -> int:
 
 
 def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> int:
-    place = Place(
+    place = RunOptions(
         arguments.studies_dir,
         arguments.storage,
         arguments.data_dir,

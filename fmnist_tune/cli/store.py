@@ -101,7 +101,7 @@ def stderr(arguments: argparse.Namespace) -> Console:
 
 
 def _is_in_notebook() -> bool:
-    """Tell whether a notebook's cell runs the command: what looks like a terminal there cannot move its cursor back.
+    """Return whether a notebook's cell runs the command: what looks like a terminal there cannot move its cursor back.
 
     A kernel has Jupyter's process in its environment, or at least what ipykernel puts there for `!command`.
     """

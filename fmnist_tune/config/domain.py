@@ -150,7 +150,7 @@ def _same(one: object, other: object) -> bool:
 
 
 def _says(part: dict[str, Any], whole: dict[str, Any]) -> bool:
-    """Tell whether a section has whatever a part of it says."""
+    """Return whether a section has whatever a part of it says."""
     return all(
         _says(value, whole[key])
         if isinstance(value, dict) and isinstance(whole.get(key), dict)
@@ -163,7 +163,7 @@ Domain = FloatDomain | IntDomain | ChoiceDomain
 
 
 def is_searched(node: object) -> bool:
-    """Tell whether a value of the file is searched: a mapping with the key float, int or choice."""
+    """Return whether a value of the file is searched: a mapping with the key float, int or choice."""
     return isinstance(node, dict) and any(kind in node for kind in KINDS)
 
 

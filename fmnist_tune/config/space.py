@@ -50,7 +50,7 @@ class SearchSpace:
     initial: tuple[dict[str, Any], ...] = ()
 
     def is_active(self, parameter: Parameter, values: Mapping[str, Any]) -> bool:
-        """Tell whether a parameter is used, given the values of those before it."""
+        """Return whether a parameter is used, given the values of those before it."""
         return is_active(parameter, values, self.tree)
 
     def config(self, values: Mapping[str, Any]) -> AnyConfig:
@@ -69,14 +69,14 @@ class SearchSpace:
             raise UserError("; ".join(str(p) for p in schema_problems(error, {}, schema))) from None
 
     def picture_config(self, values: Mapping[str, Any]) -> TrialConfig:
-        """Build one trial's configuration, of a task that classifies pictures; otherwise as `config`.
+        """Build one trial's configuration, of a task that classifies images; otherwise as `config`.
 
         Raises:
             UserError: also if the task is another one.
         """
         config = self.config(values)
         if not isinstance(config, TrialConfig):
-            raise UserError(f"{self.source}: task: {config.task} has no pictures; this is for {TrialConfig.task}")
+            raise UserError(f"{self.source}: task: {config.task} has no images; this is for {TrialConfig.task}")
         return config
 
     def corner_configs(self) -> Iterator[AnyConfig]:

@@ -41,7 +41,7 @@ Part = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled pictures.
+    """Labelled images.
 
     Attributes:
         images_NHW: uint8, 0 is black; light clothes on a dark ground.
@@ -106,7 +106,7 @@ def find_file(folder: Path, name: str) -> Path | None:
 
 
 def has_part(folder: Path, part: Part) -> bool:
-    """Tell whether a folder has both files of a part; says nothing about what is in them."""
+    """Return whether a folder has both files of a part; says nothing about what is in them."""
     return all(find_file(folder, name) is not None for name in FILES[part])
 
 

@@ -19,18 +19,18 @@ def stratified_split(labels_N: NDArray[np.int64], val_size: int) -> tuple[NDArra
     """Split indices into a training and a validation part with every class in its share.
 
     Args:
-        labels_N: class of every picture.
-        val_size: pictures for validation; each class gives its share, rounded so that they add up.
+        labels_N: class of every image.
+        val_size: images for validation; each class gives its share, rounded so that they add up.
 
     Returns:
         Sorted indices of the training and of the validation part; the same for the same labels and size.
 
     Raises:
-        UserError: `val_size` leaves no training picture.
+        UserError: `val_size` leaves no training image.
     """
     n = len(labels_N)
     if val_size >= n:
-        raise UserError(f"data.val_size: {val_size} leaves nothing to train on; there are {n} training pictures")
+        raise UserError(f"data.val_size: {val_size} leaves nothing to train on; there are {n} training images")
     rng = np.random.Generator(np.random.PCG64(SPLIT_SEED))
     order = rng.permutation(n)
     by_class = [order[labels_N[order] == k] for k in range(int(labels_N.max()) + 1)]
@@ -44,7 +44,7 @@ def stratified_split(labels_N: NDArray[np.int64], val_size: int) -> tuple[NDArra
 
 
 def keep_shares(labels_N: NDArray[np.int64], indices: NDArray[np.int64], keep: dict[int, float]) -> NDArray[np.int64]:
-    """Return the indices that stay when only a share of some classes is kept (at least one picture of each)."""
+    """Return the indices that stay when only a share of some classes is kept (at least one image of each)."""
     rng = np.random.Generator(np.random.PCG64(SPLIT_SEED + 1))
     dropped: list[NDArray[np.int64]] = []
     for label in sorted(keep):

@@ -31,7 +31,7 @@ _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 class Backbone(nn.Module):
     """An architecture whose first convolution reads our channels and whose last layer tells our classes apart.
 
-    A picture of one channel gives what the original gives for the same picture in all three of its channels.
+    A image of one channel gives what the original gives for the same image in all three of its channels.
     """
 
     def __init__(self, section: Torchvision, spec: ImageSpec) -> None:
@@ -39,7 +39,7 @@ class Backbone(nn.Module):
 
         Args:
             section: of the configuration.
-            spec: of the pictures.
+            spec: of the images.
 
         Raises:
             UserError: they are not there, or do not fit.

@@ -104,7 +104,7 @@ class Cnn(ModelSection):
         return sizes
 
     def is_pooled(self, block: int) -> bool:
-        """Tell whether a block, counted from 1, ends in a pooling."""
+        """Return whether a block, counted from 1, ends in a pooling."""
         return self.pools is None or block <= self.pools
 
     def check(self, spec: ImageSpec, batch_size: int) -> None:

@@ -68,10 +68,10 @@ class Torchvision(ModelSection):
         low, high = image_sizes(self.architecture)
         if not low <= self.image_size <= high:
             allowed = f"{low} pixels" if low == high else f"at least {low} pixels"
-            raise ValueError(f"{self.architecture} needs pictures of {allowed}, but image_size is {self.image_size}")
+            raise ValueError(f"{self.architecture} needs images of {allowed}, but image_size is {self.image_size}")
         size = max(spec.height, spec.width)
         if self.image_size < size:
-            raise ValueError(f"image_size {self.image_size} is less than the {size} pixels of a padded picture")
+            raise ValueError(f"image_size {self.image_size} is less than the {size} pixels of a padded image")
 
     def is_faster_in_bf16(self, spec: ImageSpec, batch_size: int) -> bool:
         return True

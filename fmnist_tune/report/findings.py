@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fmnist_tune.evaluation import Spread, classes_text
+from fmnist_tune.evaluation import SeedStats, classes_text
 from fmnist_tune.report.model_info import ClassFigures, ConfusionInfo, ReliabilityInfo, RobustnessInfo
 from fmnist_tune.report.page import Finding
 from fmnist_tune.report.study_info import Climb
@@ -23,7 +23,7 @@ def points(difference: float) -> str:
 
 
 def promise(
-    test: Spread, *, val: float | None, trial: int | None, best: int | None, n_trials: int, paths: StudyPaths
+    test: SeedStats, *, val: float | None, trial: int | None, best: int | None, n_trials: int, paths: StudyPaths
 ) -> list[Finding]:
     """Set what the search promised beside what the test set gave.
 
@@ -47,7 +47,7 @@ def promise(
     gap = val - test.mean
     chosen = f"the best of {n_trials:,} trials was chosen by it"
     text = (
-        f"Trial {trial} reached {percent(val)} on the validation pictures; retrained with {seeds}, it reaches "
+        f"Trial {trial} reached {percent(val)} on the validation images; retrained with {seeds}, it reaches "
         f"{percent(test.mean)} on the test set ({how}). "
     )
     if gap >= 0:
@@ -55,7 +55,7 @@ def promise(
     else:
         text += (
             f"Validation was {points(gap)} lower, although it is optimistic by design, since {chosen}: "
-            "the retrained model has learned from the validation pictures too."
+            "the retrained model has learned from the validation images too."
         )
     return [Finding(text), *other]
 
@@ -73,7 +73,7 @@ def no_model(best: tuple[int, float] | None, paths: StudyPaths) -> list[Finding]
         return [Finding("No trial has been trained to its end yet, so there is no best trial.", is_warning=True)]
     return [
         Finding(
-            f"Best trial {best[0]}: {percent(best[1])} on the validation pictures. That is optimistic: "
+            f"Best trial {best[0]}: {percent(best[1])} on the validation images. That is optimistic: "
             "it was chosen by this figure."
         ),
         Finding(
@@ -204,7 +204,7 @@ def robust(info: RobustnessInfo | None) -> list[Finding]:
     worst, mildest = min(last, key=last.__getitem__), max(last, key=last.__getitem__)
     return [
         Finding(
-            f"Robustness: from {percent(info.clean, 1)} on unchanged test pictures, accuracy falls to "
+            f"Robustness: from {percent(info.clean, 1)} on unchanged test images, accuracy falls to "
             f"{percent(last[worst], 1)} under the strongest {worst} and to {percent(last[mildest], 1)} under the "
             f"strongest {mildest}."
         )

@@ -139,7 +139,7 @@ def reliability_figure(info: ReliabilityInfo) -> Figure:
 
 
 def pictures_figure(pictures: Sequence[Picture], n_columns: int) -> Figure:
-    """Draw pictures with what they are, what the model says, and how sure it is; green where it is right."""
+    """Draw images with what they are, what the model says, and how sure it is; green where it is right."""
     n_columns = min(n_columns, len(pictures))
     n_rows = math.ceil(len(pictures) / n_columns)
     is_all_right = all(p.true == p.predicted for p in pictures)
@@ -161,7 +161,7 @@ def pictures_figure(pictures: Sequence[Picture], n_columns: int) -> Figure:
 
 
 def classes_figure(info: ClassesInfo) -> Figure:
-    """Draw how many training pictures each class has, and how many of them are used."""
+    """Draw how many training images each class has, and how many of them are used."""
     figure = new_figure(WIDTH, 3.4)
     axes = styled(figure.add_subplot(), grid="x")
     bars = axes.barh(CLASSES, info.counts, color="#d5d9df" if info.kept != info.counts else SLATE, height=0.65)

@@ -14,7 +14,7 @@ from fmnist_tune.evaluation import (
     ClassSpread,
     Counts,
     Floats,
-    Spread,
+    SeedStats,
     accuracy,
     calibration,
     class_spreads,
@@ -33,8 +33,8 @@ class ConfusionInfo:
     """Confusion matrix, the mean over seeds.
 
     Attributes:
-        counts_KK: row = true class, column = predicted; sums to the number of pictures.
-        shares_KK: of the true class; a row sums to 1, or to 0 for a class without pictures.
+        counts_KK: row = true class, column = predicted; sums to the number of images.
+        shares_KK: of the true class; a row sums to 1, or to 0 for a class without images.
     """
 
     counts_KK: Floats
@@ -66,12 +66,12 @@ class ReliabilityInfo:
 
     pooled: Calibration
     is_sparse: NDArray[np.bool_]
-    ece: Spread
+    ece: SeedStats
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A test picture and what a model says: `image_HW` uint8, confidence in [0, 1]."""
+    """A test image and what a model says: `image_HW` uint8, confidence in [0, 1]."""
 
     index: int
     true: str
@@ -95,7 +95,7 @@ class ClassesInfo:
 
 @dataclass(frozen=True)
 class RobustnessInfo:
-    """Accuracy of the model on changed test pictures.
+    """Accuracy of the model on changed test images.
 
     Attributes:
         clean: accuracy on the unchanged ones (strength 0).
@@ -106,7 +106,7 @@ class RobustnessInfo:
     accuracies: Mapping[str, tuple[float, ...]]
 
 
-def accuracy_over_seeds(scores: Sequence[Scores], labels_N: Counts) -> Spread:
+def accuracy_over_seeds(scores: Sequence[Scores], labels_N: Counts) -> SeedStats:
     """Return the accuracy over seeds."""
     return share_spread([accuracy(scores_NK, labels_N) for scores_NK in scores])
 
@@ -136,7 +136,7 @@ def reliability(scores: Sequence[Scores], labels_N: Counts) -> ReliabilityInfo:
 def confidently_wrong(
     scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts, n: int
 ) -> tuple[Picture, ...]:
-    """Return the n wrongly classified pictures of highest confidence, the surest first, ties in the file's order."""
+    """Return the n wrongly classified images of highest confidence, the surest first, ties in the file's order."""
     wrong = np.flatnonzero(scores_NK.argmax(axis=1) != labels_N)
     order = wrong[np.argsort(-softmax(scores_NK[wrong]).max(axis=1), kind="stable")] if len(wrong) else wrong
     return _pictures(order[:n], scores_NK, images_NHW, labels_N)
@@ -145,20 +145,20 @@ def confidently_wrong(
 def samples(
     scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts, n_per_class: int
 ) -> tuple[Picture, ...]:
-    """Return the first n pictures of each class in the file's order: a fixed rule, nothing is picked."""
+    """Return the first n images of each class in the file's order: a fixed rule, nothing is picked."""
     chosen = [np.flatnonzero(labels_N == k)[:n_per_class] for k in range(len(CLASSES))]
     return _pictures(np.concatenate(chosen), scores_NK, images_NHW, labels_N)
 
 
 def class_counts(labels_N: Counts, keep: Mapping[int, float]) -> ClassesInfo:
-    """Count the training files' pictures by class; `keep` is the configuration's `data.keep`."""
+    """Count the training files' images by class; `keep` is the configuration's `data.keep`."""
     counts = tuple(int(n) for n in np.bincount(labels_N, minlength=len(CLASSES)))
     kept = tuple(max(1, round(n * keep[k])) if k in keep else n for k, n in enumerate(counts))
     return ClassesInfo(counts, kept)
 
 
 def robustness(rows: Sequence[Mapping[str, str]], clean: float) -> RobustnessInfo:
-    """Return the figures over all classes from the rows of robustness.csv; those of unchanged pictures are left out.
+    """Return the figures over all classes from the rows of robustness.csv; those of unchanged images are left out.
 
     Raises:
         KeyError, ValueError: a column is missing, or a number is none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fmnist_tune.evaluation import MIN_FOR_INTERVAL, Spread
+from fmnist_tune.evaluation import MIN_FOR_INTERVAL, SeedStats
 from fmnist_tune.report import findings, model_figures, model_info, tables
 from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
 from fmnist_tune.report.retrained import Retrained
@@ -66,7 +66,7 @@ def _sections(
     sections = [
         Section(
             "Confusion matrix",
-            (f"Test pictures by true and predicted class, {over}: counts, and the share of the true class.",),
+            (f"Test images by true and predicted class, {over}: counts, and the share of the true class.",),
             Plot.of("confusion_matrix.png", "confusion matrix", model_figures.confusion_figure, confusion),
         ),
         Section(
@@ -88,10 +88,10 @@ def _sections(
     if retrained.robustness is not None:
         sections.append(_robustness_section(retrained.robustness))
     if wrong:
-        text = f"The test pictures that the model (seed {first}) classifies wrongly and is surest of."
+        text = f"The test images that the model (seed {first}) classifies wrongly and is surest of."
         plot = Plot.of("wrong.png", "wrong predictions", model_figures.pictures_figure, wrong, COLUMNS)
         sections.append(Section("Most confidently wrong", (text,), replace(plot, is_photo=True)))
-    text = f"The first {SAMPLES_PER_CLASS} test pictures of each class, none picked by hand; the model of seed {first}."
+    text = f"The first {SAMPLES_PER_CLASS} test images of each class, none picked by hand; the model of seed {first}."
     plot = Plot.of("samples.png", "sample predictions", model_figures.pictures_figure, samples, COLUMNS)
     sections.append(Section("Sample predictions", (text,), replace(plot, is_photo=True)))
     if not classes.is_even:
@@ -106,7 +106,7 @@ def class_table(figures: tuple[model_info.ClassFigures, ...]) -> Table:
     return Table(("class", "precision, %", "recall, %", "F1, %", "support"), rows)
 
 
-def _cell(figure: Spread | None) -> str:
+def _cell(figure: SeedStats | None) -> str:
     """Return a share in percent with half its interval, or with both values of two seeds."""
     if figure is None:
         return "-"
@@ -125,7 +125,7 @@ def _robustness_section(info: model_info.RobustnessInfo) -> Section:
     return Section(
         "Robustness",
         (
-            f"Accuracy of the model on changed test pictures, {percent(info.clean, 1)} on unchanged ones. "
+            f"Accuracy of the model on changed test images, {percent(info.clean, 1)} on unchanged ones. "
             "By class: `model/robustness.csv`.",
         ),
         Plot.of("robustness.png", "accuracy over strength of corruption", model_figures.robustness_figure, info),

@@ -66,12 +66,12 @@ def _data_table(record: StudyRecord, retrained: Retrained | None) -> Table:
     data = record.optuna.user_attrs.get("data") or {}
     rows = [
         (label, str(data[key]))
-        for label, key in (("training pictures", "train_images_md5"), ("training labels", "train_labels_md5"))
+        for label, key in (("training images", "train_images_md5"), ("training labels", "train_labels_md5"))
         if key in data
     ]
     if retrained is not None:
         if not rows:
-            rows = list(zip(("training pictures", "training labels"), retrained.train.md5, strict=True))
-        rows += zip(("test pictures", "test labels"), retrained.test.md5, strict=True)
+            rows = list(zip(("training images", "training labels"), retrained.train.md5, strict=True))
+        rows += zip(("test images", "test labels"), retrained.test.md5, strict=True)
     rows += [(f"split, {key}", str(value)) for key, value in (data.get("split") or {}).items()]
     return Table(("", ""), tuple(rows))

@@ -69,7 +69,7 @@ class Plot:
 
     @property
     def data_uri(self) -> str:
-        """The picture as a text that a page can hold."""
+        """The image as a text that a page can hold."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
@@ -135,7 +135,7 @@ class Page:
 
 
 def to_html(page: Page) -> str:
-    """Return a page as one HTML file with its pictures inside."""
+    """Return a page as one HTML file with its images inside."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["inline"] = lambda text: Markup(as_html(text))
     environment.filters["anchor"] = _anchor
@@ -144,7 +144,7 @@ def to_html(page: Page) -> str:
 
 
 def to_markdown(page: Page) -> str:
-    """Return a page as Markdown that names its pictures as files beside it."""
+    """Return a page as Markdown that names its images as files beside it."""
     blocks = [f"# {as_markdown(page.title)}", as_markdown(page.subtitle)]
     facts = tuple((f.label, f"{f.value} ({f.note})" if f.note else f.value) for f in page.facts)
     blocks.append(_markdown_table(Table(("", ""), facts)))

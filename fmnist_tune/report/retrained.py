@@ -71,7 +71,7 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
     for path, scores_NK in zip(paths, scores, strict=True):
         if scores_NK.shape != (len(test.labels_N), len(CLASSES)):
             raise UserError(
-                f"{path}: scores of shape {scores_NK.shape}, but {folder} has {len(test.labels_N)} test pictures"
+                f"{path}: scores of shape {scores_NK.shape}, but {folder} has {len(test.labels_N)} test images"
             )
     clean = accuracy_over_seeds(scores, test.labels_N).values[0]
     return Retrained(metrics, scores, train, test, _read_robustness(record.paths.model / AUDIT, clean))

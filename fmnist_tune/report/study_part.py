@@ -206,7 +206,7 @@ def _best_section(record: StudyRecord, summary: Summary, slices: study_info.Slic
         summary.architecture,
         f"{attributes['params']:,} parameters" if "params" in attributes else None,
         f"{attributes['duration_s']:.0f} s of training" if "duration_s" in attributes else None,
-        f"{attributes['images_per_s']:,} pictures per second" if "images_per_s" in attributes else None,
+        f"{attributes['images_per_s']:,} images per second" if "images_per_s" in attributes else None,
         attributes.get("ran_on"),
     ]
     facts = "; ".join(text for text in known if text is not None)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fmnist_tune.data.fashion_mnist import CLASSES
-from fmnist_tune.evaluation import Spread
+from fmnist_tune.evaluation import SeedStats
 from fmnist_tune.report.model_info import ClassFigures, ConfusionInfo
 
 
@@ -30,7 +30,7 @@ def confusion_csv(info: ConfusionInfo) -> str:
     )
 
 
-def _cells(figure: Spread | None) -> list[float | None]:
+def _cells(figure: SeedStats | None) -> list[float | None]:
     if figure is None:
         return [None] * 4
     low, high = figure.ci95 or (None, None)

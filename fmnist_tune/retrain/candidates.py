@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.errors import UserError
-from fmnist_tune.evaluation import Paired, Spread
+from fmnist_tune.evaluation import Paired, SeedStats
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_data import facts_of
 
@@ -24,7 +24,7 @@ class Candidate:
 
     number: int
     searched: float
-    value: Spread
+    value: SeedStats
 
 
 @dataclass(frozen=True)

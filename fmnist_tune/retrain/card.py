@@ -9,31 +9,31 @@ import numpy as np
 
 from fmnist_tune.config import dump_yaml
 from fmnist_tune.escaping import as_code_block, as_markdown, in_table
-from fmnist_tune.evaluation import MIN_FOR_INTERVAL, Spread, classes_text, recall_extent, recalls_of, share_text
+from fmnist_tune.evaluation import MIN_FOR_INTERVAL, SeedStats, classes_text, recall_extent, recalls_of, share_text
 from fmnist_tune.models import MODELS, ModelSection
 from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, RobustnessRow
 from fmnist_tune.study.summary import opened_text
 from fmnist_tune.units import percent
 
 _DATA = """\
-Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747; MIT licence): 60,000 training and 10,000 test pictures of 28 x 28
+Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747; MIT licence): 60,000 training and 10,000 test images of 28 x 28
 greys in ten classes of equal size, made from the product photos of one European online shop.
 
-- The photos are professional: one article, upright, filling the frame, on a plain ground. Pictures of people, of
+- The photos are professional: one article, upright, filling the frame, on a plain ground. Images of people, of
   several articles, or from a phone look different.
 - It is one shop's range of its time, western clothes; those of other cultures are absent. White articles were left out.
 - It mixes the shop's women's, men's, children's and neutral ranges in unknown shares, in the shop's own categories:
   there are dresses, but no skirts and no suits.
 - Colour is gone, and with 28 x 28 pixels most of texture and cut: shirt, T-shirt, pullover and coat overlap, and some
   labels are disputable.
-- Every picture is light on black; anything else must be turned into that first (`fmnist-tune predict` does)."""
+- Every image is light on black; anything else must be turned into that first (`fmnist-tune predict` does)."""
 
 _USE = """\
-**Intended:** teaching, comparing methods, trying out a pipeline from data to deployment; sorting pictures that look
+**Intended:** teaching, comparing methods, trying out a pipeline from data to deployment; sorting images that look
 like the data set's.
 
 **Not intended:** anything about people (gender, age, wealth, religion); decisions with consequences for anyone; real
-product catalogues without an evaluation on their own pictures; rejecting what is none of the ten classes: whatever it
+product catalogues without an evaluation on their own images; rejecting what is none of the ten classes: whatever it
 is shown, it names one of them, often confidently."""
 
 
@@ -85,7 +85,7 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     )
     again = "." if n_uses == 1 else "; whatever was chosen after an earlier use makes these figures a little too good."
     return (
-        f"On the {n_pictures:,} test pictures, {basis}\n\n"
+        f"On the {n_pictures:,} test images, {basis}\n\n"
         "| figure | value |\n| --- | --- |\n" + "\n".join(lines) + "\n\n"
         f"The weights in this folder are those of seed {metrics['seeds'][0]}, whatever its figures: test accuracy "
         f"{percent(accuracy['values'][0])}, calibration error {percent(ece['values'][0])}. "
@@ -101,7 +101,7 @@ def _classes(metrics: Mapping[str, Any]) -> str:
         f"| {share_text(c['f1'], 1)} | {c['support']:,} |"
         for name, c in per_class.items()
     ]
-    head = "| class | precision | recall | F1 | test pictures |\n| --- | --- | --- | --- | --- |"
+    head = "| class | precision | recall | F1 | test images |\n| --- | --- | --- | --- | --- |"
     return f"{as_markdown(classes_text(recalls_of(per_class)))} Means over the seeds:\n\n{head}\n" + "\n".join(rows)
 
 
@@ -136,7 +136,7 @@ def _robustness(rows: Sequence[RobustnessRow]) -> str:
         if name in names
     )
     return (
-        f"Accuracy of the weights in this folder on test pictures that were changed in one way.{clean} The worst "
+        f"Accuracy of the weights in this folder on test images that were changed in one way.{clean} The worst "
         f"changes, by the mean over their strengths, are {named}.{after}\n\n"
         "| change | 1 | 2 | 3 | 4 | 5 | mean |\n| --- | --- | --- | --- | --- | --- | --- |\n"
         + "\n".join(table)
@@ -156,7 +156,7 @@ def _training(metrics: Mapping[str, Any]) -> str:
         )
     return (
         f"From {source}: {metrics['epochs']} {_plural(metrics['epochs'], 'epoch')} on the training and the validation "
-        f"pictures together, once for each of the seeds {', '.join(map(str, metrics['seeds']))} "
+        f"images together, once for each of the seeds {', '.join(map(str, metrics['seeds']))} "
         f"({metrics['train_s']:.0f} s of training in all). {again} In full:\n\n{as_code_block(recipe, 'yaml')}"
     )
 
@@ -172,7 +172,7 @@ from fmnist_tune.retrain.pictures import read_picture
 from fmnist_tune.retrain.saved import SavedModel
 
 model = SavedModel.load({metrics["model"]!r})  # config.yaml and weights.safetensors
-picture = read_picture("garment.png", invert=False)
+image = read_picture("garment.png", invert=False)
 scores = model.scores(picture.pixels_HW[None])  # float32 (1, 10), unnormalised
 ```"""
     if metrics.get("export") is None:
@@ -182,7 +182,7 @@ scores = model.scores(picture.pixels_HW[None])  # float32 (1, 10), unnormalised
 {text}
 
 Without fmnist-tune: `model.onnx` and `model.pt2` (torch.export) take float32 pixels (N, 1, 28, 28) from 0 (black) to 1
-and normalise them themselves. On the test pictures they choose the same class as the model in
+and normalise them themselves. On the test images they choose the same class as the model in
 {percent(export["onnx_agreement"])} and {percent(export["torch_export_agreement"])} of cases.
 
 ```python
@@ -197,7 +197,7 @@ pixels = np.zeros((1, 1, 28, 28), dtype=np.float32)
 
 def _spread(figure: Mapping[str, Any]) -> str:
     """Return a figure over seeds in words."""
-    known = Spread.from_json(figure)
+    known = SeedStats.from_json(figure)
     std = "" if known.std is None else f"; standard deviation {percent(known.std)}"
     return f"{percent(known.mean)} ({known.certainty()}{std})"
 

@@ -1,4 +1,4 @@
-"""The saved model for other programs: ONNX and torch.export, over plain pixels and any number of pictures."""
+"""The saved model for other programs: ONNX and torch.export, over plain pixels and any number of images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INPUT, OUTPUT = "pixels", "scores"
 
 @dataclass(frozen=True)
 class ExportCheck:
-    """The share of pictures that the files, read back, put in the same class as the model itself."""
+    """The share of images that the files, read back, put in the same class as the model itself."""
 
     onnx_agreement: float
     torch_export_agreement: float
@@ -39,7 +39,7 @@ def export_model(saved: SavedModel, folder: Path, images_NHW: NDArray[np.uint8])
     Args:
         saved: the model; left as it is.
         folder: exists.
-        images_NHW: at least one picture to compare predictions on.
+        images_NHW: at least one image to compare predictions on.
     """
     module = copy.deepcopy(saved.module).to(memory_format=torch.contiguous_format)
     model = PixelModel(module, saved.config.data).eval()

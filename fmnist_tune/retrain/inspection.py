@@ -19,7 +19,7 @@ from fmnist_tune.retrain.export import ONNX, TORCH_EXPORT, export_model
 from fmnist_tune.retrain.robustness import CORRUPTIONS, RobustnessRow, audit, write_csv
 from fmnist_tune.retrain.saved import SavedModel
 from fmnist_tune.search.cluster import WorkerPlan
-from fmnist_tune.search.pool import spread_out
+from fmnist_tune.search.pool import parallel_map
 from fmnist_tune.study.layout import AUDIT, CARD, write_atomically
 
 
@@ -31,7 +31,7 @@ def inspect_model(
     Args:
         folder: with weights.safetensors and config.yaml.
         metrics: what metrics.json will have, as far as it is known.
-        test: the test pictures.
+        test: the test images.
         workers: Ray's, over which the audit is spread out.
         log: told what is under way.
 
@@ -40,7 +40,7 @@ def inspect_model(
     """
     log(f"robustness audit: {len(CORRUPTIONS)} kinds of change, 5 strengths each")
     common = [str(folder.absolute()), test.images_NHW, test.labels_N]
-    found = spread_out(_audit, common, ["none", *CORRUPTIONS], workers)
+    found = parallel_map(_audit, common, ["none", *CORRUPTIONS], workers)
     rows = [row for of_change in found for row in of_change]
     write_csv(rows, folder / AUDIT)
     log("exporting the model (torch.export, ONNX), and checking what was exported")

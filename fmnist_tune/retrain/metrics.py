@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_tune.data.fashion_mnist import CLASSES
-from fmnist_tune.evaluation import Spread, accuracy, calibration, class_spreads, share_spread
+from fmnist_tune.evaluation import SeedStats, accuracy, calibration, class_spreads, share_spread
 
 
-def spread_json(figure: Spread) -> dict[str, Any]:
+def spread_json(figure: SeedStats) -> dict[str, Any]:
     """Return a figure over seeds as JSON."""
     return {**dataclasses.asdict(figure), "values": list(figure.values)}
 
@@ -23,7 +23,7 @@ def evaluate(scores_SNK: Sequence[NDArray[np.float32]], labels_N: NDArray[np.int
 
     Args:
         scores_SNK: one (N, 10) array for each seed.
-        labels_N: of the test pictures.
+        labels_N: of the test images.
 
     Returns:
         test_accuracy, per_class (means over seeds, None where undefined, with the interval of recall and each seed's)

@@ -1,4 +1,4 @@
-"""Any picture file as Fashion-MNIST would have it: 28 x 28 greys, a light garment that fills a black square.
+"""Any image file as Fashion-MNIST would have it: 28 x 28 greys, a light garment that fills a black square.
 
 The steps are those by which the data set was made (Xiao et al. 2017, arXiv 1708.07747, section 2), with antialiasing
 in place of its subsampling and sharpening.
@@ -20,7 +20,7 @@ SIZE = (FASHION_MNIST.width, FASHION_MNIST.height)  # as Pillow has them
 
 # Edges are trimmed whose pixels are this close to the background: 5 % of the greatest intensity (Xiao et al. 2017).
 _CLOSE = 13
-# No training picture comes near these three: corners are never brighter than 64, the garment covers 4.8 % at least,
+# No training image comes near these three: corners are never brighter than 64, the garment covers 4.8 % at least,
 # and the brightest pixel is 254 or 255.
 _LIGHT_BACKGROUND = 127
 _MIN_COVERED = 0.005
@@ -29,7 +29,7 @@ _MIN_CONTRAST = 64
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as the model takes it.
+    """A image as the model takes it.
 
     Attributes:
         pixels_HW: uint8 (28, 28).
@@ -64,7 +64,7 @@ def read_picture(path: Path | str, invert: bool) -> Picture:
     if background > _LIGHT_BACKGROUND:
         cure = "leave out --invert" if invert else "--invert turns it round"
         complaints.append(
-            f"its border is light (brightness {background / 255:.2f} of 1), but the training pictures show light "
+            f"its border is light (brightness {background / 255:.2f} of 1), but the training images show light "
             f"garments on black; {cure}"
         )
     if covered < _MIN_COVERED:
@@ -83,7 +83,7 @@ def read_picture(path: Path | str, invert: bool) -> Picture:
 
 
 def _background(pixels_HW: NDArray[np.uint8]) -> int:
-    """Return the median grey of the four corners, each 5 % of the picture along either side."""
+    """Return the median grey of the four corners, each 5 % of the image along either side."""
     height, width = (max(1, size // 20) for size in pixels_HW.shape)
     corners = [
         pixels_HW[rows, columns].ravel()

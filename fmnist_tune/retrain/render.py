@@ -28,7 +28,7 @@ def metrics_view(metrics: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [
         Text(""),
         Text(
-            f"{what} of study {metrics['study']}: trained on all training pictures, {metrics['epochs']} epochs, "
+            f"{what} of study {metrics['study']}: trained on all training images, {metrics['epochs']} epochs, "
             f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({metrics['params']:,} parameters)",
             style="bold",
         ),

@@ -1,8 +1,8 @@
-"""The robustness audit: how accurate a model stays when the test pictures are changed, kind by kind.
+"""The robustness audit: how accurate a model stays when the test images are changed, kind by kind.
 
 The method is that of Hendrycks and Dietterich 2019 (arXiv 1903.12261): kinds of change, each at five strengths, never
 used in training. Their changes are for colour photographs; these are for garments on black, and add those of position.
-Every draw is seeded with the kind's name, so that each model sees the same pictures, and a picture is turned, shifted
+Every draw is seeded with the kind's name, so that each model sees the same images, and a image is turned, shifted
 and so on in the same direction at all strengths.
 """
 
@@ -56,10 +56,10 @@ class RobustnessRow:
 
     Attributes:
         corruption: its name in CORRUPTIONS, or "none".
-        strength: 1 to 5; 0 for the pictures as they are.
+        strength: 1 to 5; 0 for the images as they are.
         parameter: that of this strength.
         class_name: one of the ten, or "all".
-        accuracy: share of its pictures that are classified right.
+        accuracy: share of its images that are classified right.
     """
 
     corruption: str
@@ -88,13 +88,13 @@ def audit(
     labels_N: NDArray[np.int64],
     names: Iterable[str] | None = None,
 ) -> list[RobustnessRow]:
-    """Measure accuracy on changed pictures, overall and for each class that has any.
+    """Measure accuracy on changed images, overall and for each class that has any.
 
     Args:
         saved: the model.
         images_NHW: uint8 (N, 28, 28).
         labels_N: in [0, 10).
-        names: of CORRUPTIONS, or "none" for the pictures as they are; by default "none" and all.
+        names: of CORRUPTIONS, or "none" for the images as they are; by default "none" and all.
     """
     pixels = to_pixels(images_NHW)
     rows: list[RobustnessRow] = []
@@ -145,7 +145,7 @@ def _shift(x_N1HW: Tensor, distance: float, generator: Generator) -> Tensor:
 
 
 def _brighten(x_N1HW: Tensor, amount: float, generator: Generator) -> Tensor:
-    """Lift every pixel of one half of the pictures and dim the other half, which subtracting would wipe out."""
+    """Lift every pixel of one half of the images and dim the other half, which subtracting would wipe out."""
     lifted_N111 = _signs(len(x_N1HW), generator).view(-1, 1, 1, 1) > 0
     return torch.where(lifted_N111, (x_N1HW + amount).clamp(max=1), x_N1HW * (1 - amount))
 
@@ -168,7 +168,7 @@ def _blur(x_N1HW: Tensor, sigma: float, generator: Generator) -> Tensor:
 
 
 def _occlude(x_N1HW: Tensor, side: float, generator: Generator) -> Tensor:
-    """Lay a square of one brightness over each picture, wholly inside it."""
+    """Lay a square of one brightness over each image, wholly inside it."""
     n, _, height, width = x_N1HW.shape
     top, left, brightness = torch.rand(3, n, 1, 1, 1, generator=generator)
     top, left = (top * (height - side + 1)).floor(), (left * (width - side + 1)).floor()

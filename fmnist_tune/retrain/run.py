@@ -26,7 +26,7 @@ from fmnist_tune.retrain.metrics import evaluate
 from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.retrain.trainer import SeedTrainer
 from fmnist_tune.search.cluster import prepare_environment
-from fmnist_tune.search.run import Place
+from fmnist_tune.search.run import RunOptions
 from fmnist_tune.study.database import STORAGE_ERRORS, StorageLostError, open_database, storage_trouble
 from fmnist_tune.study.layout import RESULT, TEST_SCORES, StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
@@ -51,7 +51,7 @@ class Retraining:
     confirmation: Confirmation | None
 
 
-def open_recipe(space: SearchSpace, place: Place, *, name_given: bool) -> StudyRecord:
+def open_recipe(space: SearchSpace, place: RunOptions, *, name_given: bool) -> StudyRecord:
     """Open or create the study that keeps a recipe's training.
 
     A recipe that came from a search carries the search's name: its own study is then `<name>-recipe`.
@@ -73,7 +73,7 @@ def open_recipe(space: SearchSpace, place: Place, *, name_given: bool) -> StudyR
 
 def retrain(
     record: StudyRecord,
-    place: Place,
+    place: RunOptions,
     *,
     command: str,
     trial: int | None,
@@ -150,7 +150,7 @@ class _Work:
     def __init__(
         self,
         record: StudyRecord,
-        place: Place,
+        place: RunOptions,
         images: Images | None,
         seeds: list[int],
         top: int | None,
@@ -228,7 +228,7 @@ class _Work:
         return self._save(trial, plan, results[plan.label], test, may_be_known=may_be_known)
 
     def _record_test_use(self, trial: FrozenTrial | None, command: str) -> None:
-        """Record that a model is about to be scored on the test pictures; once for a retraining."""
+        """Record that a model is about to be scored on the test images; once for a retraining."""
         before = len(self._record.test_uses)
         number = None if trial is None else trial.number
         n_uses = self._record.record_test_use(command, number, self._seeds)

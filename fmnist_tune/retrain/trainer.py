@@ -11,7 +11,7 @@ from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.retrain.seeds import SeedStore
 from fmnist_tune.search.cluster import WorkerPlan, machines, plan_workers, start_ray, stop_ray
 from fmnist_tune.search.pace import Pace
-from fmnist_tune.search.run import Place
+from fmnist_tune.search.run import RunOptions
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.record import StudyRecord
@@ -24,7 +24,7 @@ class SeedTrainer:
     def __init__(
         self,
         record: StudyRecord,
-        place: Place,
+        place: RunOptions,
         images: Images | None,
         seeds: Sequence[int],
         progress: TrainingProgress,
@@ -50,7 +50,7 @@ class SeedTrainer:
         self._worker_plan: WorkerPlan | None = None
 
     def has_finished(self, plan: Plan) -> bool:
-        """Tell whether all of a configuration's seeds are trained."""
+        """Return whether all of a configuration's seeds are trained."""
         return not self._store.unfinished([plan], self._seeds)
 
     def train(

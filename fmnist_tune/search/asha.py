@@ -62,7 +62,7 @@ class Asha:
         curve[epoch] = value
 
     def is_rung(self, epoch: float) -> bool:
-        """Tell whether trials are compared after this epoch."""
+        """Return whether trials are compared after this epoch."""
         return self._is_on and next(rung for rung in self._rungs() if rung >= epoch) == epoch
 
     def epochs_to_rung(self, number: int | None) -> float:
@@ -79,8 +79,8 @@ class Asha:
         last = self.last_epoch(number)
         return last if self.is_rung(last) else None
 
-    def goes_on(self, number: int, *, rounds_up: bool) -> bool:
-        """Tell whether a trial at a rung is among those that go on.
+    def is_promoted(self, number: int, *, rounds_up: bool) -> bool:
+        """Return whether a trial at a rung is among those that go on.
 
         Args:
             number: the trial's.
@@ -93,21 +93,21 @@ class Asha:
         n, factor = len(self._rankings[rung]), self._pruner.reduction_factor
         return -(-n // factor) if rounds_up else n // factor
 
-    def by_promise(self, numbers: Collection[int]) -> list[int]:
+    def ranked(self, numbers: Collection[int]) -> list[int]:
         """Return trials at rungs, the highest rung first, the best of a rung first."""
         return sorted(numbers, key=lambda n: (-self.last_epoch(n), self._place(n, self.last_epoch(n))))
 
     def is_promising(self, number: int) -> bool:
-        """Tell whether a trial at a rung is in the better half of those that got there."""
+        """Return whether a trial at a rung is in the better half of those that got there."""
         rung = self.last_epoch(number)
         return 2 * self._place(number, rung) <= len(self._rankings[rung]) + 1
 
-    def is_hopeless(self, number: int) -> bool:
-        """Tell whether a trial at a rung is too far from going on to be kept."""
+    def should_prune(self, number: int) -> bool:
+        """Return whether a trial at a rung is too far from going on to be kept."""
         rung = self.last_epoch(number)
         return self._place(number, rung) > self._n_promoted(rung, rounds_up=False) + PAUSED_BEYOND
 
-    def standing(self, number: int) -> str:
+    def rank_text(self, number: int) -> str:
         """Return a trial's accuracy at its rung and its rank there, for people."""
         rung = self.last_epoch(number)
         value, rank, n = self._curves[number][rung], self._place(number, rung), len(self._rankings[rung])
@@ -117,7 +117,7 @@ class Asha:
         """Return why a trial at its rung was given up, for people; arguments as `goes_on` takes them."""
         n_promoted = self._n_promoted(self.last_epoch(number), rounds_up=rounds_up)
         promoted = {0: "none was", 1: "the best one was"}.get(n_promoted, f"the best {n_promoted} were")
-        return f"asha: {self.standing(number)}; {promoted} promoted"
+        return f"asha: {self.rank_text(number)}; {promoted} promoted"
 
     def last_epoch(self, number: int) -> float:
         """Return the latest epoch that a trial has reported, or share of the first one; 0 before."""

@@ -65,12 +65,12 @@ class Deadline:
         self._begun[number] = share
 
     def fits(self, number: int | None) -> bool:
-        """Tell whether a trial's epoch, or that of a new one, is expected to end before it."""
+        """Return whether a trial's epoch, or that of a new one, is expected to end before it."""
         share = 0.0 if number is None else self._begun.get(number, 0.0)
         return (1 - share) * self._epoch_s(number) <= self.left_s
 
     def is_finishing(self, queue: Queue, number: int) -> bool:
-        """Tell whether a trial does not pause any more, since it is to reach its end, and still can in time."""
+        """Return whether a trial does not pause any more, since it is to reach its end, and still can in time."""
         return number in self._finishing and self._needed_s(queue, number) <= self.left_s
 
     def next(self, queue: Queue, *, is_full: bool) -> int | None:
@@ -86,7 +86,7 @@ class Deadline:
         if self.at is None:
             return queue.next(is_full=is_full)
         usual = self._usual(queue, is_full=is_full)
-        for number in filter(queue.asha.is_promising, queue.by_promise()):
+        for number in filter(queue.asha.is_promising, queue.ranked()):
             if self._reaches_end(queue, number):
                 is_constant = self._training(number).schedule == "constant"
                 n_finished = FINISHED_CONSTANT if is_constant else FINISHED_ANNEALED
@@ -124,7 +124,7 @@ class Deadline:
         return MARGIN * self._needed_s(queue, number) <= self.left_s
 
     def _new_reaches_end(self) -> bool:
-        """Tell whether a new trial may reach its end: as the quickest of the latest ones would, begun now."""
+        """Return whether a new trial may reach its end: as the quickest of the latest ones would, begun now."""
         needed_s = [s * self._training(n).epochs for n, s in [*self._latest_s.items()][-RECENT:]]
         return self.fits(None) and MARGIN * min(needed_s, default=0.0) <= self.left_s
 

@@ -22,7 +22,14 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import common_failure
 from fmnist_tune.study.tensorboard import TensorBoard
 from fmnist_tune.study.trial_data import MAX_EPOCHS, curve_of, history_of, looks_of
-from fmnist_tune.study.trial_writer import HELD_KEY, Attempt, TrialWriter, UnbuildableError, attempt_of, goes_on_from
+from fmnist_tune.study.trial_writer import (
+    HELD_KEY,
+    TrialSpec,
+    TrialWriter,
+    UnbuildableError,
+    is_promoted_from,
+    trial_spec,
+)
 from fmnist_tune.valuation import value_of
 
 
@@ -80,7 +87,7 @@ class Driver:
             if trial.state == TrialState.WAITING:
                 self.deadline.recall(trial)
                 rung = self._queue.asha.at_rung(trial.number)
-                wait = self._queue.put_back if rung is None or goes_on_from(trial, rung) else self._queue.pause
+                wait = self._queue.requeue if rung is None or is_promoted_from(trial, rung) else self._queue.pause
                 if trial.system_attrs.get(HELD_KEY) is not None:
                     self._held.add(trial.number)
                     wait = self._queue.hold
@@ -91,17 +98,17 @@ class Driver:
         for trial in trials:
             history = history_of(trial)
             if (history or looks_of(trial)) and not self._tensorboard.has_run(trial.number):
-                attempt = attempt_of(self.record, trial)
+                attempt = trial_spec(self.record, trial)
                 self._curves.submit(self._tensorboard.add, attempt, history, attempt.looks)
                 self._curves.submit(self._tensorboard.end, trial.number)
 
     @property
     def n_paused(self) -> int:
         """How many trials wait at their rungs."""
-        return len(self._queue.by_promise())
+        return len(self._queue.ranked())
 
     def is_over(self, number: int | None) -> bool:
-        """Tell whether a trial, or a new one, must not begin an epoch: the search is to stop, or it would not end."""
+        """Return whether a trial, or a new one, must not begin an epoch: the search is to stop, or it would not end."""
         return self.stop_requested or self._given_up is not None or not self.deadline.fits(number)
 
     @property
@@ -135,7 +142,7 @@ class Driver:
             has_looked=bool(attempt.looks),
         )
 
-    def _begin(self) -> Attempt | None:
+    def _begin(self) -> TrialSpec | None:
         """Begin the trial that comes next; those that cannot be built fail on the way to it."""
         self.was_held_back = False
         while not self.is_over(number := self._next()):
@@ -143,20 +150,20 @@ class Driver:
                 self.was_held_back = True
                 return None
             if number is not None:
-                self._let_go_on(number)
+                self._promote(number)
             elif self.record.is_full and not self.running and self._queue.next(is_full=True) is None:
-                self._give_up(self._queue.by_promise())
+                self._give_up(self._queue.ranked())
             try:
                 return self.writer.begin(number)
             except UnbuildableError as error:
                 self._tell_end(Event("failed", error.number, str(error)))
         return None
 
-    def _let_go_on(self, number: int) -> None:
+    def _promote(self, number: int) -> None:
         """Take a trial out of the queue; what it trains from here must not be lost if the driver dies."""
         rung = self._queue.asha.at_rung(number)
         if rung is not None:
-            self.writer.note_going_on(number, rung)
+            self.writer.note_promotion(number, rung)
         self._queue.take(number)
 
     def _next(self) -> int | None:
@@ -173,7 +180,7 @@ class Driver:
             self._curves.submit(self._tensorboard.end, number)
             self._queue.take(number)
             self.writer.prune(number, reason)
-            self._tell_end(Event("pruned", number, self._queue.asha.standing(number)))
+            self._tell_end(Event("pruned", number, self._queue.asha.rank_text(number)))
 
     def on_report(self, report: TrialReport) -> bool:
         """Record a report and decide about the trial.
@@ -220,23 +227,23 @@ class Driver:
         return False
 
     def _is_at_rung(self, report: TrialReport) -> bool:
-        """Tell whether a trial has come to a rung; not by an epoch that it trains again, its checkpoint being lost."""
+        """Return whether a trial has come to a rung, not by an epoch that it trains again after a lost checkpoint."""
         asha, n_epochs = self._queue.asha, report.n_epochs
         is_new = bool(report.epochs) and n_epochs > asha.last_epoch(report.number)
         return report.look is not None or (is_new and asha.is_rung(n_epochs))
 
     def _goes_on(self, report: TrialReport) -> bool:
-        """Tell whether a trial at its rung goes on at once; otherwise let it pause there."""
+        """Return whether a trial at its rung goes on at once; otherwise let it pause there."""
         number = report.number
         self._queue.pause(number)
         if not self.is_over(number) and (self.deadline.is_finishing(self._queue, number) or self._next() == number):
-            self._let_go_on(number)
+            self._promote(number)
             return True
         del self.running[number]
         self._curves.submit(self._tensorboard.close, number)
         self.writer.release(number)
-        self._on_event(Event("paused", number, self._queue.asha.standing(number)))
-        self._give_up(self._queue.hopeless())
+        self._on_event(Event("paused", number, self._queue.asha.rank_text(number)))
+        self._give_up(self._queue.to_prune())
         return False
 
     def on_wait(self, number: int) -> None:
@@ -311,7 +318,7 @@ class Driver:
 
     def release(self, number: int, text: str = "can go on later") -> None:
         """Put a running trial back into the study's queue."""
-        self._queue.put_back(number)
+        self._queue.requeue(number)
         self._put_away(number, text)
 
     def _put_away(self, number: int, text: str) -> None:

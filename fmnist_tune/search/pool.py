@@ -75,7 +75,7 @@ class _Trainer:
         return self._worker.step()
 
     def finish(self, folder: Path) -> None:
-        """Leave the weights and, if there are test pictures, their scores."""
+        """Leave the weights and, if there are test images, their scores."""
         self._worker.finish(folder, self._test_images_NHW)
 
 
@@ -281,7 +281,7 @@ class Pool:
         )
 
 
-def spread_out(
+def parallel_map(
     function: Callable[..., Any], shared: Sequence[Any], items: Sequence[Any], plan: WorkerPlan
 ) -> list[Any]:
     """Return `function(*shared, item)` of every item, in order, computed on the cluster's workers.

@@ -20,13 +20,13 @@ class Queue:
             curves: validation accuracy by epoch or share of the first one, by number, of all trials of the study.
         """
         self.asha = Asha(pruner, curves)
-        self._cut_short: set[int] = set()
+        self._interrupted: set[int] = set()
         self._paused: set[int] = set()
         self._held: set[int] = set()
 
-    def put_back(self, number: int) -> None:
+    def requeue(self, number: int) -> None:
         """Let a trial wait that was cut short: between two rungs, or after it had been let go on from one."""
-        self._cut_short.add(number)
+        self._interrupted.add(number)
 
     def pause(self, number: int) -> None:
         """Let a trial wait at its rung."""
@@ -44,11 +44,11 @@ class Queue:
     def take(self, number: int) -> None:
         """Take a trial out."""
         self._held.discard(number)
-        self._cut_short.discard(number)
+        self._interrupted.discard(number)
         self._paused.discard(number)
 
     def is_paused(self, number: int) -> bool:
-        """Tell whether a trial waits at its rung."""
+        """Return whether a trial waits at its rung."""
         return number in self._paused
 
     def next(self, *, is_full: bool, fits: Callable[[int], bool] = lambda number: True) -> int | None:
@@ -56,18 +56,18 @@ class Queue:
 
         Args:
             is_full: whether every trial of the study has begun.
-            fits: tells which trials may go on at all.
+            fits: returns which trials may go on at all.
         """
-        promoted = (n for n in self.by_promise() if self.asha.goes_on(n, rounds_up=is_full))
-        for number in itertools.chain(sorted(self._cut_short), promoted):
+        promoted = (n for n in self.ranked() if self.asha.is_promoted(n, rounds_up=is_full))
+        for number in itertools.chain(sorted(self._interrupted), promoted):
             if fits(number):
                 return number
         return None
 
-    def by_promise(self) -> list[int]:
+    def ranked(self) -> list[int]:
         """Return the trials that pause, the most promising first."""
-        return self.asha.by_promise(list(self._paused))  # copied at one stroke, since the screen's thread asks too
+        return self.asha.ranked(list(self._paused))  # copied at one stroke, since the screen's thread asks too
 
-    def hopeless(self) -> list[int]:
+    def to_prune(self) -> list[int]:
         """Return trials that pause and are too far from going on to be kept."""
-        return [n for n in self.by_promise() if self.asha.is_hopeless(n)]
+        return [n for n in self.ranked() if self.asha.should_prune(n)]

@@ -45,11 +45,11 @@ from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, mak
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.url import without_secrets
-from fmnist_tune.study.warm_start import check_data, take_over
+from fmnist_tune.study.warm_start import check_data, import_trials
 
 
 @dataclass(frozen=True)
-class Place:
+class RunOptions:
     """Where a search finds and leaves things; None for the default.
 
     Attributes:
@@ -99,7 +99,7 @@ class RunOutcome:
 
 def run_search(
     space: SearchSpace,
-    place: Place,
+    place: RunOptions,
     limits: Limits,
     console: Console,
     started: float,
@@ -133,7 +133,7 @@ def run_search(
 
 def _search(
     space: SearchSpace,
-    place: Place,
+    place: RunOptions,
     limits: Limits,
     paths: StudyPaths,
     console: Console,
@@ -198,7 +198,7 @@ def _search(
             with record.hold.writing():
                 record.extend()
                 if old is not None:
-                    n_taken = take_over(record, old)
+                    n_taken = import_trials(record, old)
                     text = f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over"
                     display.line(text)
             pace = Pace(is_local=place.address is None)
@@ -213,7 +213,7 @@ def _extension(record: StudyRecord) -> str:
     return f"--trials {2 * record.n_target} would extend it" if record.can_grow else "that is its whole grid"
 
 
-def _warm_start(place: Place, paths: StudyPaths) -> StudyRecord | None:
+def _warm_start(place: RunOptions, paths: StudyPaths) -> StudyRecord | None:
     if place.warm_start is None:
         return None
     if place.warm_start == paths.name:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.trial_data import LOOKS_KEY
-from fmnist_tune.study.trial_writer import Attempt
+from fmnist_tune.study.trial_writer import TrialSpec
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.valuation import attributes_of
 
@@ -32,7 +32,7 @@ class RunningTrial:
         heard_at: of that or its latest report.
     """
 
-    attempt: Attempt
+    attempt: TrialSpec
     clock: Callable[[], float] = time.monotonic
     history: list[EpochResult] = field(init=False)
     n_noted: int = field(init=False)
@@ -94,7 +94,7 @@ class RunningTrial:
         self.heard_at = self.clock()
 
     def is_overdue(self, limit_s: float) -> bool:
-        """Tell whether its epoch takes longer than so many seconds."""
+        """Return whether its epoch takes longer than so many seconds."""
         start_s = WORKER_START_S if self.report is None else 0.0
         return self.clock() - self.heard_at > limit_s + start_s
 

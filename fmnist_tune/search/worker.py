@@ -132,13 +132,13 @@ class Worker:
         )
 
     def finish(self, folder: Path, test_images_NHW: NDArray[np.uint8] | None) -> None:
-        """Leave a finished run's weights, and its scores on the test pictures if there are any.
+        """Leave a finished run's weights, and its scores on the test images if there are any.
 
         Scores are computed in float32, whatever the training was computed in: they are those of the saved weights.
 
         Args:
             folder: gets weights.safetensors and test_scores.npy (float32, (N, 10)).
-            test_images_NHW: the test pictures.
+            test_images_NHW: the test images.
 
         Raises:
             OSError: they cannot be written.

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import flatten
 from fmnist_tune.errors import UserError
-from fmnist_tune.evaluation import MIN_FOR_INTERVAL, Spread
+from fmnist_tune.evaluation import MIN_FOR_INTERVAL, SeedStats
 from fmnist_tune.study.columns import Column, NamedTable
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import spread_text, steps_text
@@ -190,7 +190,7 @@ def _retrained(study: ComparedStudy) -> str:
     assert study.retrained is not None
     if not study.objective.is_val_accuracy:
         return steps_text(study.retrained)
-    known = Spread.from_json(study.retrained)
+    known = SeedStats.from_json(study.retrained)
     if len(known.values) < MIN_FOR_INTERVAL or known.ci95 is None:
         return spread_text(study.retrained)
     return f"{percent(known.mean)} ({percent(known.ci95[0])} to {percent(known.ci95[1])})"

@@ -18,7 +18,7 @@ from optuna_dashboard.artifact import get_artifact_path
 from fmnist_tune.config.schema import ARTIFACTS
 from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import as_code, as_markdown, in_table
-from fmnist_tune.evaluation import Spread, classes_text, recalls_of, share_text
+from fmnist_tune.evaluation import SeedStats, classes_text, recalls_of, share_text
 from fmnist_tune.study.folder import files_elsewhere
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.lock import DriverLock
@@ -83,7 +83,7 @@ def publish_report(record: StudyRecord) -> None:
 
 
 def has_note(record: StudyRecord) -> bool:
-    """Tell whether the dashboard shows a note of a study."""
+    """Return whether the dashboard shows a note of a study."""
     return bool(get_note(record.optuna))
 
 
@@ -192,7 +192,7 @@ def _test(metrics: dict[str, Any], uses: Sequence[Mapping[str, Any]]) -> list[st
         who = "The recipe" if metrics["trial"] is None else f"Trial {metrics['trial']}"
         return [f"{who} retrained: 99 % validation accuracy **{steps_text(metrics['steps_to_solve'])}**."]
     accuracy, trial = metrics["test_accuracy"], metrics["trial"]
-    result = f"Test accuracy **{percent(accuracy['mean'])}** ({Spread.from_json(accuracy).certainty()})"
+    result = f"Test accuracy **{percent(accuracy['mean'])}** ({SeedStats.from_json(accuracy).certainty()})"
     if metrics["val_accuracy"] is not None:
         result += f"; the search had promised {percent(metrics['val_accuracy'])} (validation)"
     return [

@@ -92,7 +92,7 @@ def rename_row(storage: RDBStorage, old: str, new: str) -> None:
     """Give a study another name in its database, in one statement: a kill leaves it with one of them.
 
     Optuna cannot: its dashboard copies a study and deletes the first one, and with it the numbers by which notes name
-    their pictures. The table and its column are those of every Optuna since 0.1
+    their images. The table and its column are those of every Optuna since 0.1
     (github.com/optuna/optuna/blob/master/optuna/storages/_rdb/models.py).
 
     Raises:

@@ -101,8 +101,8 @@ class Hold:
         if saved is None:
             advice = f"nothing of it could be saved: {why_not}; restore it from a backup, and go on with `{resume}`"
             raise StorageLostError(trouble, advice)
-        put_back = shlex.join(["mv", str(saved), str(file.path)])
+        requeue = shlex.join(["mv", str(saved), str(file.path)])
         what = "what could be read, which may be a mixture of both," if file.is_overwritten else "what it held"
         raise StorageLostError(
-            trouble, f"{what} is saved in {saved}: put that in its place (`{put_back}`) and go on with `{resume}`"
+            trouble, f"{what} is saved in {saved}: put that in its place (`{requeue}`) and go on with `{resume}`"
         )

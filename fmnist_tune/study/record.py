@@ -158,7 +158,7 @@ class StudyRecord:
 
     @classmethod
     def is_begun(cls, storage: RDBStorage, paths: StudyPaths) -> bool:
-        """Tell whether a study of this name is there, and whole; who creates one may be killed in between."""
+        """Return whether a study of this name is there, and whole; who creates one may be killed in between."""
         if paths.name not in study_names(storage):
             return False
         study = optuna.load_study(study_name=paths.name, storage=storage)

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fmnist_tune.evaluation import MIN_FOR_INTERVAL, Spread, classes_text, recalls_of
+from fmnist_tune.evaluation import MIN_FOR_INTERVAL, SeedStats, classes_text, recalls_of
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
@@ -151,7 +151,7 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
 
 def spread_text(figure: dict[str, Any]) -> str:
     """Return a figure over seeds, as `metrics.json` has it, as text: mean, standard deviation and interval."""
-    known = Spread.from_json(figure)
+    known = SeedStats.from_json(figure)
     std = "" if known.std is None else f" ± {percent(known.std)}"
     return f"{percent(known.mean)}{std} ({known.certainty()})"
 

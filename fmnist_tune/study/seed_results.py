@@ -35,7 +35,7 @@ class Plan:
         name: for people.
         config: what to train.
         n_epochs: stop after so many, on the schedule of all that are configured.
-        with_val: hold out the validation split; otherwise it is trained on, and the test pictures are scored.
+        with_val: hold out the validation split; otherwise it is trained on, and the test images are scored.
         keeps_weights: leave the model, although there was a validation split.
     """
 
@@ -122,7 +122,7 @@ class SeedResult(pydantic.BaseModel):
         return HISTORY.validate_python(self.history)
 
     def test_scores(self) -> NDArray[np.float32]:
-        """Return the scores on the test pictures, (N, 10)."""
+        """Return the scores on the test images, (N, 10)."""
         with (self.folder / TEST_SCORES).open("rb") as file:  # which numpy leaves open where it is damaged
             scores: NDArray[np.float32] = np.load(file, allow_pickle=False)
         return scores

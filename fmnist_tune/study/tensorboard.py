@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fmnist_tune.config import Parameter
 from fmnist_tune.config.domain import ChoiceDomain
-from fmnist_tune.study.trial_writer import Attempt
+from fmnist_tune.study.trial_writer import TrialSpec
 from fmnist_tune.training.results import EpochResult
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class TensorBoard:
 
     def add(
         self,
-        attempt: Attempt,
+        attempt: TrialSpec,
         epochs: Sequence[EpochResult],
         looks: Mapping[float, float],
         *,
@@ -116,7 +116,7 @@ class TensorBoard:
         self.close(number)
         self._runs.pop(number, None)
 
-    def _write_anew(self, attempt: Attempt, run: _Run) -> SummaryWriter:
+    def _write_anew(self, attempt: TrialSpec, run: _Run) -> SummaryWriter:
         """Replace a trial's run, and return the writer for what it trains from here.
 
         TensorBoard reads a folder's files in the order of their names, each to its end, and may hang at one that is

@@ -20,18 +20,18 @@ from fmnist_tune.study.sampling import draw, key_of, params_of, values_of
 from fmnist_tune.study.trial_data import FACTS_KEY, INITIAL_KEY, facts_of, history_of, looks_of, progress_attributes
 from fmnist_tune.training.results import EpochResult, StopReason
 
-GOING_ON_KEY = "goes_on_from"
+PROMOTED_KEY = "goes_on_from"
 HELD_KEY = "held_back"  # system attribute of a trial that failed before anything was trained: why; None once it was
 
 
-def goes_on_from(trial: FrozenTrial, rung: float) -> bool:
-    """Tell whether a waiting trial at a rung had been let go on from there, or had been trained to its end."""
+def is_promoted_from(trial: FrozenTrial, rung: float) -> bool:
+    """Return whether a waiting trial at a rung had been let go on from there, or had been trained to its end."""
     is_trained = facts_of(trial).get("stop_reason") in get_args(StopReason)
-    return is_trained or trial.system_attrs.get(GOING_ON_KEY) == rung
+    return is_trained or trial.system_attrs.get(PROMOTED_KEY) == rung
 
 
 @dataclass(frozen=True)
-class Attempt:
+class TrialSpec:
     """A trial that has been given to a worker.
 
     Attributes:
@@ -53,14 +53,14 @@ class Attempt:
     looks: Mapping[float, float]
 
 
-def attempt_of(record: StudyRecord, trial: FrozenTrial) -> Attempt:
+def trial_spec(record: StudyRecord, trial: FrozenTrial) -> TrialSpec:
     """Return what a trial trains, with its curve so far.
 
     Raises:
         UserError: it cannot be built.
     """
     values = values_of(trial.params, record.space)
-    return Attempt(
+    return TrialSpec(
         number=trial.number,
         config=record.space.config(values),
         seed=derive_seed(record.space.settings.search.sampler.seed, trial.number, "training"),
@@ -110,7 +110,7 @@ class TrialWriter:
             self._trials.set_state(number, TrialState.WAITING)
         return orphans
 
-    def begin(self, number: int | None = None) -> Attempt | None:
+    def begin(self, number: int | None = None) -> TrialSpec | None:
         """Give a trial to a worker: one that waits, or a new one.
 
         Args:
@@ -135,13 +135,13 @@ class TrialWriter:
             self.fail(number, str(error))
             raise UnbuildableError(number, str(error)) from None
 
-    def attempt(self, number: int) -> Attempt:
+    def attempt(self, number: int) -> TrialSpec:
         """Return what a trial trains, with its curve so far.
 
         Raises:
             UserError: it cannot be built.
         """
-        return attempt_of(self._record, self._trials[number])
+        return trial_spec(self._record, self._trials[number])
 
     def _new(self) -> FrozenTrial:
         """Return the next new trial: from the next initial point, or sampled."""
@@ -177,9 +177,9 @@ class TrialWriter:
         for key, value in progress_attributes(self._trials[number], epochs, facts):
             self._trials.set_system_attr(number, key, value)
 
-    def note_going_on(self, number: int, rung: float) -> None:
+    def note_promotion(self, number: int, rung: float) -> None:
         """Record that a trial is let go on from its rung."""
-        self._trials.set_system_attr(number, GOING_ON_KEY, rung)
+        self._trials.set_system_attr(number, PROMOTED_KEY, rung)
 
     def note_held(self, number: int, reason: str | None) -> None:
         """Record why a trial waits behind all others; None once it has been trained."""

@@ -24,7 +24,7 @@ def check_data(old: StudyRecord, data: Mapping[str, object]) -> None:
         raise UserError(f"--warm-start {old.paths.name}: that study was trained on other data or another split")
 
 
-def take_over(new: StudyRecord, old: StudyRecord) -> int:
+def import_trials(new: StudyRecord, old: StudyRecord) -> int:
     """Copy a study's finished trials that the new one's search space could have given, with their curves.
 
     Those that are there already are left out, so that a copy which was interrupted can be repeated.

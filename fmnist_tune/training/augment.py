@@ -1,4 +1,4 @@
-"""Random changes of training pictures, drawn for each picture of a batch, on the device that trains."""
+"""Random changes of training images, drawn for each image of a batch, on the device that trains."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ERASE_LOG_RATIO = (math.log(0.3), math.log(3.3))
 
 
 def augment_batch(x_N1HW: Tensor, augment: Augment, blank: float) -> Tensor:
-    """Return changed pictures; draws from the global generator, and nothing if nothing is asked for.
+    """Return changed images; draws from the global generator, and nothing if nothing is asked for.
 
     Args:
-        x_N1HW: normalised pictures; left as they are.
+        x_N1HW: normalised images; left as they are.
         augment: what to do.
         blank: value of pixels that come in from outside, and of erased ones.
     """

@@ -18,7 +18,7 @@ class GraphedSteps:
         """Prepare; nothing is trained yet.
 
         Args:
-            step: trains on the pictures with the given indices, with the optimizer's learning rate; returns the loss
+            step: trains on the images with the given indices, with the optimizer's learning rate; returns the loss
                 and the scores, which depend on nothing but its argument and what it changes in place.
             optimizer: that it uses, fused.
             batch_size: of a full batch.

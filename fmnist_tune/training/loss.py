@@ -16,7 +16,7 @@ def criterion(config: TrialConfig, y_N: Tensor) -> Callable[[Tensor, Tensor], Te
 
     Args:
         config: says which, and whether rare classes weigh more.
-        y_N: all training pictures' labels.
+        y_N: all training images' labels.
     """
     smoothing = config.training.label_smoothing
     weight = None
@@ -30,7 +30,7 @@ def criterion(config: TrialConfig, y_N: Tensor) -> Callable[[Tensor, Tensor], Te
 
 
 def squared_error(logits_NK: Tensor, y_N: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Return each picture's mean squared distance between softmax output and (smoothed) one-hot label, (N,)."""
+    """Return each image's mean squared distance between softmax output and (smoothed) one-hot label, (N,)."""
     n_classes = logits_NK.shape[1]
     target = F.one_hot(y_N, n_classes) * (1 - smoothing) + smoothing / n_classes
     return (logits_NK.softmax(1) - target).square().mean(1)

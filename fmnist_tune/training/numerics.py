@@ -29,7 +29,7 @@ class Numerics:
 
 @cache
 def has_fast_bf16(device: str) -> bool:
-    """Tell whether a device has bf16 arithmetic; others emulate it, more slowly than float32."""
+    """Return whether a device has bf16 arithmetic; others emulate it, more slowly than float32."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device) >= (8, 0)
     try:

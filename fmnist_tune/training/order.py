@@ -1,4 +1,4 @@
-"""Which training pictures an epoch sees, and in which order."""
+"""Which training images an epoch sees, and in which order."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from fmnist_tune.config import TrialConfig
 
 
-def order_of(config: TrialConfig, y_N: Tensor) -> Callable[[], Tensor]:
-    """Return a function that draws an epoch's indices of training pictures, in the order of training.
+def epoch_sampler(config: TrialConfig, y_N: Tensor) -> Callable[[], Tensor]:
+    """Return a function that draws an epoch's indices of training images, in the order of training.
 
     Args:
         config: says what is done about the imbalance of classes.
-        y_N: the training pictures' labels, on the device of the indices.
+        y_N: the training images' labels, on the device of the indices.
     """
     mitigation = config.data.mitigation
     if mitigation == "weighted_sampler":

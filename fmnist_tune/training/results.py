@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-LOOK_STRIDE = 5  # a look within an epoch is at one validation picture in so many
+LOOK_STRIDE = 5  # a look within an epoch is at one validation image in so many
 
 StopReason = Literal["epochs", "early_stopping", "solved"]
 
@@ -21,7 +21,7 @@ class EpochResult:
         val_loss, val_accuracy: on the validation split after the epoch, accuracy in [0, 1]; nan without one.
         lr: learning rate of the last step.
         train_s, val_s: seconds spent in training and in validation.
-        n_images: pictures trained on.
+        n_images: images trained on.
     """
 
     epoch: int

@@ -22,12 +22,12 @@ from fmnist_tune.training.graphed import GraphedSteps
 from fmnist_tune.training.loss import accuracy, criterion, squared_error
 from fmnist_tune.training.numerics import Numerics, choose_numerics, has_fast_bf16
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
-from fmnist_tune.training.order import order_of
+from fmnist_tune.training.order import epoch_sampler
 from fmnist_tune.training.partial_epoch import PartialEpoch
 from fmnist_tune.training.results import LOOK_STRIDE, EpochResult, Look, StopReason, best_epoch
 from fmnist_tune.training.tensors import TrainingData
 
-# Pictures at a time without gradients. On a CPU a small batch's feature maps stay in the cache: a CNN 64-128-256 scored
+# Images at a time without gradients. On a CPU a small batch's feature maps stay in the cache: a CNN 64-128-256 scored
 # 2,606 pictures/s by hundreds and 1,852 by five hundreds, an MLP 341,000 and 385,000 (Zen 4, one thread, n = 3).
 EVAL_BATCH_SIZE, CUDA_EVAL_BATCH_SIZE = 100, 5000
 STEPS_BETWEEN_CHECKS = 64
@@ -84,7 +84,7 @@ class TrainingRun:
         self.n_epochs = config.training.epochs if n_epochs is None else n_epochs
         self.position = (1, 0, 0)  # the epoch that is trained, steps taken of it, steps that it has
         self.criterion = criterion(config, data.y_train)
-        self.draw_order = order_of(config, data.y_train)
+        self.draw_order = epoch_sampler(config, data.y_train)
         is_fused = device.startswith("cuda") and self.optimizer.defaults.get("fused", False)
         is_graphed = graphed and is_fused and config.model.cuda_graph
         self._graphed = (
@@ -131,7 +131,7 @@ class TrainingRun:
         yield from (result for result in self.progress() if isinstance(result, EpochResult))
 
     def progress(self, looks: Sequence[float] = ()) -> Iterator[EpochResult | Look]:
-        """Do as `epochs`, and look at a sample of the validation pictures within the first epoch.
+        """Do as `epochs`, and look at a sample of the validation images within the first epoch.
 
         Looking changes nothing of what is trained, nor does going on from a state that was saved at a look.
 
@@ -145,7 +145,7 @@ class TrainingRun:
             yield self.history[-1]
 
     def evaluate(self, x_N1HW: Tensor, y_N: Tensor) -> tuple[float, float]:
-        """Return mean loss (without label smoothing or weights) and accuracy; nan without pictures."""
+        """Return mean loss (without label smoothing or weights) and accuracy; nan without images."""
         if len(y_N) == 0:
             return math.nan, math.nan
         logits_NK = self.predict(x_N1HW)
@@ -164,7 +164,7 @@ class TrainingRun:
             return torch.cat([model(x).float() for x in x_N1HW.split(batch_size)])
 
     def draw_batches(self) -> list[Tensor]:
-        """Return the indices of an epoch's training pictures, batch by batch."""
+        """Return the indices of an epoch's training images, batch by batch."""
         order = self.draw_order()
         batches = order.split(self.config.training.batch_size)
         if self.config.training.batch_size == 1 or len(order) == 1:
@@ -240,7 +240,7 @@ class TrainingRun:
         return EpochResult(epoch, mean_loss, train_accuracy, *val, lr, train_s, val_s, n_images)
 
     def _look(self, share: float) -> Look:
-        """Score a sample of the validation pictures."""
+        """Score a sample of the validation images."""
         start = time.perf_counter()
         _, val_accuracy = self.evaluate(self.data.x_val[::LOOK_STRIDE], self.data.y_val[::LOOK_STRIDE])
         self.partial.look_s += time.perf_counter() - start

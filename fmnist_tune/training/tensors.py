@@ -16,10 +16,10 @@ from fmnist_tune.data.split import keep_shares, stratified_split
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Training and validation pictures, normalised and on the device; read-only.
+    """Training and validation images, normalised and on the device; read-only.
 
     Attributes:
-        x_train, x_val: float32 (N, 1, H, W); no validation pictures if all are trained on.
+        x_train, x_val: float32 (N, 1, H, W); no validation images if all are trained on.
         y_train, y_val: int64 (N,).
         blank: value of a black pixel after normalisation.
     """
@@ -40,7 +40,7 @@ class TrainingData:
         *,
         with_val: bool = True,
     ) -> TrainingData:
-        """Split, thin out, normalise and pad the training files' pictures.
+        """Split, thin out, normalise and pad the training files' images.
 
         Args:
             images_NHW, labels_N: the files' content.
@@ -49,7 +49,7 @@ class TrainingData:
             with_val: hold out the validation split; otherwise it is trained on too.
 
         Raises:
-            UserError: `data.val_size` leaves no training picture.
+            UserError: `data.val_size` leaves no training image.
         """
         train, val = np.arange(len(labels_N)), np.arange(0)
         if with_val:
@@ -66,6 +66,6 @@ class TrainingData:
 
 
 def pixels(images_NHW: NDArray[np.uint8], data: Data, device: str) -> Tensor:
-    """Return pictures as float32 (N, 1, H, W), padded and normalised."""
+    """Return images as float32 (N, 1, H, W), padded and normalised."""
     x = torch.from_numpy(images_NHW).to(device).unsqueeze(1)
     return F.pad(x, [data.pad] * 4).to(torch.float32).div_(255).sub_(data.mean).div_(data.std)
