@@ -49,6 +49,7 @@ data: {val_size: 100}
 SLOW_MARKS = {"ray", "server", "browser", "real"}
 SLOW_FIXTURES = {"command", "searched", "server", "small_disk"}
 SLOW_MODULES: set[str] = {
+    "test_tensorboard",
     "test_backbone",
     "test_cpus",
     "test_long_trials",
