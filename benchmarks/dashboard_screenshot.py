@@ -1,4 +1,4 @@
-"""A study in the dashboard as a image: `python -m benchmarks.dashboard_screenshot STUDIES_DIR STUDY OUT.png`."""
+"""A study in the dashboard as an image: `python -m benchmarks.dashboard_screenshot STUDIES_DIR STUDY OUT.png`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A terminal as a image: `tmux capture-pane -e -p -t SESSION | python -m benchmarks.screenshot FILE.svg`."""
+"""A terminal as an image: `tmux capture-pane -e -p -t SESSION | python -m benchmarks.screenshot FILE.svg`."""
 
 from __future__ import annotations
 

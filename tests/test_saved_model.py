@@ -364,7 +364,7 @@ def studies(tmp_path: Path) -> Path:
     (tmp_path / "studies" / "fresh").mkdir()
     garment(56).save(tmp_path / "light.png")
     ImageOps.invert(garment(56)).save(tmp_path / "dark.jpg")
-    (tmp_path / "text.png").write_text("not a image")
+    (tmp_path / "text.png").write_text("not an image")
     return tmp_path
 
 

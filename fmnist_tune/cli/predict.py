@@ -48,7 +48,7 @@ def predict(arguments: argparse.Namespace, started: float) -> int:
 
 
 def _read(path: Path, invert: bool) -> Picture | str:
-    """Read a image; returns why it cannot be read where it cannot."""
+    """Read an image; returns why it cannot be read where it cannot."""
     try:
         return read_picture(path, invert)
     except UserError as error:

@@ -31,7 +31,7 @@ _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 class Backbone(nn.Module):
     """An architecture whose first convolution reads our channels and whose last layer tells our classes apart.
 
-    A image of one channel gives what the original gives for the same image in all three of its channels.
+    An image of one channel gives what the original gives for the same image in all three of its channels.
     """
 
     def __init__(self, section: Torchvision, spec: ImageSpec) -> None:

@@ -24,7 +24,7 @@ def n_params(model: nn.Module) -> int:
 
 
 class FlipTta(nn.Module):
-    """In evaluation mode the mean of what a network says of a image and of its mirror image."""
+    """In evaluation mode the mean of what a network says of an image and of its mirror image."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ _MIN_CONTRAST = 64
 
 @dataclass(frozen=True)
 class Picture:
-    """A image as the model takes it.
+    """An image as the model takes it.
 
     Attributes:
         pixels_HW: uint8 (28, 28).

@@ -2,7 +2,7 @@
 
 The method is that of Hendrycks and Dietterich 2019 (arXiv 1903.12261): kinds of change, each at five strengths, never
 used in training. Their changes are for colour photographs; these are for garments on black, and add those of position.
-Every draw is seeded with the kind's name, so that each model sees the same images, and a image is turned, shifted
+Every draw is seeded with the kind's name, so that each model sees the same images, and an image is turned, shifted
 and so on in the same direction at all strengths.
 """
 
