@@ -117,7 +117,6 @@ def test_a_database_that_goes_away_under_its_driver_is_noticed_and_saved(tmp_pat
             assert assignment is not None
             driver.on_report(report(assignment.number, [accuracy]))
             record.hold.check()
-        driver.flush()
         lose(folder / "studies.db")
         with pytest.raises(StorageLostError, match=message) as caught:
             record.hold.check()

@@ -161,7 +161,6 @@ class SearchMachine(RuleBasedStateMachine):
         self.promoted: set[tuple[int, float]] = set()
         self.at_fault: set[int] = set()  # trials of which something went wrong
         self.seen: list[FrozenTrial] = []
-        self.n_known_good = 0
         self.n_assigned = 0
 
     @initialize(
@@ -225,7 +224,6 @@ class SearchMachine(RuleBasedStateMachine):
             timeout_s=timeout_s,
             checkpoints=self.checkpoints,
         )
-        self.n_known_good = len(self.simulation.driver.writer.known_good)
 
     def do(self, action: Callable[[Simulation], None], kill: int | None = None) -> None:
         """Do something that may be the driver's death."""
@@ -252,7 +250,7 @@ class SearchMachine(RuleBasedStateMachine):
     def note_promotion(self, study: Study, number: int) -> None:
         """Check that a trial which goes on from a rung may, unless it already had."""
         rung = study.rung_of(number)
-        if rung is None or (number, rung) in self.promoted or number < self.n_known_good:
+        if rung is None or (number, rung) in self.promoted:
             return
         if facts_of(study.trials[number]).get("stop_reason") in get_args(StopReason):
             return  # it has been trained to its end, and comes to tell that

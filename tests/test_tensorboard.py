@@ -339,9 +339,7 @@ def drive(folder: Path, events: list[Event] | None = None, text: str = SPACE) ->
 
 
 def report(driver: Driver, number: int, n: int, *, history: Any = HISTORY, stop: Any = None, new: int = 1) -> bool:
-    goes_on = driver.on_report(TrialReport(number, history[n - new : n], n, stop, None, {}))
-    driver.flush()
-    return goes_on
+    return driver.on_report(TrialReport(number, history[n - new : n], n, stop, None, {}))
 
 
 def run_folder(driver: Driver, number: int) -> Path:
@@ -360,7 +358,6 @@ def test_a_trial_that_cannot_be_resumed_keeps_its_curves(tmp_path: Path, restart
         driver.release(0)
     driver.next_assignment()
     driver.on_report(TrialReport(0, (), 0, None, "OutOfMemoryError: too wide", {}))
-    driver.flush()
     assert steps(run_folder(driver, 0)) == [[1, 2, 3]] * 5
 
 
@@ -398,11 +395,9 @@ def test_a_trial_that_was_only_looked_at_is_a_run(tmp_path: Path) -> None:
     driver = drive(tmp_path, text=text)
     driver.next_assignment()
     driver.on_report(TrialReport(0, (), 0, None, None, {}, Look(0.5, 0.4375, 1.0, 0.1)))
-    driver.flush()
     assert values(run_folder(driver, 0)) == [(0, 0.4375)]
     shutil.rmtree(run_folder(driver, 0))
     driver = drive(tmp_path, text=text)
-    driver.flush()
     assert values(run_folder(driver, 0)) == [(0, 0.4375)]
 
 
@@ -415,7 +410,6 @@ def test_a_run_that_is_missing_is_written_when_the_search_goes_on(tmp_path: Path
     shutil.rmtree(run_folder(driver, 1))
     kept = sorted(run_folder(driver, 0).iterdir())
     driver = drive(tmp_path)
-    driver.flush()
     assert steps(run_folder(driver, 1)) == [[1, 2, 3, 4, 5, 6]] * 5
     assert sorted(run_folder(driver, 0).iterdir()) == kept
 

@@ -173,7 +173,7 @@ from fmnist_tune.retrain.saved import SavedModel
 
 model = SavedModel.load({metrics["model"]!r})  # config.yaml and weights.safetensors
 image = read_picture("garment.png", invert=False)
-scores = model.scores(picture.pixels_HW[None])  # float32 (1, 10), unnormalised
+scores = model.scores(image.pixels_HW[None])  # float32 (1, 10), unnormalised
 ```"""
     if metrics.get("export") is None:
         return text

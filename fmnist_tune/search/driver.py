@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -45,6 +46,7 @@ class Driver:
         on_event: Callable[[Event], None],
         pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
+        executor: Executor | None = None,
     ) -> None:
         """Take over a study whose lock is held.
 
@@ -55,6 +57,7 @@ class Driver:
             on_event: told what happens.
             pace: holds trials back while memory is short; None for one that watches this machine's.
             clock: tells the time in seconds; another one than the real one in a simulation.
+            executor: writes the curves for TensorBoard, one after the other; None to write them at once.
         """
         self.record = record
         self.writer = TrialWriter(record)
@@ -70,7 +73,7 @@ class Driver:
         self.was_held_back = False  # whether lack of memory is why the latest worker that asked got no trial
         self._n_threads = n_threads
         self._on_event = on_event
-        self._curves = ThreadPoolExecutor(1, "curves")  # takes milliseconds, at first seconds, that no worker waits for
+        self._executor = executor
         self._tensorboard = TensorBoard(
             record.paths.tensorboard,
             record.space.parameters,
@@ -99,8 +102,8 @@ class Driver:
             history = history_of(trial)
             if (history or looks_of(trial)) and not self._tensorboard.has_run(trial.number):
                 attempt = trial_spec(self.record, trial)
-                self._curves.submit(self._tensorboard.add, attempt, history, attempt.looks)
-                self._curves.submit(self._tensorboard.end, trial.number)
+                self._write_curves(self._tensorboard.add, attempt, history, attempt.looks)
+                self._write_curves(self._tensorboard.end, trial.number)
 
     @property
     def n_paused(self) -> int:
@@ -177,7 +180,7 @@ class Driver:
     def _give_up(self, numbers: Sequence[int]) -> None:
         for number in numbers:
             reason = self._queue.asha.verdict(number, rounds_up=self.record.is_full)
-            self._curves.submit(self._tensorboard.end, number)
+            self._write_curves(self._tensorboard.end, number)
             self._queue.take(number)
             self.writer.prune(number, reason)
             self._tell_end(Event("pruned", number, self._queue.asha.rank_text(number)))
@@ -210,7 +213,7 @@ class Driver:
             self.deadline.note_epoch(report.number, result.train_s + result.val_s)
             self._on_event(Event("epoch", report.number, "", result))
         looks = {} if report.look is None else {report.look.share: report.look.val_accuracy}
-        self._curves.submit(self._tensorboard.add, trial.attempt, new, looks, known=trial.attempt.history)
+        self._write_curves(self._tensorboard.add, trial.attempt, new, looks, known=trial.attempt.history)
         if report.failure is not None:
             self._on_setback(report.number, report.failure, report.cause, report.room)
         elif report.stop_reason is not None:
@@ -240,7 +243,7 @@ class Driver:
             self._promote(number)
             return True
         del self.running[number]
-        self._curves.submit(self._tensorboard.close, number)
+        self._write_curves(self._tensorboard.close, number)
         self.writer.release(number)
         self._on_event(Event("paused", number, self._queue.asha.rank_text(number)))
         self._give_up(self._queue.to_prune())
@@ -325,13 +328,16 @@ class Driver:
         trial = self.running.pop(number)
         if trial.new_epochs:
             self._note(trial, None)
-        self._curves.submit(self._tensorboard.close, number)
+        self._write_curves(self._tensorboard.close, number)
         self.writer.release(number)
         self._on_event(Event("interrupted", number, text))
 
-    def flush(self) -> None:
-        """Wait until the curves of everything reported so far are written."""
-        self._curves.submit(lambda: None).result()
+    def _write_curves(self, write: Callable[..., None], *arguments: Any, **known: Any) -> None:
+        """Write curves for TensorBoard: milliseconds, and at first seconds, that no worker should wait for."""
+        if self._executor is None:
+            write(*arguments, **known)
+        else:
+            self._executor.submit(write, *arguments, **known)
 
     def release_all(self, text: str = "can go on later") -> None:
         """Put all running trials back, at the end of a run."""
@@ -367,7 +373,7 @@ class Driver:
         To be called before the study knows of the end: if the driver dies in between, the trial goes on and ends again.
         """
         trial = self.running.pop(number)
-        self._curves.submit(self._tensorboard.end, number)
+        self._write_curves(self._tensorboard.end, number)
         return trial
 
     def _tell_end(self, event: Event) -> None:

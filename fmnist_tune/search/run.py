@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -202,7 +202,8 @@ def _search(
                     text = f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over"
                     display.line(text)
             pace = Pace(is_local=place.address is None)
-            return _run(record, source.images, plan, pace, timeout_s, display, started, make_driver)
+            with ThreadPoolExecutor(1, "curves") as curves:
+                return _run(record, source.images, plan, pace, timeout_s, display, started, make_driver, curves)
         finally:
             stop_ray()
 
@@ -239,6 +240,7 @@ def _run(
     display: Display,
     started: float,
     make_driver: type[Driver],
+    curves: Executor,
 ) -> RunOutcome:
     from fmnist_tune.search.tune_adapters import run_trials
 
@@ -251,6 +253,7 @@ def _run(
             n_threads=plan.cpus,
             on_event=display.event,
             pace=pace,
+            executor=curves,
         )
     n_initial = len(driver.writer.initial)
     if n_initial and record.trials:
@@ -269,7 +272,6 @@ def _run(
         driver.release_all()
         record.hold.check()
         ending = ending_of(driver, timeout_s)
-    driver.flush()
     totals = driver.totals
     wall_s = time.monotonic() - started
     first_step_s = None if totals.first_step_at is None else totals.first_step_at - started
