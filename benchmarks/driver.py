@@ -128,7 +128,7 @@ class Nothing(tune.Trainable):
         return True
 
 
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 ended = []
 
 
