@@ -135,8 +135,13 @@ def test_weights_in_yaml_may_be_in_the_home_directory(command: CommandLine, monk
 
     monkeypatch.setenv("HOME", str(command.folder))
     section = Torchvision(name="torchvision", architecture="squeezenet1_1", weights="~/mine.pth", image_size=32)
-    torch.save(get_model("squeezenet1_1").state_dict(), command.folder / "mine.pth")
-    Backbone(section, FASHION_MNIST)
+    known = get_model("squeezenet1_1").state_dict()
+    torch.save(known, command.folder / "mine.pth")
+    built = Backbone(section, FASHION_MNIST).state_dict()
+    name = next(
+        key for key in built if key.endswith("features.3.squeeze.weight")
+    )  # a layer behind the first, which is changed
+    assert torch.equal(built[name], known["features.3.squeeze.weight"])
 
 
 def test_a_pipe_that_does_not_block_loses_lines_but_no_result() -> None:

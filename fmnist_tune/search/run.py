@@ -178,7 +178,7 @@ def _search(
             if database_exists(place.url):
                 StudyRecord.adopt_folders(open_database(place.url, create=False), paths)
             paths.check_unused(names)
-        if record is not None and record.is_finished:
+        if record is not None and record.is_finished and old is None:
             with record.hold.writing():
                 record.recover()  # a kill may have left best.yaml behind
             ending = all_trials(record)
