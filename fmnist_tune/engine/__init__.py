@@ -1,0 +1,7 @@
+"""What to train next: curves extrapolated by a Gaussian process, weighed against the seconds they cost."""
+
+from fmnist_tune.engine.decision import Engine, Settings
+from fmnist_tune.engine.encoding import Encoding
+from fmnist_tune.engine.state import Begin, Continue, Point, SearchState, TrialState
+
+__all__ = ["Begin", "Continue", "Encoding", "Engine", "Point", "SearchState", "Settings", "TrialState"]

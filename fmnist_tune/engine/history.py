@@ -1,0 +1,154 @@
+"""A study's trials as arrays, kept up to date from decision to decision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_tune.engine.curves import Observations
+from fmnist_tune.engine.encoding import Encoding
+from fmnist_tune.engine.state import TrialState
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def log_error(accuracy: Array) -> Array:
+    """Return -log(1 - accuracy + 0.01): halving the errors counts the same anywhere."""
+    z: Array = -np.log(np.maximum(1 - accuracy, 0) + 0.01)
+    return z
+
+
+class History:
+    """What is known of the trials, a row for each.
+
+    Attributes:
+        numbers: of the trials in the study.
+        units: (n, parameters).
+        features: (n, d).
+        epoch: (n,) trained.
+        until: (n,) to which it is trained now; NaN if it is not.
+        log_s: (n,) of the measured seconds of an epoch; NaN where none was.
+        n_reports: evaluations in all.
+    """
+
+    def __init__(self, encoding: Encoding, max_epochs: int) -> None:
+        self._encoding = encoding
+        self._log_epochs = math.log(max(max_epochs, 3))
+        self.max_epochs = max_epochs
+        self._trials: Sequence[TrialState] = ()
+        self.numbers: list[int] = []
+        self.units = np.zeros((0, len(encoding.parameters)))
+        self.features = np.zeros((0, len(encoding.groups)))
+        self.epoch = self.until = self.log_s = self._last = self._top = np.zeros(0)
+        self._n_points = np.zeros(0, dtype=np.int64)
+        self._is_over = np.zeros(0, dtype=bool)
+        self.n_reports = 0
+
+    def time_of(self, epoch: Array) -> Array:
+        """Return the time of epochs: 0 after the first, 1 at the last."""
+        time: Array = np.log(epoch) / self._log_epochs
+        return time
+
+    def update(self, trials: Sequence[TrialState]) -> None:
+        """Take the trials of a study; those of the last update in the same order first."""
+        n_old, n = len(self.numbers), len(trials)
+        if n > n_old:
+            new = trials[n_old:]
+            self.numbers += [trial.number for trial in new]
+            units = np.array([self._encoding.units(trial.values) for trial in new]).reshape(n - n_old, -1)
+            self.units = np.concatenate([self.units, units])
+            self.features = np.concatenate([self.features, self._encoding.features(units)])
+            self._n_points = np.concatenate([self._n_points, np.zeros(n - n_old, dtype=np.int64)])
+            nan = np.full(n - n_old, np.nan)
+            self.epoch = np.concatenate([self.epoch, np.zeros(n - n_old)])
+            self.log_s, self._last, self._top = (
+                np.concatenate([column, nan]) for column in (self.log_s, self._last, self._top)
+            )
+        self._trials = trials
+        self.until = np.array([np.nan if trial.until is None else trial.until for trial in trials])
+        self._is_over = np.array([trial.is_over for trial in trials])
+        counts = np.array([len(trial.points) for trial in trials], dtype=np.int64)
+        for i in np.flatnonzero(counts != self._n_points):
+            points = trials[i].points
+            self.epoch[i], self._last[i] = points[-1].epoch, points[-1].value
+            self._top[i] = max(point.value for point in points)
+            if trials[i].seconds > 0:
+                self.log_s[i] = math.log(trials[i].seconds / points[-1].epoch)
+        self._n_points = counts
+        self.n_reports = int(counts.sum())
+
+    def measured(self) -> tuple[Array, Array]:
+        """Return features and log seconds of an epoch of the trials that were trained."""
+        known = ~np.isnan(self.log_s)
+        return self.features[known], self.log_s[known]
+
+    def running(self) -> Ints:
+        """Return the rows that a worker trains now."""
+        return np.flatnonzero(~np.isnan(self.until))
+
+    def unfinished(self, limit: int) -> Ints:
+        """Return the rows that can be continued, at most so many, the most promising."""
+        rows = np.flatnonzero(
+            np.isnan(self.until) & ~self._is_over & (self._n_points > 0) & (self.epoch < self.max_epochs)
+        )
+        return rows if len(rows) <= limit else np.sort(rows[np.argsort(-self._top[rows], kind="stable")[:limit]])
+
+    def best(self, n: int) -> Ints:
+        """Return the rows of the best values."""
+        rows = np.flatnonzero(self._n_points > 0)
+        return rows[np.argsort(-self._top[rows], kind="stable")[:n]]
+
+    def best_z(self, transform: Callable[[Array], Array]) -> float:
+        """Return the best value, transformed."""
+        return float(transform(np.array([np.nanmax(self._top)]))[0])
+
+    def observations(
+        self, limit: int, transform: Callable[[Array], Array], n_reports: int | None = None
+    ) -> Observations:
+        """Return evaluations for a model.
+
+        Args:
+            limit: of rows: the best trials have several, spaced geometrically, others their last one; if these are
+                still too many, some are left out.
+            transform: of values.
+            n_reports: as if there were only the first so many evaluations; None for all.
+        """
+        curves: dict[int, list[tuple[float, float]]] = {}
+        for i in np.flatnonzero(self._n_points > 0):
+            points = self._trials[i].points
+            seen = [(p.epoch, p.value) for p in points if n_reports is None or p.order < n_reports]
+            if seen:
+                curves[int(i)] = seen
+        order = sorted(curves, key=lambda i: -max(value for _, value in curves[i]))
+        if len(order) > limit // 2:  # the best half, and of the others evenly
+            others = sorted(order[limit // 4 :], key=lambda i: i * 0.6180339887498949 % 1)
+            order = order[: limit // 4] + others[: limit // 2 - limit // 4]
+        chosen = [(i, *curves[i][-1]) for i in order]
+        for i in order:
+            geometric = _spaced(curves[i])
+            if len(chosen) + len(geometric) > limit:
+                break
+            chosen += [(i, *point) for point in geometric]
+        chosen.sort()
+        rows = np.array([row for row, _, _ in chosen], dtype=np.int64)
+        return Observations(
+            features=self.features[rows],
+            time=self.time_of(np.array([epoch for _, epoch, _ in chosen])),
+            trial=rows,
+            z=transform(np.array([value for _, _, value in chosen])),
+        )
+
+
+def _spaced(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return points before the last, each at half the epoch of the one after it or less."""
+    spaced: list[tuple[float, float]] = []
+    bound = curve[-1][0] / 2
+    for epoch, value in reversed(curve):
+        if epoch <= bound + 1e-9:
+            spaced.append((epoch, value))
+            bound = epoch / 2
+    return spaced
