@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-N_SHARED = 4  # log parameters beside the length-scales: of time, signal, trial, noise
+N_SHARED = 5  # log parameters beside the length-scales: of time, growth, signal, trial, noise
 JITTER = 1e-6
 
 
@@ -56,10 +56,11 @@ class Trend:
     level: float
     slope: float
     scale: float
+    lowest: float = -np.inf
 
     def standardize(self, z: Array, time: Array) -> Array:
         """Return deviations from the mean."""
-        standardized: Array = (z - self.level - self.slope * time) / self.scale
+        standardized: Array = np.maximum((z - self.level - self.slope * time) / self.scale, self.lowest)
         return standardized
 
     def restore(self, deviation: Array, time: Array) -> Array:
@@ -68,7 +69,7 @@ class Trend:
         return restored
 
 
-def trend_of(data: Observations, *, prior_slope: float, prior_weight: float) -> Trend:
+def trend_of(data: Observations, *, prior_slope: float, prior_weight: float, winsor: float = 0.0) -> Trend:
     """Return the mean curve: its slope from within trials, since those trained longest are the best ones."""
     n_trials = int(data.trial.max()) + 1
     counts = np.maximum(np.bincount(data.trial, minlength=n_trials), 1)
@@ -77,6 +78,13 @@ def trend_of(data: Observations, *, prior_slope: float, prior_weight: float) -> 
     slope = (float(time @ z) + prior_weight * prior_slope) / (float(time @ time) + prior_weight)
     residual = data.z - slope * data.time
     by_trial = (np.bincount(data.trial, residual, n_trials) / counts)[np.unique(data.trial)]
+    if winsor:
+        middle = float(np.median(by_trial))
+        spread = float(max(np.quantile(by_trial, 0.9) - middle, 0.02))
+        floor = middle - winsor * spread
+        by_trial = np.maximum(by_trial, floor)
+        level, scale = float(np.mean(by_trial)), max(float(np.std(by_trial)), 0.02)
+        return Trend(level=level, slope=slope, scale=scale, lowest=(floor - level) / scale)
     level = float(np.mean(by_trial))
     scale = float(np.std(by_trial)) if len(by_trial) > 1 else 0.0
     return Trend(level=level, slope=slope, scale=max(scale, 0.02))
@@ -87,8 +95,8 @@ class Kernel:
     """Covariances of curves.
 
     Attributes:
-        theta: log length-scale of each group of coordinates, then of time, then log standard deviations: of the
-            configuration's part, of the trial's own, of the noise.
+        theta: log length-scale of each group of coordinates, then of time, then log standard deviations: of what
+            grows with time, of the configuration's part, of the trial's own, of the noise.
         groups: (d,) index of the length-scale of each coordinate.
     """
 
@@ -102,21 +110,33 @@ class Kernel:
         return weights
 
     @property
-    def shared(self) -> tuple[float, float, float, float]:
-        """Time's length-scale, and the standard deviations of signal, trial and noise."""
-        time, signal, trial, noise = np.exp(self.theta[-N_SHARED:])
-        return float(time), float(signal), float(trial), float(noise)
+    def shared(self) -> tuple[float, float, float, float, float]:
+        """Time's length-scale, and the standard deviations of growth, signal, trial and noise."""
+        time, growth, signal, trial, noise = np.exp(self.theta[-N_SHARED:])
+        return float(time), float(growth), float(signal), float(trial), float(noise)
+
+    def variance(self, time: Array) -> Array:
+        """Return the variances of curves at times, without noise."""
+        _, growth, signal, own, _ = self.shared
+        variance: Array = (signal**2 + own**2) * (1 + growth**2 * grown(time) ** 2)
+        return variance
 
     def between(self, one: Observations, features: Array, time: Array, trial: Ints) -> Array:
         """Return the covariances (rows of one, rows of the other), without noise."""
-        time_scale, signal, own, _ = self.shared
+        time_scale, growth, signal, own, _ = self.shared
         root = np.sqrt(self.weights)
         a, b = one.features * root, features * root
         squared = np.maximum((a * a).sum(1)[:, None] + (b * b).sum(1)[None] - 2 * a @ b.T, 0)
         same = one.trial[:, None] == trial[None]
         lag = np.abs(one.time[:, None] - time[None]) / time_scale
-        covariance: Array = (signal**2 * _matern(np.sqrt(squared)) + own**2 * same) * _matern(lag)
+        over_time = _matern(lag) + growth**2 * np.outer(grown(one.time), grown(time))
+        covariance: Array = (signal**2 * _matern(np.sqrt(squared)) + own**2 * same) * over_time
         return covariance
+
+
+def grown(time: Array) -> Array:
+    """Return how much of its growth a curve has had: none before the end of the first epoch."""
+    return np.maximum(time, 0)
 
 
 def _matern(r: Array) -> Array:
@@ -132,6 +152,7 @@ class Prior:
     Attributes:
         scale: mean and standard deviation of configurations' log length-scales.
         time: of time's.
+        growth: of the part that grows with time, in units of the one that does not.
         signal: of the standard deviations of the configuration's part.
         trial: of the trial's own.
         noise: of the noise.
@@ -139,13 +160,14 @@ class Prior:
 
     scale: tuple[float, float] = (0.0, 0.8)
     time: tuple[float, float] = (0.3, 0.5)
+    growth: tuple[float, float] = (0.0, 0.7)
     signal: tuple[float, float] = (0.0, 0.5)
     trial: tuple[float, float] = (-1.6, 0.7)
     noise: tuple[float, float] = (-2.5, 0.8)
 
     def arrays(self, n_groups: int) -> tuple[Array, Array]:
         """Return means and standard deviations of all parameters."""
-        rows = np.array([self.scale] * n_groups + [self.time, self.signal, self.trial, self.noise])
+        rows = np.array([self.scale] * n_groups + [self.time, self.growth, self.signal, self.trial, self.noise])
         # The more parameters there are, the longer the scales: distances grow with the root of their number.
         rows[:n_groups, 0] += 0.5 * np.log(max(n_groups, 1) / 4)
         return rows[:, 0], rows[:, 1]
@@ -171,17 +193,19 @@ class Likelihood:
         for column, group in zip(data.features.T, groups, strict=True):
             self._squared[group] += (column[:, None] - column[None]) ** 2
         self._lag = np.abs(data.time[:, None] - data.time[None])
+        self._grown = np.outer(grown(data.time), grown(data.time))
         self._same = (data.trial[:, None] == data.trial[None]).astype(float)
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
         """Return the value and its gradient."""
         g, n = self._n_groups, len(self._y)
         weights = np.exp(-2 * theta[:g])
-        time_scale, signal, own, noise = np.exp(theta[g:])
+        time_scale, growth, signal, own, noise = np.exp(theta[g:])
         r = np.sqrt(np.tensordot(weights, self._squared, axes=1))
         s, q = np.sqrt(5) * r, np.sqrt(5) * self._lag / time_scale
         decay_r, decay_q = np.exp(-s), np.exp(-q)
-        over_time = (1 + q + q * q / 3) * decay_q
+        by_growth = growth**2 * self._grown
+        over_time = (1 + q + q * q / 3) * decay_q + by_growth
         by_config = signal**2 * (1 + s + s * s / 3) * decay_r
         by_trial = own**2 * self._same
         level = by_config + by_trial
@@ -196,9 +220,10 @@ class Likelihood:
         slope = WT * (signal**2 * 5 / 3 * (1 + s) * decay_r)  # d k / d log(length-scale) = this * weight * distance^2
         gradient[:g] = 0.5 * weights * np.tensordot(self._squared, slope, axes=2)
         gradient[g] = 0.5 * np.sum(W * level * (q * q / 3) * (1 + q) * decay_q)
-        gradient[g + 1] = np.sum(WT * by_config)
-        gradient[g + 2] = np.sum(WT * by_trial)
-        gradient[g + 3] = noise**2 * np.trace(W)
+        gradient[g + 1] = np.sum(W * level * by_growth)
+        gradient[g + 2] = np.sum(WT * by_config)
+        gradient[g + 3] = np.sum(WT * by_trial)
+        gradient[g + 4] = noise**2 * np.trace(W)
         deviation = (theta - self._mean) / self._sd
         value = 0.5 * self._y @ alpha + np.log(np.diag(L)).sum() + 0.5 * deviation @ deviation
         return float(value), gradient + deviation / self._sd
@@ -234,8 +259,7 @@ class CurveModel:
             trial: (m,) indices as in the observations; -1 for a configuration that is new.
         """
         covariance = self.kernel.between(self.data, features, time, trial)
-        _, signal, own, _ = self.kernel.shared
         mean = covariance.T @ self._alpha
         half = solve_triangular(self._L, covariance, lower=True, check_finite=False)
-        variance = np.maximum(signal**2 + own**2 - np.einsum("ij,ij->j", half, half), 1e-10)
+        variance = np.maximum(self.kernel.variance(time) - np.einsum("ij,ij->j", half, half), 1e-10)
         return self.trend.restore(mean, time), self.trend.scale * np.sqrt(variance)

@@ -54,8 +54,14 @@ class Settings:
     random_share: float = 0.0
     transform: Callable[[Array], Array] = log_error
     prior: Prior = field(default_factory=Prior)
-    slope: float = 0.5
-    slope_weight: float = 0.5
+    slope: float = 1.0
+    slope_weight: float = 1.0
+    horizon_power: float = 1.0
+    winsor: float = 0.0
+    deep: float = 0.0
+    margin: float = 0.0
+    asha_share: float = 0.0
+    cost_power: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,15 @@ class Engine:
             return Begin(self.encoding.values(units[0]), self.next_epoch(0.0))
         model = self._model()
         candidates = self._candidates(model, rng)
+        if self.settings.deep and len(candidates.row) and candidates.row[0] >= 0:
+            total = self.settings.deep * self.max_epochs
+            if history.epoch.max() < total and np.isnan(history.until).all():
+                i = int(history.unfinished(1)[0]) if not (history.epoch > 1).any() else int(np.argmax(history.epoch))
+                return Continue(history.numbers[i], self.next_epoch(float(history.epoch[i])))
+        if rng.random() < self.settings.asha_share:
+            row = history.promotable(self.settings.growth)
+            if row is not None:
+                return Continue(history.numbers[row], self.next_epoch(float(history.epoch[row])))
         return self._best(candidates, model, state, rng)
 
     def next_epoch(self, epoch: float) -> float:
@@ -169,7 +184,7 @@ class Engine:
 
     def _model_of(self, data: Observations, kernel: Kernel) -> CurveModel:
         settings = self.settings
-        trend = trend_of(data, prior_slope=settings.slope, prior_weight=settings.slope_weight)
+        trend = trend_of(data, prior_slope=settings.slope, prior_weight=settings.slope_weight, winsor=settings.winsor)
         return CurveModel(data, kernel, trend)
 
     def _theta(self) -> Array:
@@ -180,7 +195,7 @@ class Engine:
             n = following
         if self._fitted is None or self._fitted[0] != n:
             data = self._history.observations(settings.n_observations, settings.transform, n_reports=n)
-            trend = trend_of(data, prior_slope=settings.slope, prior_weight=settings.slope_weight)
+            trend = trend_of(data, prior_slope=settings.slope, prior_weight=settings.slope_weight, winsor=settings.winsor)
             likelihood = Likelihood(data, trend.standardize(data.z, data.time), self.encoding.groups, settings.prior)
             self._fitted = n, likelihood.maximize(settings.max_iterations)
         return self._fitted[1]
@@ -217,7 +232,7 @@ class Engine:
         if state.left_s is not None:
             reach = candidates.epoch + state.left_s / seconds
         first = self.next_epoch(0.0)
-        horizon = np.clip(first * (self.max_epochs / first) ** rng.random(), candidates.next, self.max_epochs)
+        horizon = np.clip(first * (self.max_epochs / first) ** (rng.random() ** self.settings.horizon_power), candidates.next, self.max_epochs)
         horizon = np.minimum(horizon, np.maximum(np.floor(reach), candidates.epoch))
         fits = (horizon > candidates.epoch) & (reach >= np.minimum(candidates.next, np.floor(candidates.epoch) + 1))
         if not fits.any():
@@ -227,8 +242,10 @@ class Engine:
         mean, sd = model.predict(candidates.features, time, candidates.row)
         best = self._history.best_z(self.settings.transform)
         spent = (horizon - candidates.epoch) * seconds
+        if self.settings.margin:
+            best += model.trend.scale * self.settings.margin * 100 ** -rng.random()
         gain = log_expected_improvement((mean - best) / sd) + np.log(sd)
-        score = np.where(fits, gain - np.log(spent), -math.inf)
+        score = np.where(fits, gain - self.settings.cost_power * np.log(spent), -math.inf)
         i = int(np.argmax(score))
         why = Expectation(
             horizon=float(horizon[i]),
