@@ -61,6 +61,8 @@ class Settings:
     deep: float = 0.0
     margin: float = 0.0
     asha_share: float = 0.0
+    guard: float = 1.0
+    refine: int = 0
     cost_power: float = 1.0
 
 
@@ -224,9 +226,31 @@ class Engine:
             log_s=log_s,
         )
 
+    def _near(self, candidates: Candidates, rows: Ints, rng: np.random.Generator) -> Candidates:
+        """Return the candidates and neighbours of some of them."""
+        units = self.encoding.perturb(rng, candidates.units[rows], rng.choice([0.02, 0.05, 0.15], size=len(rows)))
+        features = self.encoding.features(units)
+        return Candidates(
+            units=np.concatenate([candidates.units, units]),
+            features=np.concatenate([candidates.features, features]),
+            row=np.concatenate([candidates.row, np.full(len(rows), -1)]),
+            epoch=np.concatenate([candidates.epoch, np.zeros(len(rows))]),
+            next=np.concatenate([candidates.next, np.full(len(rows), self.next_epoch(0.0))]),
+            log_s=np.concatenate([candidates.log_s, self._cost.log_s(features)]),
+        )
+
     def _best(
-        self, candidates: Candidates, model: CurveModel, state: SearchState, rng: np.random.Generator
+        self,
+        candidates: Candidates,
+        model: CurveModel,
+        state: SearchState,
+        rng: np.random.Generator,
+        *,
+        refined: bool = False,
     ) -> Begin | Continue | None:
+        rng_again = np.random.default_rng([self.seed, 2, state.decision])
+        if not refined:
+            rng, rng_again = rng_again, np.random.default_rng([self.seed, 2, state.decision])
         seconds = np.exp(candidates.log_s)
         reach = np.full(len(seconds), math.inf)
         if state.left_s is not None:
@@ -242,10 +266,16 @@ class Engine:
         mean, sd = model.predict(candidates.features, time, candidates.row)
         best = self._history.best_z(self.settings.transform)
         spent = (horizon - candidates.epoch) * seconds
-        if self.settings.margin:
+        if self.settings.margin and rng.random() < self._history.stalled() * self.settings.guard:
             best += model.trend.scale * self.settings.margin * 100 ** -rng.random()
         gain = log_expected_improvement((mean - best) / sd) + np.log(sd)
         score = np.where(fits, gain - self.settings.cost_power * np.log(spent), -math.inf)
+        if self.settings.refine and not refined:
+            top = np.argsort(-score, kind="stable")
+            top = top[candidates.row[top] < 0][: self.settings.refine]
+            if len(top):
+                more = self._near(candidates, np.repeat(top, 20), rng)
+                return self._best(more, model, state, rng_again, refined=True)
         i = int(np.argmax(score))
         why = Expectation(
             horizon=float(horizon[i]),

@@ -16,6 +16,9 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+NOISE = 0.006  # of accuracies on 10,000 images, two standard deviations
+
+
 def log_error(accuracy: Array) -> Array:
     """Return -log(1 - accuracy + 0.01): halving the errors counts the same anywhere."""
     z: Array = -np.log(np.maximum(1 - accuracy, 0) + 0.01)
@@ -108,6 +111,17 @@ class History:
             if top:
                 return int(top[0])
         return None
+
+    def stalled(self) -> float:
+        """Return the share of all evaluations since the best value last rose by more than its noise."""
+        best = float(np.nanmax(self._top))
+        first = min(
+            point.order
+            for i in np.flatnonzero(self._top >= best - NOISE)
+            for point in self._trials[i].points
+            if point.value >= best - NOISE
+        )
+        return 1 - (first + 1) / self.n_reports
 
     def best(self, n: int) -> Ints:
         """Return the rows of the best values."""
