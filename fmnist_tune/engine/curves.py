@@ -56,11 +56,10 @@ class Trend:
     level: float
     slope: float
     scale: float
-    lowest: float = -np.inf
 
     def standardize(self, z: Array, time: Array) -> Array:
         """Return deviations from the mean."""
-        standardized: Array = np.maximum((z - self.level - self.slope * time) / self.scale, self.lowest)
+        standardized: Array = (z - self.level - self.slope * time) / self.scale
         return standardized
 
     def restore(self, deviation: Array, time: Array) -> Array:
@@ -69,7 +68,7 @@ class Trend:
         return restored
 
 
-def trend_of(data: Observations, *, prior_slope: float, prior_weight: float, winsor: float = 0.0) -> Trend:
+def trend_of(data: Observations, *, prior_slope: float, prior_weight: float) -> Trend:
     """Return the mean curve: its slope from within trials, since those trained longest are the best ones."""
     n_trials = int(data.trial.max()) + 1
     counts = np.maximum(np.bincount(data.trial, minlength=n_trials), 1)
@@ -78,13 +77,6 @@ def trend_of(data: Observations, *, prior_slope: float, prior_weight: float, win
     slope = (float(time @ z) + prior_weight * prior_slope) / (float(time @ time) + prior_weight)
     residual = data.z - slope * data.time
     by_trial = (np.bincount(data.trial, residual, n_trials) / counts)[np.unique(data.trial)]
-    if winsor:
-        middle = float(np.median(by_trial))
-        spread = float(max(np.quantile(by_trial, 0.9) - middle, 0.02))
-        floor = middle - winsor * spread
-        by_trial = np.maximum(by_trial, floor)
-        level, scale = float(np.mean(by_trial)), max(float(np.std(by_trial)), 0.02)
-        return Trend(level=level, slope=slope, scale=scale, lowest=(floor - level) / scale)
     level = float(np.mean(by_trial))
     scale = float(np.std(by_trial)) if len(by_trial) > 1 else 0.0
     return Trend(level=level, slope=slope, scale=max(scale, 0.02))
@@ -158,9 +150,9 @@ class Prior:
         noise: of the noise.
     """
 
-    scale: tuple[float, float] = (0.0, 0.8)
+    scale: tuple[float, float] = (-0.4, 0.8)
     time: tuple[float, float] = (0.3, 0.5)
-    growth: tuple[float, float] = (0.0, 0.7)
+    growth: tuple[float, float] = (0.5, 0.6)
     signal: tuple[float, float] = (0.0, 0.5)
     trial: tuple[float, float] = (-1.6, 0.7)
     noise: tuple[float, float] = (-2.5, 0.8)

@@ -20,6 +20,8 @@ from fmnist_tune.engine.state import Begin, Continue, Expectation, SearchState
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+N_NEIGHBOURS = 20
+
 # Expected seconds of an epoch of some configurations; what matters is how they compare.
 KnownSeconds = Callable[[Sequence[Mapping[str, Any]]], Sequence[float]]
 
@@ -32,38 +34,34 @@ class Settings:
         n_initial: cheap, spread-out configurations before the model decides.
         growth: a trial that is continued is trained to this many times its epochs.
         n_new: new configurations compared in a decision.
+        n_refined: of these, the best ones of which neighbours are compared too.
         n_unfinished: trials compared, the most promising.
         n_observations: from which the model predicts, at most.
         n_known: configurations from which the known seconds are learned.
         refit: the kernel is fitted again when the evaluations are this many times those of the last fit.
         max_iterations: of a fit.
-        random_share: of decisions that begin a random configuration.
+        margin: by which the best value is to be exceeded, at most, where there was no progress; in units of the
+            spread of the trials.
         transform: of values, to where their noise and their differences are even.
         prior: of the kernel.
         slope: by which curves are expected to rise, per unit of time.
+        slope_weight: of that expectation, against the trials' own slopes.
     """
 
     n_initial: int = 4
     growth: float = 1.8
-    n_new: int = 200
+    n_new: int = 150
+    n_refined: int = 5
     n_unfinished: int = 100
     n_observations: int = 150
     n_known: int = 256
     refit: float = 1.25
     max_iterations: int = 25
-    random_share: float = 0.0
+    margin: float = 3.0
     transform: Callable[[Array], Array] = log_error
     prior: Prior = field(default_factory=Prior)
-    slope: float = 1.0
-    slope_weight: float = 1.0
-    horizon_power: float = 1.0
-    winsor: float = 0.0
-    deep: float = 0.0
-    margin: float = 0.0
-    asha_share: float = 0.0
-    guard: float = 1.0
-    refine: int = 0
-    cost_power: float = 1.0
+    slope: float = 0.4
+    slope_weight: float = 0.08
 
 
 @dataclass(frozen=True)
@@ -134,20 +132,8 @@ class Engine:
         self._cost.observe(*history.measured())
         if not history.n_reports or len(state.trials) < self.settings.n_initial:
             return self._begin_spread_out(state, rng)
-        if rng.random() < self.settings.random_share:
-            units = self.encoding.draw(rng, 1)
-            return Begin(self.encoding.values(units[0]), self.next_epoch(0.0))
         model = self._model()
         candidates = self._candidates(model, rng)
-        if self.settings.deep and len(candidates.row) and candidates.row[0] >= 0:
-            total = self.settings.deep * self.max_epochs
-            if history.epoch.max() < total and np.isnan(history.until).all():
-                i = int(history.unfinished(1)[0]) if not (history.epoch > 1).any() else int(np.argmax(history.epoch))
-                return Continue(history.numbers[i], self.next_epoch(float(history.epoch[i])))
-        if rng.random() < self.settings.asha_share:
-            row = history.promotable(self.settings.growth)
-            if row is not None:
-                return Continue(history.numbers[row], self.next_epoch(float(history.epoch[row])))
         return self._best(candidates, model, state, rng)
 
     def next_epoch(self, epoch: float) -> float:
@@ -186,7 +172,7 @@ class Engine:
 
     def _model_of(self, data: Observations, kernel: Kernel) -> CurveModel:
         settings = self.settings
-        trend = trend_of(data, prior_slope=settings.slope, prior_weight=settings.slope_weight, winsor=settings.winsor)
+        trend = trend_of(data, prior_slope=settings.slope, prior_weight=settings.slope_weight)
         return CurveModel(data, kernel, trend)
 
     def _theta(self) -> Array:
@@ -197,7 +183,7 @@ class Engine:
             n = following
         if self._fitted is None or self._fitted[0] != n:
             data = self._history.observations(settings.n_observations, settings.transform, n_reports=n)
-            trend = trend_of(data, prior_slope=settings.slope, prior_weight=settings.slope_weight, winsor=settings.winsor)
+            trend = trend_of(data, prior_slope=settings.slope, prior_weight=settings.slope_weight)
             likelihood = Likelihood(data, trend.standardize(data.z, data.time), self.encoding.groups, settings.prior)
             self._fitted = n, likelihood.maximize(settings.max_iterations)
         return self._fitted[1]
@@ -240,51 +226,64 @@ class Engine:
         )
 
     def _best(
-        self,
-        candidates: Candidates,
-        model: CurveModel,
-        state: SearchState,
-        rng: np.random.Generator,
-        *,
-        refined: bool = False,
+        self, candidates: Candidates, model: CurveModel, state: SearchState, rng: np.random.Generator
     ) -> Begin | Continue | None:
-        rng_again = np.random.default_rng([self.seed, 2, state.decision])
-        if not refined:
-            rng, rng_again = rng_again, np.random.default_rng([self.seed, 2, state.decision])
-        seconds = np.exp(candidates.log_s)
-        reach = np.full(len(seconds), math.inf)
-        if state.left_s is not None:
-            reach = candidates.epoch + state.left_s / seconds
         first = self.next_epoch(0.0)
-        horizon = np.clip(first * (self.max_epochs / first) ** (rng.random() ** self.settings.horizon_power), candidates.next, self.max_epochs)
-        horizon = np.minimum(horizon, np.maximum(np.floor(reach), candidates.epoch))
-        fits = (horizon > candidates.epoch) & (reach >= np.minimum(candidates.next, np.floor(candidates.epoch) + 1))
-        if not fits.any():
-            return None
-        horizon = np.where(fits, horizon, candidates.next)
-        time = self._history.time_of(horizon)
-        mean, sd = model.predict(candidates.features, time, candidates.row)
+        horizon = first * (self.max_epochs / first) ** rng.random()
         best = self._history.best_z(self.settings.transform)
-        spent = (horizon - candidates.epoch) * seconds
-        if self.settings.margin and rng.random() < self._history.stalled() * self.settings.guard:
+        if rng.random() < self._history.stalled():  # a plateau: small gains there lead nowhere
             best += model.trend.scale * self.settings.margin * 100 ** -rng.random()
-        gain = log_expected_improvement((mean - best) / sd) + np.log(sd)
-        score = np.where(fits, gain - self.settings.cost_power * np.log(spent), -math.inf)
-        if self.settings.refine and not refined:
-            top = np.argsort(-score, kind="stable")
-            top = top[candidates.row[top] < 0][: self.settings.refine]
-            if len(top):
-                more = self._near(candidates, np.repeat(top, 20), rng)
-                return self._best(more, model, state, rng_again, refined=True)
+        score, why = self._score(candidates, model, state.left_s, horizon, best)
+        top = np.argsort(-score, kind="stable")
+        top = top[candidates.row[top] < 0][: self.settings.n_refined]
+        near = self._near(candidates, np.repeat(top, N_NEIGHBOURS), rng)
+        near_score, near_why = self._score(near, model, state.left_s, horizon, best)
+        if near_score.max(initial=-math.inf) > score.max():
+            candidates, score, why = near, near_score, near_why
         i = int(np.argmax(score))
-        why = Expectation(
-            horizon=float(horizon[i]),
-            value=float(mean[i]),
-            low=float(mean[i] - 1.28 * sd[i]),
-            high=float(mean[i] + 1.28 * sd[i]),
-            seconds=float(spent[i]),
-            gain=float(np.exp(gain[i])),
-        )
+        if score[i] == -math.inf:
+            return None
         if candidates.row[i] >= 0:
-            return Continue(self._history.numbers[candidates.row[i]], float(candidates.next[i]), why)
-        return Begin(self.encoding.values(candidates.units[i]), float(candidates.next[i]), why)
+            return Continue(self._history.numbers[candidates.row[i]], float(candidates.next[i]), why(i))
+        return Begin(self.encoding.values(candidates.units[i]), float(candidates.next[i]), why(i))
+
+    def _score(
+        self, candidates: Candidates, model: CurveModel, left_s: float | None, horizon: float, best: float
+    ) -> tuple[Array, Callable[[int], Expectation]]:
+        """Return log expected gain per second, -inf for what does not fit into the time, and why for any row."""
+        seconds = np.exp(candidates.log_s)
+        reach = np.full(len(seconds), math.inf) if left_s is None else candidates.epoch + left_s / seconds
+        until = np.clip(horizon, candidates.next, self.max_epochs)
+        until = np.minimum(until, np.maximum(np.floor(reach), candidates.epoch))
+        least = np.minimum(candidates.next, np.floor(candidates.epoch) + 1)
+        fits = (until > candidates.epoch) & (reach >= least)
+        until = np.where(fits, until, candidates.next)
+        mean, sd = model.predict(candidates.features, self._history.time_of(until), candidates.row)
+        spent = (until - candidates.epoch) * seconds
+        log_gain = log_expected_improvement((mean - best) / sd) + np.log(sd)
+        score = np.where(fits, log_gain - np.log(spent), -math.inf)
+
+        def why(i: int) -> Expectation:
+            return Expectation(
+                horizon=float(until[i]),
+                value=float(mean[i]),
+                low=float(mean[i] - 1.28 * sd[i]),
+                high=float(mean[i] + 1.28 * sd[i]),
+                seconds=float(spent[i]),
+                gain=float(np.exp(log_gain[i])),
+            )
+
+        return score, why
+
+    def _near(self, candidates: Candidates, rows: Ints, rng: np.random.Generator) -> Candidates:
+        """Return neighbours of some of the new configurations."""
+        units = self.encoding.perturb(rng, candidates.units[rows], rng.choice([0.02, 0.05, 0.15], size=len(rows)))
+        features = self.encoding.features(units)
+        return Candidates(
+            units=units,
+            features=features,
+            row=np.full(len(rows), -1),
+            epoch=np.zeros(len(rows)),
+            next=np.full(len(rows), self.next_epoch(0.0)),
+            log_s=self._cost.log_s(features),
+        )

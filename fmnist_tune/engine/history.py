@@ -100,18 +100,6 @@ class History:
         )
         return rows if len(rows) <= limit else np.sort(rows[np.argsort(-self._top[rows], kind="stable")[:limit]])
 
-    def promotable(self, factor: float) -> int | None:
-        """Return the row that successive halving would promote: among the best 1/3 of those trained as far, or further."""
-        paused = np.isnan(self.until) & ~self._is_over & (self._n_points > 0) & (self.epoch < self.max_epochs)
-        for epoch in np.unique(self.epoch[paused])[::-1]:
-            reached = np.flatnonzero((self.epoch >= epoch) & (self._n_points > 0))
-            value = np.array([max(p.value for p in self._trials[i].points if p.epoch <= epoch) for i in reached])
-            top = reached[np.argsort(-value, kind="stable")[: int(len(reached) / factor)]]
-            top = [i for i in top if paused[i] and self.epoch[i] == epoch]
-            if top:
-                return int(top[0])
-        return None
-
     def stalled(self) -> float:
         """Return the share of all evaluations since the best value last rose by more than its noise."""
         best = float(np.nanmax(self._top))

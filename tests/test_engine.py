@@ -1,0 +1,224 @@
+"""The search engine: configurations as numbers, curves by a Gaussian process, decisions that follow from trials."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime
+from scipy.stats import norm
+
+from fmnist_tune.config.domain import ChoiceDomain, FloatDomain, IntDomain
+from fmnist_tune.config.parameters import Parameter
+from fmnist_tune.engine import Begin, Continue, Encoding, Engine, Point, SearchState, TrialState
+from fmnist_tune.engine.cost import CostModel
+from fmnist_tune.engine.curves import CurveModel, Kernel, Likelihood, Observations, Prior, trend_of
+from fmnist_tune.engine.gain import log_expected_improvement
+
+LR = Parameter("lr", FloatDomain(1e-4, 1e-1, log=True))
+WIDTH = Parameter("width", IntDomain(16, 256, log=True))
+KIND = Parameter("kind", ChoiceDomain(("sgd", "adam", [1, 2])))
+MOMENTUM = Parameter("momentum", FloatDomain(0.0, 0.9, step=0.3), {"kind": ("sgd",)})
+PARAMETERS = (LR, WIDTH, KIND, MOMENTUM)
+MAX_EPOCHS = 12
+
+
+def accuracy(values: dict, epoch: float) -> float:
+    level = 0.9 - 0.05 * abs(np.log10(values["lr"]) + 2.5) + (0.02 if values["kind"] == "adam" else 0.0)
+    return level - 0.2 / (1 + epoch)
+
+
+class Study:
+    """A search with one worker that is told what an engine decides, as a driver would."""
+
+    def __init__(self) -> None:
+        self.trials: list[TrialState] = []
+        self.decisions: list[Begin | Continue] = []
+        self.n_reports = 0
+
+    def go_on(self, engine: Engine, n_decisions: int) -> None:
+        for _ in range(n_decisions):
+            decision = engine.decide(SearchState(self.trials, len(self.decisions), left_s=500.0))
+            assert decision is not None
+            self.decisions.append(decision)
+            number = len(self.trials) if isinstance(decision, Begin) else decision.trial
+            if isinstance(decision, Begin):
+                self.trials.append(TrialState(number, decision.values))
+            trial = self.trials[number]
+            values, last = trial.values, trial.points[-1].epoch if trial.points else 0.0
+            epochs = [decision.until] if decision.until < 1 else np.arange(int(last) + 1, decision.until + 1)
+            points = list(trial.points)
+            for epoch in epochs:
+                points.append(Point(float(epoch), accuracy(dict(values), epoch), self.n_reports))
+                self.n_reports += 1
+            self.trials[number] = TrialState(number, values, tuple(points), values["width"] / 64 * points[-1].epoch)
+
+
+def engine(seed: int = 0, **arguments) -> Engine:
+    known = lambda rows: [row["width"] / 64 for row in rows]  # noqa: E731
+    return Engine(Encoding(PARAMETERS), max_epochs=MAX_EPOCHS, seed=seed, known_seconds=known, **arguments)
+
+
+def test_values_survive_being_encoded():
+    encoding = Encoding(PARAMETERS)
+    for row in encoding.draw(np.random.default_rng(0), 200):
+        values = encoding.values(row)
+        assert encoding.units(values) == pytest.approx(row, nan_ok=True)
+        assert encoding.values(encoding.units(values)) == values
+
+
+def test_draws_and_neighbours_are_values_of_their_domains():
+    encoding, rng = Encoding(PARAMETERS), np.random.default_rng(1)
+    units = encoding.draw(rng, 300)
+    near = encoding.perturb(rng, units, np.full(300, 0.5))
+    for row in [*units, *near]:
+        values = encoding.values(row)
+        assert all(values[p.path] in p.domain for p in PARAMETERS if p.path in values)
+        assert ("momentum" in values) == (values["kind"] == "sgd")
+
+
+def test_a_uniform_draw_is_fair_to_steps_and_choices():
+    rows = [Encoding(PARAMETERS).values(row) for row in Encoding(PARAMETERS).draw(np.random.default_rng(2), 3000)]
+    kinds = [str(row["kind"]) for row in rows]
+    assert {kind: round(kinds.count(kind) / 3000, 1) for kind in set(kinds)} == {"sgd": 0.3, "adam": 0.3, "[1, 2]": 0.3}
+    momenta = [row["momentum"] for row in rows if "momentum" in row]
+    assert set(momenta) == {0.0, 0.3, 0.6, 0.9}
+    assert min(momenta.count(m) for m in set(momenta)) > 200
+
+
+def test_choices_are_one_hot_and_conditions_have_a_coordinate():
+    encoding = Encoding(PARAMETERS)
+    assert list(encoding.groups) == [0, 1, 2, 2, 2, 3, 4]
+    sgd, adam = (
+        encoding.units({"lr": 1e-2, "width": 64, "kind": kind, **more})
+        for kind, more in (("sgd", {"momentum": 0.9}), ("adam", {}))
+    )
+    features = encoding.features(np.stack([sgd, adam]))
+    assert np.sum((features[0, 2:5] - features[1, 2:5]) ** 2) == pytest.approx(1)
+    assert features[:, 6].tolist() == [1, 0]
+    assert features[1, 5] == 0.5
+
+
+def test_a_condition_on_a_fixed_value_switches_a_parameter_off():
+    parameter = Parameter("momentum", FloatDomain(0.0, 0.9), {"optimizer.name": ("sgd",)})
+    for name, expected in (("sgd", True), ("adam", False)):
+        encoding = Encoding([parameter], {"optimizer": {"name": name}})
+        assert ("momentum" in encoding.values(encoding.draw(np.random.default_rng(0), 1)[0])) is expected
+
+
+def random_data(n: int = 30) -> Observations:
+    rng = np.random.default_rng(0)
+    return Observations(
+        features=rng.random((n, 4)),
+        time=rng.random(n) * 1.3 - 0.2,
+        trial=rng.integers(0, 10, n),
+        z=rng.standard_normal(n),
+    )
+
+
+def test_gradients_are_those_of_finite_differences():
+    data = random_data()
+    likelihood = Likelihood(data, data.z, np.array([0, 1, 1, 2]), Prior())
+    rng = np.random.default_rng(1)
+    theta = Prior().arrays(3)[0] + 0.3 * rng.standard_normal(8)
+    numeric = approx_fprime(theta, lambda t: likelihood(t)[0], 1e-6)
+    assert likelihood(theta)[1] == pytest.approx(numeric, rel=1e-3, abs=1e-3)
+
+
+def test_the_model_learns_a_function():
+    rng = np.random.default_rng(3)
+    x, time = rng.random((120, 2)), np.tile([0.0, 0.3, 0.6, 1.0], 30)
+    x = np.repeat(x[:30], 4, axis=0)
+
+    def truth(x, time):
+        return np.sin(4 * x[:, 0]) + time
+
+    data = Observations(features=x, time=time, trial=np.repeat(np.arange(30), 4), z=truth(x, time))
+    trend = trend_of(data, prior_slope=0.0, prior_weight=0.1)
+    groups = np.array([0, 1])
+    theta = Likelihood(data, trend.standardize(data.z, data.time), groups, Prior()).maximize(50)
+    assert theta[1] > theta[0] + 0.5  # the second coordinate does not matter
+    model = CurveModel(data, Kernel(theta, groups), trend)
+    new = rng.random((50, 2))
+    mean, sd = model.predict(new, np.ones(50), np.full(50, -1))
+    assert np.abs(mean - truth(new, 1.0)).mean() < 0.1
+    assert 0.0 < sd.max() < 0.5
+    _, seen = model.predict(x[:4], time[:4], np.zeros(4, dtype=int))
+    assert seen.max() < sd.mean()
+
+
+def test_expected_improvement_is_exact_near_and_far():
+    u = np.array([-3.0, -1.0, 0.0, 2.0])
+    assert log_expected_improvement(u) == pytest.approx(np.log(norm.pdf(u) + u * norm.cdf(u)), rel=1e-6)
+    far = log_expected_improvement(np.array([-30.0, -1e3, -1e6]))
+    assert np.isfinite(far).all()
+    assert (np.diff(far) < 0).all()
+
+
+def test_costs_are_what_is_known_until_epochs_are_measured():
+    rng = np.random.default_rng(4)
+    features = rng.random((200, 2))
+    model = CostModel(2, (features, 2 * features[:, 0]))
+    assert model.log_s(features) == pytest.approx(2 * features[:, 0], abs=0.01)
+    model.observe(features[:30], 2 * features[:30, 0] + 3 + 0.5 * (features[:30, 1] - 0.5))
+    assert model.log_s(features) == pytest.approx(2 * features[:, 0] + 3 + 0.5 * (features[:, 1] - 0.5), abs=0.1)
+
+
+def test_decisions_follow_from_seed_and_trials():
+    one, other, third = Study(), Study(), Study()
+    one.go_on(engine(), 30)
+    other.go_on(engine(), 30)
+    third.go_on(engine(seed=1), 30)
+    assert one.decisions == other.decisions
+    assert one.decisions != third.decisions
+
+
+def test_an_engine_made_anew_decides_the_same():
+    whole, interrupted = Study(), Study()
+    whole.go_on(engine(), 30)
+    for n in (3, 9, 1, 17):
+        interrupted.go_on(engine(), n)
+    assert whole.decisions == interrupted.decisions
+
+
+def test_the_engine_stays_within_limits_and_finds_what_is_good():
+    study = Study()
+    study.go_on(engine(looks=(0.1, 0.33)), 60)
+    assert all(0 < decision.until <= MAX_EPOCHS for decision in study.decisions)
+    assert study.decisions[0].until == 0.1
+    for trial in study.trials:
+        assert all(trial.values[p.path] in p.domain for p in PARAMETERS if p.path in trial.values)
+        assert trial.points[-1].epoch <= MAX_EPOCHS
+    assert sum(isinstance(decision, Continue) for decision in study.decisions) > 10
+    best = max(point.value for trial in study.trials for point in trial.points)
+    assert best > accuracy({"lr": 10**-2.5, "kind": "adam"}, MAX_EPOCHS) - 0.01
+
+
+def test_of_equals_the_cheaper_one_is_trained():
+    study = Study()
+    study.go_on(engine(), 12)
+    begun = [trial.values["width"] for trial in study.trials]  # width only costs
+    assert np.mean(np.log(begun)) < np.log(64) - 0.2
+
+
+def test_nothing_is_begun_that_the_time_left_cannot_train():
+    study = Study()
+    study.go_on(engine(), 6)
+    assert engine().decide(SearchState(study.trials, 6, left_s=0.01)) is None
+
+
+def test_running_trials_are_not_given_twice_and_do_not_attract_others():
+    study = Study()
+    study.go_on(engine(), 12)
+    state, begun = list(study.trials), []
+    for i in range(6):
+        decision = engine().decide(SearchState(state, 12 + i, left_s=500.0, workers=6))
+        if isinstance(decision, Continue):
+            assert state[decision.trial].until is None
+            trial = state[decision.trial]
+            state[decision.trial] = TrialState(
+                trial.number, trial.values, trial.points, trial.seconds, until=decision.until
+            )
+        else:
+            begun.append(decision.values)
+            state.append(TrialState(len(state), decision.values, until=decision.until))
+    assert len({str(values) for values in begun}) == len(begun)
