@@ -136,6 +136,6 @@ def search(table: Table, system: System, *, time_s: float, n_workers: int, seed:
             idle += 1
     regret = {}
     for fraction in FRACTIONS:
-        true = [accuracy for at, accuracy in seen if at <= fraction * time_s]
-        regret[fraction] = table.regret(true[-1] if true else min(0.0, table.median_final))
+        until = [accuracy for at, accuracy in seen if at <= fraction * time_s]
+        regret[fraction] = table.regret(until[-1] if until else min(0.0, table.median_final))
     return Outcome(regret, len(trainings.epoch), decide_s / max(n_decisions, 1))

@@ -16,7 +16,8 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import FrozenTrial, TrialState as OptunaState, create_trial
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
 
 from benchmarks.engine.simulator import Job, System
 from benchmarks.engine.tables import Table

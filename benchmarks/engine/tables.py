@@ -182,10 +182,10 @@ class Rows:
         )
         self._features = self._encoding.features(units)
 
-    def _nearest(self, values: Mapping[str, Any]) -> tuple[Array, Array]:
+    def _nearest(self, values: Mapping[str, Any]) -> tuple[NDArray[np.int64], Array]:
         features = self._encoding.features(self._encoding.units(values)[None])[0]
         squared = ((self._features - features) ** 2).sum(1)
-        rows = np.argpartition(squared, N_NEIGHBOURS)[:N_NEIGHBOURS]
+        rows = np.argpartition(squared, N_NEIGHBOURS)[:N_NEIGHBOURS].astype(np.int64)
         rows = rows[np.argsort(squared[rows], kind="stable")]
         if squared[rows[0]] < 1e-12:
             return rows[:1], np.ones(1)

@@ -27,8 +27,8 @@ class CostModel:
             basis = _quadratic(known[0])
             penalty = 1e-4 * np.eye(basis.shape[1])
             penalty[0, 0] = 0
-            self._known = np.linalg.solve(basis.T @ basis + penalty, basis.T @ known[1])
-        self._mean = np.zeros(n_features + 1)
+            self._known = np.linalg.solve(basis.T @ basis + penalty, basis.T @ known[1]).astype(np.float64)
+        self._mean: Array = np.zeros(n_features + 1)
 
     def known_log_s(self, features: Array) -> Array:
         """Return what was expected before any measurement; zeros if nothing was."""
@@ -45,7 +45,7 @@ class CostModel:
         prior = np.full(basis.shape[1], self._slope_sd**-2)
         prior[0] = PRIOR_SD**-2
         precision = basis.T @ basis / NOISE_SD**2 + np.diag(prior)
-        self._mean = np.linalg.solve(precision, basis.T @ (residual - centre) / NOISE_SD**2)
+        self._mean = np.linalg.solve(precision, basis.T @ (residual - centre) / NOISE_SD**2).astype(np.float64)
         self._mean[0] += centre
 
     def log_s(self, features: Array) -> Array:

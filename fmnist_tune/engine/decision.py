@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 N_NEIGHBOURS = 20
 
 # Expected seconds of an epoch of some configurations; what matters is how they compare.
-KnownSeconds = Callable[[Sequence[Mapping[str, Any]]], Sequence[float]]
+KnownSeconds = Callable[[Sequence[Mapping[str, Any]]], Sequence[float] | Array]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Settings:
     refit: float = 1.25
     max_iterations: int = 25
     margin: float = 3.0
+    share_ahead: float = 0.15
+    n_stalled: int = 24
     transform: Callable[[Array], Array] = log_error
     prior: Prior = field(default_factory=Prior)
     slope: float = 0.4
@@ -133,8 +135,9 @@ class Engine:
         if not history.n_reports or len(state.trials) < self.settings.n_initial:
             return self._begin_spread_out(state, rng)
         model = self._model()
-        candidates = self._candidates(model, rng)
-        return self._best(candidates, model, state, rng)
+        is_stalled = bool(rng.random() < history.stalled())
+        candidates = self._candidates(is_stalled, rng)
+        return self._best(candidates, model, state, is_stalled, rng)
 
     def next_epoch(self, epoch: float) -> float:
         """Return the epoch to which a trial is trained next."""
@@ -188,12 +191,13 @@ class Engine:
             self._fitted = n, likelihood.maximize(settings.max_iterations)
         return self._fitted[1]
 
-    def _candidates(self, model: CurveModel, rng: np.random.Generator) -> Candidates:
+    def _candidates(self, is_stalled: bool, rng: np.random.Generator) -> Candidates:
         settings, history = self.settings, self._history
         paused = history.unfinished(settings.n_unfinished)
-        best = history.best(5)
-        n_near = settings.n_new // 2
-        uniform = self.encoding.draw(rng, settings.n_new - n_near)
+        # On a plateau the best values are noise, and the model knows little: those ahead after their first evaluation.
+        best = history.ahead(settings.share_ahead) if is_stalled else history.best(5)
+        n_near = settings.n_stalled if is_stalled and settings.n_stalled else settings.n_new // 2
+        uniform = self.encoding.draw(rng, 0 if is_stalled and settings.n_stalled else settings.n_new - n_near)
         scale = rng.choice([0.03, 0.1, 0.2, 0.4], size=n_near)
         near = self.encoding.perturb(rng, history.units[rng.choice(best, size=n_near)], scale)
         new = np.concatenate([uniform, near])
@@ -212,26 +216,18 @@ class Engine:
             log_s=log_s,
         )
 
-    def _near(self, candidates: Candidates, rows: Ints, rng: np.random.Generator) -> Candidates:
-        """Return the candidates and neighbours of some of them."""
-        units = self.encoding.perturb(rng, candidates.units[rows], rng.choice([0.02, 0.05, 0.15], size=len(rows)))
-        features = self.encoding.features(units)
-        return Candidates(
-            units=np.concatenate([candidates.units, units]),
-            features=np.concatenate([candidates.features, features]),
-            row=np.concatenate([candidates.row, np.full(len(rows), -1)]),
-            epoch=np.concatenate([candidates.epoch, np.zeros(len(rows))]),
-            next=np.concatenate([candidates.next, np.full(len(rows), self.next_epoch(0.0))]),
-            log_s=np.concatenate([candidates.log_s, self._cost.log_s(features)]),
-        )
-
     def _best(
-        self, candidates: Candidates, model: CurveModel, state: SearchState, rng: np.random.Generator
+        self,
+        candidates: Candidates,
+        model: CurveModel,
+        state: SearchState,
+        is_stalled: bool,
+        rng: np.random.Generator,
     ) -> Begin | Continue | None:
         first = self.next_epoch(0.0)
         horizon = first * (self.max_epochs / first) ** rng.random()
         best = self._history.best_z(self.settings.transform)
-        if rng.random() < self._history.stalled():  # a plateau: small gains there lead nowhere
+        if is_stalled:  # a plateau: small gains there lead nowhere
             best += model.trend.scale * self.settings.margin * 100 ** -rng.random()
         score, why = self._score(candidates, model, state.left_s, horizon, best)
         top = np.argsort(-score, kind="stable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ class Axis:
             self._step = float(domain.step or 0)
             last = float(domain.ends()[1])
             ends = (self._low - self._step / 2, last + self._step / 2)
-        self._from, self._to = (np.log(end) for end in ends) if self.is_log else ends
+        self._from, self._to = (math.log(ends[0]), math.log(ends[1])) if self.is_log else ends
 
     @property
     def is_fixed(self) -> bool:
@@ -41,7 +42,7 @@ class Axis:
 
     def numbers(self, units: Array) -> Array:
         """Return the nearest allowed number to each unit; of a choice its index."""
-        raw = self._from + np.clip(units, 0, 1) * (self._to - self._from)
+        raw: Array = self._from + np.clip(units, 0, 1) * (self._to - self._from)
         raw = np.exp(raw) if self.is_log else raw
         if self._step:
             assert self.n_values is not None
@@ -56,7 +57,8 @@ class Axis:
             return np.full_like(numbers, 0.5)
         with np.errstate(divide="ignore", invalid="ignore"):
             raw = np.log(numbers) if self.is_log else numbers
-        return (raw - self._from) / (self._to - self._from)
+        units: Array = (raw - self._from) / (self._to - self._from)
+        return units
 
     def value(self, number: float) -> Any:
         """Return what a number stands for."""
@@ -71,7 +73,9 @@ class Axis:
         if not isinstance(self.domain, ChoiceDomain):
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             return float(value) if is_number else np.nan
-        return next((float(i) for i in range(self.domain.n_values) if value in ChoiceDomain((self.domain.value(i),))), np.nan)
+        return next(
+            (float(i) for i in range(self.domain.n_values) if value in ChoiceDomain((self.domain.value(i),))), np.nan
+        )
 
 
 class Encoding:

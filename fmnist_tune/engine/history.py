@@ -46,7 +46,7 @@ class History:
         self.numbers: list[int] = []
         self.units = np.zeros((0, len(encoding.parameters)))
         self.features = np.zeros((0, len(encoding.groups)))
-        self.epoch = self.until = self.log_s = self._last = self._top = np.zeros(0)
+        self.epoch = self.until = self.log_s = self._first = self._top = np.zeros(0)
         self._n_points = np.zeros(0, dtype=np.int64)
         self._is_over = np.zeros(0, dtype=bool)
         self.n_reports = 0
@@ -68,16 +68,16 @@ class History:
             self._n_points = np.concatenate([self._n_points, np.zeros(n - n_old, dtype=np.int64)])
             nan = np.full(n - n_old, np.nan)
             self.epoch = np.concatenate([self.epoch, np.zeros(n - n_old)])
-            self.log_s, self._last, self._top = (
-                np.concatenate([column, nan]) for column in (self.log_s, self._last, self._top)
+            self.log_s, self._first, self._top = (
+                np.concatenate([column, nan]) for column in (self.log_s, self._first, self._top)
             )
         self._trials = trials
         self.until = np.array([np.nan if trial.until is None else trial.until for trial in trials])
         self._is_over = np.array([trial.is_over for trial in trials])
         counts = np.array([len(trial.points) for trial in trials], dtype=np.int64)
-        for i in np.flatnonzero(counts != self._n_points):
+        for i in map(int, np.flatnonzero(counts != self._n_points)):
             points = trials[i].points
-            self.epoch[i], self._last[i] = points[-1].epoch, points[-1].value
+            self.epoch[i], self._first[i] = points[-1].epoch, points[0].value
             self._top[i] = max(point.value for point in points)
             if trials[i].seconds > 0:
                 self.log_s[i] = math.log(trials[i].seconds / points[-1].epoch)
@@ -103,9 +103,9 @@ class History:
     def stalled(self) -> float:
         """Return the share of all evaluations since the best value last rose by more than its noise."""
         best = float(np.nanmax(self._top))
-        first = min(
+        first: int = min(
             point.order
-            for i in np.flatnonzero(self._top >= best - NOISE)
+            for i in map(int, np.flatnonzero(self._top >= best - NOISE))
             for point in self._trials[i].points
             if point.value >= best - NOISE
         )
@@ -115,6 +115,12 @@ class History:
         """Return the rows of the best values."""
         rows = np.flatnonzero(self._n_points > 0)
         return rows[np.argsort(-self._top[rows], kind="stable")[:n]]
+
+    def ahead(self, share: float) -> Ints:
+        """Return the rows of this share that had the best values at their first evaluation, at least three."""
+        rows = np.flatnonzero(self._n_points > 0)
+        n = max(3, int(share * len(rows)))
+        return rows[np.argsort(-self._first[rows], kind="stable")[:n]]
 
     def best_z(self, transform: Callable[[Array], Array]) -> float:
         """Return the best value, transformed."""
@@ -132,7 +138,7 @@ class History:
             n_reports: as if there were only the first so many evaluations; None for all.
         """
         curves: dict[int, list[tuple[float, float]]] = {}
-        for i in np.flatnonzero(self._n_points > 0):
+        for i in map(int, np.flatnonzero(self._n_points > 0)):
             points = self._trials[i].points
             seen = [(p.epoch, p.value) for p in points if n_reports is None or p.order < n_reports]
             if seen:
