@@ -42,11 +42,11 @@ class History:
         self._encoding = encoding
         self._log_epochs = math.log(max(max_epochs, 3))
         self.max_epochs = max_epochs
-        self._trials: Sequence[TrialState] = ()
+        self._trials: tuple[TrialState, ...] = ()
         self.numbers: list[int] = []
         self.units = np.zeros((0, len(encoding.parameters)))
         self.features = np.zeros((0, len(encoding.groups)))
-        self.epoch = self.until = self.log_s = self._first = self._top = np.zeros(0)
+        self.epoch = self.until = self.log_s = self._first = self._top = self._begun = np.zeros(0)
         self._n_points = np.zeros(0, dtype=np.int64)
         self._is_over = np.zeros(0, dtype=bool)
         self.n_reports = 0
@@ -68,21 +68,28 @@ class History:
             self._n_points = np.concatenate([self._n_points, np.zeros(n - n_old, dtype=np.int64)])
             nan = np.full(n - n_old, np.nan)
             self.epoch = np.concatenate([self.epoch, np.zeros(n - n_old)])
-            self.log_s, self._first, self._top = (
-                np.concatenate([column, nan]) for column in (self.log_s, self._first, self._top)
+            self._is_over = np.concatenate([self._is_over, np.zeros(n - n_old, dtype=bool)])
+            self.until, self.log_s, self._first, self._top, self._begun = (
+                np.concatenate([column, nan])
+                for column in (self.until, self.log_s, self._first, self._top, self._begun)
             )
-        self._trials = trials
-        self.until = np.array([np.nan if trial.until is None else trial.until for trial in trials])
-        self._is_over = np.array([trial.is_over for trial in trials])
-        counts = np.array([len(trial.points) for trial in trials], dtype=np.int64)
-        for i in map(int, np.flatnonzero(counts != self._n_points)):
-            points = trials[i].points
-            self.epoch[i], self._first[i] = points[-1].epoch, points[0].value
-            self._top[i] = max(point.value for point in points)
-            if trials[i].seconds > 0:
-                self.log_s[i] = math.log(trials[i].seconds / points[-1].epoch)
-        self._n_points = counts
-        self.n_reports = int(counts.sum())
+        old, self._trials = self._trials, tuple(trials)
+        for i, trial in enumerate(self._trials):
+            if i >= len(old) or trial is not old[i]:  # they are frozen
+                self._take(i, trial)
+        self.n_reports = int(self._n_points.sum())
+
+    def _take(self, i: int, trial: TrialState) -> None:
+        self.until[i] = np.nan if trial.until is None else trial.until
+        self._is_over[i] = trial.is_over
+        self._n_points[i] = len(trial.points)
+        if not trial.points:
+            return
+        last = trial.points[-1]
+        self.epoch[i], self._first[i], self._begun[i] = last.epoch, trial.points[0].value, trial.points[0].order
+        self._top[i] = max(point.value for point in trial.points)
+        if trial.seconds > 0:
+            self.log_s[i] = math.log(trial.seconds / last.epoch)
 
     def measured(self) -> tuple[Array, Array]:
         """Return features and log seconds of an epoch of the trials that were trained."""
@@ -137,16 +144,13 @@ class History:
             transform: of values.
             n_reports: as if there were only the first so many evaluations; None for all.
         """
-        curves: dict[int, list[tuple[float, float]]] = {}
-        for i in map(int, np.flatnonzero(self._n_points > 0)):
-            points = self._trials[i].points
-            seen = [(p.epoch, p.value) for p in points if n_reports is None or p.order < n_reports]
-            if seen:
-                curves[int(i)] = seen
-        order = sorted(curves, key=lambda i: -max(value for _, value in curves[i]))
+        known = np.flatnonzero(self._begun < (math.inf if n_reports is None else n_reports))
+        top = self._top[known] if n_reports is None else [max(v for _, v in self._seen(int(i), n_reports)) for i in known]
+        order = [int(i) for i in known[np.argsort(-np.asarray(top), kind="stable")]]
         if len(order) > limit // 2:  # the best half, and of the others evenly
             others = sorted(order[limit // 4 :], key=lambda i: i * 0.6180339887498949 % 1)
             order = order[: limit // 4] + others[: limit // 2 - limit // 4]
+        curves = {i: self._seen(i, n_reports) for i in order}
         chosen = [(i, *curves[i][-1]) for i in order]
         for i in order:
             geometric = _spaced(curves[i])
@@ -161,6 +165,10 @@ class History:
             trial=rows,
             z=transform(np.array([value for _, _, value in chosen])),
         )
+
+    def _seen(self, row: int, n_reports: int | None) -> list[tuple[float, float]]:
+        points = self._trials[row].points
+        return [(p.epoch, p.value) for p in points if n_reports is None or p.order < n_reports]
 
 
 def _spaced(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
