@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 from scipy.stats import norm
 
+from benchmarks.engine.simulator import search
+from benchmarks.engine.systems import SYSTEMS
+from benchmarks.engine.tables import load_tables
 from fmnist_tune.config.domain import ChoiceDomain, FloatDomain, IntDomain
 from fmnist_tune.config.parameters import Parameter
 from fmnist_tune.engine import Begin, Continue, Encoding, Engine, Point, SearchState, TrialState
@@ -222,3 +228,41 @@ def test_running_trials_are_not_given_twice_and_do_not_attract_others():
             begun.append(decision.values)
             state.append(TrialState(len(state), decision.values, until=decision.until))
     assert len({str(values) for values in begun}) == len(begun)
+
+
+def write_table(folder: Path) -> None:
+    """Write a table with a choice, a condition and looks."""
+    rng = np.random.default_rng(5)
+    n, epochs, shares = 40, 9, np.array([0.1, 0.33])
+    lr, kind = 10 ** rng.uniform(-4, -1, n), rng.integers(0, 2, n)
+    momentum = np.where(kind == 0, rng.random(n), np.nan)
+    level = 0.9 - 0.1 * np.abs(np.log10(lr) + 2.5)
+    after = np.concatenate([shares, np.arange(1, epochs + 1)])
+    curves = level[:, None] - 0.2 / (1 + after)
+    np.savez(
+        folder / "tiny.npz",
+        values=np.column_stack([lr, kind, momentum]),
+        accuracy=curves[:, 2:],
+        looks=curves[:, :2],
+        look_shares=shares,
+        seconds=1.0 + kind,
+        known_seconds=1.0 + kind,
+    )
+    parameters = [
+        {"name": "lr", "low": 1e-4, "high": 1e-1, "log": True, "int": False},
+        {"name": "kind", "choices": ["sgd", "adam"]},
+        {"name": "momentum", "low": 0, "high": 1, "log": False, "int": False, "when": {"kind": "sgd"}},
+    ]
+    info = {"source": "a formula", "epochs": epochs, "parameters": parameters, "best": 0.88, "median_final": 0.8}
+    (folder / "tiny.json").write_text(json.dumps({**info, "full_training_s": 13.0}))
+
+
+@pytest.mark.parametrize("system", list(SYSTEMS))
+def test_every_system_searches_a_table_with_choices_conditions_and_looks(tmp_path, system):
+    write_table(tmp_path)
+    (table,) = load_tables(tmp_path)
+    assert table.looks == (0.1, 0.33)
+    outcome = search(table, SYSTEMS[system](table, 2, 0), time_s=60.0, n_workers=2, seed=0)
+    regrets = list(outcome.regret.values())
+    assert outcome.n_trials > 3
+    assert regrets[-1] < 1.0

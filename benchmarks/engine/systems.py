@@ -26,7 +26,6 @@ from fmnist_tune.config.parameters import Parameter, is_active
 from fmnist_tune.engine import Begin, Encoding, Engine, Point, SearchState, Settings, TrialState
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 class EngineSystem:
@@ -168,7 +167,9 @@ def draw_randomly(seed: int) -> Callable[[Asha], dict[str, Any]]:
 
 def draw_by_tpe(seed: int) -> Callable[[Asha], dict[str, Any]]:
     """Return who asks TPE, shown all trials as pruned where they are now, as this package shows them."""
-    sampler = optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed, constant_liar=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed, constant_liar=True)
 
     def frozen(asha: Asha, i: int) -> FrozenTrial:
         curve, table = asha.curves[i], asha.table

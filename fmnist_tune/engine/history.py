@@ -145,7 +145,9 @@ class History:
             n_reports: as if there were only the first so many evaluations; None for all.
         """
         known = np.flatnonzero(self._begun < (math.inf if n_reports is None else n_reports))
-        top = self._top[known] if n_reports is None else [max(v for _, v in self._seen(int(i), n_reports)) for i in known]
+        top = (
+            self._top[known] if n_reports is None else [max(v for _, v in self._seen(int(i), n_reports)) for i in known]
+        )
         order = [int(i) for i in known[np.argsort(-np.asarray(top), kind="stable")]]
         if len(order) > limit // 2:  # the best half, and of the others evenly
             others = sorted(order[limit // 4 :], key=lambda i: i * 0.6180339887498949 % 1)
