@@ -199,7 +199,7 @@ def test_the_split_is_stratified_disjoint_and_always_the_same() -> None:
 
 
 @given(st.lists(st.integers(0, 9), min_size=20, max_size=200), st.integers(1, 19))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_split_gives_every_class_its_share_to_within_one(labels: list[int], val_size: int) -> None:
     labels_N = np.array(labels)
     train, val = stratified_split(labels_N, val_size)
