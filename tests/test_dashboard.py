@@ -349,7 +349,7 @@ def test_the_first_pages_importances_are_those_that_show_tells(studies_dir: Path
 
     ids = {name: storage.get_study_id_from_name(name) for name in ("tiny", "another")}
     ((*shares,),) = json.loads(get(ids["tiny"], "param_importances"))["param_importances"]
-    importances = summarize(record, is_driven=False).importances
+    importances = summarize(record, is_running=False).importances
     assert importances is not None
     assert {share["name"]: share["importance"] for share in shares} == importances.shares
     kinds = {share["name"]: share["distribution"] for share in shares}

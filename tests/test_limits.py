@@ -180,19 +180,19 @@ def test_a_search_that_trained_nothing_says_so(tmp_path: Path) -> None:
 
 def test_the_highest_accuracy_is_told_where_no_trial_has_been_trained_to_its_end(tmp_path: Path) -> None:
     record = open_study(tmp_path, SPACE.replace("name: none", "name: asha, min_epochs: 0.5"))
-    assert study_json(record, is_driven=False)["highest"] is None
+    assert study_json(record, is_running=False)["highest"] is None
     driver = drive(record)
     for _ in range(2):
         driver.next_assignment()
     driver.on_report(look(0, 0.95))
-    assert summarize(record, is_driven=True).highest == Highest(0.95, 0, 0.5)
+    assert summarize(record, is_running=True).highest == Highest(0.95, 0, 0.5)
     driver.on_report(look(1, 0.5))
     driver.next_assignment()
     driver.on_report(report(2, [0.8849]))
     driver.release_all()
-    summary = summarize(record, is_driven=False)
+    summary = summarize(record, is_running=False)
     assert summary.highest == Highest(0.8849, 2, 1), "looks are at a sample"
-    assert study_json(record, is_driven=False)["highest"] == {"value": 0.8849, "number": 2, "epoch": 1}
+    assert study_json(record, is_running=False)["highest"] == {"value": 0.8849, "number": 2, "epoch": 1}
     console = Console(file=io.StringIO(), width=200)
     with console.capture() as captured:
         console.print(summary_view(summary, [], ending="the search ended after 01:00: its time of 1m is over"))
@@ -214,11 +214,11 @@ def test_the_highest_accuracy_is_left_out_where_it_is_the_best_trials(tmp_path: 
     driver.next_assignment()
     console = Console(file=io.StringIO(), width=200)
     with console.capture() as captured:
-        console.print(summary_view(summarize(record, is_driven=True), []))
+        console.print(summary_view(summarize(record, is_running=True), []))
     assert "highest" not in captured.get()
     driver.on_report(report(2, [0.7]))
     with console.capture() as captured:
-        console.print(summary_view(summarize(record, is_driven=True), []))
+        console.print(summary_view(summarize(record, is_running=True), []))
     assert "highest accuracy so far: 70.00 % (trial 2, epoch 1)" in captured.get()
 
 

@@ -108,7 +108,7 @@ def open_study(folder: Path, text: str = SPACE, trials: list[FrozenTrial] | None
 def rows_of(trials: list[FrozenTrial]) -> tuple[study_info.TrialRow, ...]:
     numbered = optuna.create_study(direction="maximize")
     numbered.add_trials(trials)
-    return study_info.trial_rows(numbered.trials, read_space(SPACE, "s.yaml"), is_driven=False)
+    return study_info.trial_rows(numbered.trials, read_space(SPACE, "s.yaml"), is_running=False)
 
 
 def add_model(record: StudyRecord, data: TinyData, *, number: int | None, n_seeds: int = 2) -> None:
@@ -158,7 +158,7 @@ def checksums(tiny_data: TinyData, monkeypatch: pytest.MonkeyPatch) -> TinyData:
 
 
 def summary_of(tmp_path: Path, trials: list[FrozenTrial]) -> Summary:
-    return summarize(open_study(tmp_path, trials=trials), is_driven=False)
+    return summarize(open_study(tmp_path, trials=trials), is_running=False)
 
 
 def test_history_has_every_value_and_the_best_so_far() -> None:
@@ -333,8 +333,8 @@ def test_no_failure_is_told_too(tmp_path: Path) -> None:
     assert findings.failures(summary) == [Finding("No trial failed.")]
     assert findings.edges(summary) == [Finding("The best trial lies at no end of a range that could be widened.")]
     assert not findings.initial_point(summary)
-    (unfinished,) = findings.progress(summary, is_driven=False, is_retrained=False)
-    (under_way,) = findings.progress(summary, is_driven=True, is_retrained=True)
+    (unfinished,) = findings.progress(summary, is_running=False, is_retrained=False)
+    (under_way,) = findings.progress(summary, is_running=True, is_retrained=True)
     assert under_way.text.startswith("A configuration of the study is being retrained:")
     assert unfinished.text == f"The study has 1 of 5 trials; `{summary.paths.command('resume')}` goes on."
 
@@ -395,7 +395,7 @@ def test_a_choice_of_thousands_names_a_few_values() -> None:
     params, distributions = params_of(picked, wide)
     study = optuna.create_study(direction="maximize")
     study.add_trial(optuna.create_trial(value=0.8, params=params, distributions=distributions))
-    rows = study_info.trial_rows(study.trials, wide, is_driven=False)
+    rows = study_info.trial_rows(study.trials, wide, is_running=False)
     figure = slices_figure(study_info.slices(rows, wide, 0))
     labels = [label.get_text() for label in figure.axes[2].get_xticklabels()]
     assert (labels[0], labels[-1], len(labels)) == ("1e-05", "0.05", 8)

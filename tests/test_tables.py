@@ -42,7 +42,7 @@ def printed(command: CommandLine, width: int, *words: str) -> list[str]:
 
 
 def test_every_trial_has_its_latest_accuracy_and_epoch_the_highest_first_and_failed_ones_last(tmp_path: Path) -> None:
-    rows = trial_rows(searched(tmp_path), is_driven=False)
+    rows = trial_rows(searched(tmp_path), is_running=False)
     assert [(r.number, r.state) for r in rows] == [
         (1, "waiting"),
         (0, "complete"),

@@ -27,7 +27,7 @@ def compare(arguments: argparse.Namespace, started: float) -> int:
     if arguments.output is not None:
         refuse_overwriting(plot, arguments)
     records = [load_record(arguments, name) for name in names]
-    studies = [ComparedStudy.of(record, is_driven=record.is_driven) for record in records]
+    studies = [ComparedStudy.of(record, is_running=record.is_running) for record in records]
     reasons = incomparable(records)
     no_plot = "the studies cannot be compared" if reasons else ""
     if not any(study.progress for study in studies):

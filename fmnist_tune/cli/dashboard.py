@@ -26,7 +26,7 @@ from fmnist_tune.study.dashboard_importances import OwnImportances
 from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lease import holders
-from fmnist_tune.study.lock import is_driven
+from fmnist_tune.study.lock import is_running
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import retraining_cell
 from fmnist_tune.study.retraining import retraining_status
@@ -76,12 +76,12 @@ def _publish(storage: RDBStorage, arguments: argparse.Namespace, name: str) -> d
     try:
         paths = StudyPaths(arguments.studies_dir, name, arguments.storage)
         record = StudyRecord.load(storage, paths)
-        driven = record.is_driven
-        counts = count_states(record.trials, is_driven=driven)
+        is_running = record.is_running
+        counts = count_states(record.trials, is_running=is_running)
         status = f"{counts['total']} of {record.n_target} trials, {counts['pruned']} pruned"
         if record.is_recipe:
-            status = f"recipe, {retraining_cell(record, retraining_status(record, is_driven=driven))}"
-        if driven:
+            status = f"recipe, {retraining_cell(record, retraining_status(record, is_running=is_running))}"
+        if is_running:
             return {"study": name, "status": status if record.is_recipe else f"{status}, being searched"}
         publish_report(record)
     except UserError as error:  # another program's study, or a search that has just begun
@@ -142,7 +142,7 @@ class _Guard:
 
     def _is_driven(self, name: str) -> bool:
         try:
-            return is_driven(StudyPaths(self._studies_dir, name), self._storage.engine)
+            return is_running(StudyPaths(self._studies_dir, name), self._storage.engine)
         except UserError:  # a folder whose name is no study's
             return False
 

@@ -21,7 +21,7 @@ from fmnist_tune.study.record import StudyRecord
 def retrain(arguments: argparse.Namespace, started: float) -> int:
     """Retrain a study's winner."""
     record = load_record(arguments)
-    if record.is_driven:
+    if record.is_running:
         raise UserError(f"study {record.paths.name!r} is still running; wait for its end, or stop it")
     if record.is_recipe and (arguments.trial is not None or arguments.top is not None):
         raise UserError(f"study {record.paths.name!r} is a recipe's; it has no trials for --trial or --top")

@@ -73,11 +73,11 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
             "epochs": outcome.epochs,
             "train_s": round(outcome.train_s, 3),
             "ended_by": outcome.ending.by,
-            **study_json(outcome.record, is_driven=False),
+            **study_json(outcome.record, is_running=False),
         }
         print(json.dumps(result))
     else:
-        summary = summarize(outcome.record, is_driven=False)
+        summary = summarize(outcome.record, is_running=False)
         ending = f"the search ended after {clock(outcome.wall_s)}: {outcome.ending.text}"
         stdout().print(summary_view(summary, _next_commands(outcome.record), ending=ending), crop=False)
     if outcome.ending.by == "failed":

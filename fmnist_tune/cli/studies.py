@@ -39,17 +39,17 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
         except UserError as error:
             notes.append(f"left out: {error}")
             continue
-        driven = record.is_driven
-        missing = "" if driven else missing_files(record)
-        rows.append(StudyRow.of(record, is_driven=driven))
+        is_running = record.is_running
+        missing = "" if is_running else missing_files(record)
+        rows.append(StudyRow.of(record, is_running=is_running))
         found.append(
             {
                 "study": name,
                 "target": record.n_target,
                 "recipe": record.is_recipe,
-                "active": driven,
+                "active": is_running,
                 "missing": missing or None,
-                **study_json(record, is_driven=driven),
+                **study_json(record, is_running=is_running),
             }
         )
         notes += [missing] if missing else []
@@ -68,12 +68,12 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
 def show(arguments: argparse.Namespace, started: float) -> int:
     """Show a study."""
     record = load_record(arguments)
-    driven = record.is_driven
-    missing = "" if driven else missing_files(record)
+    is_running = record.is_running
+    missing = "" if is_running else missing_files(record)
     if arguments.csv:
         from fmnist_tune.study.frames import trials_frame  # pandas takes half a second
 
-        print(trials_frame(record, is_driven=driven).to_csv(index=False), end="")
+        print(trials_frame(record, is_running=is_running).to_csv(index=False), end="")
         return EXIT_OK
     if arguments.json:
         result = {
@@ -84,23 +84,23 @@ def show(arguments: argparse.Namespace, started: float) -> int:
             "epochs": 0,
             "train_s": 0.0,
             "ended_by": None,
-            "active": driven,
+            "active": is_running,
             "disk_bytes": record.paths.disk_bytes(),
             "missing": missing or None,
-            **study_json(record, is_driven=driven),
-            "all": trials_json(record, is_driven=driven),
+            **study_json(record, is_running=is_running),
+            "all": trials_json(record, is_running=is_running),
         }
         print(json.dumps(result))
         return EXIT_OK
     console = stdout()
-    summary = summarize(record, is_driven=driven)
+    summary = summarize(record, is_running=is_running)
     if not record.is_recipe:
         shares = summary.importances.shares if summary.importances is not None else {}
-        table = TrialTable.of(record, is_driven=driven, shares=shares, is_wide=arguments.wide)
+        table = TrialTable.of(record, is_running=is_running, shares=shares, is_wide=arguments.wide)
         console.print(table, soft_wrap=arguments.wide)
-    is_waiting = not (record.is_recipe or record.is_finished or driven)
+    is_waiting = not (record.is_recipe or record.is_finished or is_running)
     goes_on = [record.paths.command("resume")] if is_waiting else []
-    console.print(summary_view(summary, goes_on, retraining_status(record, is_driven=driven)), crop=False)
+    console.print(summary_view(summary, goes_on, retraining_status(record, is_running=is_running)), crop=False)
     if missing:
         console.print(Text(missing, style="yellow"), soft_wrap=True)
     console.print(

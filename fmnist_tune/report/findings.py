@@ -83,18 +83,18 @@ def no_model(best: tuple[int, float] | None, paths: StudyPaths) -> list[Finding]
     ]
 
 
-def progress(summary: Summary, *, is_driven: bool, is_retrained: bool) -> list[Finding]:
+def progress(summary: Summary, *, is_running: bool, is_retrained: bool) -> list[Finding]:
     """Say whether the study is whole.
 
     Args:
         summary: of the study.
-        is_driven: whether a living process drives it.
+        is_running: whether a living process drives it.
         is_retrained: whether what that process does is retraining.
     """
     counts = summary.counts
     if is_retrained:
         return [Finding("A configuration of the study is being retrained: figures on the test set may change.")]
-    if is_driven:
+    if is_running:
         text = f"The search is still under way ({counts['total']} of {summary.n_target} trials): figures may change."
         return [Finding(text, is_warning=True)]
     n_open = counts["waiting"]

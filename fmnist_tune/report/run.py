@@ -54,7 +54,7 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
     """
     record = record.snapshot()
     name = record.paths.name
-    summary = summarize(record, is_driven=record.is_driven)
+    summary = summarize(record, is_running=record.is_running)
     if not record.is_recipe and not summary.counts["total"]:
         raise UserError(f"study {name!r} has no trials yet; `{record.paths.command('resume')}` runs it")
     is_pairs = record.space.settings.task == ModularConfig.task

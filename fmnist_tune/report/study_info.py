@@ -166,7 +166,7 @@ class Climb:
         return self.gain > CLIMB_GAIN
 
 
-def trial_rows(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_driven: bool) -> tuple[TrialRow, ...]:
+def trial_rows(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_running: bool) -> tuple[TrialRow, ...]:
     """Return a study's trials as the report sees them; accuracies that are no numbers are left out."""
     rows = []
     for trial in trials:
@@ -180,7 +180,7 @@ def trial_rows(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_driven: 
         rows.append(
             TrialRow(
                 trial.number,
-                state_name(trial, is_driven=is_driven),
+                state_name(trial, is_running=is_running),
                 value if value is not None and math.isfinite(value) else None,
                 values_of(trial.params, space),
                 curve,

@@ -23,15 +23,15 @@ N_BEST = 10
 
 def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> Content:
     """Return what the report says of a search."""
-    space, best, driven = record.space, summary.best, record.is_driven
-    rows = study_info.trial_rows(record.trials, space, is_driven=driven)
+    space, best, is_running = record.space, summary.best, record.is_running
+    rows = study_info.trial_rows(record.trials, space, is_running=is_running)
     number = None if best is None else best.number
     climb = study_info.climb(rows)
     schedule = "" if best is None else record.config_of(best).training.schedule
-    retraining = retraining_status(record, is_driven=driven)
+    retraining = retraining_status(record, is_running=is_running)
     is_retrained = retraining is not None and retraining.state == RUNNING
     found = [
-        *findings.progress(summary, is_driven=driven, is_retrained=is_retrained),
+        *findings.progress(summary, is_running=is_running, is_retrained=is_retrained),
         *findings.initial_point(summary),
         *findings.edges(summary),
         *findings.failures(summary),
@@ -47,7 +47,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
         note = f"trial {best.number}, {len(best.intermediate_values)} epochs"
         facts.insert(0, Fact("Best on validation", record.objective.text(best.value), note))
     csv = {
-        "trials.csv": trials_frame(record, is_driven=driven).to_csv(index=False),
+        "trials.csv": trials_frame(record, is_running=is_running).to_csv(index=False),
         "curves.csv": curves_frame(record).to_csv(index=False),
     }
     sections = _sections(record, summary, rows, number)

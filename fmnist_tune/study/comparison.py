@@ -60,14 +60,14 @@ class ComparedStudy:
     retrained: dict[str, Any] | None
 
     @classmethod
-    def of(cls, record: StudyRecord, *, is_driven: bool) -> ComparedStudy:
+    def of(cls, record: StudyRecord, *, is_running: bool) -> ComparedStudy:
         """Look at a study."""
         trials, best, metrics = record.trials, record.best, record.retrained or {}
         importances = importances_of(record)
         return cls(
             name=record.paths.name,
             objective=record.objective,
-            trials=count_states(trials, is_driven=is_driven),
+            trials=count_states(trials, is_running=is_running),
             is_recipe=record.is_recipe,
             best=None if best is None else (best.number, best.value or 0.0),
             epochs=sum(len(t.intermediate_values) for t in trials),

@@ -59,7 +59,7 @@ def publish(record: StudyRecord, figures: Sequence[Path], csvs: Sequence[Path] =
     Raises:
         UserError: the study is being searched or trained, or the artifacts' folder cannot be written to.
     """
-    if record.is_driven:
+    if record.is_running:
         raise UserError(f"study {record.paths.name} is being searched or trained; its driver alone writes it")
     with DriverLock(record.paths) as lock:
         if files_elsewhere(record) is None:
@@ -136,11 +136,11 @@ def _stored(store: FileSystemArtifactStore, artifact_id: str) -> bytes | None:
 
 def _summary(record: StudyRecord) -> str:
     """Return a study's summary in Markdown; nobody drives the study."""
-    summary = summarize(record, is_driven=False)
+    summary = summarize(record, is_running=False)
     counts = summary.counts
     states = ", ".join(f"{counts[name]} {on_screen(name)}" for name in STATE_NAMES.values() if counts[name])
     metrics = record.retrained
-    standing = standing_text(summary, retraining_status(record, is_driven=False))
+    standing = standing_text(summary, retraining_status(record, is_running=False))
     blocks = [f"# {as_markdown(summary.study)}"]
     if summary.is_recipe:
         blocks.append(f"A recipe; {as_markdown(standing or 'trained without a search')}.")

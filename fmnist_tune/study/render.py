@@ -169,19 +169,19 @@ def steps_text(figure: dict[str, Any]) -> str:
     return f"{text})"
 
 
-def state_name(trial: FrozenTrial, *, is_driven: bool) -> str:
+def state_name(trial: FrozenTrial, *, is_running: bool) -> str:
     """Return a trial's state; one that the database has as running while no process drives the study is waiting."""
-    if trial.state == TrialState.RUNNING and not is_driven:
+    if trial.state == TrialState.RUNNING and not is_running:
         return "waiting"
     return STATE_NAMES[trial.state]
 
 
-def study_json(record: StudyRecord, *, is_driven: bool) -> dict[str, Any]:
+def study_json(record: StudyRecord, *, is_running: bool) -> dict[str, Any]:
     """Return the parts of the JSON object that search and show share."""
     trials = record.trials
-    counts = count_states(trials, is_driven=is_driven)
+    counts = count_states(trials, is_running=is_running)
     metrics = record.retrained
-    retraining = retraining_status(record, is_driven=is_driven)
+    retraining = retraining_status(record, is_running=is_running)
     return {
         "trials": counts,
         "best": record.best_as_data,
@@ -191,12 +191,12 @@ def study_json(record: StudyRecord, *, is_driven: bool) -> dict[str, Any]:
     }
 
 
-def trials_json(record: StudyRecord, *, is_driven: bool) -> list[dict[str, Any]]:
+def trials_json(record: StudyRecord, *, is_running: bool) -> list[dict[str, Any]]:
     """Return every trial for JSON."""
     return [
         {
             "number": t.number,
-            "state": state_name(t, is_driven=is_driven),
+            "state": state_name(t, is_running=is_running),
             "value": t.value,
             "epochs": len(t.intermediate_values),
             "latest": None if (latest := latest_of(t)) is None else asdict(latest),

@@ -75,12 +75,12 @@ class RetrainingStatus:
         return ""
 
 
-def retraining_status(record: StudyRecord, *, is_driven: bool) -> RetrainingStatus | None:
+def retraining_status(record: StudyRecord, *, is_running: bool) -> RetrainingStatus | None:
     """Return how a study's latest retraining stands; None before there is one.
 
     Args:
         record: the study.
-        is_driven: whether a living process drives it; what nobody drives is not running, but was killed.
+        is_running: whether a living process drives it; what nobody drives is not running, but was killed.
     """
     known = record.latest_retraining
     if known is None:
@@ -92,7 +92,7 @@ def retraining_status(record: StudyRecord, *, is_driven: bool) -> RetrainingStat
         trouble = f"what the study records of it cannot be read: {str(error).splitlines()[0]}"
         return RetrainingStatus(FAILED, trouble, None, UNKNOWN, None, [], [], None, "")
     changed: dict[str, str] = {}
-    if stored.state == RUNNING and not is_driven:
+    if stored.state == RUNNING and not is_running:
         changed = {"state": INTERRUPTED}
     elif stored.state == DONE and record.retrained_trouble is not None:
         reason = f"what the study records of its result is damaged: {record.retrained_trouble}"

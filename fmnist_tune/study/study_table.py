@@ -29,15 +29,15 @@ class StudyRow:
     retrained: str
 
     @classmethod
-    def of(cls, record: StudyRecord, *, is_driven: bool) -> StudyRow:
+    def of(cls, record: StudyRecord, *, is_running: bool) -> StudyRow:
         """Make the row of a study."""
         best = record.best
         return cls(
             record.paths.name,
-            None if record.is_recipe else count_states(record.trials, is_driven=is_driven),
+            None if record.is_recipe else count_states(record.trials, is_running=is_running),
             record.n_target,
             None if best is None else (record.objective.text(best.value or 0.0), best.number),
-            retraining_cell(record, retraining_status(record, is_driven=is_driven)),
+            retraining_cell(record, retraining_status(record, is_running=is_running)),
         )
 
     @property

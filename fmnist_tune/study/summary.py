@@ -144,7 +144,7 @@ def common_failure(record: StudyRecord) -> str | None:
     return f"all {len(trials)} trials failed" + (f", {n} of them" if n < len(trials) else "") + f": {reason}"
 
 
-def summarize(record: StudyRecord, *, is_driven: bool) -> Summary:
+def summarize(record: StudyRecord, *, is_running: bool) -> Summary:
     """Sum up a study; without a process that drives it, what was running waits."""
     trials = record.trials
     best = record.best
@@ -152,7 +152,7 @@ def summarize(record: StudyRecord, *, is_driven: bool) -> Summary:
     sampled = [t for t in trials if not is_initial(t) and TAKEN_FROM_KEY not in t.user_attrs]
     return Summary(
         record.paths,
-        count_states(trials, is_driven=is_driven),
+        count_states(trials, is_running=is_running),
         record.n_target,
         best,
         values,
@@ -192,9 +192,9 @@ def highest_of(trials: Sequence[FrozenTrial]) -> Highest | None:
     return None
 
 
-def count_states(trials: list[FrozenTrial], *, is_driven: bool) -> dict[str, int]:
+def count_states(trials: list[FrozenTrial], *, is_running: bool) -> dict[str, int]:
     """Count trials by state, and in total; without a process that drives the study, what was running waits."""
-    names = STATE_NAMES if is_driven else STATE_NAMES | {TrialState.RUNNING: "waiting"}
+    names = STATE_NAMES if is_running else STATE_NAMES | {TrialState.RUNNING: "waiting"}
     counts = Counter(names[t.state] for t in trials)
     return {name: counts[name] for name in STATE_NAMES.values()} | {"total": len(trials)}
 

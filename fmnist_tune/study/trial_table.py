@@ -54,12 +54,12 @@ class TrialRow:
     reason: str
 
 
-def trial_rows(record: StudyRecord, *, is_driven: bool) -> list[TrialRow]:
+def trial_rows(record: StudyRecord, *, is_running: bool) -> list[TrialRow]:
     """Return every trial, the highest value or, where that is an accuracy too, latest accuracy first; failed ones last.
 
     Of equal trials the one with the lower number comes first.
     """
-    rows = [_row(record, trial, is_driven=is_driven) for trial in record.trials]
+    rows = [_row(record, trial, is_running=is_running) for trial in record.trials]
     return sorted(rows, key=lambda row: _order(row, record.objective))
 
 
@@ -70,14 +70,14 @@ def _order(row: TrialRow, objective: Objective) -> tuple[bool, float, float, int
     return row.state == FAILED, 1.0 if row.value is None else -row.value, accuracy, row.number
 
 
-def _row(record: StudyRecord, trial: FrozenTrial, *, is_driven: bool) -> TrialRow:
+def _row(record: StudyRecord, trial: FrozenTrial, *, is_running: bool) -> TrialRow:
     n_epochs = None
     with suppress(UserError):
         n_epochs = record.config_of(trial).training.epochs
     attributes = facts_of(trial)
     return TrialRow(
         number=trial.number,
-        state=state_name(trial, is_driven=is_driven),
+        state=state_name(trial, is_running=is_running),
         value=trial.value,
         latest=latest_of(trial),
         n_epochs=n_epochs,
@@ -129,12 +129,12 @@ class TrialTable:
 
     @classmethod
     def of(
-        cls, record: StudyRecord, *, is_driven: bool, shares: Mapping[str, float], is_wide: bool = False
+        cls, record: StudyRecord, *, is_running: bool, shares: Mapping[str, float], is_wide: bool = False
     ) -> TrialTable:
         """Make the table of a study; `shares` are its parameters' importances, as far as they are known."""
         paths = [p.path for p in record.space.parameters]
         best = record.best
-        rows = trial_rows(record, is_driven=is_driven)
+        rows = trial_rows(record, is_running=is_running)
         return cls(rows, None if best is None else best.number, record.objective, paths, shares, is_wide)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
