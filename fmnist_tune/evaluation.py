@@ -98,6 +98,20 @@ class ClassSpread:
     f1: SeedStats | None
     support: int
 
+    @classmethod
+    def from_json(cls, figures: Mapping[str, Any], n_seeds: int) -> ClassSpread:
+        """Return a class's figures as `metrics.json` has them: recall over seeds, of the others the means alone."""
+        precision, recall, f1 = (
+            None if (mean := figures[name]) is None else SeedStats((mean,), mean, None, None)
+            for name in ("precision", "recall", "f1")
+        )
+        support = figures.get("support", 0)
+        if figures.get("recall_values"):
+            recall = share_spread(figures["recall_values"])
+        elif recall is not None and figures.get("recall_ci95"):  # of an older file
+            recall = SeedStats((recall.mean,) * n_seeds, recall.mean, None, tuple(figures["recall_ci95"]))
+        return cls(precision, recall, f1, support) if support else cls(precision, None, None, 0)
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -229,15 +243,6 @@ def recalls_of(per_class: Mapping[str, Mapping[str, Any]]) -> dict[str, float | 
         for name, figures in per_class.items()
         if "recall" in figures
     }
-
-
-def recall_extent(figures: Mapping[str, Any], n_seeds: int) -> tuple[float, float] | None:
-    """Return what surrounds a class's recall in `metrics.json`: see `SeedStats.extent`; older files lack values."""
-    values = figures.get("recall_values")
-    if values:
-        return share_spread(values).extent
-    ci95 = figures.get("recall_ci95")
-    return (ci95[0], ci95[1]) if ci95 and n_seeds >= MIN_FOR_INTERVAL else None
 
 
 def weakest_classes(recalls: Mapping[str, float | None]) -> list[tuple[str, float]]:

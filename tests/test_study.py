@@ -23,12 +23,13 @@ from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import StorageLostError, database_url, open_database
 from fmnist_tune.study.differences import space_differences
+from fmnist_tune.study.importances import parameter_importances
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import shown_to_sampler
 from fmnist_tune.study.seed_results import plan_for
-from fmnist_tune.study.summary import edge_of, parameter_importances, summarize
+from fmnist_tune.study.summary import edge_of, summarize
 from fmnist_tune.study.trial_data import facts_of, history_of
 from fmnist_tune.study.trial_table import trial_rows
 from fmnist_tune.study.trial_writer import TrialWriter

@@ -11,7 +11,7 @@ from fmnist_tune.cli.inputs import load_file
 from fmnist_tune.cli.store import stdout
 from fmnist_tune.config.defaults import default_values, fixed_values
 from fmnist_tune.models.check import check_models
-from fmnist_tune.study.space_table import space_table
+from fmnist_tune.study.space_table import space_view
 
 
 def check(arguments: argparse.Namespace, started: float) -> int:
@@ -38,5 +38,5 @@ def check(arguments: argparse.Namespace, started: float) -> int:
         }
         print(json.dumps(result))
     else:
-        stdout().print(space_table(space), crop=False)
+        stdout().print(space_view(space), crop=False)
     return EXIT_OK

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from fmnist_tune.config.domain import ChoiceDomain, IntDomain
+from fmnist_tune.document.blocks import clipped
 from fmnist_tune.report.drawing import (
     INK,
     ORANGE,
@@ -24,7 +25,6 @@ from fmnist_tune.report.drawing import (
     STATE_MARKERS,
     STATES,
     WIDTH,
-    clipped,
     limit_accuracy,
     new_figure,
     short,
@@ -32,7 +32,8 @@ from fmnist_tune.report.drawing import (
     whole_axis,
 )
 from fmnist_tune.report.study_info import CurvesInfo, HistoryInfo, ParallelInfo, Point, Slice, SlicesInfo
-from fmnist_tune.study.summary import Importances, on_screen
+from fmnist_tune.study.importances import Importances
+from fmnist_tune.study.summary import on_screen
 
 VALUE = "validation accuracy"
 UNUSED_AT = -0.16

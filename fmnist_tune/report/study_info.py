@@ -13,9 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.config.domain import ChoiceDomain, Domain
 from fmnist_tune.config.modular import ModularConfig
-from fmnist_tune.study.render import state_name
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.summary import edge_of
+from fmnist_tune.study.summary import edge_of, state_name
 from fmnist_tune.study.trial_data import looks_of
 
 CLIMB_TOP = 3

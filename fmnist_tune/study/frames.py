@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import state_name
 from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study.summary import state_name
 from fmnist_tune.study.trial_data import facts_of, history_of
 
 

@@ -11,12 +11,11 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from fmnist_tune.document.terminal import GAP, Column, one_line, table_lines, total_width
 from fmnist_tune.errors import UserError
-from fmnist_tune.study.columns import GAP, Column, one_line, table_lines, total_width
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import STATE_STYLES, state_name
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.summary import on_screen
+from fmnist_tune.study.summary import on_screen, state_name
 from fmnist_tune.study.trial_data import Point, facts_of, latest_of
 from fmnist_tune.training.results import StopReason
 from fmnist_tune.units import percent
@@ -25,6 +24,7 @@ from fmnist_tune.valuation import Objective
 MOST_OF_A_VALUE = 20  # terminal cells of a searched value, unless the table is wide
 LEAST_REASON, MOST_REASON = 24, 60
 FAILED = "failed"
+STATE_STYLES = {"complete": "green", "pruned": "dim", "failed": "red", "running": "cyan", "waiting": "yellow"}
 LAST_EPOCH: StopReason = "epochs"  # which `complete` says already
 
 
