@@ -42,6 +42,7 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.results import class_table, openings, val_vs_test
 from fmnist_tune.study.sampling import params_of
 from fmnist_tune.study.summary import Summary, summarize
+from fmnist_tune.study.trial_table import TrialRow
 from tests.conftest import CommandLine, TinyData
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -110,7 +111,7 @@ def open_study(folder: Path, text: str = SPACE, trials: list[FrozenTrial] | None
     return record
 
 
-def rows_of(trials: list[FrozenTrial]) -> tuple[study_info.TrialRow, ...]:
+def rows_of(trials: list[FrozenTrial]) -> tuple[TrialRow, ...]:
     numbered = optuna.create_study(direction="maximize")
     numbered.add_trials(trials)
     return study_info.trial_rows(numbered.trials, read_space(SPACE, "s.yaml"), is_running=False)
@@ -192,7 +193,7 @@ def test_the_accuracy_axis_leaves_a_third_to_the_better_half() -> None:
 
 def test_slices_place_choices_by_index_and_warn_at_an_edge() -> None:
     info = study_info.slices(rows_of(TRIALS), read_space(SPACE, "s.yaml"), 2)
-    by_path = {s.path: s for s in info.slices}
+    by_path = {s.path: s for s in info}
     assert [p.x for p in by_path["model.hidden"].points] == [1, 1, 1, 1]
     lr = by_path["training.optimizer.lr"]
     assert (lr.edge, lr.best.x if lr.best else None) == ("upper", 0.09)

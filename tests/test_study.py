@@ -411,7 +411,7 @@ def test_a_reason_is_that_of_a_failure(tmp_path: Path) -> None:
         0, [], {"reason": "its worker died"}
     )  # and then the driver, before it could fail the trial
     driver.on_report(report(0, [0.5] * 4, stop="epochs", n_new=4))
-    assert trial_rows(record, is_running=False)[0].reason == ""
+    assert trial_rows(record.trials, record.space, is_running=False)[0].reason == ""
 
 
 def test_best_yaml_is_the_first_of_equal_trials_whichever_ends_first(tmp_path: Path) -> None:

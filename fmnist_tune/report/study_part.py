@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.document.blocks import Content, Fact, Finding, Section, Table, clipped
@@ -15,7 +15,7 @@ from fmnist_tune.study.record import RUNNING, StudyRecord
 from fmnist_tune.study.results import points
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.summary import Summary, on_screen
-from fmnist_tune.study.trial_data import facts_of
+from fmnist_tune.study.trial_table import TrialRow
 from fmnist_tune.training.results import LOOK_STRIDE
 
 N_BEST = 10
@@ -70,7 +70,7 @@ class _Search:
 
     record: StudyRecord
     summary: Summary
-    rows: tuple[study_info.TrialRow, ...]
+    rows: tuple[TrialRow, ...]
     shown: Sequence[str]
     which: str
 
@@ -83,7 +83,7 @@ class _Search:
         return None if self.summary.best is None else self.summary.best.number
 
 
-def _sections(record: StudyRecord, summary: Summary, rows: tuple[study_info.TrialRow, ...]) -> list[Section]:
+def _sections(record: StudyRecord, summary: Summary, rows: tuple[TrialRow, ...]) -> list[Section]:
     search = _Search(record, summary, rows, *_shown(record, summary))
     sections = [_best(search)] if summary.best is not None else []
     has_points = any(row.value is not None for row in rows)
@@ -120,7 +120,7 @@ def _importances(search: _Search) -> Section:
 
 def _slices(search: _Search) -> list[Section]:
     slices = study_info.slices(search.rows, search.record.space, search.best)
-    shown = replace(slices, slices=tuple(s for s in slices.slices if s.path in search.shown))
+    shown = [piece for piece in slices if piece.path in search.shown]
     text = (
         f"{search.label} over {search.which}. Dotted lines are the ends of the range; where one is "
         "bold and orange, the best trial lies within 5 % of it, and a wider range may hold better values."
@@ -154,7 +154,7 @@ def _parallel(search: _Search) -> list[Section]:
     return [Section("Parallel coordinates", (text, plot))]
 
 
-def _history_text(rows: Sequence[study_info.TrialRow], history: study_info.HistoryInfo) -> str:
+def _history_text(rows: Sequence[TrialRow], history: study_info.HistoryInfo) -> str:
     n, n_plotted = len(rows), len(history.points)
     which = "every trial" if n_plotted == n else f"the {n_plotted:,} of {n:,} trials that have trained"
     text = (
@@ -182,10 +182,9 @@ def _shown(record: StudyRecord, summary: Summary) -> tuple[list[str], str]:
 
 def _best_trials(search: _Search) -> Section:
     """Return a table of the best trials, with what they were trained with."""
-    objective, trials = search.record.objective, search.record.trials
+    objective = search.record.objective
     cells = []
     for row in study_info.best_rows(search.rows, N_BEST):
-        facts = facts_of(trials[row.number])
         values = (
             f"{short(path)} {clipped(findings.value_text(row.values[path]), 24)}"
             for path in search.shown
@@ -196,10 +195,9 @@ def _best_trials(search: _Search) -> Section:
                 str(row.number),
                 objective.text(row.value) if row.value is not None else "-",
                 on_screen(row.state),
-                # within the first epoch, which share of it
-                f"{max(row.looks):.2g}" if row.looks and not row.curve else str(len(row.curve)),
-                f"{facts['params']:,}" if "params" in facts else "-",
-                f"{facts['duration_s']:.0f}" if "duration_s" in facts else "-",
+                f"{row.epoch:.2g}" if row.epoch < 1 else str(len(row.epochs)),
+                f"{row.facts['params']:,}" if "params" in row.facts else "-",
+                f"{row.facts['duration_s']:.0f}" if "duration_s" in row.facts else "-",
                 ", ".join(values),
             )
         )
