@@ -54,7 +54,7 @@ def compare(arguments: argparse.Namespace, started: float) -> int:
 
 def _draw(studies: Sequence[ComparedStudy], path: Path) -> str:
     """Write the plot; returns why it could not be drawn, or nothing."""
-    from fmnist_tune.report.comparison_figure import comparison_figure  # matplotlib takes a second
+    from fmnist_tune.report.command_figures import comparison_figure  # matplotlib takes a second
     from fmnist_tune.report.drawing import plot_of
 
     plot = plot_of(path.name, "", comparison_figure, studies)

@@ -36,8 +36,8 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
     space = load_recipe_or_trial(arguments)
     study = space.settings.study
     plot = _plot_path(arguments, study)
+    from fmnist_tune.report.command_figures import lr_range_figure  # Matplotlib makes a folder for its cache
     from fmnist_tune.report.drawing import plot_of
-    from fmnist_tune.report.lr_range_figure import lr_range_figure  # Matplotlib makes a folder for its cache
 
     losses = _train(space, sweep, arguments, plot, started)
     if len(losses) < 2:

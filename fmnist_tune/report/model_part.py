@@ -10,12 +10,12 @@ from typing import Any
 
 from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.document.blocks import Content, Fact, Finding, Section, Table
-from fmnist_tune.evaluation import SeedStats, classes_text
+from fmnist_tune.evaluation import SeedStats
 from fmnist_tune.report import model_figures, model_info
 from fmnist_tune.report.drawing import plot_of
 from fmnist_tune.report.model_info import ClassFigures, ConfusionInfo, Picture, ReliabilityInfo, RobustnessInfo
 from fmnist_tune.report.retrained import Retrained
-from fmnist_tune.study.results import class_table, points, val_vs_test
+from fmnist_tune.study.results import class_table, classes_text, points, val_vs_test
 from fmnist_tune.study.summary import Summary
 from fmnist_tune.units import percent
 

@@ -10,10 +10,10 @@ import numpy as np
 from fmnist_tune.config import dump_yaml
 from fmnist_tune.document.blocks import Block, Code, Finding, Section, Table, capital
 from fmnist_tune.document.markdown import to_markdown
-from fmnist_tune.evaluation import MIN_FOR_INTERVAL, ClassSpread, classes_text, recalls_of
+from fmnist_tune.evaluation import MIN_FOR_INTERVAL, ClassSpread
 from fmnist_tune.models import MODELS, ModelSection
 from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, RobustnessRow
-from fmnist_tune.study.results import class_table, opened_text, spread_text
+from fmnist_tune.study.results import class_table, classes_text, opened_text, recalls_of, spread_text
 from fmnist_tune.units import percent
 
 _DATA = (

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fmnist_tune.document.blocks import Block, Finding, Note, Section, Table
-from fmnist_tune.evaluation import MIN_FOR_INTERVAL, ClassSpread, SeedStats, classes_text, recalls_of
+from fmnist_tune.evaluation import MIN_FOR_INTERVAL, ClassSpread, SeedStats
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.units import percent
+
+N_WEAKEST = 3
 
 
 def result_section(
@@ -25,7 +27,8 @@ def result_section(
     """
     title = "the recipe retrained" if metrics["trial"] is None else f"trial {metrics['trial']} retrained"
     if "test_accuracy" not in metrics:
-        return Section(title, [f"99 % validation accuracy {steps_text(metrics['steps_to_solve'])}", *_pairs(metrics)])
+        solved = f"99 % validation accuracy {steps_text(metrics['steps_to_solve'])}"
+        return Section(title, (solved, *(_pairs(metrics) if is_full else ())))
     test, n_seeds = metrics["test_accuracy"], len(metrics["test_accuracy"]["values"])
     blocks: list[Block] = [f"test accuracy {spread_text(test)}"]
     if is_full:
@@ -44,11 +47,9 @@ def result_section(
 
 
 def _pairs(metrics: Mapping[str, Any]) -> list[Block]:
-    pairs, seeds = metrics.get("pairs"), metrics.get("seeds", ())
-    if pairs is None:
-        return []
+    pairs = metrics["pairs"]
     blocks: list[Block] = [
-        f"trained on {pairs['train']:,} pairs, validated on {pairs['val']:,}, {_seeds(len(seeds))}, "
+        f"trained on {pairs['train']:,} pairs, validated on {pairs['val']:,}, {_seeds(len(metrics['seeds']))}, "
         f"{metrics['params']:,} parameters",
         f"99 % training accuracy {steps_text(metrics['steps_to_memorise'])}",
         f"validation accuracy at the end {spread_text(metrics['val_accuracy'])}",
@@ -128,6 +129,41 @@ def _share_cell(figure: SeedStats | None) -> str:
     if len(figure.values) < MIN_FOR_INTERVAL:
         return f"{mean} ({100 * low:.1f}, {100 * high:.1f})"
     return f"{mean} ± {100 * max(figure.mean - low, high - figure.mean):.1f}"  # one that ends at 100 % is wider below
+
+
+def recalls_of(per_class: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+    """Return the recall of each class from `metrics.json`, None without images; older files have 0 there."""
+    return {
+        name: figures["recall"] if figures.get("support", 1) else None
+        for name, figures in per_class.items()
+        if "recall" in figures
+    }
+
+
+def weakest_classes(recalls: Mapping[str, float | None]) -> list[tuple[str, float]]:
+    """Return the classes of lowest recall, the lowest first: three, or fewer where that were most of them.
+
+    Args:
+        recalls: by class; those without images (None) are left out.
+    """
+    known = [(name, recall) for name, recall in recalls.items() if recall is not None]
+    return sorted(known, key=lambda item: item[1])[: max(1, min(N_WEAKEST, len(known) // 2))]
+
+
+def classes_text(recalls: Mapping[str, float | None]) -> str:
+    """Return in sentences which classes are the weakest, and which ones the test set has no images of."""
+    named = ", ".join(f"{name} {percent(recall, 1)}" for name, recall in weakest_classes(recalls))
+    sentences = [f"Weakest classes by recall: {named}."] if named else []
+    untested = [name for name, recall in recalls.items() if recall is None]
+    if untested:
+        sentences.append(f"{untested_text(untested)}.")
+    return " ".join(sentences)
+
+
+def untested_text(names: Sequence[str]) -> str:
+    """Return that the test set has no images of some classes, as a sentence without its full stop."""
+    they = "they are" if len(names) > 1 else "it is"
+    return f"The test set has no images of {', '.join(names)}: how well {they} recognised is not known"
 
 
 def openings(uses: Sequence[Mapping[str, Any]]) -> list[Finding]:
