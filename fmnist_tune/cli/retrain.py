@@ -10,7 +10,7 @@ from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
 from fmnist_tune.cli.inputs import load_recipe
 from fmnist_tune.cli.store import load_record, stderr, stdout
 from fmnist_tune.config.schema import Training
-from fmnist_tune.document.blocks import Code, Section
+from fmnist_tune.document.blocks import Block, Code, Section
 from fmnist_tune.document.terminal import View
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.candidates import confirmation_json, confirmation_section
@@ -78,7 +78,7 @@ def _run(arguments: argparse.Namespace, record: StudyRecord, place: RunOptions, 
             out["confirmation"] = confirmation_json(result.confirmation, record.objective)
         print(json.dumps(out))
         return EXIT_OK
-    metrics, blocks = result.metrics, []
+    metrics, blocks = result.metrics, list[Block]([f"{arguments.command}ed"])
     if result.confirmation is not None:
         blocks.append(confirmation_section(result.confirmation, record.objective))
     blocks.append(result_section(metrics, record.test_uses, len(record.trials), is_full=True))

@@ -15,14 +15,12 @@ from fmnist_tune.report import model_figures, model_info
 from fmnist_tune.report.drawing import plot_of
 from fmnist_tune.report.model_info import ClassFigures, ConfusionInfo, Picture, ReliabilityInfo, RobustnessInfo
 from fmnist_tune.report.retrained import Retrained
-from fmnist_tune.study.results import class_table, classes_text, points, val_vs_test
+from fmnist_tune.study.results import class_table, classes_text, over_seeds, points, val_vs_test
 from fmnist_tune.study.summary import Summary
 from fmnist_tune.units import percent
 
 N_WRONG, SAMPLES_PER_CLASS = 24, 2
 COLUMNS = 4  # of images with what the model says
-INTERVAL = ", with the 95 % interval of the mean (Student's t)"
-AROUND_MEAN = {1: "", 2: ", with the values of both"}  # by the number of seeds; INTERVAL of more
 
 
 def model_content(retrained: Retrained, summary: Summary) -> Content:
@@ -47,10 +45,10 @@ def model_content(retrained: Retrained, summary: Summary) -> Content:
         Fact("Model", f"{metrics['params']:,}", f"parameters, {metrics['epochs']} epochs"),
     )
     csv = {"per_class.csv": per_class_csv(figures), "confusion_matrix.csv": confusion_csv(confusion)}
-    over = f"mean over {len(scores)} seeds" if len(scores) > 1 else "of one seed"
+    over = over_seeds(len(scores))
     sections = [
-        _confusion_section(confusion, over),
-        _class_section(figures, f"{over}{AROUND_MEAN.get(len(scores), INTERVAL)}"),
+        _confusion_section(confusion, over.partition(",")[0]),
+        _class_section(figures, over),
         _reliability_section(reliability),
         *(() if retrained.robustness is None else (_robustness_section(retrained.robustness),)),
         *_picture_sections(retrained),

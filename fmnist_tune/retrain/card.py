@@ -13,7 +13,7 @@ from fmnist_tune.document.markdown import to_markdown
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, ClassSpread
 from fmnist_tune.models import MODELS, ModelSection
 from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, RobustnessRow
-from fmnist_tune.study.results import class_table, classes_text, opened_text, recalls_of, spread_text
+from fmnist_tune.study.results import class_table, classes_text, opened_text, over_seeds, recalls_of, spread_text
 from fmnist_tune.units import percent
 
 _DATA = (
@@ -110,7 +110,8 @@ def _figures(metrics: Mapping[str, Any]) -> Iterator[Block]:
 def _classes(metrics: Mapping[str, Any]) -> tuple[Block, ...]:
     n_seeds = len(metrics["seeds"])
     classes = {name: ClassSpread.from_json(c, n_seeds) for name, c in metrics["per_class"].items()}
-    return (f"{classes_text(recalls_of(metrics['per_class']))} Means over the seeds:", class_table(classes))
+    weakest = classes_text(recalls_of(metrics["per_class"]))
+    return (weakest, f"By class, {over_seeds(n_seeds)}:", class_table(classes))
 
 
 def _robustness(rows: Sequence[RobustnessRow]) -> Iterator[Block]:

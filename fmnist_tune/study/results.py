@@ -40,7 +40,7 @@ def result_section(
     if is_full:
         blocks.append(f"expected calibration error {percent(metrics['calibration']['ece']['mean'])}")
         classes = {name: ClassSpread.from_json(c, n_seeds) for name, c in metrics["per_class"].items()}
-        blocks.append(class_table(classes))
+        blocks += [f"by class, {over_seeds(n_seeds)}:", class_table(classes)]
     if "per_class" in metrics:
         blocks += [classes_text(recalls_of(metrics["per_class"])), *openings(uses)]
     return Section(title, [*blocks, *([Note(f"model: {metrics['model']}")] if is_full else [])])
@@ -108,6 +108,14 @@ def validation_text(val: float, test: float, n_trials: int) -> str:
 def points(difference: float) -> str:
     """Return a difference of accuracies in percentage points, without its sign."""
     return f"{abs(100 * difference):.2f} points"
+
+
+def over_seeds(n: int) -> str:
+    """Return what the figures of classes are."""
+    around = (
+        ", with the values of both" if n < MIN_FOR_INTERVAL else ", with the 95 % interval of the mean (Student's t)"
+    )
+    return "of one seed" if n == 1 else f"mean over {n} seeds{around}"
 
 
 def class_table(classes: Mapping[str, ClassSpread]) -> Table:
