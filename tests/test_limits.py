@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 
 from fmnist_tune.config import load_space
+from fmnist_tune.document.blocks import Code
 from fmnist_tune.document.terminal import View
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.origin_part import origin_part
@@ -125,8 +126,8 @@ def test_more_trials_extend_a_study_and_stay_and_its_file_does_not_change(tmp_pa
     assert loaded(record).n_target == 20
 
     (section, source) = origin_part(record, None, ()).sections[:2]
-    assert section.code is not None
-    assert section.code.startswith("fmnist-tune search s.yaml --trials 5\n")
+    commands = next(block.text for block in section.blocks if isinstance(block, Code))
+    assert commands.startswith("fmnist-tune search s.yaml --trials 5\n")
     assert "trials: 3" in str(source)
 
 

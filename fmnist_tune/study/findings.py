@@ -60,11 +60,11 @@ def failures(summary: Summary) -> list[Finding]:
     if not n:
         return [Finding("No trial failed.")]
     reasons = [
-        f"`{reason.replace('`', chr(39))}` ({'once' if k == 1 else f'{k} times'})"
+        f"`{' '.join(reason.replace('`', chr(39)).split())}` ({'once' if k == 1 else f'{k} times'})"
         for reason, k in summary.failures.items()
     ]
     more = len(reasons) - SHOWN_REASONS
-    others = f", and {more} other reason{'s' if more > 1 else ''} (trials.csv)" if more > 0 else ""
+    others = f", and {more} other reason{'s' if more > 1 else ''}" if more > 0 else ""
     text = f"{n:,} of {total:,} trials failed ({percent(n / total, 1)}): {', '.join(reasons[:SHOWN_REASONS])}{others}"
     return [Finding(text, is_warning=n / total > MANY_FAILED)]
 

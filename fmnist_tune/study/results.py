@@ -112,10 +112,10 @@ def points(difference: float) -> str:
 
 def over_seeds(n: int) -> str:
     """Return what the figures of classes are."""
-    around = (
-        ", with the values of both" if n < MIN_FOR_INTERVAL else ", with the 95 % interval of the mean (Student's t)"
-    )
-    return "of one seed" if n == 1 else f"mean over {n} seeds{around}"
+    if n == 1:
+        return "of one seed"
+    around = "the values of both" if n < MIN_FOR_INTERVAL else "the 95 % interval of the mean (Student's t)"
+    return f"mean over {n} seeds, with {around}"
 
 
 def class_table(classes: Mapping[str, ClassSpread]) -> Table:
