@@ -415,7 +415,7 @@ def test_an_even_class_distribution_takes_no_plot() -> None:
 def test_climbing_curves_ask_for_more_epochs() -> None:
     climb = study_info.Climb((2, 0, 4), 0.0667, 4)
     (finding,) = climbing(climb, "constant")
-    assert "still climbed 6.67 points over the last third of 4 epochs: a larger `training.epochs` may help." in (
+    assert "still climbed 6.67 points over the last third of 4 epochs: a larger `training.epochs` may help" in (
         finding.text
     )
     assert finding.is_warning

@@ -15,7 +15,7 @@ TEMPLATE = "page.html.jinja"
 
 
 def to_html(document: Section) -> str:
-    """Return a document as HTML with its images inside; what stands before its first section is the page's header."""
+    """Return a document, of parts with sections, as HTML with its images inside."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["inline"] = lambda text: Markup(as_html(text))
     environment.filters["anchor"] = lambda title: re.sub(r"\W+", "-", title.lower()).strip("-")
