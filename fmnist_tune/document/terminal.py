@@ -32,7 +32,11 @@ class View:
         """Yield its lines."""
         block, room = self.block, max(1, options.max_width - self.indent)
         if isinstance(block, Section):
-            yield from self._section(block)
+            blocks = list(block.blocks)
+            first = f" {blocks.pop(0)}" if blocks and isinstance(blocks[0], str) else ""
+            style = "bold green" if first and self.indent else "bold"
+            yield from _wrapped(Text(f"{block.title}:{first}", style=style), options.max_width, console)
+            yield from (View(part, GAP) for part in blocks)
         elif isinstance(block, Table):
             yield from self._indented(_table(block, room, console))
         elif isinstance(block, Code):
@@ -40,12 +44,6 @@ class View:
             yield from self._indented(Text(line, no_wrap=True, overflow="ignore") for line in lines)
         elif not isinstance(block, Plot):
             yield from self._indented(_wrapped(_text(block), room, console))
-
-    def _section(self, section: Section) -> Iterator[Text | View]:
-        blocks = list(section.blocks)
-        first = f" {blocks.pop(0)}" if blocks and isinstance(blocks[0], str) else ""
-        yield Text(f"{section.title}:{first}", style="bold green" if first and self.indent else "bold")
-        yield from (View(block, GAP) for block in blocks)
 
     def _indented(self, lines: Iterable[Text]) -> Iterator[Text]:
         for line in lines:
