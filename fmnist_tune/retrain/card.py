@@ -16,40 +16,25 @@ from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, Robu
 from fmnist_tune.study.results import class_table, classes_text, opened_text, over_seeds, recalls_of, spread_text
 from fmnist_tune.units import percent
 
-_DATA = (
-    "Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747; MIT licence): 60,000 training and 10,000 test images of "
-    "28 x 28 greys in ten classes of equal size, made from the product photos of one European online shop.",
-    Finding(
-        "The photos are professional: one article, upright, filling the frame, on a plain ground. Images of people, of "
-        "several articles, or from a phone look different."
-    ),
-    Finding(
-        "It is one shop's range of its time, western clothes; those of other cultures are absent. White articles were "
-        "left out."
-    ),
-    Finding(
-        "It mixes the shop's women's, men's, children's and neutral ranges in unknown shares, in the shop's own "
-        "categories: there are dresses, but no skirts and no suits."
-    ),
-    Finding(
-        "Colour is gone, and with 28 x 28 pixels most of texture and cut: shirt, T-shirt, pullover and coat overlap, "
-        "and some labels are disputable."
-    ),
-    Finding(
-        "Every image is light on black; anything else must be turned into that first (`fmnist-tune predict` does)."
-    ),
-)
-_USE = (
-    Finding(
-        "Intended: teaching, comparing methods, trying out a pipeline from data to deployment; sorting images that "
-        "look like the data set's."
-    ),
-    Finding(
-        "Not intended: anything about people (gender, age, wealth, religion); decisions with consequences for anyone; "
-        "real product catalogues without an evaluation on their own images; rejecting what is none of the ten classes: "
-        "whatever it is shown, it names one of them, often confidently."
-    ),
-)
+_DATA = """\
+Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747; MIT licence): 60,000 training and 10,000 test images of 28 x 28
+greys in ten classes of equal size, made from the product photos of one European online shop.
+
+- The photos are professional: one article, upright, filling the frame, on a plain ground. Images of people, of
+  several articles, or from a phone look different.
+- It is one shop's range of its time, western clothes; those of other cultures are absent. White articles were left out.
+- It mixes the shop's women's, men's, children's and neutral ranges in unknown shares, in the shop's own categories:
+  there are dresses, but no skirts and no suits.
+- Colour is gone, and with 28 x 28 pixels most of texture and cut: shirt, T-shirt, pullover and coat overlap, and some
+  labels are disputable.
+- Every image is light on black; anything else must be turned into that first (`fmnist-tune predict` does)."""
+
+_USE = """
+- Intended: teaching, comparing methods, trying out a pipeline from data to deployment; sorting images that look like
+  the data set's.
+- Not intended: anything about people (gender, age, wealth, religion); decisions with consequences for anyone; real
+  product catalogues without an evaluation on their own images; rejecting what is none of the ten classes: whatever it
+  is shown, it names one of them, often confidently."""
 
 
 def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str:
@@ -69,12 +54,18 @@ def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str
         Section("Figures", tuple(_figures(metrics))),
         Section("Classes", _classes(metrics)),
         Section("Robustness", tuple(_robustness(rows))),
-        Section("Data and its biases", _DATA),
-        Section("Use", _USE),
+        Section("Data and its biases", _prose(_DATA)),
+        Section("Use", _prose(_USE)),
         Section("Training", _training(metrics)),
         Section("Loading", tuple(_loading(metrics))),
     )
     return to_markdown(Section(f"Model card: {metrics['study']}", (head, *sections)))
+
+
+def _prose(text: str) -> list[Block]:
+    """Return a paragraph and the points of a list below it."""
+    paragraph, *points = text.split("\n- ")
+    return [*([paragraph.strip()] if paragraph else []), *map(Finding, points)]
 
 
 def _figures(metrics: Mapping[str, Any]) -> Iterator[Block]:
