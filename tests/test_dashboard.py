@@ -390,7 +390,7 @@ def test_chromium_shows_the_pruned_count_a_curve_and_the_confusion_matrix(
         page.get_by_text("Pruned (3)").wait_for()
 
         page.goto(f"{url}/note")
-        page.get_by_text("6 of 6 trials: 1 complete, 3 pruned, 1 failed, 1 paused.").wait_for()
+        page.get_by_text("6 of 6 trials (1 complete, 3 pruned, 1 failed, 1 paused).").wait_for()
         image = page.get_by_alt_text("confusion matrix")
         page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
         assert image.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [1500, 1500]

@@ -86,9 +86,7 @@ def _figures(metrics: Mapping[str, Any]) -> Iterator[Block]:
     yield f"On the {n_pictures:,} test images, {basis}"
     rows = [("test accuracy", spread_text(accuracy)), ("expected calibration error (15 bins)", spread_text(ece))]
     if metrics["val_accuracy"] is not None:
-        rows.append(
-            ("validation accuracy in the search, by which the trial was chosen", percent(metrics["val_accuracy"]))
-        )
+        rows.append(("validation accuracy in the search, which chose by it", percent(metrics["val_accuracy"])))
     yield Table(("figure", "value"), rows, left=("value",))
     again = "." if n_uses == 1 else "; whatever was chosen after an earlier use makes these figures a little too good."
     yield (
