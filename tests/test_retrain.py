@@ -134,7 +134,7 @@ def test_a_winner_is_trained_on_everything_and_each_seed_tested_once(
 
     shown = study("show", "tiny")
     assert f"trial {metrics['trial']} retrained: test accuracy {percent(metrics['test_accuracy']['mean'])}" in shown.out
-    assert "The test set has been opened once for this study" in shown.out
+    assert "the test set has been opened once for this study" in shown.out
 
     another = 0 if metrics["trial"] else 1
     run = study("retrain", "tiny", "--trial", another, "--seeds", 1, "--data-dir", study.data_dir)
@@ -171,7 +171,7 @@ def test_a_killed_retraining_goes_on(study: CommandLine) -> None:
     assert run.json["epochs"] == 60
     shown = study("show", "long").out
     assert "study long: a recipe; trained without a search\n" in shown
-    assert "The test set has been opened once for this study" in shown
+    assert "the test set has been opened once for this study" in shown
     accuracy_text = f"test accuracy {percent(run.json['test_accuracy']['mean'])}"
     assert re.search(rf"long +recipe +{accuracy_text}", study("studies").out)
     assert ended_epochs(folder) == {(seed, epoch): 1 for seed in range(3) for epoch in range(1, 61)}

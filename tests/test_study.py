@@ -23,12 +23,13 @@ from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import StorageLostError, database_url, open_database
 from fmnist_tune.study.differences import space_differences
+from fmnist_tune.study.importances import parameter_importances
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import shown_to_sampler
 from fmnist_tune.study.seed_results import plan_for
-from fmnist_tune.study.summary import edge_of, parameter_importances, summarize
+from fmnist_tune.study.summary import edge_of, summarize
 from fmnist_tune.study.trial_data import facts_of, history_of
 from fmnist_tune.study.trial_table import trial_rows
 from fmnist_tune.study.trial_writer import TrialWriter
@@ -410,7 +411,7 @@ def test_a_reason_is_that_of_a_failure(tmp_path: Path) -> None:
         0, [], {"reason": "its worker died"}
     )  # and then the driver, before it could fail the trial
     driver.on_report(report(0, [0.5] * 4, stop="epochs", n_new=4))
-    assert trial_rows(record, is_driven=False)[0].reason == ""
+    assert trial_rows(record.trials, record.space, is_running=False)[0].reason == ""
 
 
 def test_best_yaml_is_the_first_of_equal_trials_whichever_ends_first(tmp_path: Path) -> None:
@@ -632,7 +633,7 @@ def test_a_look_at_a_lock_does_not_keep_a_driver_from_it(tmp_path: Path) -> None
     fcntl.flock(looking, fcntl.LOCK_SH)
     threading.Timer(0.3, looking.close).start()
     with DriverLock(record.paths):
-        assert record.is_driven
+        assert record.is_running
 
 
 def test_a_database_is_found_whatever_its_folder_is_called(tmp_path: Path) -> None:
@@ -661,20 +662,20 @@ def test_checkpoints_of_ended_trials_that_a_kill_left_are_deleted(tmp_path: Path
 def test_a_second_driver_is_refused_with_who_holds_the_study(tmp_path: Path) -> None:
     record = open_study(tmp_path)
     with DriverLock(record.paths):
-        assert record.is_driven
+        assert record.is_running
         code = f"from fmnist_tune.study.lock import *; from fmnist_tune.study.layout import *; from pathlib import Path\nDriverLock(StudyPaths(Path({str(tmp_path)!r}), 's')).__enter__()"
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert "study s is being searched or trained already by process" in run.stderr
-    assert not record.is_driven
+    assert not record.is_running
 
 
 def test_the_lock_of_a_dead_driver_is_free(tmp_path: Path) -> None:
     code = f"import os; from fmnist_tune.study.lock import *; from fmnist_tune.study.layout import *; from pathlib import Path\nDriverLock(StudyPaths(Path({str(tmp_path)!r}), 's')).__enter__(); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     record = open_study(tmp_path)
-    assert not record.is_driven
+    assert not record.is_running
     with DriverLock(record.paths):
-        assert record.is_driven
+        assert record.is_running
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 81])
@@ -690,7 +691,7 @@ def test_a_summary_finds_what_mattered_and_what_lies_at_an_edge(tmp_path: Path) 
         lr = attempt.values["training.optimizer.lr"]
         trials.report(attempt.number, 1, lr)
         trials.complete(attempt.number, lr)
-    summary = summarize(record, is_driven=False)
+    summary = summarize(record, is_running=False)
     assert summary.counts["complete"] == 40
     assert summary.importances is not None
     assert next(iter(summary.importances.shares)) == "training.optimizer.lr"
@@ -716,8 +717,8 @@ def test_nothing_is_important_where_all_trials_are_alike(tmp_path: Path) -> None
 def test_what_was_running_waits_where_nobody_drives_the_study(tmp_path: Path) -> None:
     record = open_study(tmp_path)
     drive(record).next_assignment()
-    assert summarize(record, is_driven=True).counts["running"] == 1
-    counts = summarize(record, is_driven=False).counts
+    assert summarize(record, is_running=True).counts["running"] == 1
+    counts = summarize(record, is_running=False).counts
     assert (counts["running"], counts["waiting"]) == (0, 1)
 
 

@@ -331,7 +331,7 @@ def test_a_system_is_trained_by_the_command_line_and_becomes_a_row(command: Comm
     assert "nothing was left to train" in again.stderr
     assert (command.folder / "systems.md").read_text() == page
     with_uses = command("show", "b-regularised-cnn")
-    assert "The test set has been opened 2 times for this study" in with_uses.out  # by train, and for the best epoch
+    assert "the test set has been opened 2 times for this study" in with_uses.out  # by train, and for the best epoch
 
 
 @pytest.mark.ray

@@ -36,8 +36,8 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
     space = load_recipe_or_trial(arguments)
     study = space.settings.study
     plot = _plot_path(arguments, study)
-    from fmnist_tune.report.lr_range_figure import lr_range_figure  # Matplotlib makes a folder for its cache
-    from fmnist_tune.report.page import Plot
+    from fmnist_tune.report.command_figures import lr_range_figure  # Matplotlib makes a folder for its cache
+    from fmnist_tune.report.drawing import plot_of
 
     losses = _train(space, sweep, arguments, plot, started)
     if len(losses) < 2:
@@ -59,7 +59,7 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
     if not arguments.json:
         _print(found)
     numbers = _write(plot.with_suffix(".json"), json.dumps(out).encode())  # before anything is drawn, which may fail
-    drawn = Plot.of(plot.name, "", lr_range_figure, found, sweep.mode, f"Learning-rate range test of {study}")
+    drawn = plot_of(plot.name, "", lr_range_figure, found, sweep.mode, f"Learning-rate range test of {study}")
     if drawn.error:
         say(f"warning: {plot}: could not be drawn: {drawn.error}")
         plot.unlink(missing_ok=True)  # an earlier sweep's

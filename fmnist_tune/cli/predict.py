@@ -91,7 +91,7 @@ def _model_folder(paths: StudyPaths, arguments: argparse.Namespace) -> Path:
 
 def _untested(folder: Path) -> dict[str, str]:
     """Return what to say of each class that the model was never tested on; nothing where its figures are not known."""
-    from fmnist_tune.evaluation import recalls_of, untested_text
+    from fmnist_tune.study.results import recalls_of, untested_text
 
     metrics = read_json(folder / METRICS)
     per_class = metrics.get("per_class") if isinstance(metrics, dict) else None

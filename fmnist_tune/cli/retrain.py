@@ -10,18 +10,21 @@ from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
 from fmnist_tune.cli.inputs import load_recipe
 from fmnist_tune.cli.store import load_record, stderr, stdout
 from fmnist_tune.config.schema import Training
+from fmnist_tune.document.blocks import Block, Code, Section
+from fmnist_tune.document.terminal import View
 from fmnist_tune.errors import UserError
-from fmnist_tune.retrain.render import confirmation_json, confirmation_view, metrics_view
+from fmnist_tune.retrain.candidates import confirmation_json, confirmation_section
 from fmnist_tune.retrain.run import open_recipe
 from fmnist_tune.retrain.run import retrain as run_retrain
 from fmnist_tune.search.run import RunOptions
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.results import result_section
 
 
 def retrain(arguments: argparse.Namespace, started: float) -> int:
     """Retrain a study's winner."""
     record = load_record(arguments)
-    if record.is_driven:
+    if record.is_running:
         raise UserError(f"study {record.paths.name!r} is still running; wait for its end, or stop it")
     if record.is_recipe and (arguments.trial is not None or arguments.top is not None):
         raise UserError(f"study {record.paths.name!r} is a recipe's; it has no trials for --trial or --top")
@@ -75,14 +78,13 @@ def _run(arguments: argparse.Namespace, record: StudyRecord, place: RunOptions, 
             out["confirmation"] = confirmation_json(result.confirmation, record.objective)
         print(json.dumps(out))
         return EXIT_OK
-    screen = stdout()
+    metrics, blocks = result.metrics, list[Block]([f"{arguments.command}ed"])
     if result.confirmation is not None:
-        screen.print(confirmation_view(result.confirmation, record.objective))
-    screen.print(metrics_view(result.metrics))
-    screen.print("next:", style="bold")
+        blocks.append(confirmation_section(result.confirmation, record.objective))
+    blocks.append(result_section(metrics, record.test_uses, len(record.trials), is_full=True))
     commands = [record.paths.command("report")]
-    if "test_accuracy" in result.metrics:
+    if "test_accuracy" in metrics:
         commands.append(record.paths.command("predict", "IMAGE.png"))
-    for command in commands:
-        screen.print(f"  {command}", soft_wrap=True)
+    blocks.append(Section("next", (Code("\n".join(commands)),)))
+    stdout().print("", View(Section(f"study {record.paths.name}", blocks)), sep="\n", crop=False)
     return EXIT_OK

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from fmnist_tune.config.modular import ModularConfig
+from fmnist_tune.document.blocks import Content, Fact, Finding, Section, Table
 from fmnist_tune.errors import UserError
 from fmnist_tune.modular.data import leak, split_pairs
 from fmnist_tune.modular.metrics import steps_over_seeds
 from fmnist_tune.modular.outcome import milestones
-from fmnist_tune.report.drawing import INK, SLATE, TEAL, WIDTH, log_axis, new_figure, percent_axis, styled
-from fmnist_tune.report.page import Content, Fact, Finding, Part, Plot, Section, Table
+from fmnist_tune.report.drawing import INK, SLATE, TEAL, WIDTH, log_axis, new_figure, percent_axis, plot_of, styled
 from fmnist_tune.study.layout import read_json
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import steps_text
+from fmnist_tune.study.results import steps_text
 from fmnist_tune.study.seed_results import HISTORY
 from fmnist_tune.study.trial_data import history_of
 from fmnist_tune.training.results import EpochResult
@@ -106,11 +106,11 @@ def grokking_content(record: StudyRecord) -> Content | None:
     rows = tuple(
         (c.name, _steps(c.steps_to_memorise), _steps(c.steps_to_solve), percent(c.val_accuracy[-1])) for c in curves
     )
-    plot = Plot.of(GROKKING, "accuracy and loss over steps", grokking_figure, curves)
+    plot = plot_of(GROKKING, "accuracy and loss over steps", grokking_figure, curves)
     text = (
         f"Accuracy and loss of {what} over optimizer steps, on a logarithmic axis; steps until 99 % were right below."
     )
-    section = Section("Memorised, then understood", (text,), plot, Table(header, rows))
+    section = Section("Memorised, then understood", (text, plot, Table(header, rows)))
     solved = steps_text(steps_over_seeds([c.steps_to_solve for c in curves]))
     findings = [Finding(f"99 % validation accuracy {solved}.")]
     shared = leak(*split_pairs(config.data))
@@ -123,7 +123,7 @@ def grokking_content(record: StudyRecord) -> Content | None:
             )
         )
     fact = Fact("99 % validation accuracy", solved.partition(" (")[0], what)
-    return Content((fact,), tuple(findings), Part("Modular addition", (section,)), {})
+    return Content((fact,), tuple(findings), Section("Modular addition", (section,)), {})
 
 
 def _read_history(record: StudyRecord, path: str) -> list[EpochResult]:

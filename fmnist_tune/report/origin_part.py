@@ -8,13 +8,13 @@ from importlib.metadata import version
 from typing import Any
 
 from fmnist_tune.config import dump_yaml
+from fmnist_tune.document.blocks import Code, Section, Table
 from fmnist_tune.report.model_info import class_counts
-from fmnist_tune.report.page import Part, Section, Table
 from fmnist_tune.report.retrained import Retrained
 from fmnist_tune.study.record import StudyRecord
 
 
-def origin_part(record: StudyRecord, retrained: Retrained | None, uses: Sequence[Mapping[str, Any]]) -> Part:
+def origin_part(record: StudyRecord, retrained: Retrained | None, uses: Sequence[Mapping[str, Any]]) -> Section:
     """Say how to make all this again, from which data, and who saw the test set."""
     name = record.paths.name
     # without --studies-dir: these are for any machine, and begin with the file below
@@ -37,8 +37,8 @@ def origin_part(record: StudyRecord, retrained: Retrained | None, uses: Sequence
             "which results depends on their speed."
         )
     sections = [
-        Section("Reproduce", tuple(text), None, None, "\n".join(commands)),
-        Section(f"{name}.yaml", ("As it is stored in the study.",), None, None, dump_yaml(record.space.tree)),
+        Section("Reproduce", (*text, Code("\n".join(commands)))),
+        Section("Search space", (f"`{name}.yaml`, as it is stored in the study.", Code(dump_yaml(record.space.tree)))),
     ]
     data = _data_table(record, retrained)
     if data.rows:
@@ -47,19 +47,19 @@ def origin_part(record: StudyRecord, retrained: Retrained | None, uses: Sequence
             classes = class_counts(retrained.train.labels_N, {})
             if classes.is_even:
                 text.append(f"The training files have {classes.counts[0]:,} images of each of the ten classes.")
-        sections.append(Section("Data", tuple(text), None, data))
+        sections.append(Section("Data", (*text, data)))
     if uses:
-        rows = tuple(
+        rows = [
             (
-                str(use["at"]),
-                str(use["command"]),
-                "recipe" if use["trial"] is None else str(use["trial"]),
-                ", ".join(map(str, use["seeds"])),
+                str(u["at"]),
+                str(u["command"]),
+                "recipe" if u["trial"] is None else str(u["trial"]),
+                ", ".join(map(str, u["seeds"])),
             )
-            for use in uses
-        )
-        sections.append(Section("Uses of the test set", (), None, Table(("at", "command", "trial", "seeds"), rows)))
-    return Part("Where this comes from", tuple(sections))
+            for u in uses
+        ]
+        sections.append(Section("Uses of the test set", (Table(("at", "command", "trial", "seeds"), rows),)))
+    return Section("Where this comes from", sections)
 
 
 def _data_table(record: StudyRecord, retrained: Retrained | None) -> Table:
@@ -74,4 +74,4 @@ def _data_table(record: StudyRecord, retrained: Retrained | None) -> Table:
             rows = list(zip(("training images", "training labels"), retrained.train.md5, strict=True))
         rows += zip(("test images", "test labels"), retrained.test.md5, strict=True)
     rows += [(f"split, {key}", str(value)) for key, value in (data.get("split") or {}).items()]
-    return Table(("", ""), tuple(rows))
+    return Table(("", ""), rows)

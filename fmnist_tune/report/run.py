@@ -13,15 +13,17 @@ from pathlib import Path
 
 from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.config.schema import TrialConfig
+from fmnist_tune.document.blocks import Note, Section
+from fmnist_tune.document.html import to_html
+from fmnist_tune.document.markdown import to_markdown
 from fmnist_tune.errors import UserError
-from fmnist_tune.report import findings
 from fmnist_tune.report.grokking_part import GROKKING, grokking_content
 from fmnist_tune.report.model_part import model_content
 from fmnist_tune.report.origin_part import origin_part
-from fmnist_tune.report.page import Page, to_html, to_markdown
 from fmnist_tune.report.retrained import load_retrained
 from fmnist_tune.report.study_part import study_content
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.results import openings
 from fmnist_tune.study.summary import summarize
 
 # What a report may hold besides report.html; those that this one lacks are deleted, lest they be taken for its own.
@@ -54,7 +56,7 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
     """
     record = record.snapshot()
     name = record.paths.name
-    summary = summarize(record, is_driven=record.is_driven)
+    summary = summarize(record, is_running=record.is_running)
     if not record.is_recipe and not summary.counts["total"]:
         raise UserError(f"study {name!r} has no trials yet; `{record.paths.command('resume')}` runs it")
     is_pairs = record.space.settings.task == ModularConfig.task
@@ -72,13 +74,17 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
     if not record.is_recipe:
         halves.append(study_content(record, summary, has_model=retrained is not None or is_pairs))
     uses = record.test_uses
-    page = Page(
+    written = f"Written {time.strftime('%Y-%m-%d %H:%M')} by fmnist-tune {version('fmnist-tune')}"
+    page = Section(
         f"{name}: {'recipe' if record.is_recipe else 'hyperparameter search'} on {TASKS[record.space.settings.task]}",
-        f"Written {time.strftime('%Y-%m-%d %H:%M')} by fmnist-tune {version('fmnist-tune')} from "
-        f"`{record.paths.folder}`.",
-        tuple(fact for half in reversed(halves) for fact in half.facts),
-        (*(f for half in halves for f in half.findings), *(() if is_pairs else findings.test_uses(uses))),
-        (*(half.part for half in halves), origin_part(record, retrained, uses)),
+        (
+            Note(f"{written} from `{record.paths.folder}`."),
+            *(fact for half in reversed(halves) for fact in half.facts),
+            *(finding for half in halves for finding in half.findings),
+            *(() if is_pairs else openings(uses)),
+            *(half.section for half in halves),
+            origin_part(record, retrained, uses),
+        ),
     )
     texts = {"report.md": to_markdown(page), **{file: text for half in halves for file, text in half.csv.items()}}
     contents = {plot.file: plot.png for plot in page.plots if not plot.error}

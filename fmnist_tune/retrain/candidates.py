@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from fmnist_tune.document.blocks import Section, Table
 from fmnist_tune.errors import UserError
-from fmnist_tune.evaluation import Paired, SeedStats
+from fmnist_tune.evaluation import Paired, SeedStats, share_text
+from fmnist_tune.retrain.metrics import spread_json
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_data import facts_of
+from fmnist_tune.units import percent
+from fmnist_tune.valuation import Objective
 
 
 @dataclass(frozen=True)
@@ -76,3 +81,45 @@ def candidates(record: StudyRecord, trial: int | None, top: int | None) -> list[
     if top is not None and top > len(complete):
         raise UserError(f"--top {top}: study {name!r} has {len(complete)} COMPLETE trials")
     return complete[: top or 1]
+
+
+def confirmation_section(confirmation: Confirmation, objective: Objective) -> Section:
+    """Return what a comparison of the best trials says."""
+    rows = [
+        (str(c.number), objective.text(c.searched), objective.text(c.value.mean), share_text(c.value.std, 2))
+        for c in confirmation.candidates
+    ]
+    first, second = confirmation.candidates[:2]
+    lead = confirmation.lead
+    if lead.difference.std is None:
+        text = f"trial {first.number} leads trial {second.number}; one seed does not say how surely"
+    elif lead.confidence is None:
+        text = f"trial {first.number} against trial {second.number}: {_points(lead.difference.mean)} with every seed"
+    else:
+        assert lead.difference.ci95 is not None
+        low, high = lead.difference.ci95
+        sure = "more than 99 %" if lead.confidence > 0.99 else percent(lead.confidence, 0)
+        text = (
+            f"trial {first.number} is better than trial {second.number} with {sure} confidence "
+            f"(paired over seeds: {_points(lead.difference.mean)}, 95 % interval {_points(low)} to {_points(high)})"
+        )
+    title = f"{objective.label}, trained on the training split"
+    return Section(title, (Table(("trial", "in the search", "over seeds", "std"), rows), text))
+
+
+def _points(difference: float) -> str:
+    return f"{'+' if difference >= 0 else ''}{percent(difference)}"
+
+
+def confirmation_json(confirmation: Confirmation, objective: Objective) -> dict[str, Any]:
+    """Return a comparison of the best trials as JSON."""
+    return {
+        "candidates": [
+            {"trial": c.number, "searched": c.searched, objective.metric: spread_json(c.value)}
+            for c in confirmation.candidates
+        ],
+        "lead": {
+            "difference": spread_json(confirmation.lead.difference),
+            "confidence": confirmation.lead.confidence,
+        },
+    }

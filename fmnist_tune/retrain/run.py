@@ -31,9 +31,9 @@ from fmnist_tune.study.database import STORAGE_ERRORS, StorageLostError, open_da
 from fmnist_tune.study.layout import RESULT, TEST_SCORES, StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
+from fmnist_tune.study.results import opened_text
 from fmnist_tune.study.retraining import COMPARISON
 from fmnist_tune.study.seed_results import Plan, SeedResult, plan_for
-from fmnist_tune.study.summary import opened_text
 
 MODEL_SEED = 0  # whose weights become the model: a fixed rule, since choosing by the test set would be cheating
 

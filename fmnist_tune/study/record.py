@@ -30,7 +30,7 @@ from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.folder import FOLDER_KEY, adopt_folder, folder_facts
 from fmnist_tune.study.hold import Hold
 from fmnist_tune.study.layout import StudyPaths, write_atomically
-from fmnist_tune.study.lock import is_driven
+from fmnist_tune.study.lock import is_running
 from fmnist_tune.study.metrics_file import stored_trouble
 from fmnist_tune.study.patience import patient
 from fmnist_tune.study.sampling import values_of
@@ -200,9 +200,9 @@ class StudyRecord:
         self._trials = trials
 
     @property
-    def is_driven(self) -> bool:
+    def is_running(self) -> bool:
         """Whether a living process drives the study, from this studies folder or another one."""
-        return is_driven(self.paths, self.storage.engine)
+        return is_running(self.paths, self.storage.engine)
 
     @property
     def objective(self) -> Objective:

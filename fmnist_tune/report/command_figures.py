@@ -1,15 +1,30 @@
-"""The best so far of several studies."""
+"""Figures that commands draw beside a report: studies side by side, and a learning-rate range test."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from fmnist_tune.report.drawing import INK, limit_accuracy, new_figure, styled, whole_axis
+from fmnist_tune.report.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    limit_accuracy,
+    log_axis,
+    new_figure,
+    styled,
+    whole_axis,
+)  # fmt: skip
 from fmnist_tune.report.study_info import floor_of
 from fmnist_tune.study.comparison import ComparedStudy
+
+if TYPE_CHECKING:
+    from fmnist_tune.training.lr_range import LrRange  # imports torch
 
 COLOURS = colormaps["tab10"].colors  # type: ignore[attr-defined]  # a ListedColormap, which the stubs do not know
 DASHES = ("-", "--", ":", "-.")
@@ -45,4 +60,34 @@ def comparison_figure(studies: Sequence[ComparedStudy]) -> Figure:
     legend = figure.legend(loc="outside lower center", ncols=2 if len(drawn) > 1 else 1, frameon=False, fontsize=9)
     for text in legend.get_texts():
         text.set_color(INK)
+    return figure
+
+
+def lr_range_figure(found: LrRange, mode: str, title: str) -> Figure:
+    """Draw raw and smoothed loss over the rate, and the rates that stand out.
+
+    Args:
+        found: what the sweep showed.
+        mode: exponential for a logarithmic axis of rates, linear for a plain one.
+        title: above the plot.
+    """
+    figure = new_figure(7.5, 4.2)
+    axes = styled(figure.add_subplot(), grid="both")
+    axes.plot(found.rates, found.losses, color=GREY, linewidth=0.9, label="loss")
+    axes.plot(found.rates, found.smoothed, color=BLUE, linewidth=2, label="smoothed")
+    marks = [("lowest", found.lowest, ORANGE)]
+    if found.steepest is not None:
+        marks.insert(0, ("steepest descent: suggested", found.steepest, GREEN))
+    for what, i, colour in marks:
+        label = f"{what}, {found.rates[i]:.3g}"
+        axes.axvline(found.rates[i], color=colour, linestyle="--", linewidth=1.2, label=label)
+    if mode == "exponential":
+        log_axis(axes.xaxis)
+    low, high = min(found.smoothed), max(found.smoothed[: found.lowest + 1])
+    margin = 0.15 * (high - low) or 0.1
+    axes.set_ylim(low - margin, high + 2 * margin)  # a loss that diverges would flatten all the rest
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.legend(frameon=False, fontsize=9)
     return figure
