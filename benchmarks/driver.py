@@ -111,7 +111,8 @@ with tempfile.TemporaryDirectory() as name:
         seconds.append(time.perf_counter() - start)
     curves.shutdown()
     # What none can do without: TPE in memory, of at most 300 trials, and the trial's row with its parameters.
-    memory = optuna.create_study(sampler=optuna.samplers.TPESampler(multivariate=True, group=True), direction="maximize")
+    tpe = optuna.samplers.TPESampler(multivariate=True, group=True)
+    memory = optuna.create_study(sampler=tpe, direction="maximize")
     memory.add_trials(trials[-300:])
     study_id, alone = storage.get_study_id_from_name("s"), []
     for i in range(repeats + 3):
