@@ -83,7 +83,7 @@ def run_apart(code: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("module", ["actor", "pool"])
+@pytest.mark.parametrize("module", ["actor", "parallel_map"])
 def test_a_worker_imports_nothing_of_the_drivers(module: str) -> None:
     code = (
         f"import json, sys, fmnist_tune.search.{module}\n"
