@@ -93,7 +93,7 @@ class SeedTrainer:
         )
         self._progress.attach(source)
         with stopping_on_signals(source, self._progress.line):
-            run(source, workers, self._images, None if test is None else test.images_NHW)
+            run(source, workers, self._images, test)
         if source.failure is not None:
             raise UserError(source.failure)
         return source.n_ended == source.n_jobs

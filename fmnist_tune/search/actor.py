@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from ray.tune import Trainable
 
 from fmnist_tune.data.fashion_mnist import Images
@@ -15,11 +13,9 @@ from fmnist_tune.search.start import start_worker
 class TrialActor(Trainable):  # type: ignore[misc]  # Ray's classes are untyped here
     """It lives through many trials."""
 
-    def setup(
-        self, config: dict[str, Any], images: Images | None, test_images_NHW: NDArray[np.uint8] | None = None
-    ) -> None:
+    def setup(self, config: dict[str, Any], images: Images | None, test: Images | None) -> None:
         """Start with the first assignment."""
-        self._worker = start_worker(images, test_images_NHW)
+        self._worker = start_worker(images, test)
         self._worker.assign(config["assignment"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -12,9 +12,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
-from numpy.typing import NDArray
 from ray.exceptions import OutOfMemoryError
 from ray.tune import Callback, CheckpointConfig, RunConfig, TuneConfig, Tuner, with_parameters, with_resources
 from ray.tune.experiment import Trial
@@ -162,16 +160,14 @@ def _number(trial: Trial) -> int:
     return number
 
 
-def run(
-    source: Source, plan: WorkerPlan, images: Images | None, test_images_NHW: NDArray[np.uint8] | None = None
-) -> None:
+def run(source: Source, plan: WorkerPlan, images: Images | None, test: Images | None = None) -> None:
     """Let Ray Tune run what a source has until there is no more; Ray must be up.
 
     Args:
         source: what to train.
         plan: how many at a time, and what each gets.
         images: the training files' content; None for a task whose data are computed.
-        test_images_NHW: scored by every model that its assignment has saved. A search has none to give.
+        test: the test files' content, scored by every model that is saved. A search has none to give.
 
     Raises:
         KeyboardInterrupt: passed on from a signal handler.
@@ -179,7 +175,7 @@ def run(
         UserError: no worker comes up.
     """
     trainable = with_resources(
-        with_parameters(TrialActor, images=images, test_images_NHW=test_images_NHW),
+        with_parameters(TrialActor, images=images, test=test),
         {"CPU": plan.cpus, "GPU": plan.gpus},
     )
     for name in ("ray", "ray.tune"):  # a worker's death is the source's to tell, in one line

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import numpy as np
 import ray
-from numpy.typing import NDArray
 
 from fmnist_tune.data.fashion_mnist import Images
 
@@ -17,11 +15,11 @@ if TYPE_CHECKING:
 SPIN_COUNT = "5000"
 
 
-def start_worker(images: Images | None, test_images_NHW: NDArray[np.uint8] | None = None) -> Worker:
+def start_worker(images: Images | None, test: Images | None = None) -> Worker:
     """Make this process a worker.
 
     Args:
-        images, test_images_NHW: as `Worker` takes them.
+        images, test: as `Worker` takes them.
     """
     # A thread that waits for another one soon sleeps: spinning for milliseconds, as is OpenMP's default, it keeps the
     # other one from a core that someone else shares (benchmarks/RESULTS.md). To be set before torch is loaded.
@@ -33,4 +31,4 @@ def start_worker(images: Images | None, test_images_NHW: NDArray[np.uint8] | Non
 
     keep_freed_memory()
     device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
-    return Worker(images, device, test_images_NHW)
+    return Worker(images, device, test)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.config.schema import Data
@@ -42,16 +41,16 @@ class _DiskError(UserError):
 class Worker:
     """Whatever goes wrong in a trial is reported as its failure, and the worker lives on, unless its GPU is lost."""
 
-    def __init__(self, images: Images | None, device: str, test_images_NHW: NDArray[np.uint8] | None = None) -> None:
+    def __init__(self, images: Images | None, device: str, test: Images | None = None) -> None:
         """Make a worker without an assignment.
 
         Args:
             images: the training files' content; not changed. None for a task whose data are computed.
             device: "cpu" or a CUDA device.
-            test_images_NHW: scored by every model that is saved; None to leave the test set alone.
+            test: the test files' content, scored by every model that is saved; None to leave it alone.
         """
         self._images = images
-        self._test_images_NHW = test_images_NHW
+        self._test = test
         self._device = device
         self._tensors: tuple[tuple[Data, bool], TrainingData] | None = None
 
@@ -161,8 +160,8 @@ class Worker:
                 (folder / name).unlink(missing_ok=True)  # it may be a link
             # Clones, since a file of safetensors refuses weights that a model uses in two places.
             save_file({key: value.contiguous().cpu().clone() for key, value in state.items()}, folder / WEIGHTS)
-            if self._test_images_NHW is not None and isinstance(run, TrainingRun):
-                x_N1HW = pixels(self._test_images_NHW, run.config.data, self._device)
+            if self._test is not None and isinstance(run, TrainingRun):
+                x_N1HW = pixels(self._test.images_NHW, run.config.data, self._device)
                 np.save(folder / TEST_SCORES, run.predict(x_N1HW, bf16=False).cpu().numpy())
         except (SafetensorError, OSError) as error:
             raise _DiskError(str(error)) from None
