@@ -46,7 +46,6 @@ class JobSource(Source):
     """Jobs, in the order in which they were given; those that could not go on come first.
 
     Attributes:
-        failure: why a job failed, or none can be trained; None as long as all is well.
         n_ended: how many are trained and saved.
         n_jobs: how many there are.
     """
@@ -82,6 +81,7 @@ class JobSource(Source):
 
     @property
     def failure(self) -> str | None:
+        """Why a job failed, or none can be trained; None as long as all is well."""
         return self._given_up
 
     def under_way(self) -> list[tuple[Job, RunningTrial]]:
@@ -138,9 +138,8 @@ class JobSource(Source):
         self._warn(number, text)
 
     def _postpone(self, number: int, reason: str, text: str) -> None:
-        del self.running[number]
-        self._waiting.append(number)
-        self._warn(number, text)
+        self.release(number, text)
+        self._waiting.rotate(-1)
 
     def _on_setback(self, number: int, reason: str, cause: Cause, room: Room | None = None) -> None:
         if cause == Cause.DISK:

@@ -55,12 +55,11 @@ class TrainingProgress(Screen):
             return Text(f"{self._phase}, {elapsed}", style="bold", no_wrap=True, overflow="ellipsis")
         share = (self._source.n_ended + sum(map(_share, rows))) / self._source.n_jobs
         with_val = any(job.plan.with_val for job, _ in self._source.under_way())
+        accuracy = "val accuracy" if with_val else "train accuracy"
         return Group(
             Text(""),
             headline(self._standing(), share, f"{elapsed} elapsed", width),
-            rows_table(
-                rows, width, names="training", accuracy="val accuracy" if with_val else "train accuracy", notes=""
-            ),
+            rows_table(rows, width, names="training", accuracy=accuracy, notes=""),
         )
 
 

@@ -81,7 +81,7 @@ class SeedTrainer:
         """Train what is yet to be trained; returns whether all of it is."""
         make_folder(self._record.paths.retrain_log.parent)
         workers = self.workers()
-        from fmnist_tune.search.runner import run  # imports ray, which was prepared for and imported by then
+        from fmnist_tune.search.runner import run  # imports Ray Tune, which takes seconds
 
         source = JobSource(
             self._store.jobs(plans, self._seeds, workers.cpus),
@@ -103,7 +103,7 @@ class SeedTrainer:
         if self._worker_plan is None:
             self._progress.line("starting Ray")
             self._held.callback(stop_ray)
-            with ThreadPoolExecutor(1) as background:  # Ray Tune's imports take seconds, as Ray's start does
+            with ThreadPoolExecutor(1) as background:  # its imports take seconds, as Ray's start does
                 imports = background.submit(importlib.import_module, "fmnist_tune.search.runner")
                 logs = start_ray(self._options.address)
                 imports.result()

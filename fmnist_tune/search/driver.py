@@ -58,12 +58,8 @@ class Driver(Source):
             clock: tells the time in seconds; another one than the real one in a simulation.
             executor: writes the curves for TensorBoard, one after the other; None to write them at once.
         """
-        super().__init__(
-            record.hold,
-            pace=pace or Pace(clock=clock),
-            clock=clock,
-            epoch_timeout_s=record.space.settings.search.epoch_timeout,
-        )
+        limit_s = record.space.settings.search.epoch_timeout
+        super().__init__(record.hold, pace=pace or Pace(clock=clock), clock=clock, epoch_timeout_s=limit_s)
         self.record = record
         self.writer = TrialWriter(record)
         self.deadline = Deadline(deadline, lambda number: self.writer.attempt(number).config.training, clock)
@@ -72,11 +68,7 @@ class Driver(Source):
         self._n_threads = n_threads
         self._on_event = on_event
         self._executor = executor
-        self._tensorboard = TensorBoard(
-            record.paths.tensorboard,
-            record.space.parameters,
-            on_trouble=self._warn,
-        )
+        self._tensorboard = TensorBoard(record.paths.tensorboard, record.space.parameters, on_trouble=self._warn)
         record.recover()
         for number in self.writer.recover():
             on_event(Event("interrupted", number, "earlier, goes on"))

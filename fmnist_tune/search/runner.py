@@ -41,11 +41,7 @@ class _Shared:
 
 
 class _CarriedError(BaseException):
-    """An error on its way through Ray Tune, which would make one of its own, or a trial's, of any Exception."""
-
-    def __init__(self, carried: Exception) -> None:
-        super().__init__(str(carried))
-        self.carried = carried
+    """Brings an error through Ray Tune, which would make one of its own, or a trial's, of any Exception."""
 
 
 @contextmanager
@@ -174,10 +170,8 @@ def run(source: Source, plan: WorkerPlan, images: Images | None, test: Images | 
         StorageLostError: the study's database cannot be written.
         UserError: no worker comes up.
     """
-    trainable = with_resources(
-        with_parameters(TrialActor, images=images, test=test),
-        {"CPU": plan.cpus, "GPU": plan.gpus},
-    )
+    actor = with_parameters(TrialActor, images=images, test=test)
+    trainable = with_resources(actor, {"CPU": plan.cpus, "GPU": plan.gpus})
     for name in ("ray", "ray.tune"):  # a worker's death is the source's to tell, in one line
         logging.getLogger(name).setLevel(logging.CRITICAL)
     scratch = tempfile.mkdtemp(prefix="fmnist-tune-")  # Ray wants a place for files that nobody reads
@@ -191,7 +185,7 @@ def run(source: Source, plan: WorkerPlan, images: Images | None, test: Images | 
                 time.sleep(1.0)
             goes_on = (source.was_held_back or not is_whole) and not source.is_over(None)
     except _CarriedError as error:
-        raise error.carried from None
+        raise error.args[0] from error.args[0].__cause__
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
