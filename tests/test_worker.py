@@ -17,6 +17,7 @@ from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.search.faults import Cause
 from fmnist_tune.search.messages import Assignment
 from fmnist_tune.search.worker import Worker
+from fmnist_tune.study.layout import TEST_SCORES, WEIGHTS
 from tests.conftest import make_pictures
 
 CONFIG = {"model": {"name": "mlp", "hidden": [8]}, "training": {"epochs": 3}, "data": {"val_size": 100}}
@@ -78,12 +79,38 @@ def test_the_log_tells_when_an_epoch_begins_is_looked_at_and_ends(tmp_path: Path
     assert ["val_accuracy" in line for line in lines] == [False, False, True, False, True]
 
 
+def test_a_model_is_saved_and_scored_in_the_step_after_its_last_epoch_was_reported(tmp_path: Path) -> None:
+    images, labels = make_pictures(200, 0)
+    data = Images(images.astype(np.uint8), labels.astype(np.int64), ("", ""))
+    worker = Worker(data, "cpu", data)
+    worker.assign(replace(assignment(tmp_path), saves_model=True))
+    reports = [worker.step() for _ in range(3)]
+    assert [(r.stop_reason, r.is_saved) for r in reports] == [(None, False), (None, False), ("epochs", False)]
+    assert not (tmp_path / TEST_SCORES).exists()
+    saved = worker.step()
+    assert (saved.epochs, saved.stop_reason, saved.is_saved, saved.failure) == ((), "epochs", True, None)
+    assert (tmp_path / WEIGHTS).is_file()
+    assert np.load(tmp_path / TEST_SCORES).shape == (200, 10)
+
+
+def test_a_model_that_cannot_be_saved_is_the_disks_trouble(tmp_path: Path) -> None:
+    worker = assigned(tmp_path)
+    worker.assign(replace(assignment(tmp_path), saves_model=True))
+    for _ in range(3):
+        worker.step()
+    (tmp_path / WEIGHTS).mkdir()
+    report = worker.step()
+    assert (report.cause, report.is_saved) == (Cause.DISK, False)
+    assert report.failure is not None
+    assert str(tmp_path / WEIGHTS) in report.failure
+
+
 def run_apart(code: str) -> Any:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("module", ["actor", "pool"])
+@pytest.mark.parametrize("module", ["actor", "parallel_map"])
 def test_a_worker_imports_nothing_of_the_drivers(module: str) -> None:
     code = (
         f"import json, sys, fmnist_tune.search.{module}\n"

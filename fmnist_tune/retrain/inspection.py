@@ -19,7 +19,7 @@ from fmnist_tune.retrain.export import ONNX, TORCH_EXPORT, export_model
 from fmnist_tune.retrain.robustness import CORRUPTIONS, RobustnessRow, audit, write_csv
 from fmnist_tune.retrain.saved import SavedModel
 from fmnist_tune.search.cluster import WorkerPlan
-from fmnist_tune.search.pool import parallel_map
+from fmnist_tune.search.parallel_map import parallel_map
 from fmnist_tune.study.layout import AUDIT, CARD, write_atomically
 
 

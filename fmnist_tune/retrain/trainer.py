@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
+from fmnist_tune.retrain.jobs import JobSource
 from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.retrain.seeds import SeedStore
 from fmnist_tune.search.cluster import WorkerPlan, machines, plan_workers, start_ray, stop_ray
@@ -24,7 +27,7 @@ class SeedTrainer:
     def __init__(
         self,
         record: StudyRecord,
-        place: RunOptions,
+        options: RunOptions,
         images: Images | None,
         seeds: Sequence[int],
         progress: TrainingProgress,
@@ -34,14 +37,14 @@ class SeedTrainer:
 
         Args:
             record: the study, whose lock is held.
-            place: where Ray is, and how many workers.
+            options: where Ray is, and how many workers.
             images: the training files' content; None for a task whose data are computed.
             seeds: of every configuration's trainings.
             progress: shown to people.
             held: on leaving it Ray ends, if it was started.
         """
         self._record = record
-        self._place = place
+        self._options = options
         self._images = images
         self._seeds = seeds
         self._progress = progress
@@ -66,38 +69,45 @@ class SeedTrainer:
         Raises:
             UserError: a training failed.
         """
-        todo = self._store.unfinished(plans, self._seeds)
-        if todo:
-            from fmnist_tune.search.pool import JobError, Pool
-
-            make_folder(self._record.paths.retrain_log.parent)
-            pool = Pool(
-                self.workers(),
-                self._images,
-                None if test is None else test.images_NHW,
-                pace=Pace(is_local=self._place.address is None),
-                say=self._progress.warn,
-                check=self._record.hold.check,
-            )
-            try:
-                with stopping_on_signals(pool, self._progress.line):
-                    if not self._store.train(todo, pool, self._progress, before_scoring):
-                        return None
-            except JobError as error:
-                raise UserError(str(error)) from None
+        if self._store.unfinished(plans, self._seeds) and not self._train(plans, test, before_scoring):
+            return None
         results: dict[str, list[SeedResult]] = {}
         for plan in plans:
             found = [self._store.finished(plan, seed) for seed in self._seeds]
             results[plan.label] = [result for result in found if result is not None]
         return results
 
+    def _train(self, plans: Sequence[Plan], test: Images | None, before_scoring: Callable[[], None]) -> bool:
+        """Train what is yet to be trained; returns whether all of it is."""
+        make_folder(self._record.paths.retrain_log.parent)
+        workers = self.workers()
+        from fmnist_tune.search.runner import run  # imports Ray Tune, which takes seconds
+
+        source = JobSource(
+            self._store.jobs(plans, self._seeds, workers.cpus),
+            self._record.hold,
+            pace=Pace(is_local=self._options.address is None),
+            say=self._progress.line,
+            keep=lambda job, report: self._progress.done(f"{job.name}: {self._store.keep(job, report.facts)}"),
+            before_scoring=before_scoring,
+        )
+        self._progress.attach(source)
+        with stopping_on_signals(source, self._progress.line):
+            run(source, workers, self._images, test)
+        if source.failure is not None:
+            raise UserError(source.failure)
+        return source.n_ended == source.n_jobs
+
     def workers(self) -> WorkerPlan:
         """Start Ray, once."""
         if self._worker_plan is None:
             self._progress.line("starting Ray")
             self._held.callback(stop_ray)
-            logs = start_ray(self._place.address)
+            with ThreadPoolExecutor(1) as background:  # its imports take seconds, as Ray's start does
+                imports = background.submit(importlib.import_module, "fmnist_tune.search.runner")
+                logs = start_ray(self._options.address)
+                imports.result()
             resources = self._record.space.settings.resources
-            self._worker_plan = plan_workers(resources, machines(), self._place.n_workers, logs)
+            self._worker_plan = plan_workers(resources, machines(), self._options.n_workers, logs)
             self._progress.line(str(self._worker_plan))
         return self._worker_plan

@@ -13,9 +13,9 @@ from fmnist_tune.search.start import start_worker
 class TrialActor(Trainable):  # type: ignore[misc]  # Ray's classes are untyped here
     """It lives through many trials."""
 
-    def setup(self, config: dict[str, Any], images: Images | None) -> None:
+    def setup(self, config: dict[str, Any], images: Images | None, test: Images | None) -> None:
         """Start with the first assignment."""
-        self._worker = start_worker(images)
+        self._worker = start_worker(images, test)
         self._worker.assign(config["assignment"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -6,19 +6,18 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.search.events import Event, Totals
-from fmnist_tune.search.faults import Cause
-from fmnist_tune.search.memory import Room
-from fmnist_tune.search.messages import MAX_CRASHES, Assignment, TrialReport
-from fmnist_tune.search.pace import Fate, Pace
+from fmnist_tune.search.messages import Assignment, TrialReport
+from fmnist_tune.search.pace import Pace
 from fmnist_tune.search.queue import Queue
-from fmnist_tune.search.running import WORKER_START_S, RunningTrial
-from fmnist_tune.search.setbacks import Setbacks
+from fmnist_tune.search.running import RunningTrial
+from fmnist_tune.search.source import LATER, Source
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import common_failure
 from fmnist_tune.study.tensorboard import TensorBoard
@@ -34,7 +33,7 @@ from fmnist_tune.study.trial_writer import (
 from fmnist_tune.valuation import value_of
 
 
-class Driver:
+class Driver(Source):
     """Between a study and the workers: hands out trials, takes in reports, writes every outcome into the study."""
 
     def __init__(
@@ -59,26 +58,17 @@ class Driver:
             clock: tells the time in seconds; another one than the real one in a simulation.
             executor: writes the curves for TensorBoard, one after the other; None to write them at once.
         """
+        limit_s = record.space.settings.search.epoch_timeout
+        super().__init__(record.hold, pace=pace or Pace(clock=clock), clock=clock, epoch_timeout_s=limit_s)
         self.record = record
         self.writer = TrialWriter(record)
         self.deadline = Deadline(deadline, lambda number: self.writer.attempt(number).config.training, clock)
-        self.running: dict[int, RunningTrial] = {}
         self.totals = Totals(clock)
-        self.stop_requested = False
-        self._pace = pace or Pace(clock=clock)
-        self._clock = clock
-        self._setbacks = Setbacks(self._pace)
         self._held: set[int] = set()  # trials that had to wait behind all others, and have trained nothing since
-        self._given_up: str | None = None
-        self.was_held_back = False  # whether lack of memory is why the latest worker that asked got no trial
         self._n_threads = n_threads
         self._on_event = on_event
         self._executor = executor
-        self._tensorboard = TensorBoard(
-            record.paths.tensorboard,
-            record.space.parameters,
-            on_trouble=lambda number, text: on_event(Event("trouble", number, text)),
-        )
+        self._tensorboard = TensorBoard(record.paths.tensorboard, record.space.parameters, on_trouble=self._warn)
         record.recover()
         for number in self.writer.recover():
             on_event(Event("interrupted", number, "earlier, goes on"))
@@ -112,18 +102,13 @@ class Driver:
 
     def is_over(self, number: int | None) -> bool:
         """Return whether a trial, or a new one, must not begin an epoch: the search is to stop, or it would not end."""
-        return self.stop_requested or self._given_up is not None or not self.deadline.fits(number)
+        return super().is_over(number) or not self.deadline.fits(number)
 
     @property
     def fits_anything(self) -> bool:
         """Whether an epoch of anything that could be trained next is expected to end before the deadline."""
         waiting: list[int] = [t.number for t in self.record.trials if t.state == TrialState.WAITING]
         return any(map(self.deadline.fits, waiting)) if self.record.is_full else self.deadline.fits(None)
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether nothing is trained for want of memory, but may be later."""
-        return not self.running and not self.is_over(None) and not self._pace.allows_another(0)
 
     def next_assignment(self) -> Assignment | None:
         """Return the next trial for a worker; None if there is none, now or (with nothing running) for good."""
@@ -197,10 +182,7 @@ class Driver:
         new = trial.hear(report)
         if report.epochs or report.look is not None:
             self._on_progress(report.number)
-        trouble = report.facts.get("trouble")
-        if trouble is not None and trouble != trial.trouble:
-            trial.trouble = trouble
-            self._on_event(Event("trouble", report.number, trouble))
+        self._tell_trouble(trial, report.facts.get("trouble"))
         is_at_rung = self._is_at_rung(report)
         if is_at_rung or report.stop_reason is not None or len(trial.new_epochs) >= MAX_EPOCHS:
             self._note(trial, report.stop_reason)  # before its epochs: after a crash there they are all there is
@@ -249,80 +231,32 @@ class Driver:
         self._give_up(self._queue.to_prune())
         return False
 
-    def on_wait(self, number: int) -> None:
-        """Take note that a trial still waits for a worker: its time has not begun."""
-        trial = self.running.get(number)
-        if trial is None:
-            return
-        trial.wait()
-        if trial.trouble is None and self._clock() - trial.given_at > WORKER_START_S:
-            trial.trouble = "its worker has not begun yet: it is still starting, or the Ray cluster has no place for it"
-            self._on_event(Event("trouble", number, trial.trouble))
-
-    def overdue(self) -> list[int]:
-        """Return the trials whose epoch takes longer than the search allows."""
-        limit_s = self.record.space.settings.search.epoch_timeout
-        return [number for number, trial in self.running.items() if trial.is_overdue(limit_s)]
-
-    def on_hang(self, number: int) -> None:
-        """Fail a trial that is overdue; its worker is to be killed."""
-        limit = self.record.space.settings.search.epoch_timeout
-        self._fail(number, f"no epoch within {limit:g} s (search.epoch_timeout)")
-
-    def on_crash(self, number: int, reason: str, cause: Cause = Cause.TRIAL) -> None:
-        """Take note that a trial's worker died; the trial is tried again, but not for ever in the same epoch."""
-        if number not in self.running:
-            return
-        if cause not in (Cause.START, Cause.MEMORY):
-            epoch = self.running[number].epoch
-            n_crashes = self.writer.count_crash(number, epoch)
-            if n_crashes < MAX_CRASHES:
-                self.release(number, f"its worker died ({reason}), it goes on")
-                return
-            reason = f"its worker died {n_crashes} times in epoch {epoch}: {reason}"
-        self._on_setback(number, reason, cause)
-
-    def on_lost_workers(self, reason: str) -> None:
-        """Take note that all workers are lost since one of them, nobody knows which, was killed for want of memory."""
-        if len(self.running) == 1:
-            self._on_setback(next(iter(self.running)), reason, Cause.MEMORY)
-        elif self.running:
-            how = self._pace.slow_down(len(self.running))
-            self.release_all(f"{reason}: a worker was killed, and all are started anew, {how}")
-
     def _on_progress(self, number: int) -> None:
         self._setbacks.on_progress()
         if number in self._held:
             self._held.discard(number)
             self.writer.note_held(number, None)
 
-    def _on_setback(self, number: int, reason: str, cause: Cause, room: Room | None = None) -> None:
-        """Let a trial that cannot go on fail, or wait."""
-        others = [trial for other, trial in self.running.items() if other != number]
-        decision = self._setbacks.decide(
-            number,
-            reason,
-            cause,
-            epoch=self.running[number].epoch,
-            n_others=len(others),
-            n_training=sum(trial.report is not None for trial in others),
-            room=room,
-        )
-        if decision.fate == Fate.FAILS:
-            self._fail(number, decision.text)
-        elif decision.fate == Fate.AGAIN:
-            self.release(number, decision.text)
-        else:
-            self._held.add(number)
-            self.writer.note_held(number, reason)
-            self._queue.hold(number)
-            self._put_away(number, decision.text)
-        self._given_up = self._given_up or decision.end
+    def _postpone(self, number: int, reason: str, text: str) -> None:
+        self._held.add(number)
+        self.writer.note_held(number, reason)
+        self._queue.hold(number)
+        self._put_away(number, text)
 
-    def release(self, number: int, text: str = "can go on later") -> None:
+    def release(self, number: int, text: str = LATER) -> None:
         """Put a running trial back into the study's queue."""
         self._queue.requeue(number)
         self._put_away(number, text)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Return what turns trouble of the study's database or disk into StorageLostError."""
+        return self.record.hold.writing()
+
+    def _count_crash(self, number: int, epoch: int) -> int:
+        return self.writer.count_crash(number, epoch)
+
+    def _warn(self, number: int, text: str) -> None:
+        self._on_event(Event("trouble", number, text))
 
     def _put_away(self, number: int, text: str) -> None:
         trial = self.running.pop(number)
@@ -338,11 +272,6 @@ class Driver:
             write(*arguments, **known)
         else:
             self._executor.submit(write, *arguments, **known)
-
-    def release_all(self, text: str = "can go on later") -> None:
-        """Put all running trials back, at the end of a run."""
-        for number in list(self.running):
-            self.release(number, text)
 
     @property
     def failure(self) -> str | None:

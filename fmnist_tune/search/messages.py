@@ -30,6 +30,8 @@ class Assignment:
         task: whose configuration this is.
         looks: after which shares of the first epoch the driver wants to hear of it.
         has_looked: whether the study knows of looks before these.
+        saves_model: once it is trained, and that is reported, leave its weights beside the checkpoint, with its scores
+            on the test images if the worker has them.
     """
 
     number: int
@@ -44,6 +46,7 @@ class Assignment:
     task: str = TrialConfig.task
     looks: tuple[float, ...] = ()
     has_looked: bool = False
+    saves_model: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class TrialReport:
             heard of it.
         cause: of the failure, if there is one.
         room: memory that the worker found without the trial, where the failure is for want of it.
+        is_saved: whether the model is saved, where the assignment asks for that.
     """
 
     number: int
@@ -74,3 +78,4 @@ class TrialReport:
     spent_s: float = 0.0
     cause: Cause = Cause.TRIAL
     room: Room | None = None
+    is_saved: bool = False

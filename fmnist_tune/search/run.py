@@ -226,7 +226,7 @@ def _warm_start(place: RunOptions, paths: StudyPaths) -> StudyRecord | None:
 
 
 def _import_libraries() -> None:
-    for module in ("ray", "fmnist_tune.search.tune_adapters"):
+    for module in ("ray", "fmnist_tune.search.runner"):
         importlib.import_module(module)
     warm_up()
 
@@ -242,7 +242,7 @@ def _run(
     make_driver: type[Driver],
     curves: Executor,
 ) -> RunOutcome:
-    from fmnist_tune.search.tune_adapters import run_trials
+    from fmnist_tune.search.runner import run
 
     startup_s = time.monotonic() - started
     display.phase(str(plan))
@@ -261,7 +261,7 @@ def _run(
     display.attach(driver)
     try:
         with stopping_on_signals(driver, display.line):
-            run_trials(driver, images, plan)
+            run(driver, plan, images)
     except KeyboardInterrupt:
         driver.stop_requested = True
     except UserError:  # no worker comes up: the trials go on once one does

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 SPIN_COUNT = "5000"
 
 
-def start_worker(images: Images | None) -> Worker:
+def start_worker(images: Images | None, test: Images | None = None) -> Worker:
     """Make this process a worker.
 
     Args:
-        images: as `Worker` takes them.
+        images, test: as `Worker` takes them.
     """
     # A thread that waits for another one soon sleeps: spinning for milliseconds, as is OpenMP's default, it keeps the
     # other one from a core that someone else shares (benchmarks/RESULTS.md). To be set before torch is loaded.
@@ -30,4 +30,5 @@ def start_worker(images: Images | None) -> Worker:
     from fmnist_tune.training.memory import keep_freed_memory
 
     keep_freed_memory()
-    return Worker(images, "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
+    device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
+    return Worker(images, device, test)

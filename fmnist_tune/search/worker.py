@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -16,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.config.schema import Data
@@ -36,17 +34,23 @@ from fmnist_tune.training.run import NonFiniteLossError, TrainingRun
 from fmnist_tune.training.tensors import TrainingData, pixels
 
 
+class _DiskError(UserError):
+    """A model cannot be saved."""
+
+
 class Worker:
     """Whatever goes wrong in a trial is reported as its failure, and the worker lives on, unless its GPU is lost."""
 
-    def __init__(self, images: Images | None, device: str) -> None:
+    def __init__(self, images: Images | None, device: str, test: Images | None = None) -> None:
         """Make a worker without an assignment.
 
         Args:
             images: the training files' content; not changed. None for a task whose data are computed.
             device: "cpu" or a CUDA device.
+            test: the test files' content, scored by every model that is saved; None to leave it alone.
         """
         self._images = images
+        self._test = test
         self._device = device
         self._tensors: tuple[tuple[Data, bool], TrainingData] | None = None
 
@@ -60,6 +64,7 @@ class Worker:
         self._failure: str | None = None
         self._trouble: str | None = None
         self._n_reported = assignment.n_epochs_known
+        self._is_saved = False
 
     def _begin(self) -> None:
         """Build the model, and take over the trial's checkpoint if there is one."""
@@ -94,6 +99,8 @@ class Worker:
     def step(self) -> TrialReport:
         """Train to the next look or the end of the epoch, or else report epochs that the study has missed.
 
+        After the last epoch a step saves the model, if the assignment asks for that.
+
         Raises:
             BrokenWorkerError: the GPU, or what this process has of it, is lost.
         """
@@ -104,7 +111,10 @@ class Worker:
                 if not self._has_begun:
                     self._begin()
                 if self._failure is None and self._run is not None and len(self._run.history) == self._n_reported:
-                    look = self._train(self._run)
+                    if self._run.stop_reason is None:
+                        look = self._train(self._run)
+                    elif self._assignment.saves_model:
+                        self._save(self._run)
         except Exception as error:  # any error of a trial ends that trial alone
             self._failure, cause = _describe(error), _cause(error)
             is_of_gpu = isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError) or "CUDA" in str(error)
@@ -129,41 +139,36 @@ class Worker:
             spent_s=self._spent_s,
             cause=cause,
             room=room,
+            is_saved=self._is_saved,
         )
 
-    def finish(self, folder: Path, test_images_NHW: NDArray[np.uint8] | None) -> None:
-        """Leave a finished run's weights, and its scores on the test images if there are any.
+    def _save(self, run: TrainingRun | ModularRun) -> None:
+        """Leave a finished run's weights, and its scores on the test images (float32, (N, 10)) if there are any.
 
         Scores are computed in float32, whatever the training was computed in: they are those of the saved weights.
 
-        Args:
-            folder: gets weights.safetensors and test_scores.npy (float32, (N, 10)).
-            test_images_NHW: the test images.
-
         Raises:
-            OSError: they cannot be written.
+            _DiskError: they cannot be written.
         """
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        assert self._run is not None
-        run = self._run
+        folder = Path(self._assignment.checkpoint).parent
         state = run.scored_model.state_dict()
         try:
             for name in (WEIGHTS, TEST_SCORES):
                 (folder / name).unlink(missing_ok=True)  # it may be a link
             # Clones, since a file of safetensors refuses weights that a model uses in two places.
             save_file({key: value.contiguous().cpu().clone() for key, value in state.items()}, folder / WEIGHTS)
-            if test_images_NHW is not None and isinstance(run, TrainingRun):
-                x_N1HW = pixels(test_images_NHW, run.config.data, self._device)
+            if self._test is not None and isinstance(run, TrainingRun):
+                x_N1HW = pixels(self._test.images_NHW, run.config.data, self._device)
                 np.save(folder / TEST_SCORES, run.predict(x_N1HW, bf16=False).cpu().numpy())
-        except (SafetensorError, OSError) as error:  # numpy too says it without a number when the disk is full
-            raise OSError(errno.EIO, str(error)) from None
+        except (SafetensorError, OSError) as error:
+            raise _DiskError(str(error)) from None
+        self._is_saved = True
 
     def _train(self, run: TrainingRun | ModularRun) -> Look | None:
         """Train to the next look, which is returned, or to the end of the epoch; the state is saved."""
-        if run.stop_reason is not None:
-            return None
         if not self._in_epoch:
             self._log("begin", len(run.history) + 1)
         start = time.perf_counter()
@@ -244,6 +249,8 @@ def _describe(error: Exception) -> str:
 def _cause(error: Exception) -> Cause:
     if isinstance(error, NonFiniteLossError):
         return Cause.TRIAL
+    if isinstance(error, _DiskError):
+        return Cause.DISK
     if isinstance(error, MemoryError) or is_out_of_memory(f"{type(error).__name__}: {error}"):
         return Cause.MEMORY
     if isinstance(error, torch.AcceleratorError):  # its context is lost with it: whatever comes next fails too

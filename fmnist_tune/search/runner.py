@@ -1,4 +1,4 @@
-"""Ray Tune's two questions, what to run next and whether to go on, passed to the driver."""
+"""The one runner, of trials and of seeds: Ray Tune, whose questions (what next, whether to go on) a source answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.actor import TrialActor
 from fmnist_tune.search.cluster import WorkerPlan
-from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.faults import read_death
 from fmnist_tune.search.memory import count_kills
 from fmnist_tune.search.messages import TrialReport
+from fmnist_tune.search.source import Source
 from fmnist_tune.search.worker_start import WorkerStart
 
 
@@ -39,24 +40,38 @@ class _Shared:
         return {}
 
 
-class _DriverSearcher(_Shared, Searcher):  # type: ignore[misc]  # Ray's classes are untyped here
+class _CarriedError(BaseException):
+    """Brings an error through Ray Tune, which would make one of its own, or a trial's, of any Exception."""
+
+
+@contextmanager
+def _asking(source: Source) -> Iterator[None]:
+    """Ask or tell a source; what it raises ends the run."""
+    try:
+        with source.writing():
+            yield
+    except Exception as error:
+        raise _CarriedError(error) from None
+
+
+class _SourceSearcher(_Shared, Searcher):  # type: ignore[misc]  # Ray's classes are untyped here
     """What to run next."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, source: Source) -> None:
         super().__init__(metric=None, mode=None)
-        self._driver = driver
+        self._source = source
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        with self._driver.record.hold.writing():
-            assignment = self._driver.next_assignment()
+        with _asking(self._source):
+            assignment = self._source.next_assignment()
         if assignment is not None:
             return {"assignment": assignment}
-        # A running trial's worker may die and put the trial back in the queue: only an idle search is finished. One
-        # that waits for memory ends here too, which frees that of its workers; `run_trials` begins it again.
-        return None if self._driver.running else Searcher.FINISHED
+        # A running trial's worker may die and put the trial back in the queue: only an idle run is finished. One that
+        # waits for memory ends here too, which frees that of its workers; `run` begins it again.
+        return None if self._source.running else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing to do: the driver has been told by the scheduler."""
+        """Nothing to do: the source has been told by the scheduler."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study is the only state."""
@@ -65,19 +80,19 @@ class _DriverSearcher(_Shared, Searcher):  # type: ignore[misc]  # Ray's classes
         """Nothing to restore."""
 
 
-class DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as above
+class _SourceScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as above
     """Whether to go on. Ray shows a stopping result to the scheduler alone, never to the searcher."""
 
-    def __init__(self, driver: Driver, *, is_local: bool = True) -> None:
+    def __init__(self, source: Source, *, is_local: bool) -> None:
         super().__init__()
-        self._driver = driver
+        self._source = source
         self._is_local = is_local
         self._n_kills = count_kills()
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Do as usual; trials that wait for a place in the cluster and can no longer begin in time are put back."""
         for trial in list(tune_controller.get_live_trials()):
-            if trial.status == Trial.PENDING and self._driver.is_over(trial.config["assignment"].number):
+            if trial.status == Trial.PENDING and self._source.is_over(_number(trial)):
                 trial.init_local_path()  # Tune asks for its folder in the end, and makes it where a trial begins
                 tune_controller.stop_trial(trial)
         chosen: Trial | None = super().choose_trial_to_run(tune_controller)
@@ -85,8 +100,8 @@ class DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as above
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         report: TrialReport = result["report"]
-        with self._driver.record.hold.writing():
-            goes_on = self._driver.on_report(report)
+        with _asking(self._source):
+            goes_on = self._source.on_report(report)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
@@ -96,88 +111,96 @@ class DriverScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as above
             text = ""
         before, self._n_kills = self._n_kills, count_kills()
         cause, reason = read_death(text, kernel_killed=self._is_local and self._n_kills > before)
-        with self._driver.record.hold.writing():
-            self._driver.on_crash(trial.config["assignment"].number, reason, cause)
+        with _asking(self._source):
+            self._source.on_crash(_number(trial), reason, cause)
 
     def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
-        number = trial.config["assignment"].number
-        if number in self._driver.running:
-            with self._driver.record.hold.writing():
-                self._driver.release(number)
-
-
-class _NoWorkerError(BaseException):
-    """No worker comes up; not an Exception, since Ray Tune would make one of its own of it."""
+        if _number(trial) in self._source.running:
+            with _asking(self._source):
+                self._source.release(_number(trial))
 
 
 class _Watchdog(_Shared, Callback):  # type: ignore[misc]  # as above
-    """Kills workers that hang, ends a search for which none comes up, and says that the driver does not hang."""
+    """Kills workers that hang, ends a run for which none comes up, and has the study checked."""
 
-    def __init__(self, driver: Driver, start: WorkerStart) -> None:
-        self._driver = driver
+    def __init__(self, source: Source, start: WorkerStart) -> None:
+        self._source = source
         self._start = start
         self._looked_at = 0.0
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        if time.monotonic() - self._looked_at < 1.0:  # Ray Tune asks at every event
-            return
-        self._looked_at = time.monotonic()
-        with self._driver.record.hold.writing():
-            self._driver.record.hold.check()
-        live = {t.config["assignment"].number: t for t in trials if t.status in (Trial.PENDING, Trial.RUNNING)}
+        if time.monotonic() - self._looked_at >= 1.0:  # Ray Tune asks at every event
+            self._looked_at = time.monotonic()
+            with _asking(self._source):
+                self._look(trials)
+
+    def _look(self, trials: list[Trial]) -> None:
+        self._source.check()
+        live = {_number(t): t for t in trials if t.status in (Trial.PENDING, Trial.RUNNING)}
         is_up = not live or any(trial.status == Trial.RUNNING for trial in live.values())
         if complaint := self._start.complaint(is_up=is_up):
-            raise _NoWorkerError(complaint)
+            raise UserError(complaint)
         for number, trial in live.items():
             if trial.status == Trial.PENDING:  # the cluster has no place for it yet
-                self._driver.on_wait(number)
-        for number in self._driver.overdue():
-            with self._driver.record.hold.writing():
-                self._driver.on_hang(number)
+                self._source.on_wait(number)
+        for number in self._source.overdue():
+            self._source.on_hang(number)
             # No documented way leads to a trial's actor: Tune names none, and stops one by waiting for its step to end.
             actor = live[number].temporary_state.ray_actor if number in live else None
             if actor is not None:
                 ray.kill(actor)
 
 
-def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
-    """Let Ray Tune run trials until the driver has no more; Ray must be up.
+def _number(trial: Trial) -> int:
+    number: int = trial.config["assignment"].number
+    return number
+
+
+def run(source: Source, plan: WorkerPlan, images: Images | None, test: Images | None = None) -> None:
+    """Let Ray Tune run what a source has until there is no more; Ray must be up.
+
+    Args:
+        source: what to train.
+        plan: how many at a time, and what each gets.
+        images: the training files' content; None for a task whose data are computed.
+        test: the test files' content, scored by every model that is saved. A search has none to give.
 
     Raises:
         KeyboardInterrupt: passed on from a signal handler.
         StorageLostError: the study's database cannot be written.
         UserError: no worker comes up.
     """
-    trainable = with_resources(
-        with_parameters(TrialActor, images=images),
-        {"CPU": plan.cpus, "GPU": plan.gpus},
-    )
-    for name in ("ray", "ray.tune"):  # a worker's death is the driver's to tell, in one line
+    actor = with_parameters(TrialActor, images=images, test=test)
+    trainable = with_resources(actor, {"CPU": plan.cpus, "GPU": plan.gpus})
+    for name in ("ray", "ray.tune"):  # a worker's death is the source's to tell, in one line
         logging.getLogger(name).setLevel(logging.CRITICAL)
     scratch = tempfile.mkdtemp(prefix="fmnist-tune-")  # Ray wants a place for files that nobody reads
     goes_on = True
     try:
         while goes_on:
-            is_whole = _fit(driver, trainable, plan, scratch)
-            _wait_for_memory(driver)
-            goes_on = (driver.was_held_back or not is_whole) and not driver.is_over(None)
-    except _NoWorkerError as error:
-        raise UserError(str(error)) from None
+            is_whole = _fit(source, trainable, plan, scratch)
+            while source.was_held_back and source.is_waiting:  # for memory
+                with _asking(source):
+                    source.check()
+                time.sleep(1.0)
+            goes_on = (source.was_held_back or not is_whole) and not source.is_over(None)
+    except _CarriedError as error:
+        raise error.args[0] from error.args[0].__cause__
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _fit(driver: Driver, trainable: Any, plan: WorkerPlan, scratch: str) -> bool:
+def _fit(source: Source, trainable: Any, plan: WorkerPlan, scratch: str) -> bool:
     """Let Ray Tune run trials; returns whether it ended by itself.
 
     Where Ray kills a worker within a step for want of memory, Tune 2.60 takes that for an error of its own, and ends
-    all trials. Those go on in the next call: the study is the only state.
+    all trials. Those go on in the next call: Tune keeps no state that matters.
     """
     tuner = Tuner(
         trainable,
         tune_config=TuneConfig(
-            search_alg=_DriverSearcher(driver),
-            scheduler=DriverScheduler(driver, is_local=plan.logs is not None),
+            search_alg=_SourceSearcher(source),
+            scheduler=_SourceScheduler(source, is_local=plan.logs is not None),
             num_samples=-1,
             max_concurrent_trials=plan.n_workers,
             reuse_actors=True,
@@ -186,7 +209,7 @@ def _fit(driver: Driver, trainable: Any, plan: WorkerPlan, scratch: str) -> bool
             storage_path=scratch,
             name="run",
             verbose=0,
-            callbacks=[_Watchdog(driver, WorkerStart(plan.logs))],
+            callbacks=[_Watchdog(source, WorkerStart(plan.logs))],
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # workers keep their own
         ),
     )
@@ -197,15 +220,7 @@ def _fit(driver: Driver, trainable: Any, plan: WorkerPlan, scratch: str) -> bool
     except RuntimeError as error:
         if not isinstance(error.__cause__, OutOfMemoryError):
             raise
-        with driver.record.hold.writing():
-            driver.on_lost_workers("out of memory")
+        with _asking(source):
+            source.on_lost_workers("out of memory")
         return False
     return True
-
-
-def _wait_for_memory(driver: Driver) -> None:
-    """Wait until trials may begin again."""
-    while driver.is_waiting:
-        with driver.record.hold.writing():
-            driver.record.hold.check()
-        time.sleep(1.0)
