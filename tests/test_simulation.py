@@ -37,7 +37,7 @@ from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_data import curve_of, facts_of, history_of, looks_of
-from fmnist_tune.study.trial_writer import is_promoted_from
+from fmnist_tune.study.trial_writer import has_ended_training, milestone_of
 from fmnist_tune.training.results import StopReason
 from fmnist_tune.valuation import value_of
 from tests.mortal_storage import DriverKilledError, MortalStorage
@@ -244,7 +244,8 @@ class SearchMachine(RuleBasedStateMachine):
         study = Study(self.reader, self.space)
         for number, trial in enumerate(study.trials):
             rung = study.rung_of(number)
-            if not trial.state.is_finished() and rung is not None and is_promoted_from(trial, rung):
+            is_promoted = has_ended_training(trial) or (milestone_of(trial) or 0.0) > max(curve_of(trial), default=0.0)
+            if not trial.state.is_finished() and rung is not None and is_promoted:
                 self.note_promotion(study, number)
 
     def note_promotion(self, study: Study, number: int) -> None:

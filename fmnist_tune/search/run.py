@@ -251,6 +251,7 @@ def _run(
             record,
             deadline=None if timeout_s is None else started + timeout_s,
             n_threads=plan.cpus,
+            n_workers=plan.n_workers,
             on_event=display.event,
             pace=pace,
             executor=curves,

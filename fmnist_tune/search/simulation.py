@@ -197,6 +197,7 @@ class Simulation:
             record,
             deadline=None if timeout_s is None else self.clock() + timeout_s,
             n_threads=1,
+            n_workers=n_workers,
             on_event=on_event,
             pace=Pace(is_local=False, clock=self.clock),
             clock=self.clock,
