@@ -67,7 +67,17 @@ ATTRIBUTES = {"params": 60000, "seed": 1, "epochs": 10, "duration_s": 220.0, "im
 
 
 def result(epoch, accuracy):
-    return EpochResult(epoch, 0.5, accuracy, 0.5, accuracy, 0.01, 1.0, 0.1, 500)
+    return EpochResult(
+        epoch=epoch,
+        train_loss=0.5,
+        train_accuracy=accuracy,
+        val_loss=0.5,
+        val_accuracy=accuracy,
+        lr=0.01,
+        train_s=1.0,
+        val_s=0.1,
+        n_images=500,
+    )
 
 
 def report(number, epoch, accuracy):

@@ -16,7 +16,7 @@ from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.study.render import state_name
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import edge_of
-from fmnist_tune.study.trial_data import looks_of
+from fmnist_tune.study.trial_data import curve_of
 
 CLIMB_TOP = 3
 CLIMB_GAIN = 0.001  # 0.1 points
@@ -29,19 +29,22 @@ class TrialRow:
 
     Attributes:
         state: as in STATE_NAMES.
-        value: validation accuracy; where the study has none (a failed trial, one that can go on) that of the last
-            epoch, or of the last look within the first epoch; None for a trial that has trained nothing.
+        value: validation accuracy; where the study has none (a failed trial, one that can go on) that of the
+            last evaluation; None for a trial that has trained nothing.
         values: searched values by dotted path, as they stand in the file.
-        curve: validation accuracy by epoch.
-        looks: validation accuracy by the share of the first epoch that was trained.
+        curve: validation accuracy by epoch; below 1, by the share of the first epoch.
     """
 
     number: int
     state: str
     value: float | None
     values: Mapping[str, Any]
-    curve: Mapping[int, float]
-    looks: Mapping[float, float]
+    curve: Mapping[float, float]
+
+    @property
+    def n_epochs(self) -> int:
+        """Whole epochs that it has trained."""
+        return sum(epoch >= 1 for epoch in self.curve)
 
 
 @dataclass(frozen=True)
@@ -170,10 +173,9 @@ def trial_rows(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_driven: 
     """Return a study's trials as the report sees them; accuracies that are no numbers are left out."""
     rows = []
     for trial in trials:
-        curve = {epoch: v for epoch, v in sorted(trial.intermediate_values.items()) if math.isfinite(v)}
-        looks = {share: v for share, v in sorted(looks_of(trial).items()) if math.isfinite(v)}
+        curve = {epoch: v for epoch, v in curve_of(trial).items() if math.isfinite(v)}
         ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        latest = next(reversed((looks | curve).values()), None)
+        latest = next(reversed(curve.values()), None)
         value = trial.value if ended and trial.value is not None else latest
         if space.settings.task == ModularConfig.task and trial.state != TrialState.COMPLETE:
             value = None  # an accuracy, which is not what the others' values are
@@ -184,7 +186,6 @@ def trial_rows(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_driven: 
                 value if value is not None and math.isfinite(value) else None,
                 values_of(trial.params, space),
                 curve,
-                looks,
             )
         )
     return tuple(rows)
@@ -237,8 +238,9 @@ def slices(rows: Sequence[TrialRow], space: SearchSpace, best: int | None) -> Sl
 
 def curves(rows: Sequence[TrialRow], best: int | None) -> CurvesInfo:
     """Return the learning curves; `best` is the best trial's number."""
-    trained = [(row, {**row.looks, **row.curve}) for row in rows if row.looks or row.curve]
-    found = tuple(Curve(row.number, row.state, tuple(curve), tuple(curve.values())) for row, curve in trained)
+    found = tuple(
+        Curve(row.number, row.state, tuple(row.curve), tuple(row.curve.values())) for row in rows if row.curve
+    )
     return CurvesInfo(found, best, floor_of([v for curve in found for v in curve.values]))
 
 
@@ -270,15 +272,15 @@ def parallel(
 
 def climb(rows: Sequence[TrialRow]) -> Climb | None:
     """Return what the best COMPLETE trials gained over the last third of their epochs; None if all are too short."""
-    complete = [r for r in rows if r.state == "complete" and r.value is not None and len(r.curve) >= 3]
+    complete = [r for r in rows if r.state == "complete" and r.value is not None and r.n_epochs >= 3]
     best = sorted(complete, key=lambda r: (-(r.value or 0.0), r.number))[:CLIMB_TOP]
     if not best:
         return None
     gains = []
     for row in best:
-        values = list(row.curve.values())
+        values = list(row.curve.values())[-row.n_epochs :]
         gains.append(values[-1] - values[-1 - len(values) // 3])
-    return Climb(tuple(r.number for r in best), mean(gains), max(len(r.curve) for r in best))
+    return Climb(tuple(r.number for r in best), mean(gains), max(r.n_epochs for r in best))
 
 
 def best_rows(rows: Sequence[TrialRow], n: int) -> tuple[TrialRow, ...]:

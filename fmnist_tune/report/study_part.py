@@ -15,7 +15,7 @@ from fmnist_tune.study.record import RUNNING, StudyRecord
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.summary import STATE_NAMES, Summary, on_screen
 from fmnist_tune.study.trial_data import facts_of
-from fmnist_tune.training.results import LOOK_STRIDE
+from fmnist_tune.training.results import SAMPLE_STRIDE
 from fmnist_tune.units import percent
 
 N_BEST = 10
@@ -113,7 +113,7 @@ def _sections(
     if curves.curves:
         text = (
             "Validation accuracy by epoch; a dot is where a trial stands. Within the first epoch it is measured on "
-            f"one validation image in {LOOK_STRIDE}. Numbers: `curves.csv`."
+            f"one validation image in {SAMPLE_STRIDE}. Numbers: `curves.csv`."
         )
         plot = Plot.of("curves.png", "accuracy over epochs", study_figures.curves_figure, curves)
         sections.append(Section("Learning curves", (text,), plot))
@@ -132,7 +132,7 @@ def _history_text(rows: Sequence[study_info.TrialRow], history: study_info.Histo
     which = "every trial" if n_plotted == n else f"the {n_plotted:,} of {n:,} trials that have trained"
     text = (
         f"Validation accuracy of {which}. A trial that was not trained to its end stands at its latest "
-        f"accuracy; within the first epoch that is measured on one validation image in {LOOK_STRIDE}."
+        f"accuracy; within the first epoch that is measured on one validation image in {SAMPLE_STRIDE}."
     )
     if history.failed:
         text += f" Failed before they had one: {len(history.failed):,}, at the bottom."
@@ -183,7 +183,7 @@ def _best_trials(record: StudyRecord, rows: Sequence[study_info.TrialRow], shown
 
 def _trained(row: study_info.TrialRow) -> str:
     """Return how many epochs a trial has trained; within the first one, which share of it."""
-    return f"{max(row.looks):.2g}" if row.looks and not row.curve else str(len(row.curve))
+    return str(row.n_epochs) if row.n_epochs or not row.curve else f"{max(row.curve):.2g}"
 
 
 def _best_section(record: StudyRecord, summary: Summary, slices: study_info.SlicesInfo) -> Section:

@@ -10,7 +10,7 @@ from statistics import median
 from optuna.trial import FrozenTrial
 
 from fmnist_tune.config.tasks import AnyTraining
-from fmnist_tune.study.trial_data import facts_of, history_of, looks_of
+from fmnist_tune.study.trial_data import facts_of, history_of, latest_of
 
 RECENT = 20  # a trial that has ended no epoch is expected to take the median of so many latest ones
 
@@ -39,23 +39,20 @@ class Deadline:
 
     def recall(self, trial: FrozenTrial) -> None:
         """Take note of how long a trial that waits took in an earlier run."""
-        history, looks = history_of(trial), looks_of(trial)
+        history, latest = history_of(trial), latest_of(trial)
         if history:
-            self.note_epoch(trial.number, history[-1].train_s + history[-1].val_s)
-        elif looks and "duration_s" in (facts := facts_of(trial)):
-            share = max(looks)
-            self.note_look(trial.number, share, facts["duration_s"] / share)
+            self.note(trial.number, history[-1].epoch, history[-1].epoch_s)
+        elif latest is not None and latest.epoch < 1 and "duration_s" in (facts := facts_of(trial)):
+            self.note(trial.number, latest.epoch, facts["duration_s"] / latest.epoch)
 
-    def note_epoch(self, number: int, seconds: float) -> None:
-        """Take note of how long an epoch of a trial took."""
-        self._recent_s = [*self._recent_s, seconds][-RECENT:]
-        self._latest_s[number] = seconds
-        self._begun.pop(number, None)
-
-    def note_look(self, number: int, share: float, epoch_s: float) -> None:
-        """Take note of how long, after a look within its first epoch, a trial is expected to take for the whole one."""
+    def note(self, number: int, epoch: float, epoch_s: float) -> None:
+        """Take note of how long an epoch of a trial took or, from its first part, is expected to take."""
         self._latest_s[number] = epoch_s
-        self._begun[number] = share
+        if epoch < 1:
+            self._begun[number] = epoch
+        else:
+            self._recent_s = [*self._recent_s, epoch_s][-RECENT:]
+            self._begun.pop(number, None)
 
     def fits(self, number: int | None) -> bool:
         """Return whether a trial's epoch, or that of a new one, is expected to end before it."""

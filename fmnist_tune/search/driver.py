@@ -112,13 +112,12 @@ class Driver:
             attempt.number,
             attempt.config.model_dump(),
             attempt.seed,
-            len(attempt.history),
+            attempt.n_epochs_known,
             str(checkpoint),
             str(self.record.paths.training_log.absolute()),
             self._n_threads,
             task=attempt.config.task,
-            looks=self._planner.partial_milestones(attempt.number),
-            has_looked=bool(attempt.looks),
+            partial=self._planner.partial_milestones(attempt.number),
         )
 
     def _begin(self) -> RunningTrial | None:
@@ -161,22 +160,19 @@ class Driver:
         if trial is None:  # it was given up as hanging just now
             return False
         new = trial.hear(report)
-        if report.epochs or report.look is not None:
+        if report.evaluations:
             self._on_progress(number)
         self._complain(trial, report.facts.get("trouble"))
-        is_at_milestone = self._is_at_milestone(report)
+        latest = report.evaluations[-1].epoch if report.evaluations else 0.0
+        is_at_milestone = self._planner.is_at_milestone(number, latest)
         if is_at_milestone or report.stop_reason is not None or len(trial.new_epochs) >= MAX_EPOCHS:
             self._ledger.note(number, report.stop_reason)  # first: after a crash there the epochs are all there is
         self.totals.add(report)
         self._ledger.add(trial, report, new)
-        for result in new:
-            if result.epoch not in trial.attempt.curve:
-                self._planner.report(number, result.epoch, result.val_accuracy)
-        for result in report.epochs:
-            self.deadline.note_epoch(number, result.train_s + result.val_s)
-        if report.look is not None:
-            self.deadline.note_look(number, report.look.share, report.look.epoch_s)
-            self._planner.report(number, report.look.share, report.look.val_accuracy)
+        for evaluation in new:
+            self._planner.report(number, evaluation.epoch, evaluation.val_accuracy)
+        for evaluation in report.evaluations:
+            self.deadline.note(number, evaluation.epoch, evaluation.epoch_s)
         if report.failure is not None:
             self._on_setback(number, report.failure, report.cause, report.room)
         elif report.stop_reason is not None:
@@ -189,11 +185,6 @@ class Driver:
         else:
             return True
         return False
-
-    def _is_at_milestone(self, report: TrialReport) -> bool:
-        if report.look is not None:
-            return self._planner.is_at_milestone(report.number, report.look.share)
-        return bool(report.epochs) and self._planner.is_at_milestone(report.number, report.n_epochs)
 
     def _goes_on(self, number: int) -> bool:
         """Return whether a trial at its milestone goes on at once; otherwise let it pause there."""

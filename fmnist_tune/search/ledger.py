@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -15,9 +15,9 @@ from fmnist_tune.search.running import RunningTrial
 from fmnist_tune.search.scheduler import Pick
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.tensorboard import TensorBoard
-from fmnist_tune.study.trial_data import history_of, looks_of
+from fmnist_tune.study.trial_data import latest_of
 from fmnist_tune.study.trial_writer import TrialWriter, UnbuildableError, trial_spec
-from fmnist_tune.training.results import EpochResult
+from fmnist_tune.training.results import EpochResult, Evaluation
 from fmnist_tune.valuation import value_of
 
 
@@ -63,10 +63,9 @@ class Ledger:
     def _restore_runs(self, trials: Sequence[FrozenTrial]) -> None:
         """Write the TensorBoard runs of trials that have trained and have none: of another study, or deleted since."""
         for trial in trials:
-            history = history_of(trial)
-            if (history or looks_of(trial)) and not self._tensorboard.has_run(trial.number):
+            if latest_of(trial) is not None and not self._tensorboard.has_run(trial.number):
                 attempt = trial_spec(self._record, trial)
-                self._draw(self._tensorboard.add, attempt, history, attempt.looks)
+                self._draw(self._tensorboard.add, attempt, [], known=attempt.history)
                 self._draw(self._tensorboard.end, trial.number)
 
     def begin(self, pick: Pick) -> RunningTrial | None:
@@ -82,19 +81,18 @@ class Ledger:
             raise
         if attempt is None:
             return None
-        self.running[attempt.number] = RunningTrial(attempt, self._clock, looks=dict(attempt.looks))
+        self.running[attempt.number] = RunningTrial(attempt, self._clock)
         return self.running[attempt.number]
 
-    def add(self, trial: RunningTrial, report: TrialReport, new: Sequence[EpochResult]) -> None:
-        """Record a report's epochs, of which the new ones are in the trial already."""
+    def add(self, trial: RunningTrial, report: TrialReport, new: Sequence[Evaluation]) -> None:
+        """Record a report's evaluations, of which the new ones are in the trial already."""
         number = report.number
         for result in new:
-            if result.epoch not in trial.attempt.curve:
+            if isinstance(result, EpochResult) and result.epoch not in trial.attempt.curve:
                 self.writer.report(number, result.epoch, result.val_accuracy)
         for result in report.epochs:
             self.tell(Event("epoch", number, "", result))
-        looks: Mapping[float, float] = {} if report.look is None else {report.look.share: report.look.val_accuracy}
-        self._draw(self._tensorboard.add, trial.attempt, new, looks, known=trial.attempt.history)
+        self._draw(self._tensorboard.add, trial.attempt, new, known=trial.attempt.history)
 
     def note(self, number: int, reason: str | None) -> None:
         """Record what is known of a trial where it may be stopped or, with a reason, where it ends."""

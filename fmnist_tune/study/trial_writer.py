@@ -18,7 +18,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import draw, key_of, params_of, values_of
-from fmnist_tune.study.trial_data import FACTS_KEY, INITIAL_KEY, facts_of, history_of, looks_of, progress_attributes
+from fmnist_tune.study.trial_data import FACTS_KEY, INITIAL_KEY, curve_of, facts_of, history_of, progress_attributes
 from fmnist_tune.training.results import EpochResult, StopReason
 
 MILESTONE_KEY = "milestone"  # system attribute: the epoch to which a trial is or was trained; None for its end
@@ -55,7 +55,6 @@ class TrialSpec:
         values: the searched values, by dotted path.
         history: its epochs up to its last rung or interruption.
         curve: validation accuracy by epoch, as far as the study knows it, which may be further.
-        looks: the same by the share of the first epoch.
     """
 
     number: int
@@ -63,8 +62,12 @@ class TrialSpec:
     seed: int
     values: Mapping[str, Any]
     history: Sequence[EpochResult]
-    curve: Mapping[int, float]
-    looks: Mapping[float, float]
+    curve: Mapping[float, float]
+
+    @property
+    def n_epochs_known(self) -> float:
+        """How many epochs its workers need not report; below 1, how far the study knows it within the first one."""
+        return len(self.history) or max((epoch for epoch in self.curve if epoch < 1), default=0)
 
 
 def trial_spec(record: StudyRecord, trial: FrozenTrial) -> TrialSpec:
@@ -80,8 +83,7 @@ def trial_spec(record: StudyRecord, trial: FrozenTrial) -> TrialSpec:
         seed=derive_seed(record.space.settings.search.sampler.seed, trial.number, "training"),
         values=values,
         history=history_of(trial),
-        curve=dict(trial.intermediate_values),
-        looks=looks_of(trial),
+        curve=curve_of(trial),
     )
 
 
