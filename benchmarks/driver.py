@@ -83,8 +83,9 @@ def result(epoch, accuracy):
 def report(number, epoch, accuracy):
     new = (result(epoch, accuracy),)
     names = {f.name for f in dataclasses.fields(TrialReport)}
-    known = {"history": new} if "history" in names else {"n_epochs": epoch}
-    return TrialReport(number=number, epochs=new, stop_reason=None, failure=None,
+    known = {"evaluations" if "evaluations" in names else "epochs": new}
+    known |= {"history": new} if "history" in names else {"n_epochs": epoch}
+    return TrialReport(number=number, stop_reason=None, failure=None,
                        facts={k: ATTRIBUTES[k] for k in ("params", "numerics", "ran_on")}, spent_s=1.1, **known)
 
 
@@ -117,7 +118,7 @@ with tempfile.TemporaryDirectory() as name:
     for i in range(repeats + 3):
         start = time.perf_counter()
         assignment = driver.next_assignment()
-        driver.on_report(report(assignment.number, assignment.n_epochs_known + 1, 0.6 + i / 10000))
+        driver.on_report(report(assignment.number, int(assignment.n_epochs_known) + 1, 0.6 + i / 10000))
         seconds.append(time.perf_counter() - start)
     curves.shutdown()
     print(json.dumps({"assignment_s": statistics.median(seconds[3:]), "open_s": opened_s}))

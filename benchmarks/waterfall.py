@@ -68,8 +68,8 @@ def worker_seconds(log: list[dict[str, Any]], start: float, end: float) -> dict[
         start, end: of the command, as time.time().
 
     Returns:
-        Until the first epoch, in epochs and on the way to evaluations within the first, between them, after the last one;
-        summed over the workers.
+        Until the first epoch, in epochs and on the way to evaluations within the first, between them, after the last
+        one; summed over the workers.
     """
     by_worker: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for line in log:

@@ -161,8 +161,8 @@ class Planner:
         situation = self._situation()
 
         def found() -> dict[int, str]:
-            paused = self._scheduler.ranked(situation.paused)
-            named = paused if everything else self._scheduler.to_prune(situation)
+            scheduler = self._scheduler
+            named = scheduler.ranked(situation.paused) if everything else scheduler.to_prune(situation)
             return {n: str(self._scheduler.verdict(n, situation)) for n in named if n in self._paused}
 
         return self._ask(found, {})
