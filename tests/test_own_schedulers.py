@@ -122,7 +122,7 @@ def test_an_interrupted_trial_goes_on_to_the_milestone_it_had(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ("next(self, s): return 1 / 0", "ZeroDivisionError: division by zero (failing_{n}.py, line 4)"),
+        ("next(self, s): return 1 / 0", "ZeroDivisionError: division by zero (failing_{n}.py, line 5)"),
         ("next(self, s): return 7", "TypeError: next returned 7, which is neither a Pick nor None"),
         ("next(self, s): return Pick(7)", "trial 7 does not wait at a milestone"),
         ("next(self, s): return Pick(milestone=0)", "milestone 0 after epoch 0: must be later"),
@@ -132,8 +132,9 @@ def test_an_interrupted_trial_goes_on_to_the_milestone_it_had(tmp_path: Path) ->
         ),
         ("next(self, s): return Pick(values=dict(a=3))", "a cannot be 3: it is not searched"),
         ("next(self, s): return Pick(values={'model.dropout': 3.0})", "model.dropout cannot be 3.0: 0 .. 0.5"),
-        ("report(self, *_): raise KeyError('x')", "KeyError: 'x' (failing_{n}.py, line 4)"),
-        ("to_prune(self, s): raise OSError('x')", "OSError: x (failing_{n}.py, line 4)"),
+        ("report(self, *_): raise KeyError('x')", "KeyError: 'x' (failing_{n}.py, line 5)"),
+        ("milestone(self, epoch): return 1", "milestone 1 after epoch 1: must be later"),
+        ("to_prune(self, s): raise OSError('x')", "OSError: x (failing_{n}.py, line 5)"),
     ],
 )
 def test_what_goes_wrong_in_a_scheduler_ends_the_search_and_loses_nothing(
@@ -143,8 +144,8 @@ def test_what_goes_wrong_in_a_scheduler_ends_the_search_and_loses_nothing(
     module = tmp_path / f"failing_{n}.py"
     text = (
         "from fmnist_tune.search.scheduler import Pick, Scheduler, SchedulerSection\n\nclass Y(Scheduler):\n"
-        f"    def {method}\n"
-        "    def milestone(self, epoch): return epoch + 1\n\nclass X(SchedulerSection):\n"
+        "    def milestone(self, epoch): return epoch + 1\n"
+        f"    def {method}\n\nclass X(SchedulerSection):\n"
         "    def build(self): return Y(self)\n"
     )
     module.write_text(text)

@@ -27,6 +27,7 @@ class Ledger:
     Attributes:
         writer: of the study's trials.
         running: the trials that workers train, by number.
+        tell: is told what happens.
     """
 
     def __init__(
@@ -69,7 +70,11 @@ class Ledger:
                 self._draw(self._tensorboard.end, trial.number)
 
     def begin(self, pick: Pick) -> RunningTrial | None:
-        """Begin what was picked; returns None if it was a new trial and the study is full, or if it cannot be built."""
+        """Begin what was picked; returns None if it was a new trial and the study is full.
+
+        Raises:
+            UnbuildableError: it cannot be built, and has failed.
+        """
         milestone = pick.milestone
         assert milestone is not None
         if pick.number is not None:  # what it trains from here must not be lost if the driver dies

@@ -68,9 +68,8 @@ class Planner:
         latest = max(curve, default=0.0)
         if milestone is None:  # until version 0.2.0 it followed from the settings
             is_promoted = promoted_from(trial) == latest
-            milestone = self._scheduler.milestone(
-                latest if is_promoted else max((epoch for epoch in curve if epoch < latest), default=0.0)
-            )
+            before = latest if is_promoted else max((epoch for epoch in curve if epoch < latest), default=0.0)
+            milestone = self._milestone_after(before)
         self._milestones[number] = math.inf if has_ended_training(trial) else milestone
         is_paused = latest > 0 and self.is_at_milestone(number, latest)
         is_held = trial.system_attrs.get(HELD_KEY) is not None
@@ -82,16 +81,16 @@ class Planner:
 
     def is_at_milestone(self, number: int, epoch: float) -> bool:
         """Return whether a trial that has come to an epoch is to be compared there."""
-        while self._milestones[number] < epoch and self.trouble is None:
-            self._milestones[number] = self._ask(lambda: self._scheduler.milestone(epoch), math.inf)
+        if self._milestones[number] < epoch:
+            self._milestones[number] = self._ask(lambda: self._milestone_after(epoch), math.inf)
         return self._milestones[number] == epoch
 
     def partial_milestones(self, number: int) -> tuple[float, ...]:
         """Return the milestones within the first epoch that a trial may come to, given where it goes to now."""
         found, milestone = [], self._milestones[number]
-        while milestone < 1 and self.trouble is None:
+        while milestone < 1:
             found.append(milestone)
-            milestone = self._ask(lambda: self._scheduler.milestone(found[-1]), math.inf)
+            milestone = self._ask(lambda: self._milestone_after(found[-1]), math.inf)
         return tuple(found)
 
     def next(self) -> Pick | None:
@@ -200,10 +199,18 @@ class Planner:
             if domain is None or known not in domain:
                 raise ValueError(f"{pick}: {path} cannot be {value!r}: {domain or 'it is not searched'}")
         epoch = 0.0 if number is None else self._scheduler.last_epoch(number)
-        milestone = self._scheduler.milestone(epoch) if pick.milestone is None else pick.milestone
+        return replace(pick, milestone=self._milestone_after(epoch, pick.milestone))
+
+    def _milestone_after(self, epoch: float, milestone: float | None = None) -> float:
+        """Return the scheduler's milestone, or a given one.
+
+        Raises:
+            ValueError: it is none.
+        """
+        milestone = self._scheduler.milestone(epoch) if milestone is None else milestone
         if not milestone > epoch or not (milestone < 1 or math.isinf(milestone) or milestone == int(milestone)):
             raise ValueError(f"milestone {milestone} after epoch {epoch:g}: must be later, and above 1 a whole number")
-        return replace(pick, milestone=milestone)
+        return milestone
 
     def _ask(self, question: Callable[[], T], otherwise: T) -> T:
         """Return the scheduler's answer; what else it raises than what is wrong with a trial is its trouble."""
