@@ -14,6 +14,7 @@ from fmnist_tune.config import read_space
 from fmnist_tune.errors import FileError
 from fmnist_tune.search.scheduler import Pick
 from fmnist_tune.search.simulation import Checkpoint, Curve, Simulation
+from fmnist_tune.study.sampling import draw
 from fmnist_tune.study.trial_data import curve_of, facts_of
 from fmnist_tune.study.trial_writer import milestone_of
 from tests.conftest import TINY_SPACE, CommandLine
@@ -161,6 +162,26 @@ def test_what_goes_wrong_in_a_scheduler_ends_the_search_and_loses_nothing(
     assert message.format(n=n) in driver.failure
     assert {t.state for t in record.trials} <= {TrialState.WAITING}
     assert all(curve_of(t) == {1: 0.5} for t in record.trials)
+
+
+def test_trials_of_an_earlier_version_wait_where_they_waited(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    waiting: list[tuple[dict[int, float], dict[str, float]]] = [
+        ({1: 0.5}, {}),
+        ({1: 0.6, 2: 0.6}, {"goes_on_from": 1.0}),
+        ({1: 0.7, 2: 0.7}, {"goes_on_from": 2.0}),
+        ({1: 0.4, 2: 0.4, 3: 0.4}, {"goes_on_from": 2.0}),
+        ({}, {}),
+    ]
+    for number, (curve, attributes) in enumerate(waiting):
+        trial = draw(record.space, [], number, given={})
+        trial.state, trial.intermediate_values, trial.system_attrs = TrialState.WAITING, curve, attributes
+        record.optuna.add_trial(trial)
+    driver = drive(record)
+    assert driver.n_paused == 2, "0 at the first rung, 1 at the second one"
+    assignments = [driver.next_assignment() for _ in range(3)]
+    assert [a.number for a in assignments if a is not None] == [2, 3, 4]
+    assert [milestone_of(record.trials[n]) for n in (2, 3, 4)] == [4, 4, 1]
 
 
 def test_the_default_scheduler_trains_one_trial_after_the_other_to_its_end(tmp_path: Path) -> None:
