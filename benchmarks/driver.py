@@ -67,14 +67,25 @@ ATTRIBUTES = {"params": 60000, "seed": 1, "epochs": 10, "duration_s": 220.0, "im
 
 
 def result(epoch, accuracy):
-    return EpochResult(epoch, 0.5, accuracy, 0.5, accuracy, 0.01, 1.0, 0.1, 500)
+    return EpochResult(
+        epoch=epoch,
+        train_loss=0.5,
+        train_accuracy=accuracy,
+        val_loss=0.5,
+        val_accuracy=accuracy,
+        lr=0.01,
+        train_s=1.0,
+        val_s=0.1,
+        n_images=500,
+    )
 
 
 def report(number, epoch, accuracy):
     new = (result(epoch, accuracy),)
     names = {f.name for f in dataclasses.fields(TrialReport)}
-    known = {"history": new} if "history" in names else {"n_epochs": epoch}
-    return TrialReport(number=number, epochs=new, stop_reason=None, failure=None,
+    known = {"evaluations" if "evaluations" in names else "epochs": new}
+    known |= {"history": new} if "history" in names else {"n_epochs": epoch}
+    return TrialReport(number=number, stop_reason=None, failure=None,
                        facts={k: ATTRIBUTES[k] for k in ("params", "numerics", "ran_on")}, spent_s=1.1, **known)
 
 
@@ -107,7 +118,7 @@ with tempfile.TemporaryDirectory() as name:
     for i in range(repeats + 3):
         start = time.perf_counter()
         assignment = driver.next_assignment()
-        driver.on_report(report(assignment.number, assignment.n_epochs_known + 1, 0.6 + i / 10000))
+        driver.on_report(report(assignment.number, int(assignment.n_epochs_known) + 1, 0.6 + i / 10000))
         seconds.append(time.perf_counter() - start)
     curves.shutdown()
     # What none can do without: TPE in memory, of at most 300 trials, and the trial's row with its parameters.

@@ -48,7 +48,20 @@ def fill(folder: Path, space: SearchSpace, n: int) -> None:
         }
         state = optuna.trial.TrialState.COMPLETE if epochs == 10 else optuna.trial.TrialState.PRUNED
         history = [
-            asdict(EpochResult(e, 0.5, value, 0.5, value, 1e-3, 20.0, 2.0, 50_000)) for e, value in curve.items()
+            asdict(
+                EpochResult(
+                    epoch=e,
+                    train_loss=0.5,
+                    train_accuracy=value,
+                    val_loss=0.5,
+                    val_accuracy=value,
+                    lr=1e-3,
+                    train_s=20.0,
+                    val_s=2.0,
+                    n_images=50_000,
+                )
+            )
+            for e, value in curve.items()
         ]
         trials.append(
             optuna.create_trial(

@@ -23,6 +23,8 @@ from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings
 from fmnist_tune.config.tasks import CONFIGS
 from fmnist_tune.models.architectures import ARCHITECTURES, WEIGHT_FILES, WEIGHT_NAMES
 from fmnist_tune.models.section import Model
+from fmnist_tune.search.asha import SCHEDULERS
+from fmnist_tune.search.scheduler import SchedulerSection
 from fmnist_tune.section import Section
 
 DOCS = Path(__file__).resolve().parent
@@ -134,6 +136,8 @@ def default(section: type[Section], path: str, field: FieldInfo) -> str:
         return "required"
     value = field.get_default(call_default_factory=True)
     if value is None:
+        if issubclass(section, SchedulerSection):
+            return "none"
         if not issubclass(section, Model):
             return NONE_MEANS[path]
         (name,) = get_args(section.model_fields["name"].annotation)
@@ -168,8 +172,12 @@ def tables(section: type[Section], path: str, depth: int, *, suffix: str = "") -
 
 def _inner(section: type[Section], path: str, depth: int, *, suffix: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
-        if is_section(field.annotation) and not issubclass(field.annotation, Model):
-            yield from tables(field.annotation, f"{path}.{name}" if path else name, depth + 1, suffix=suffix)
+        place = f"{path}.{name}" if path else name
+        if place == "search.pruner":
+            for scheduler, kind in SCHEDULERS.built_in.items():
+                yield from tables(kind, place, depth + 1, suffix=f" `{scheduler}`")
+        elif is_section(field.annotation) and not issubclass(field.annotation, Model):
+            yield from tables(field.annotation, place, depth + 1, suffix=suffix)
 
 
 def keys_page() -> str:

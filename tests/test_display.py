@@ -23,7 +23,7 @@ from fmnist_tune.search.progress import FILE, EpochProgress, progress_of, tellin
 from fmnist_tune.search.screen import Screen, Work, packed
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.seed_results import Plan
-from tests.studies import drive, look, open_study, report
+from tests.studies import drive, open_study, partial, report
 
 SPACE = "study: s\nmodel: {name: mlp}\nsearch: {trials: 4, pruner: {name: none}}\ntraining: {epochs: 1}\n"
 LONG = """
@@ -83,7 +83,7 @@ def test_a_trial_that_goes_on_shows_where_it_stands_and_how_far_its_epoch_is(tmp
     for _ in range(8):
         assert first.next_assignment() is not None
     for number, accuracy in enumerate([0.7123, *[0.5] * 6], start=1):
-        assert not first.on_report(look(number, accuracy))
+        assert not first.on_report(partial(number, accuracy))
     first.on_report(report(0, [0.8, 0.8849], n_new=2))
     first.release_all()
 
@@ -119,7 +119,7 @@ def test_the_highest_accuracy_is_a_looks_until_an_epoch_has_ended(tmp_path: Path
     driver = drive(open_study(tmp_path, LONG))
     for _ in range(2):
         driver.next_assignment()
-    driver.on_report(look(0, 0.95))
+    driver.on_report(partial(0, 0.95))
     display = attached(driver)
     assert "highest so far 95.00 % (trial 0, epoch 0.5)" in display.status()
 

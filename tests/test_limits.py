@@ -23,7 +23,7 @@ from fmnist_tune.study.record import SPACE_KEY, StudyRecord
 from fmnist_tune.study.summary import Highest, study_json, summarize
 from fmnist_tune.units import duration, seconds
 from tests.conftest import TINY_SPACE, CommandLine
-from tests.studies import drive, look, open_study, report
+from tests.studies import drive, open_study, partial, report
 
 SPACE = """
 study: s
@@ -186,9 +186,9 @@ def test_the_highest_accuracy_is_told_where_no_trial_has_been_trained_to_its_end
     driver = drive(record)
     for _ in range(2):
         driver.next_assignment()
-    driver.on_report(look(0, 0.95))
+    driver.on_report(partial(0, 0.95))
     assert summarize(record, is_running=True).highest == Highest(0.95, 0, 0.5)
-    driver.on_report(look(1, 0.5))
+    driver.on_report(partial(1, 0.5))
     driver.next_assignment()
     driver.on_report(report(2, [0.8849]))
     driver.release_all()

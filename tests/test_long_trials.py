@@ -25,7 +25,17 @@ BYTES_PER_REPORT = 2_500  # of an epoch, in all the forms in which a driver keep
 def epoch_result(epoch: int) -> EpochResult:
     """Return an epoch whose numbers have as many digits as real ones."""
     draw = random.Random(epoch).random
-    return EpochResult(epoch, draw(), draw(), draw(), draw(), draw() / 100, 10 * draw(), draw(), 50_000)
+    return EpochResult(
+        epoch=epoch,
+        train_loss=draw(),
+        train_accuracy=draw(),
+        val_loss=draw(),
+        val_accuracy=draw(),
+        lr=draw() / 100,
+        train_s=10 * draw(),
+        val_s=draw(),
+        n_images=50_000,
+    )
 
 
 def send(driver: Driver, number: int, epoch: int, n_epochs: int) -> bool:

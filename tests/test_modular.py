@@ -62,7 +62,20 @@ def problems(text: str) -> list[str]:
 
 
 def results(val: list[float], train: float = 1.0) -> list[EpochResult]:
-    return [EpochResult(i, 0.1, train, 1.0, accuracy, 1e-3, 1.0, 0.1, 10) for i, accuracy in enumerate(val, start=1)]
+    return [
+        EpochResult(
+            epoch=i,
+            train_loss=0.1,
+            train_accuracy=train,
+            val_loss=1.0,
+            val_accuracy=accuracy,
+            lr=1e-3,
+            train_s=1.0,
+            val_s=0.1,
+            n_images=10,
+        )
+        for i, accuracy in enumerate(val, start=1)
+    ]
 
 
 def numbers(history: list[EpochResult]) -> list[tuple[float, ...]]:

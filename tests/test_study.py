@@ -34,7 +34,7 @@ from fmnist_tune.study.trial_data import facts_of, history_of
 from fmnist_tune.study.trial_table import trial_rows
 from fmnist_tune.study.trial_writer import TrialWriter
 from tests.mortal_storage import DriverKilledError, MortalStorage
-from tests.studies import SPACE, drive, look, open_study, report
+from tests.studies import SPACE, drive, open_study, partial, report
 
 
 def test_a_study_refuses_other_data(tmp_path: Path) -> None:
@@ -87,22 +87,22 @@ def test_a_look_within_the_first_epoch_pauses_a_trial(tmp_path: Path) -> None:
     events: list[Event] = []
     driver = drive(record, events)
     assignments = [a for a in (driver.next_assignment(), driver.next_assignment()) if a is not None]
-    assert [a.looks for a in assignments] == [(0.5,), (0.5,)]
-    assert not driver.on_report(look(0, 0.7))
+    assert [a.partial for a in assignments] == [(0.5,), (0.5,)]
+    assert not driver.on_report(partial(0, 0.7))
     assert record.trials[0].state == TrialState.WAITING
     assert record.trials[0].intermediate_values == {}
     assert facts_of(record.trials[0])["duration_s"] == 1.5
     assert [e.text for e in events] == ["70.00 % at epoch 0.5, rank 1/1"]
     assert shown_to_sampler(record.trials)[0].intermediate_values == {0: 0.7}
-    assert not driver.on_report(look(1, 0.6))
+    assert not driver.on_report(partial(1, 0.6))
     again = driver.next_assignment()
     assert again is not None
-    assert (again.number, again.looks, again.n_epochs_known) == (0, (), 0)
+    assert (again.number, again.partial, again.n_epochs_known) == (0, (), 0.5)
     assert driver.on_report(report(0, [0.8])) is False  # at its rung after epoch 1, alone
     while (assignment := driver.next_assignment()) is not None:
         number = assignment.number
         ends = report(number, [0.8] * 4, stop="epochs", n_new=4)
-        driver.on_report(look(number, 0.1) if assignment.looks else ends)
+        driver.on_report(partial(number, 0.1) if assignment.partial else ends)
     assert record.trials[0].state == TrialState.COMPLETE
     ended = record.trials[5]
     assert (ended.state, ended.value) == (TrialState.PRUNED, None)
@@ -172,7 +172,7 @@ def test_a_trial_that_was_to_be_finished_and_turns_out_too_slow_for_it_pauses(tm
     driver = drive(record, deadline=time.monotonic() + 1500)
     for number, accuracy in enumerate([0.7, 0.6]):
         driver.next_assignment()
-        assert not driver.on_report(look(number, accuracy, train_s=100.0))
+        assert not driver.on_report(partial(number, accuracy, train_s=100.0))
     driver.deadline.at = time.monotonic() + 900  # four epochs of 200 s
     first = driver.next_assignment()
     assert first is not None
@@ -255,7 +255,7 @@ def test_a_trial_that_was_let_go_on_goes_on_first_after_a_crash(tmp_path: Path, 
     driver = drive(open_study(tmp_path, **changes))
 
     def reach_rung(number: int, accuracy: float) -> bool:
-        return driver.on_report(look(number, accuracy) if at < 1 else report(number, [accuracy]))
+        return driver.on_report(partial(number, accuracy) if at < 1 else report(number, [accuracy]))
 
     for number, accuracy in enumerate([0.5, 0.6] if at_once else [0.6, 0.5]):
         assert driver.next_assignment() is not None
@@ -311,7 +311,7 @@ def test_only_what_a_worker_trained_for_this_run_is_counted(tmp_path: Path) -> N
     driver.on_report(replace(report(0, [0.5]), spent_s=0.0))
     assert (driver.totals.epochs, driver.totals.train_s, driver.totals.first_step_at) == (0, 0.0, None)
     before = time.monotonic()
-    driver.on_report(look(1, 0.5))
+    driver.on_report(partial(1, 0.5))
     assert driver.totals.train_s == 1.5
     assert driver.totals.first_step_at is not None
     assert before <= driver.totals.first_step_at + 1.5 <= time.monotonic()
@@ -334,9 +334,9 @@ def test_how_long_a_look_took_tells_how_long_the_epoch_will_take(tmp_path: Path)
     driver = drive(record, deadline=time.monotonic() + 1000)
     for _ in range(3):
         driver.next_assignment()
-    assert not driver.on_report(look(0, 0.7, train_s=1200.0))
-    assert not driver.on_report(look(1, 0.6))
-    assert not driver.on_report(look(2, 0.5))
+    assert not driver.on_report(partial(0, 0.7, train_s=1200.0))
+    assert not driver.on_report(partial(1, 0.6))
+    assert not driver.on_report(partial(2, 0.5))
     assert driver.deadline.fits(1)
     assert not driver.deadline.fits(0)
     again = driver.next_assignment()
@@ -353,7 +353,7 @@ def test_how_long_a_look_took_tells_how_long_the_epoch_will_take(tmp_path: Path)
 def test_a_new_trial_is_expected_to_take_as_long_as_others_took_to_their_looks(tmp_path: Path) -> None:
     driver = drive(open_study(tmp_path, search__pruner__min_epochs=0.5), deadline=time.monotonic() + 100)
     driver.next_assignment()
-    assert not driver.on_report(look(0, 0.7, train_s=60.0))
+    assert not driver.on_report(partial(0, 0.7, train_s=60.0))
     assert driver.next_assignment() is None
 
 
@@ -362,8 +362,8 @@ def test_a_trial_that_fails_after_a_look_keeps_the_time_it_took(tmp_path: Path) 
     driver = drive(record)
     driver.next_assignment()
     driver.next_assignment()
-    driver.on_report(look(0, 0.6))
-    driver.on_report(look(1, 0.7))  # goes on at once
+    driver.on_report(partial(0, 0.6))
+    driver.on_report(partial(1, 0.7))  # goes on at once
     driver.on_report(TrialReport(1, (), 0, None, "loss is nan", {}))
     assert record.trials[1].state == TrialState.FAIL
     assert facts_of(record.trials[1])["duration_s"] == 1.5

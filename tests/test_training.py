@@ -22,7 +22,7 @@ from fmnist_tune.training.loss import criterion
 from fmnist_tune.training.numerics import Numerics, choose_numerics
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
 from fmnist_tune.training.partial_epoch import PartialEpoch
-from fmnist_tune.training.results import EpochResult, Look, best_epoch
+from fmnist_tune.training.results import EpochResult, best_epoch
 from fmnist_tune.training.run import NonFiniteLossError, TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 from tests.conftest import make_pictures
@@ -307,34 +307,31 @@ def test_an_average_of_nothing_is_not_scored() -> None:
     assert run.scored_model is run.model
 
 
-def test_looks_change_nothing_of_what_is_trained() -> None:
+def test_evaluations_within_an_epoch_change_nothing_of_what_is_trained() -> None:
     sections = {"training": {"epochs": 2, "batch_size": 64}, "model": {"name": "mlp", "hidden": [8], "dropout": 0.5}}
     expected = numbers(list(make_run(config(**sections)).epochs()))
     run = make_run(config(**sections))
     results = list(run.progress((0.25, 0.5)))
-    assert [type(r) for r in results] == [Look, Look, EpochResult, EpochResult]
-    assert [r.share for r in results if isinstance(r, Look)] == [0.25, 0.5]
-    assert all(0 < r.val_accuracy < 1 and r.train_s > 0 and r.val_s > 0 for r in results if isinstance(r, Look))
+    assert [r.epoch for r in results] == [0.25, 0.5, 1, 2]
+    assert all(0 < r.val_accuracy < 1 and r.train_s > 0 and r.val_s > 0 for r in results)
     assert numbers([r for r in results if isinstance(r, EpochResult)]) == expected
 
 
 def test_accuracies_are_exact_shares_of_the_images() -> None:
     run = make_run(config(training={"epochs": 1, "batch_size": 50}))
-    look, result = run.progress((0.5,))
-    assert isinstance(look, Look)
+    partial, result = run.progress((0.5,))
     assert isinstance(result, EpochResult)
-    for accuracy, n in ((look.val_accuracy, 20), (result.val_accuracy, 100), (result.train_accuracy, 500)):
+    for accuracy, n in ((partial.val_accuracy, 20), (result.val_accuracy, 100), (result.train_accuracy, 500)):
         assert accuracy == round(accuracy * n) / n
 
 
 @pytest.mark.parametrize("heard", [True, False])
-def test_a_trial_goes_on_from_a_look_as_if_it_had_never_paused(heard: bool, tmp_path: Path) -> None:
+def test_a_trial_goes_on_within_an_epoch_as_if_it_had_never_paused(heard: bool, tmp_path: Path) -> None:
     training = {"epochs": 2, "batch_size": 16, "augment": {"flip": True}, "average_weights": True}
     trial = config(training=training, model={"name": "cnn", "blocks": 1, "base_channels": 8, "dropout": 0.5})
     expected = list(make_run(trial).progress((0.5,)))
     run = make_run(trial)
-    look = next(run.progress((0.5,)))
-    assert isinstance(look, Look)
+    partial = next(run.progress((0.5,)))
     run.partial.train_s = 1000.0
     save_checkpoint(run, tmp_path / "checkpoint.pt")
     again = make_run(trial)
@@ -345,9 +342,10 @@ def test_a_trial_goes_on_from_a_look_as_if_it_had_never_paused(heard: bool, tmp_
     assert len(steps) == 16 + 32, "no step is taken twice"
     if not heard:
         repeated = results.pop(0)
-        assert isinstance(repeated, Look)
-        assert repeated.val_accuracy == look.val_accuracy
-    assert numbers([r for r in results if isinstance(r, EpochResult)]) == numbers(expected[1:])
+        assert (repeated.epoch, repeated.val_accuracy) == (0.5, partial.val_accuracy)
+    assert numbers([r for r in results if isinstance(r, EpochResult)]) == numbers(
+        [r for r in expected if isinstance(r, EpochResult)]
+    )
     assert isinstance(results[0], EpochResult)
     assert results[0].train_s > 1000, "the time before counts"
 

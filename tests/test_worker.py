@@ -54,25 +54,24 @@ def test_a_trial_whose_checkpoint_is_gone_says_so_and_is_trained_again(tmp_path:
     assert [r.val_accuracy for r in again.epochs] == [r.val_accuracy for r in first.epochs]
 
 
-def test_a_trial_whose_checkpoint_of_a_look_is_gone_says_so(tmp_path: Path) -> None:
-    def step(*, has_looked: bool) -> dict[str, Any]:
+def test_a_trial_whose_checkpoint_within_an_epoch_is_gone_says_so(tmp_path: Path) -> None:
+    def step(known: float) -> dict[str, Any]:
         worker = assigned(tmp_path)
-        looks = () if has_looked else (0.5,)
-        worker.assign(replace(assignment(tmp_path), looks=looks, has_looked=has_looked))
+        worker.assign(replace(assignment(tmp_path), partial=() if known else (0.5,), n_epochs_known=known))
         return worker.step().facts
 
-    assert "trouble" not in step(has_looked=False)
-    assert "trouble" not in step(has_looked=True)
+    assert "trouble" not in step(0)
+    assert "trouble" not in step(0.5)
     for path in tmp_path.glob("*.pt"):
         path.unlink()
-    assert step(has_looked=True)["trouble"] == "no checkpoint of its first epoch, which begins anew"
+    assert step(0.5)["trouble"] == "no checkpoint of its first epoch, which begins anew"
 
 
-def test_the_log_tells_when_an_epoch_begins_is_looked_at_and_ends(tmp_path: Path) -> None:
+def test_the_log_tells_when_an_epoch_begins_is_evaluated_and_ends(tmp_path: Path) -> None:
     worker = assigned(tmp_path)
-    worker.assign(replace(assignment(tmp_path), looks=(0.5,)))
+    worker.assign(replace(assignment(tmp_path), partial=(0.5,)))
     reports = [worker.step() for _ in range(3)]
-    assert reports[0].look is not None
+    assert [e.epoch for e in reports[0].evaluations] == [0.5]
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     told = [(line["trial"], line["epoch"], line["event"]) for line in lines]
     assert told == [(0, 1, "begin"), (0, 1, "look"), (0, 1, "end"), (0, 2, "begin"), (0, 2, "end")]

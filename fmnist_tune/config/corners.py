@@ -15,7 +15,7 @@ from fmnist_tune.config.problems import schema_problems
 from fmnist_tune.config.repair import config_problems
 from fmnist_tune.config.tasks import config_class
 from fmnist_tune.errors import Problem
-from fmnist_tune.models.registry import ModelError
+from fmnist_tune.registry import PluginError
 
 MAX_CORNERS = 256
 
@@ -27,7 +27,7 @@ def check_configs(
     schema = config_class(tree)
     searched = {p.path for p in parameters}
     for name in next((p.domain.ends() for p in parameters if p.path == "model.name"), ()):
-        with contextlib.suppress(ModelError):  # what is said of a model's keys depends on the others'
+        with contextlib.suppress(PluginError):  # what is said of a model's keys depends on the others'
             schema.models.find(name)
     found: dict[tuple[str, str], Problem] = {}
     for values in probes(parameters, tree):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from fmnist_tune.config.schema import Optimizer
-from fmnist_tune.models.registry import Registry
 from fmnist_tune.modular.models import PAIR_MODELS, PairModel
+from fmnist_tune.registry import Registry
 from fmnist_tune.section import Section
 
 if TYPE_CHECKING:

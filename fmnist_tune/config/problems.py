@@ -14,13 +14,13 @@ from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import Problem, did_you_mean, nearest
 from fmnist_tune.models.architectures import ARCHITECTURES
-from fmnist_tune.models.registry import NO_MODEL, UNKNOWN_NAME
+from fmnist_tune.registry import NO_PLUGIN, UNKNOWN_NAME, Registry
+from fmnist_tune.search.asha import SCHEDULERS
 from fmnist_tune.section import Section
 
 _SECTION_ERRORS = ("model_type", "model_attributes_type", "dict_type")
 
 
-OWN_MODEL = "; a model of your own is named package.module:Class"
 _SPACES = ("space", "search_space", "parameters", "params", "hyperparameters", "config", "param_space")
 
 
@@ -67,9 +67,10 @@ def homes(config: type[AnyConfig]) -> dict[str, tuple[str, ...]]:
         for key, field in section.model_fields.items():
             if path:
                 found[key] = tuple(dict.fromkeys((*found.get(key, ()), path)))
-            is_model = section is config and key == "model"
-            for kind in config.models.known().values() if is_model else _sections(field.annotation):
-                walk(kind, f"{path}.{key}" if path else key)
+            place = f"{path}.{key}" if path else key
+            registry = _registries(config).get(place)
+            for kind in _sections(field.annotation) if registry is None else registry.known().values():
+                walk(kind, place)
 
     for schema in (Settings, config):
         walk(schema, "")
@@ -120,8 +121,8 @@ def _mistake(
             hint = (instead(value) if may_be_searched else "") or did_you_mean(value, allowed)
         return Mistake(loc, kind, f"{_shown(value)} is not one of {', '.join(allowed)}{hint}", nearest(value, allowed))
     if kind == UNKNOWN_NAME:
-        return _wrong_model(loc, kind, value, config)
-    if kind == NO_MODEL:
+        return _wrong_name(loc, kind, value, _registries(config)[".".join(map(str, loc))])
+    if kind == NO_PLUGIN:
         return Mistake((*loc, "name"), kind, context["reason"])
     if kind in _SECTION_ERRORS:
         return Mistake(loc, kind, _no_section(loc, value, tree, config, searched))
@@ -138,7 +139,7 @@ def _unknown_key(
     """Say of a key that is not allowed what may be meant by it."""
     key, parent = loc[-1], loc[:-1]
     models, name = config.models.known(), value_at(tree, "model.name")
-    known = _fields_at(parent, name, config)
+    known = _fields_at(parent, tree, config)
     allowed = f"unknown key; allowed are {', '.join(known)}"
     owners = [other for other, section in models.items() if key in section.model_fields] if parent == ("model",) else []
     if owners:
@@ -156,8 +157,8 @@ def _unknown_key(
     return f"{allowed}{did_you_mean(key, known) or home_hint(key, config)}"
 
 
-def _wrong_model(loc: tuple[Any, ...], kind: str, value: object, config: type[AnyConfig]) -> Mistake:
-    models, names = config.models.built_in, config.models.names()
+def _wrong_name(loc: tuple[Any, ...], kind: str, value: object, registry: Registry[Any]) -> Mistake:
+    models, names = registry.built_in, registry.names()
     allowed = f"allowed are {', '.join(names)}"
     name = value.get("name") if isinstance(value, dict) else None
     place = (*loc, "name")
@@ -173,15 +174,18 @@ def _wrong_model(loc: tuple[Any, ...], kind: str, value: object, config: type[An
         architecture = nearest(name, ARCHITECTURES) or next(a for a in ARCHITECTURES if a.startswith(name.lower()))
         hint, guess = f"; write name: torchvision, architecture: {architecture}", "torchvision"
     else:
-        hint, guess = did_you_mean(name, names) or instead(name) or OWN_MODEL, nearest(name, names)
-    return Mistake(place, kind, f"{_shown(name)} is not a model; {allowed}{hint}", guess or alike, guess is not None)
+        own = f"; a {registry.kind} of your own is named package.module:Class"
+        hint, guess = did_you_mean(name, names) or instead(name) or own, nearest(name, names)
+    return Mistake(
+        place, kind, f"{_shown(name)} is not a {registry.kind}; {allowed}{hint}", guess or alike, guess is not None
+    )
 
 
 def _no_section(
     loc: tuple[Any, ...], value: object, tree: object, config: type[AnyConfig], searched: Collection[str]
 ) -> str:
     """Say what to write where a section belongs and something else stands."""
-    known = _fields_at(loc, value_at(tree, "model.name"), config)
+    known = _fields_at(loc, tree, config)
     expected = f"should be a mapping of {', '.join(known)}" if known else "should be a mapping"
     if value is None:
         return f"empty; {expected}"
@@ -194,21 +198,22 @@ def _no_section(
     return f"{_shown(value)} alone; write {{name: {name}}}"
 
 
-def _fields_at(path: tuple[Any, ...], model_name: object, config: type[AnyConfig]) -> tuple[str, ...]:
-    """Return the keys that the schema knows at a path; empty where it knows none.
+def _registries(config: type[AnyConfig]) -> dict[str, Registry[Any]]:
+    """Return the sections that a file names, by dotted path."""
+    return {"model": config.models, "search.pruner": SCHEDULERS}
 
-    Args:
-        path: in the file.
-        model_name: what the file calls its model.
-        config: the task's schema of model, training and data.
-    """
+
+def _fields_at(path: tuple[Any, ...], tree: object, config: type[AnyConfig]) -> tuple[str, ...]:
+    """Return the keys that the schema knows at a path of a file; empty where it knows none."""
     if not path:
         return (*SETTINGS_KEYS, *TRIAL_KEYS)
     section: type[Section] | None = Settings if path[0] in SETTINGS_KEYS else config
-    for key in path:
-        if section is config and key == "model":
-            models = config.models.known()
-            section = models.get(str(model_name), next(iter(models.values())))
+    for i, key in enumerate(path):
+        place = ".".join(map(str, path[: i + 1]))
+        registry = _registries(config).get(place)
+        if registry is not None:
+            known = registry.known()
+            section = known.get(str(value_at(tree, f"{place}.name")), next(iter(known.values())))
             continue
         field = None if section is None else section.model_fields.get(key)
         section = None if field is None else next(iter(_sections(field.annotation)), None)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
 from fmnist_tune.models import MODELS, ImageSpec, ModelSection
-from fmnist_tune.models.registry import Registry, blamed_on
+from fmnist_tune.registry import Registry, blamed_on
+from fmnist_tune.search.asha import SCHEDULERS, Asha
+from fmnist_tune.search.scheduler import SchedulerSection
 from fmnist_tune.section import Probability, Section
 from fmnist_tune.units import seconds
 
@@ -222,24 +224,8 @@ class Sampler(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
-def _epochs_or_share(value: object) -> object:
-    if isinstance(value, float) and value >= 1 and not value.is_integer():
-        raise ValueError(f"{value} is neither a whole number of epochs nor a share of the first one, below 1")
-    return value
-
-
-class Pruner(Section):
-    """ASHA: at each rung, min_epochs * reduction_factor**k epochs, the best 1 in reduction_factor are promoted.
-
-    Attributes:
-        name: asha, or none, with which every trial is trained to its end.
-        min_epochs: the first rung; a value below 1 is a share of the first epoch.
-        reduction_factor: of the trials at a rung, 1 in so many is promoted.
-    """
-
-    name: Literal["asha", "none"] = "asha"
-    min_epochs: Annotated[float, Field(ge=0.01), BeforeValidator(_epochs_or_share)] = 1
-    reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
+def _pruner(value: object) -> object:
+    return SCHEDULERS.read({"name": "asha", **value} if isinstance(value, dict) else value)
 
 
 def _points(value: object) -> object:
@@ -256,7 +242,7 @@ class Search(Section):
         timeout: the longest wall-clock time of one run; None for no limit.
         epoch_timeout: the time after which an epoch counts as hanging: its trial fails, and its worker is replaced.
         sampler: what chooses the values of a trial.
-        pruner: what stops a trial early.
+        pruner: what decides which trials go on; its `name` decides which other keys it has.
         initial: configurations by dotted path that the study begins with; what they leave out is sampled.
     """
 
@@ -264,7 +250,7 @@ class Search(Section):
     timeout: Duration | None = None
     epoch_timeout: Duration = 3600.0
     sampler: Sampler = Sampler()
-    pruner: Pruner = Pruner()
+    pruner: Annotated[SerializeAsAny[SchedulerSection], BeforeValidator(_pruner)] = Asha()
     initial: Annotated[list[dict[Any, Any]], BeforeValidator(_points)] = Field(default_factory=list)
 
 

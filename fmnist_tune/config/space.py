@@ -23,8 +23,8 @@ from fmnist_tune.config.tasks import AnyConfig, config_class
 from fmnist_tune.config.warnings import space_warnings
 from fmnist_tune.config.yaml_reader import NUMBERS, read_yaml
 from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean, near_file
-from fmnist_tune.models.registry import forget_imports
 from fmnist_tune.paths import user_path
+from fmnist_tune.registry import forget_imports
 
 MAX_GRID = 10_000
 

@@ -2,9 +2,9 @@
 
 from fmnist_tune.models.cnn import Cnn
 from fmnist_tune.models.mlp import Mlp
-from fmnist_tune.models.registry import Registry
 from fmnist_tune.models.section import ImageSpec, ModelSection
 from fmnist_tune.models.torchvision import Torchvision
+from fmnist_tune.registry import Registry
 
 MODELS: Registry[ModelSection] = Registry(
     base=ModelSection,

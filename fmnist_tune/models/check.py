@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import FileError, Problem, UserError
-from fmnist_tune.models.registry import ModelError, told
+from fmnist_tune.registry import PluginError, told
 
 
 def check_models(configs: Iterable[AnyConfig], source: str) -> None:
@@ -36,7 +36,7 @@ def check_models(configs: Iterable[AnyConfig], source: str) -> None:
         except UserError as error:
             path, _, message = str(error).partition(": ")
             problems.append(Problem(path, message) if path.startswith("model.") else Problem("model", str(error)))
-        except ModelError as error:
+        except PluginError as error:
             problems.append(Problem("model.name", f"{config.model.name}: {error}"))
     if problems:
         raise FileError(source, dict.fromkeys(problems))
@@ -47,7 +47,7 @@ def _try_out(config: AnyConfig) -> None:
 
     Raises:
         UserError: as its `build` raises it.
-        ModelError: it cannot.
+        PluginError: it cannot.
     """
     import torch
 
@@ -60,17 +60,17 @@ def _try_out(config: AnyConfig) -> None:
     try:
         module = config.build()
         if not isinstance(module, torch.nn.Module):
-            raise ModelError(f"build returned {module!r}, not a torch.nn.Module")
+            raise PluginError(f"build returned {module!r}, not a torch.nn.Module")
         if not n_params(module):
-            raise ModelError("it has no parameter to train")
+            raise PluginError("it has no parameter to train")
         if not isinstance(text := config.model.describe(), str) or not text:
-            raise ModelError(f"describe returned {text!r}, not a text")
+            raise PluginError(f"describe returned {text!r}, not a text")
         with torch.inference_mode():
             scores = module.eval()(x)
-    except (UserError, ModelError):
+    except (UserError, PluginError):
         raise
     except Exception as error:
-        raise ModelError(f"it raised {told(error)}") from None
+        raise PluginError(f"it raised {told(error)}") from None
     found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a {type(scores).__name__}"
     if found != (2, n_classes):
-        raise ModelError(f"of {tuple(x.shape)} inputs it made {found}; scores must be {(2, n_classes)}")
+        raise PluginError(f"of {tuple(x.shape)} inputs it made {found}; scores must be {(2, n_classes)}")

@@ -76,13 +76,23 @@ class ModularRun:
             start = time.perf_counter()
             n_pairs = self._train(epoch)
             trained = time.perf_counter()
-            train, val = self.evaluate(*self._train_xy), self.evaluate(*self._val_xy)
-            val_s = time.perf_counter() - trained
-            lr = self.config.training.optimizer.lr
-            self.history.append(EpochResult(epoch, *train, *val, lr, trained - start, val_s, n_pairs))
+            train_loss, train_accuracy = self.evaluate(*self._train_xy)
+            val_loss, val_accuracy = self.evaluate(*self._val_xy)
+            result = EpochResult(
+                epoch=epoch,
+                train_loss=train_loss,
+                train_accuracy=train_accuracy,
+                val_loss=val_loss,
+                val_accuracy=val_accuracy,
+                lr=self.config.training.optimizer.lr,
+                train_s=trained - start,
+                val_s=time.perf_counter() - trained,
+                n_images=n_pairs,
+            )
+            self.history.append(result)
             yield self.history[-1]
 
-    def progress(self, looks: Sequence[float] = ()) -> Iterator[EpochResult]:
+    def progress(self, partial: Sequence[float] = ()) -> Iterator[EpochResult]:
         """Do as `epochs`: what lies between two evaluations is too short to look into."""
         return self.epochs()
 

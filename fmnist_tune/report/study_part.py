@@ -16,7 +16,7 @@ from fmnist_tune.study.results import points
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.summary import Summary, on_screen
 from fmnist_tune.study.trial_table import TrialRow
-from fmnist_tune.training.results import LOOK_STRIDE
+from fmnist_tune.training.results import SAMPLE_STRIDE
 
 N_BEST = 10
 
@@ -135,7 +135,7 @@ def _curves(search: _Search) -> list[Section]:
         return []
     text = (
         "Validation accuracy by epoch; a dot is where a trial stands. Within the first epoch it is measured on "
-        f"one validation image in {LOOK_STRIDE}. Numbers: `curves.csv`."
+        f"one validation image in {SAMPLE_STRIDE}. Numbers: `curves.csv`."
     )
     plot = plot_of("curves.png", "accuracy over epochs", study_figures.curves_figure, curves)
     return [Section("Learning curves", (text, plot))]
@@ -159,7 +159,7 @@ def _history_text(rows: Sequence[TrialRow], history: study_info.HistoryInfo) -> 
     which = "every trial" if n_plotted == n else f"the {n_plotted:,} of {n:,} trials that have trained"
     text = (
         f"Validation accuracy of {which}. A trial that was not trained to its end stands at its latest "
-        f"accuracy; within the first epoch that is measured on one validation image in {LOOK_STRIDE}."
+        f"accuracy; within the first epoch that is measured on one validation image in {SAMPLE_STRIDE}."
     )
     if history.failed:
         text += f" Failed before they had one: {len(history.failed):,}, at the bottom."

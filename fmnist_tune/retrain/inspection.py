@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.models import MODELS
-from fmnist_tune.models.registry import told
+from fmnist_tune.registry import told
 from fmnist_tune.retrain.card import model_card
 from fmnist_tune.retrain.export import ONNX, TORCH_EXPORT, export_model
 from fmnist_tune.retrain.robustness import CORRUPTIONS, RobustnessRow, audit, write_csv

@@ -98,8 +98,8 @@ class JobSource(Source):
             return None
         number = self._waiting.popleft()
         job = self._jobs[number]
-        curve = {result.epoch: result.val_accuracy for result in job.history}
-        spec = TrialSpec(number, job.plan.config, job.assignment.seed, {}, job.history, curve, {})
+        curve = {float(result.epoch): result.val_accuracy for result in job.history}
+        spec = TrialSpec(number, job.plan.config, job.assignment.seed, {}, job.history, curve)
         self.running[number] = RunningTrial(spec, self._clock)
         return replace(job.assignment, n_epochs_known=len(job.history))
 

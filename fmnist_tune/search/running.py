@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fmnist_tune.search.messages import TrialReport
-from fmnist_tune.study.trial_data import LOOKS_KEY
+from fmnist_tune.study.trial_data import PARTIAL_KEY
 from fmnist_tune.study.trial_writer import TrialSpec
-from fmnist_tune.training.results import EpochResult
+from fmnist_tune.training.results import EpochResult, Evaluation
 from fmnist_tune.valuation import attributes_of
 
 WORKER_START_S = 60.0  # a worker may need this before its first epoch, on a busy machine
@@ -27,7 +27,7 @@ class RunningTrial:
         n_noted: how many of them the study knows.
         report: its latest report; None before the first.
         trouble: what there was to complain of; None if there was nothing.
-        looks: validation accuracy by the share of the first epoch, since it was given to the worker and before.
+        curve: validation accuracy by epoch, since it was given to the worker and before.
         given_at: by the clock, of its assignment.
         heard_at: of that or its latest report.
     """
@@ -38,12 +38,13 @@ class RunningTrial:
     n_noted: int = field(init=False)
     report: TrialReport | None = None
     trouble: str | None = None
-    looks: dict[float, float] = field(default_factory=dict)
+    curve: dict[float, float] = field(init=False)
     given_at: float = field(init=False)
     heard_at: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.history = list(self.attempt.history)
+        self.curve = dict(self.attempt.curve)
         self.n_noted = len(self.history)
         self.given_at = self.heard_at = self.clock()
 
@@ -55,27 +56,26 @@ class RunningTrial:
     @property
     def n_epochs(self) -> int:
         """How many epochs it has ended, as far as its worker, or before it tells the study, knows."""
-        return max(self.attempt.curve, default=0) if self.report is None else self.report.n_epochs
+        return int(max(self.attempt.curve, default=0)) if self.report is None else self.report.n_epochs
 
     @property
     def accuracy(self) -> float | None:
-        """Its latest validation accuracy, after an epoch or at a look within the first one; None before either."""
-        latest = {result.epoch: result.val_accuracy for result in self.history[-1:]}
-        known: list[tuple[float, float]] = [*self.looks.items(), *self.attempt.curve.items(), *latest.items()]
+        """Its latest validation accuracy; None before the first."""
+        known = [*self.curve.items()]  # copied at one stroke, since the screen's thread asks
         return max(known)[1] if known else None
 
     @property
     def epoch(self) -> int:
         """The epoch that it is in."""
-        return 1 + (self.n_epochs or len(self.attempt.curve))
+        return 1 + (self.n_epochs or int(max(self.attempt.curve, default=0)))
 
     @property
     def new_epochs(self) -> Sequence[EpochResult]:
         """Its epochs that the study does not know yet."""
         return self.history[self.n_noted :]
 
-    def hear(self, report: TrialReport) -> list[EpochResult]:
-        """Take in a report; returns its new epochs.
+    def hear(self, report: TrialReport) -> list[Evaluation]:
+        """Take in a report; returns its new evaluations.
 
         Those that are trained again, since their checkpoint was lost, stay as they were; those of which the study has
         no more than the accuracy keep that, which another training may not reproduce to the last digit.
@@ -85,9 +85,9 @@ class RunningTrial:
         known, epochs = self.attempt.curve, (r for r in report.epochs if r.epoch > len(self.history))
         new = [replace(r, val_accuracy=known.get(r.epoch, r.val_accuracy)) for r in epochs]
         self.history += new
-        if report.look is not None:
-            self.looks[report.look.share] = report.look.val_accuracy
-        return new
+        found = [*new, *(partial for partial in report.evaluations if partial.epoch < 1)]
+        self.curve |= {evaluation.epoch: evaluation.val_accuracy for evaluation in found}
+        return found
 
     def wait(self) -> None:
         """Take note that it still waits for a worker: its time has not begun."""
@@ -101,12 +101,12 @@ class RunningTrial:
     def facts(self, reason: str | None) -> dict[str, Any]:
         """Return the facts of its training; with why it ended where it does."""
         assert self.report is not None
-        look = self.report.look
-        spent = self.history if self.history or look is None else (look,)
+        spent: Sequence[Evaluation] = self.history or self.report.evaluations[-1:]
         train_s = sum(part.train_s for part in self.history)
         facts = {**self.report.facts, "seed": self.attempt.seed, "epochs": len(self.history)}
-        if self.looks:
-            facts[LOOKS_KEY] = [list(look) for look in self.looks.items()]
+        partial = [[epoch, accuracy] for epoch, accuracy in self.curve.items() if epoch < 1]
+        if partial:
+            facts[PARTIAL_KEY] = partial
         if reason is not None:
             facts["stop_reason"] = reason
         if spent:

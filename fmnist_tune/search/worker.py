@@ -29,7 +29,7 @@ from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.progress import EpochProgress, telling
 from fmnist_tune.study.layout import TEST_SCORES, WEIGHTS
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from fmnist_tune.training.results import EpochResult, Look
+from fmnist_tune.training.results import Evaluation
 from fmnist_tune.training.run import NonFiniteLossError, TrainingRun
 from fmnist_tune.training.tensors import TrainingData, pixels
 
@@ -59,11 +59,11 @@ class Worker:
         self._assignment = assignment
         self._has_begun = False
         self._run: TrainingRun | ModularRun | None = None
-        self._progress: Iterator[EpochResult | Look] = iter(())
+        self._progress: Iterator[Evaluation] = iter(())
         self._in_epoch = False
         self._failure: str | None = None
         self._trouble: str | None = None
-        self._n_reported = assignment.n_epochs_known
+        self._n_reported = int(assignment.n_epochs_known)
         self._is_saved = False
 
     def _begin(self) -> None:
@@ -82,10 +82,10 @@ class Worker:
             self._trouble = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
         elif n_epochs < self._n_reported:
             self._trouble = f"no checkpoint of epoch {self._n_reported}; goes on from epoch {n_epochs}"
-        elif assignment.has_looked and isinstance(self._run, TrainingRun) and not self._run.has_begun:
+        elif 0 < assignment.n_epochs_known < 1 and isinstance(self._run, TrainingRun) and not self._run.has_begun:
             self._trouble = "no checkpoint of its first epoch, which begins anew"
         self._n_reported = min(self._n_reported, n_epochs)
-        self._progress = self._run.progress(assignment.looks)
+        self._progress = self._run.progress(assignment.partial)
 
     def _new_run(self) -> TrainingRun | ModularRun:
         assignment = self._assignment
@@ -97,14 +97,14 @@ class Worker:
         return TrainingRun(config, data, seed=seed, device=self._device, n_epochs=n_epochs)
 
     def step(self) -> TrialReport:
-        """Train to the next look or the end of the epoch, or else report epochs that the study has missed.
+        """Train to the next evaluation, or else report epochs that the study has missed.
 
         After the last epoch a step saves the model, if the assignment asks for that.
 
         Raises:
             BrokenWorkerError: the GPU, or what this process has of it, is lost.
         """
-        look, self._spent_s, cause, room = None, 0.0, Cause.TRIAL, None
+        partial, self._spent_s, cause, room = None, 0.0, Cause.TRIAL, None
         is_of_gpu = False
         try:
             with _holding(Path(self._assignment.checkpoint).parent):
@@ -112,14 +112,16 @@ class Worker:
                     self._begin()
                 if self._failure is None and self._run is not None and len(self._run.history) == self._n_reported:
                     if self._run.stop_reason is None:
-                        look = self._train(self._run)
+                        partial = self._train(self._run)
                     elif self._assignment.saves_model:
                         self._save(self._run)
         except Exception as error:  # any error of a trial ends that trial alone
             self._failure, cause = _describe(error), _cause(error)
             is_of_gpu = isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError) or "CUDA" in str(error)
         n_epochs = len(self._run.history) if self._run is not None else 0
-        news = tuple(self._run.history[self._n_reported :]) if self._run is not None else ()
+        news: list[Evaluation] = [*self._run.history[self._n_reported :]] if self._run is not None else []
+        if partial is not None:
+            news.append(partial)
         self._n_reported = n_epochs
         stop_reason = self._run.stop_reason if self._run is not None else None
         facts = self._facts()
@@ -130,12 +132,11 @@ class Worker:
             room = _measure_room(self._device if is_of_gpu else "cpu")
         return TrialReport(
             number=self._assignment.number,
-            epochs=news,
+            evaluations=tuple(news),
             n_epochs=n_epochs,
             stop_reason=stop_reason,
             failure=self._failure,
             facts=facts,
-            look=look,
             spent_s=self._spent_s,
             cause=cause,
             room=room,
@@ -167,8 +168,8 @@ class Worker:
             raise _DiskError(str(error)) from None
         self._is_saved = True
 
-    def _train(self, run: TrainingRun | ModularRun) -> Look | None:
-        """Train to the next look, which is returned, or to the end of the epoch; the state is saved."""
+    def _train(self, run: TrainingRun | ModularRun) -> Evaluation | None:
+        """Train to the next evaluation, which is returned if it is within the epoch; the state is saved."""
         if not self._in_epoch:
             self._log("begin", len(run.history) + 1)
         start = time.perf_counter()
@@ -177,15 +178,15 @@ class Worker:
                 result = next(self._progress)
         finally:
             self._spent_s = time.perf_counter() - start
-        self._in_epoch = isinstance(result, Look)
+        self._in_epoch = result.epoch < 1
         try:
             save_checkpoint(run, Path(self._assignment.checkpoint))
         except OSError as error:  # the epoch counts all the same; after a crash it would be trained again
             self._trouble = f"no checkpoint: {error}"
-        if isinstance(result, Look):
+        if self._in_epoch:
             self._log("look", len(run.history) + 1)
             return result
-        self._log("end", result.epoch, val_accuracy=result.val_accuracy)
+        self._log("end", len(run.history), val_accuracy=result.val_accuracy)
         return None
 
     def _log(self, event: str, epoch: int, **values: float) -> None:

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.config import Parameter, SearchSpace
 from fmnist_tune.config.domain import ChoiceDomain, Domain, FloatDomain, IntDomain
 from fmnist_tune.seeds import derive_seed
-from fmnist_tune.study.trial_data import looks_of
+from fmnist_tune.study.trial_data import latest_of
 
 # Up to so many trials TPE sees them all; beyond, the best ones (by value, and by how far they got) and the latest. It
 # takes 25 at most for good ones (optuna.samplers.TPESampler, gamma), and its time grows with the number of the others.
@@ -70,7 +70,7 @@ class _Seen(InMemoryStorage):
     """A study as a sampler sees it while it draws one trial, with at most TPE_TRIALS others.
 
     A trial that has reported something counts as pruned there while it waits or runs, so that what it taught is used at
-    once; TPE would take a running one for a bad one. One that got no further than a look within its first epoch counts
+    once; TPE would take a running one for a bad one. One that got no further than its first epoch counts
     as pruned after step 0.
     """
 
@@ -103,8 +103,9 @@ def shown_to_sampler(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 def _as_seen(trial: FrozenTrial) -> FrozenTrial:
     if trial.state.is_finished() and (trial.intermediate_values or trial.state != TrialState.PRUNED):
         return trial
-    looks = {} if trial.intermediate_values else looks_of(trial)
-    curve = trial.intermediate_values or ({0: looks[max(looks)]} if looks else {})
+    curve = trial.intermediate_values
+    if not curve and (latest := latest_of(trial)) is not None:
+        curve = {0: latest.accuracy}
     seen = copy.copy(trial)
     seen.state = TrialState.PRUNED if curve or trial.state.is_finished() else TrialState.RUNNING
     seen.intermediate_values = curve

@@ -18,7 +18,7 @@ from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.trial_data import facts_of, is_initial, latest_of, looks_of
+from fmnist_tune.study.trial_data import curve_of, facts_of, is_initial, latest_of
 from fmnist_tune.units import percent
 from fmnist_tune.valuation import Objective
 
@@ -81,7 +81,7 @@ class Summary:
         objective: what the study maximises.
         is_recipe: whether nothing is searched.
         test_uses: every opening of the test set for this study, as `StudyRecord.test_uses` has them.
-        highest: None before any trial was looked at.
+        highest: None before any trial was evaluated.
     """
 
     paths: StudyPaths
@@ -159,15 +159,12 @@ def _architecture(record: StudyRecord, values: Mapping[str, Any]) -> str | None:
 
 
 def highest_of(trials: Sequence[FrozenTrial]) -> Highest | None:
-    """Return the highest validation accuracy, the first of equals; None before any trial was looked at.
+    """Return the highest validation accuracy, the first of equals; None before any trial was evaluated.
 
-    Looks within the first epoch are at a sample of the validation split: they count where no trial has ended an epoch.
+    Within the first epoch it is that of a sample of the validation split, which counts where no trial has ended one.
     """
-    for curve in (lambda trial: trial.intermediate_values, looks_of):
-        points = [Highest(value, t.number, epoch) for t in trials for epoch, value in curve(t).items()]
-        if points:
-            return max(points, key=lambda p: (p.value, -p.number, -p.epoch))
-    return None
+    points = [Highest(value, t.number, epoch) for t in trials for epoch, value in curve_of(t).items()]
+    return max(points, key=lambda p: (p.epoch >= 1, p.value, -p.number, -p.epoch), default=None)
 
 
 def count_states(trials: Sequence[FrozenTrial], *, is_running: bool) -> dict[str, int]:

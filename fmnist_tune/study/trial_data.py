@@ -19,14 +19,14 @@ PROGRESS_PREFIX = "progress:"  # system attributes, counted from 0: {"epochs": [
 MAX_EPOCHS = 100  # of one of them: 20 kB, where MySQL allows 64
 FACTS_KEY = "training"  # user attribute of an ended trial
 HISTORY_KEY = "history"  # system attribute in format 1: every epoch
-LOOKS_KEY = "looks"
+PARTIAL_KEY = "looks"  # fact: [share of the first epoch, validation accuracy] pairs
 INITIAL_KEY = "initial"  # user attribute of a trial that was begun from a point of search.initial: true
 FORMER_INITIAL_KEY = "known_good"  # the same in version 0.1
 
 
 @dataclass(frozen=True)
 class Point:
-    """A validation accuracy, and after how many epochs it was measured: less than 1 for a look within the first."""
+    """A validation accuracy, and after how many epochs it was measured: less than 1 for a share of the first."""
 
     epoch: float
     accuracy: float
@@ -71,13 +71,8 @@ def is_initial(trial: FrozenTrial) -> bool:
 
 
 def curve_of(trial: FrozenTrial) -> dict[float, float]:
-    """Return validation accuracy by epoch, and by the share of the first epoch where a look gave it."""
-    return looks_of(trial) | trial.intermediate_values
-
-
-def looks_of(trial: FrozenTrial) -> dict[float, float]:
-    """Return validation accuracy by the share of the first epoch that was trained."""
-    return dict(facts_of(trial).get(LOOKS_KEY, ()))
+    """Return validation accuracy by epoch; below 1, by the share of the first epoch, on a sample."""
+    return dict(sorted({**dict(facts_of(trial).get(PARTIAL_KEY, ())), **trial.intermediate_values}.items()))
 
 
 def latest_of(trial: FrozenTrial) -> Point | None:

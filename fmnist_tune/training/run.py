@@ -1,4 +1,4 @@
-"""One training run: a generator of epoch results and looks, after each of which its state can be saved."""
+"""One training run: a generator of evaluations, after each of which its state can be saved."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fmnist_tune.training.numerics import Numerics, choose_numerics, has_fast_bf
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
 from fmnist_tune.training.order import epoch_sampler
 from fmnist_tune.training.partial_epoch import PartialEpoch
-from fmnist_tune.training.results import LOOK_STRIDE, EpochResult, Look, StopReason, best_epoch
+from fmnist_tune.training.results import SAMPLE_STRIDE, EpochResult, Evaluation, StopReason, best_epoch
 from fmnist_tune.training.tensors import TrainingData
 
 # Images at a time without gradients. On a CPU a small batch's feature maps stay in the cache: a CNN 64-128-256 scored
@@ -130,18 +130,18 @@ class TrainingRun:
         """
         yield from (result for result in self.progress() if isinstance(result, EpochResult))
 
-    def progress(self, looks: Sequence[float] = ()) -> Iterator[EpochResult | Look]:
-        """Do as `epochs`, and look at a sample of the validation images within the first epoch.
+    def progress(self, partial: Sequence[float] = ()) -> Iterator[Evaluation]:
+        """Do as `epochs`, and evaluate on a sample of the validation images within the first epoch.
 
-        Looking changes nothing of what is trained, nor does going on from a state that was saved at a look.
+        That changes nothing of what is trained, nor does going on from a state that was saved there.
 
         Args:
-            looks: after which shares of the first epoch; one that lies behind a state taken over is not looked at.
+            partial: after which shares of the first epoch; those behind a state taken over are left out.
         """
         while self.stop_reason is None:
             epoch = len(self.history) + 1
             torch.manual_seed(derive_seed(self.seed, "epoch", epoch))
-            self.history.append((yield from self._train_epoch(epoch, looks if epoch == 1 else ())))
+            self.history.append((yield from self._train_epoch(epoch, partial if epoch == 1 else ())))
             yield self.history[-1]
 
     def evaluate(self, x_N1HW: Tensor, y_N: Tensor) -> tuple[float, float]:
@@ -189,14 +189,14 @@ class TrainingRun:
         optimizer.step()
         return loss.detach(), scores.detach()
 
-    def _train_epoch(self, epoch: int, looks: Sequence[float]) -> Generator[Look, None, EpochResult]:
+    def _train_epoch(self, epoch: int, shares: Sequence[float]) -> Generator[Evaluation, None, EpochResult]:
         """Train an epoch, or what is left of it, and validate it; what its steps gave is read at the end alone."""
         training, partial = self.config.training, self.partial
         start = time.perf_counter()
         batches = self.draw_batches()
         partial.restore_random()
         n_before = len(partial.losses)
-        share_after = {max(1, round(share * len(batches))): share for share in looks}
+        share_after = {max(1, round(share * len(batches))): share for share in shares}
         total_steps = training.epochs * len(batches)
 
         def lr_of(step: int) -> float:
@@ -204,8 +204,8 @@ class TrainingRun:
             return training.optimizer.lr * lr_factor(training.schedule, done / total_steps)
 
         lr = lr_of(max(n_before - 1, 0))
-        if n_before in share_after:  # whoever waited for this look died before it was heard of
-            yield self._look(share_after[n_before])
+        if n_before in share_after:  # whoever waited for this died before it was heard of
+            yield self._evaluate_sample(share_after[n_before])
             start = time.perf_counter()
         self.model.train()
         self.position = (epoch, n_before, len(batches))
@@ -220,7 +220,7 @@ class TrainingRun:
             if i + 1 in share_after:
                 loss.item()  # a GPU is done with what it has been given
                 partial.train_s += time.perf_counter() - start
-                yield self._look(share_after[i + 1])
+                yield self._evaluate_sample(share_after[i + 1])
                 self.model.train()
                 start = time.perf_counter()
             if i % STEPS_BETWEEN_CHECKS == STEPS_BETWEEN_CHECKS - 1 and not math.isfinite(loss.item()):
@@ -235,16 +235,28 @@ class TrainingRun:
         trained = time.perf_counter()
         train_s, look_s = partial.train_s + trained - start, partial.look_s
         partial.clear()
-        val = self.evaluate(self.data.x_val, self.data.y_val)
+        val_loss, val_accuracy = self.evaluate(self.data.x_val, self.data.y_val)
         val_s = look_s + time.perf_counter() - trained
-        return EpochResult(epoch, mean_loss, train_accuracy, *val, lr, train_s, val_s, n_images)
+        return EpochResult(
+            epoch=epoch,
+            train_loss=mean_loss,
+            train_accuracy=train_accuracy,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            lr=lr,
+            train_s=train_s,
+            val_s=val_s,
+            n_images=n_images,
+        )
 
-    def _look(self, share: float) -> Look:
+    def _evaluate_sample(self, share: float) -> Evaluation:
         """Score a sample of the validation images."""
         start = time.perf_counter()
-        _, val_accuracy = self.evaluate(self.data.x_val[::LOOK_STRIDE], self.data.y_val[::LOOK_STRIDE])
+        _, val_accuracy = self.evaluate(self.data.x_val[::SAMPLE_STRIDE], self.data.y_val[::SAMPLE_STRIDE])
         self.partial.look_s += time.perf_counter() - start
-        return Look(share, val_accuracy, self.partial.train_s, self.partial.look_s)
+        return Evaluation(
+            epoch=share, val_accuracy=val_accuracy, train_s=self.partial.train_s, val_s=self.partial.look_s
+        )
 
     def _autocast(self, bf16: bool) -> torch.autocast:
         return torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=bf16)

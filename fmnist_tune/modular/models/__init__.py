@@ -1,9 +1,9 @@
 """Models of pairs of numbers."""
 
-from fmnist_tune.models.registry import Registry
 from fmnist_tune.modular.models.mlp import EmbeddingMlp, PairMlp
 from fmnist_tune.modular.models.section import PairModel
 from fmnist_tune.modular.models.transformer import Transformer
+from fmnist_tune.registry import Registry
 
 PAIR_MODELS: Registry[PairModel] = Registry(
     base=PairModel,
