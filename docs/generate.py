@@ -15,12 +15,12 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from fmnist_tune.config.tasks import CONFIGS
 from pydantic.fields import FieldInfo
 
 from fmnist_tune.cli.parser import build_parser
 from fmnist_tune.config.defaults import NONE_MEANS
 from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings
-from fmnist_tune.config.tasks import CONFIGS
 from fmnist_tune.models.architectures import ARCHITECTURES, WEIGHT_FILES, WEIGHT_NAMES
 from fmnist_tune.models.section import Model
 from fmnist_tune.section import Section

@@ -12,17 +12,18 @@ import torch
 from PIL import Image
 
 from fmnist_tune.config import load_space, read_space
-from fmnist_tune.config.modular import ModularConfig, ModularData
 from fmnist_tune.errors import FileError, UserError
-from fmnist_tune.modular.data import leak, split_pairs
-from fmnist_tune.modular.metrics import pair_metrics
-from fmnist_tune.modular.outcome import milestones, value
-from fmnist_tune.modular.run import ModularRun
-from fmnist_tune.report.grokking_part import grokking_figure, step_curve
+from fmnist_tune.retrain.prediction import image_config
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_writer import TrialWriter
+from fmnist_tune.tasks.modular_addition.config import ModularConfig, ModularData
+from fmnist_tune.tasks.modular_addition.data import leak, split_pairs
+from fmnist_tune.tasks.modular_addition.metrics import pair_metrics
+from fmnist_tune.tasks.modular_addition.outcome import milestones, value
+from fmnist_tune.tasks.modular_addition.report import grokking_figure, step_curve
+from fmnist_tune.tasks.modular_addition.run import ModularRun
 from fmnist_tune.training.checkpoint import load_checkpoint, save_checkpoint
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.training.run import NonFiniteLossError
@@ -133,7 +134,7 @@ def test_the_training_pairs_are_memorised_first_and_the_others_understood_long_a
 ) -> None:
     text = RECIPE.replace("{name: embedding_mlp, embedding: 64, hidden: [128]}", model)
     run = make_run(text.replace("fraction: 0.8", f"fraction: {fraction}"))
-    history = list(run.epochs())
+    history = list(run.progress())
     steps = milestones(run.config, history)
     assert steps["steps_to_memorise"] <= 100
     assert 5 * steps["steps_to_memorise"] <= steps["steps_to_solve"] <= 1000
@@ -147,7 +148,7 @@ def test_the_training_pairs_are_memorised_first_and_the_others_understood_long_a
 def test_without_weight_decay_it_stays_memorised() -> None:
     text = RECIPE.replace("weight_decay: 1.0", "weight_decay: 0.0").replace("fraction: 0.8", "fraction: 0.5")
     run = make_run(text.replace("steps: 2000", "steps: 1000"))
-    last = list(run.epochs())[-1]
+    last = list(run.progress())[-1]
     assert run.stop_reason == "epochs"
     assert last.train_accuracy == 1.0
     assert last.val_accuracy < 0.2
@@ -155,7 +156,7 @@ def test_without_weight_decay_it_stays_memorised() -> None:
 
 def test_where_validation_pairs_are_training_pairs_both_accuracies_rise_together() -> None:
     run = make_run(RECIPE.replace("fraction: 0.8", "fraction: 0.8, draw: 4000").replace("steps: 2000", "steps: 100"))
-    last = list(run.epochs())[-1]
+    last = list(run.progress())[-1]
     assert run.facts["leak"] > 0.99
     assert last.train_accuracy == 1.0
     assert last.val_accuracy > 0.99
@@ -280,8 +281,8 @@ def test_the_shipped_space_has_no_pruner_and_its_recipes_no_leak_but_cs() -> Non
 
 
 def test_a_task_without_pictures_says_so() -> None:
-    with pytest.raises(UserError, match="task: modular-addition has no images; this is for fashion-mnist"):
-        read_space(RECIPE, "f.yaml").picture_config({})
+    with pytest.raises(UserError, match="task: modular-addition has no images"):
+        image_config(read_space(RECIPE, "f.yaml"))
 
 
 def test_a_value_is_printed_as_a_share_of_steps_and_not_as_an_accuracy(command: CommandLine) -> None:
@@ -375,6 +376,6 @@ def test_a_recipe_is_trained_over_seeds_and_reported(command: CommandLine) -> No
     assert "seed-1/result.json: missing or damaged; `fmnist-tune retrain tiny-grokking` makes it again" in gone.err
     predict = command("predict", "tiny-grokking", "picture.png")
     assert predict.code == 2
-    assert predict.err.strip().endswith("task: modular-addition has no images; this is for fashion-mnist")
+    assert predict.err.strip().endswith("task: modular-addition has no images")
     shown = command("show", "tiny-grokking")
     assert "the recipe retrained: 99 % validation accuracy after" in shown.out

@@ -105,7 +105,7 @@ def test_a_seed_counts_as_trained_only_while_its_files_say_so(
     assert "training failed (seed 1: out of memory): 1 of 2 seeds are trained" in shown.out
     assert command.here("show", "s", "--json").json["retraining"]["trained"] == [0]
     assert "failed, 1 of 2 seeds" in command.here("studies").out
-    plan = plan_for(record, None, with_val=False)
+    plan = plan_for(record, None)
     assert SeedStore(record.paths, None).unfinished([plan], [0, 1]) == [(plan, 1)]  # and `retrain` trains it
 
 

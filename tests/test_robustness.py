@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fmnist_tune.config import TrialConfig
 from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.report.model_info import robustness
 from fmnist_tune.retrain.robustness import (
@@ -24,6 +23,7 @@ from fmnist_tune.retrain.robustness import (
     write_csv,
 )
 from fmnist_tune.retrain.saved import SavedModel, to_pixels
+from fmnist_tune.tasks.images import ImageConfig
 from tests.conftest import make_pictures
 
 
@@ -42,7 +42,7 @@ def blob(n: int = 64) -> Tensor:
 
 def linear(bias: list[float], weight: float = 0.0) -> SavedModel:
     """Return a model whose scores are the same for every image, but for `weight` times all pixels in class 0's."""
-    config = TrialConfig.model_validate({"model": {"name": "mlp", "depth": 0}, "data": {"mean": 0.0, "std": 1.0}})
+    config = ImageConfig.model_validate({"model": {"name": "mlp", "depth": 0}, "data": {"mean": 0.0, "std": 1.0}})
     layer = nn.Linear(28 * 28, 10)
     with torch.no_grad():
         layer.weight.zero_()

@@ -9,9 +9,8 @@ from typing import Any
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
 from fmnist_tune.cli.inputs import load_recipe
 from fmnist_tune.cli.store import load_record, stderr, stdout
-from fmnist_tune.config.schema import Training
 from fmnist_tune.errors import UserError
-from fmnist_tune.retrain.render import confirmation_json, confirmation_view, metrics_view
+from fmnist_tune.retrain.render import confirmation_json, confirmation_view
 from fmnist_tune.retrain.run import open_recipe
 from fmnist_tune.retrain.run import retrain as run_retrain
 from fmnist_tune.search.run import RunOptions
@@ -37,11 +36,11 @@ def train(arguments: argparse.Namespace, started: float) -> int:
     notes = []
     if record.paths.name != name:
         notes.append(f"a search has the name {name}: this training is kept in the study {record.paths.name}")
-    training = space.config({}).training
-    if isinstance(training, Training) and training.early_stopping is not None:
+    config = space.config({})
+    if space.task.has_test and config.early_stopping is not None:
         notes.append(
             f"training.early_stopping has nothing to stop by: the validation split is trained on too, for all "
-            f"{training.epochs} epochs"
+            f"{config.training.epochs} epochs"
         )
     for text in notes:
         stderr(arguments).print(text, style="yellow", soft_wrap=True)
@@ -78,7 +77,7 @@ def _run(arguments: argparse.Namespace, record: StudyRecord, place: RunOptions, 
     screen = stdout()
     if result.confirmation is not None:
         screen.print(confirmation_view(result.confirmation, record.objective))
-    screen.print(metrics_view(result.metrics))
+    screen.print(record.space.task.metrics_view(result.metrics))
     screen.print("next:", style="bold")
     commands = [record.paths.command("report")]
     if "test_accuracy" in result.metrics:

@@ -1,159 +1,58 @@
-"""Models by name: built in, of an entry point, or `package.module:Class`."""
+"""Sections of a file whose `name` says of which class they are: models, data sets."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import os
-import sys
-import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
 
-import pydantic
 from pydantic_core import PydanticCustomError
 
-from fmnist_tune.errors import did_you_mean
-from fmnist_tune.models.section import Model
+from fmnist_tune.plugins import PluginError, Registry, told
+from fmnist_tune.section import Section
 
-NO_MODEL, UNKNOWN_NAME = "no_model", "unknown_model_name"  # pydantic's kinds of errors about a model's name
+UNUSABLE, UNKNOWN_NAME = "unusable_name", "unknown_name"  # pydantic's kinds of errors about a section's name
 
-M = TypeVar("M", bound=Model)
-
-
-class ModelError(ValueError):
-    """Something that a name stands for is no model, or has a mistake."""
+S = TypeVar("S", bound=Section)
 
 
 @dataclass(frozen=True)
-class Registry(Generic[M]):
-    """The models of a task.
+class SectionRegistry(Registry[S]):
+    """The classes that a section of a task may be of.
 
     Attributes:
-        base: from which each is derived.
-        built_in: ours, by name.
-        group: of entry points.
-        found: others that have been asked for so far, by name.
+        noun: what they are called in messages.
+        default: the name of a section that has none; None where each needs one.
     """
 
-    base: type[M]
-    built_in: Mapping[str, type[M]]
-    group: str
-    found: dict[str, type[M]] = field(default_factory=dict)
-
-    def known(self) -> dict[str, type[M]]:
-        """Return the models by name that need not be imported any more."""
-        return {**self.built_in, **self.found}
-
-    def names(self) -> tuple[str, ...]:
-        """Return the names that a file may use; package.module:Class apart."""
-        return tuple(dict.fromkeys((*self.built_in, *_entry_points(self.group))))
-
-    def find(self, name: object) -> type[M] | None:
-        """Return the section of a model's name; None if the name is unknown.
-
-        Raises:
-            ModelError: what it stands for cannot be imported, or is no model of this task.
-        """
-        if not isinstance(name, str):
-            return None
-        if name in self.built_in:
-            return self.built_in[name]
-        place = name if ":" in name else _entry_points(self.group).get(name)
-        if place is None:
-            return None
-        found = _imported(place, os.getcwd())
-        if isinstance(found, ModelError):
-            raise found
-        if not isinstance(found, type) or not issubclass(found, self.base):
-            what = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
-            base = f"{self.base.__module__.removesuffix('.section')}.{self.base.__name__}"
-            raise ModelError(f"{place} is {what}; it must be a class derived from {base}")
-        if found.build is self.base.build:
-            raise ModelError(f"{place} has no method build")
-        self.found[name] = found
-        return found
+    noun: str = "model"
+    default: str | None = None
 
     def read(self, value: object) -> object:
-        """Return the model that a mapping names; what is no mapping as it is.
+        """Return the section that a mapping names; what is no mapping as it is.
 
         Raises:
-            PydanticCustomError, pydantic.ValidationError: there is no such model, or it cannot have such keys.
+            PydanticCustomError, pydantic.ValidationError: there is no such class, or it cannot have such keys.
         """
         if not isinstance(value, dict):
             return value
-        name = value.get("name")
         try:
-            found = self.find(name)
+            found = self.find(value.get("name", self.default))
             if found is None:
                 raise PydanticCustomError(UNKNOWN_NAME, "unknown")
             with blamed_on(found):
                 return found.model_validate(value)
-        except ModelError as error:
-            raise PydanticCustomError(NO_MODEL, "{reason}", {"reason": str(error)}) from None
+        except PluginError as error:
+            raise PydanticCustomError(UNUSABLE, "{reason}", {"reason": str(error)}) from None
 
 
 @contextlib.contextmanager
-def blamed_on(model: type[Model]) -> Iterator[None]:
-    """Turn what a model's own code raises, other than a ValueError, into a ModelError that names it."""
+def blamed_on(found: type) -> Iterator[None]:
+    """Turn what a class's own code raises, other than a ValueError, into a PluginError that names it."""
     try:
         yield
     except (ValueError, PydanticCustomError):
         raise
     except Exception as error:
-        raise ModelError(f"{model.__module__}:{model.__qualname__} raised {told(error)}") from None
-
-
-def told(error: BaseException) -> str:
-    """Return an exception of somebody else's code on one line, with the last line of it that is no library's."""
-    libraries = ("<", str(Path(__file__).parents[1]), str(Path(pydantic.__file__).parents[1]))
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(libraries)]
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    text = str(error).strip().partition("\n")[0]
-    return type(error).__name__ + (f": {text}" if text else "") + ("" if isinstance(error, SyntaxError) else where)
-
-
-def forget_imports() -> None:
-    """Look again for what could not be imported: its author may have repaired it."""
-    _imported.cache_clear()
-
-
-@cache
-def _imported(place: str, folder: str) -> Any:
-    """Return what `package.module:Class` names, or a ModelError that says why it cannot be had.
-
-    Args:
-        place: the name.
-        folder: the current one, from which modules are imported too; installed ones come first. Ray adds the same
-            folder to its workers' paths.
-    """
-    module_name, _, attribute = place.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
-        return ModelError(f"{place!r} must be package.module:Class")
-    if not {"", folder} & set(sys.path):
-        sys.path.append(folder)
-    importlib.invalidate_caches()
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
-            near = did_you_mean(error.name, (p.stem for p in Path(folder).glob("*.py")))
-            return ModelError(
-                f"{place}: no module {error.name} among the installed packages or in the current folder, {folder}{near}"
-            )
-        return ModelError(f"{place}: {module_name} cannot be imported: {told(error)}")
-    if not hasattr(module, attribute):
-        near = did_you_mean(attribute, (name for name, v in vars(module).items() if isinstance(v, type)))
-        return ModelError(f"{place}: {getattr(module, '__file__', None) or module_name} has no {attribute}{near}")
-    return getattr(module, attribute)
-
-
-@cache
-def _entry_points(group: str) -> dict[str, str]:
-    """Return what is installed under a group: the place of each name."""
-    return {entry.name: f"{entry.module}:{entry.attr}" for entry in entry_points(group=group)}
+        raise PluginError(f"{found.__module__}:{found.__qualname__} raised {told(error)}") from None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, SeedStats
 from fmnist_tune.report import findings, model_figures, model_info, tables
 from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
-from fmnist_tune.report.retrained import Retrained
+from fmnist_tune.report.retrained import Retrained, load_retrained
+from fmnist_tune.report.task_report import TaskReport
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import Summary
-from fmnist_tune.units import percent
+from fmnist_tune.units import in_words, percent
 
 N_WRONG, SAMPLES_PER_CLASS = 24, 2
 COLUMNS = 4  # of images with what the model says
@@ -17,12 +21,31 @@ INTERVAL = ", with the 95 % interval of the mean (Student's t)"
 AROUND_MEAN = {1: "", 2: ", with the values of both"}  # by the number of seeds; INTERVAL of more
 
 
+def images_report(
+    record: StudyRecord, summary: Summary, data_dir: Path | None, log: Callable[[str], None]
+) -> TaskReport:
+    """Return what the report says of a retrained classifier of images; the test set is opened if there is one."""
+    retrained = load_retrained(record, data_dir, log)
+    if retrained is None:
+        return TaskReport()
+    classes = model_info.class_counts(retrained.train.labels_N, retrained.class_names, {})
+    n_classes = in_words(len(classes.names))
+    even = f"The training files have {classes.counts[0]:,} images of each of the {n_classes} classes."
+    return TaskReport(
+        content=model_content(retrained, summary),
+        metrics=retrained.metrics,
+        train_md5=retrained.train.md5,
+        test_md5=retrained.test.md5,
+        about_data=(even,) if classes.is_even else (),
+    )
+
+
 def model_content(retrained: Retrained, summary: Summary) -> Content:
     """Return what the report says of a retrained model; `summary` is of its study."""
     metrics, scores, labels_N = retrained.metrics, retrained.scores, retrained.test.labels_N
     test = model_info.accuracy_over_seeds(scores, labels_N)
-    confusion = model_info.confusion(scores, labels_N)
-    figures = model_info.class_figures(scores, labels_N)
+    confusion = model_info.confusion(scores, labels_N, retrained.class_names)
+    figures = model_info.class_figures(scores, labels_N, retrained.class_names)
     reliability = model_info.reliability(scores, labels_N)
     best = None if summary.best is None else summary.best.number
     n_trials = summary.counts["total"]
@@ -56,13 +79,13 @@ def _sections(
     confusion: model_info.ConfusionInfo,
     reliability: model_info.ReliabilityInfo,
 ) -> tuple[Section, ...]:
-    scores, test = retrained.scores, retrained.test
+    scores, test, names = retrained.scores, retrained.test, retrained.class_names
     n_seeds = len(scores)
     over = f"mean over {n_seeds} seeds" if n_seeds > 1 else "of one seed"
     first = retrained.metrics["seeds"][0]
-    wrong = model_info.confidently_wrong(scores[0], test.images_NHW, test.labels_N, N_WRONG)
-    samples = model_info.samples(scores[0], test.images_NHW, test.labels_N, SAMPLES_PER_CLASS)
-    classes = model_info.class_counts(retrained.train.labels_N, retrained.keep)
+    wrong = model_info.confidently_wrong(scores[0], test.images_NHW, test.labels_N, names, N_WRONG)
+    samples = model_info.samples(scores[0], test.images_NHW, test.labels_N, names, SAMPLES_PER_CLASS)
+    classes = model_info.class_counts(retrained.train.labels_N, names, retrained.keep)
     sections = [
         Section(
             "Confusion matrix",

@@ -12,7 +12,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.config.domain import ChoiceDomain, Domain
-from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.study.render import state_name
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import edge_of
@@ -175,7 +174,7 @@ def trial_rows(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_driven: 
         ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
         latest = next(reversed((looks | curve).values()), None)
         value = trial.value if ended and trial.value is not None else latest
-        if space.settings.task == ModularConfig.task and trial.state != TrialState.COMPLETE:
+        if not space.task.objective.is_on_curve and trial.state != TrialState.COMPLETE:
             value = None  # an accuracy, which is not what the others' values are
         rows.append(
             TrialRow(

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.report import findings, study_figures, study_info
 from fmnist_tune.report.drawing import clipped, short
 from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
@@ -27,7 +26,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
     rows = study_info.trial_rows(record.trials, space, is_driven=driven)
     number = None if best is None else best.number
     climb = study_info.climb(rows)
-    schedule = "" if best is None else record.config_of(best).training.schedule
+    schedule = "" if best is None else record.config_of(best).schedule
     retraining = retraining_status(record, is_driven=driven)
     is_retrained = retraining is not None and retraining.state == RUNNING
     found = [
@@ -35,7 +34,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
         *findings.initial_point(summary),
         *findings.edges(summary),
         *findings.failures(summary),
-        *(() if space.settings.task == ModularConfig.task else findings.climbing(climb, schedule)),
+        *(findings.climbing(climb, schedule) if record.objective.is_on_curve else ()),
     ]
     if not has_model:
         shown = None if best is None or best.value is None else (best.number, best.value)
@@ -60,11 +59,8 @@ def _sections(
     space = record.space
     label = record.objective.label
     history_text = _history_text(rows, history := study_info.history(rows))
-    if space.settings.task == ModularConfig.task:
-        history_text = (
-            "Share of the steps that every trial trained to its end had left when 99% of the validation pairs were "
-            "right; where they never were, what was missing to 99%, below zero."
-        )
+    if record.objective.history:
+        history_text = record.objective.history
     slices = study_info.slices(rows, space, best)
     curves = study_info.curves(rows, best)
     shown, which = _shown(record, summary)

@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.evaluation import SeedStats
 from fmnist_tune.report.model_info import ClassFigures, ConfusionInfo
 
@@ -26,7 +25,7 @@ def per_class_csv(figures: Sequence[ClassFigures]) -> str:
 def confusion_csv(info: ConfusionInfo) -> str:
     """Return the mean counts; rows are true classes, columns predicted ones."""
     return _csv(
-        ["true", *CLASSES], ([name, *map(float, row)] for name, row in zip(CLASSES, info.counts_KK, strict=True))
+        ["true", *info.names], ([name, *map(float, row)] for name, row in zip(info.names, info.counts_KK, strict=True))
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,31 +11,18 @@ import numpy as np
 from fmnist_tune.config import dump_yaml
 from fmnist_tune.escaping import as_code_block, as_markdown, in_table
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, SeedStats, classes_text, recall_extent, recalls_of, share_text
-from fmnist_tune.models import MODELS, ModelSection
+from fmnist_tune.models import MODELS
 from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, RobustnessRow
+from fmnist_tune.study.layout import CARD, write_atomically
 from fmnist_tune.study.summary import opened_text
-from fmnist_tune.units import percent
+from fmnist_tune.tasks.images.config import DATA_SETS, ImageConfig
+from fmnist_tune.tasks.images.data_set import DataSet
+from fmnist_tune.units import in_words, percent
 
-_DATA = """\
-Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747; MIT licence): 60,000 training and 10,000 test images of 28 x 28
-greys in ten classes of equal size, made from the product photos of one European online shop.
 
-- The photos are professional: one article, upright, filling the frame, on a plain ground. Images of people, of
-  several articles, or from a phone look different.
-- It is one shop's range of its time, western clothes; those of other cultures are absent. White articles were left out.
-- It mixes the shop's women's, men's, children's and neutral ranges in unknown shares, in the shop's own categories:
-  there are dresses, but no skirts and no suits.
-- Colour is gone, and with 28 x 28 pixels most of texture and cut: shirt, T-shirt, pullover and coat overlap, and some
-  labels are disputable.
-- Every image is light on black; anything else must be turned into that first (`fmnist-tune predict` does)."""
-
-_USE = """\
-**Intended:** teaching, comparing methods, trying out a pipeline from data to deployment; sorting images that look
-like the data set's.
-
-**Not intended:** anything about people (gender, age, wealth, religion); decisions with consequences for anyone; real
-product catalogues without an evaluation on their own images; rejecting what is none of the ten classes: whatever it
-is shown, it names one of them, often confidently."""
+def write_card(folder: Path, metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> None:
+    """Write the card into a model's folder; arguments as of `model_card`."""
+    write_atomically(folder / CARD, model_card(metrics, rows))
 
 
 def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str:
@@ -44,23 +32,23 @@ def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str
         metrics: the content of metrics.json.
         rows: the robustness audit; may be empty.
     """
+    config = ImageConfig.from_json(metrics["config"])
+    data = config.data
     sections = [
         ("Figures", _figures(metrics)),
         ("Classes", _classes(metrics)),
         ("Robustness", _robustness(rows)),
-        ("Data and its biases", _DATA),
-        ("Use", _USE),
+        ("Data and its biases", data.data_notes),
+        ("Use", data.use_notes),
         ("Training", _training(metrics)),
-        ("Loading", _loading(metrics)),
+        ("Loading", _loading(metrics, data)),
     ]
-    model = MODELS.read(metrics["config"]["model"])
-    assert isinstance(model, ModelSection)
-    kind = model.describe()
+    kind, title = config.model.describe(), as_markdown(data.title or data.name)
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections)
     return (
         f"# Model card: {metrics['study']}\n\n"
-        f"{kind[0].upper()}{as_markdown(kind[1:])}: {metrics['params']:,} parameters that tell the ten classes of "
-        "Fashion-MNIST apart. "
+        f"{kind[0].upper()}{as_markdown(kind[1:])}: {metrics['params']:,} parameters that tell the "
+        f"{in_words(data.spec.n_classes)} classes of {title} apart. "
         f"Made by fmnist-tune, {metrics['finished_at']}.\n\n{body}\n"
     )
 
@@ -161,7 +149,10 @@ def _training(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _loading(metrics: Mapping[str, Any]) -> str:
+def _loading(metrics: Mapping[str, Any], data: DataSet) -> str:
+    spec, arguments = data.spec, '"garment.png", invert=False'
+    if data.name != DATA_SETS.default:
+        arguments = '"image.png", invert=False, data=model.config.data'
     name = metrics["config"]["model"]["name"]
     needed = f"\nThe code of the model {as_markdown(name)} must be installed, or in the current folder."
     text = f"""\
@@ -172,16 +163,16 @@ from fmnist_tune.retrain.pictures import read_picture
 from fmnist_tune.retrain.saved import SavedModel
 
 model = SavedModel.load({metrics["model"]!r})  # config.yaml and weights.safetensors
-image = read_picture("garment.png", invert=False)
-scores = model.scores(image.pixels_HW[None])  # float32 (1, 10), unnormalised
+image = read_picture({arguments})
+scores = model.scores(image.pixels_HW[None])  # float32 (1, {spec.n_classes}), unnormalised
 ```"""
     if metrics.get("export") is None:
         return text
-    export = metrics["export"]
+    export, shape = metrics["export"], f"N, {', '.join(map(str, spec.shape))}"
     return f"""\
 {text}
 
-Without fmnist-tune: `model.onnx` and `model.pt2` (torch.export) take float32 pixels (N, 1, 28, 28) from 0 (black) to 1
+Without fmnist-tune: `model.onnx` and `model.pt2` (torch.export) take float32 pixels ({shape}) from 0 (black) to 1
 and normalise them themselves. On the test images they choose the same class as the model in
 {percent(export["onnx_agreement"])} and {percent(export["torch_export_agreement"])} of cases.
 
@@ -190,7 +181,7 @@ import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession({metrics["model"] + "/model.onnx"!r})
-pixels = np.zeros((1, 1, 28, 28), dtype=np.float32)
+pixels = np.zeros((1, {shape[3:]}), dtype=np.float32)
 (scores,) = session.run(["scores"], {{"pixels": pixels}})
 ```"""
 

@@ -13,16 +13,14 @@ from fmnist_tune.evaluation import MIN_FOR_INTERVAL, classes_text, recall_extent
 from fmnist_tune.retrain.candidates import Confirmation
 from fmnist_tune.retrain.metrics import spread_json
 from fmnist_tune.study.columns import Column, FittingTable
-from fmnist_tune.study.render import spread_text, steps_text
+from fmnist_tune.study.render import spread_text
 from fmnist_tune.study.summary import opened_text
+from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.units import percent
-from fmnist_tune.valuation import Objective
 
 
-def metrics_view(metrics: dict[str, Any]) -> RenderableType:
-    """Return what `metrics.json` has, for a terminal."""
-    if "test_accuracy" not in metrics:
-        return _pairs_view(metrics)
+def images_view(metrics: Mapping[str, Any]) -> RenderableType:
+    """Return what `metrics.json` has of a classifier of images, for a terminal."""
     what = "recipe" if metrics["trial"] is None else f"trial {metrics['trial']}"
     seeds = metrics["seeds"]
     parts: list[RenderableType] = [
@@ -79,25 +77,20 @@ def _ends(figures: Mapping[str, Any], n_seeds: int) -> str:
     return "-" if ends is None else f"{percent(ends[0])} {between} {percent(ends[1])}"
 
 
-def _pairs_view(metrics: dict[str, Any]) -> RenderableType:
+def plain_view(metrics: Mapping[str, Any], result: str) -> RenderableType:
+    """Return the same of any task, with its result in words."""
     what = "recipe" if metrics["trial"] is None else f"trial {metrics['trial']}"
-    pairs, seeds = metrics["pairs"], metrics["seeds"]
+    seeds = metrics["seeds"]
     head = (
-        f"{what} of study {metrics['study']}: trained on {pairs['train']:,} pairs, validated on {pairs['val']:,}, "
-        f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({metrics['params']:,} parameters)"
+        f"{what} of study {metrics['study']}: {metrics['epochs']} epochs, {len(seeds)} seed"
+        f"{'s' if len(seeds) > 1 else ''} ({metrics['params']:,} parameters)"
     )
-    parts = [
+    return Group(
         Text(""),
         Text(head, style="bold"),
-        Text(f"99 % training accuracy {steps_text(metrics['steps_to_memorise'])}"),
-        Text(f"99 % validation accuracy {steps_text(metrics['steps_to_solve'])}", style="bold green"),
-        Text(f"validation accuracy at the end {spread_text(metrics['val_accuracy'])}"),
-    ]
-    if metrics["leak"]:
-        leak = percent(metrics["leak"], 1)
-        text = f"{leak} of the validation pairs are in the training set: the accuracy is of no use"
-        parts.append(Text(text, style="yellow"))
-    return Group(*parts, Text(f"model: {metrics['model']}", style="dim"))
+        Text(result, style="bold green"),
+        Text(f"model: {metrics['model']}", style="dim"),
+    )
 
 
 def confirmation_view(confirmation: Confirmation, objective: Objective) -> RenderableType:

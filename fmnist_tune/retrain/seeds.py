@@ -9,15 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.search import progress
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.search.pool import Job, Pool
-from fmnist_tune.study.layout import IDENTITY, RESULT, WEIGHTS, StudyPaths, read_json, write_atomically
+from fmnist_tune.study.layout import IDENTITY, RESULT, WEIGHTS, read_json, write_atomically
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.seed_results import Plan, SeedResult, file_sizes, finished_seed
 from fmnist_tune.training.results import EpochResult
-from fmnist_tune.valuation import OBJECTIVES, value_of
 
 CHECKPOINTS = ("checkpoint.pt", "previous.pt", "worker.lock", progress.FILE)
 
@@ -25,9 +24,11 @@ CHECKPOINTS = ("checkpoint.pt", "previous.pt", "worker.lock", progress.FILE)
 class SeedStore:
     """Finished seeds of a study, on disk; a result counts only for the configuration and the data that gave it."""
 
-    def __init__(self, paths: StudyPaths, images: Images | None) -> None:
-        self._paths = paths
-        self._md5 = [] if images is None else list(images.md5)
+    def __init__(self, record: StudyRecord) -> None:
+        self._paths = record.paths
+        self._task = record.space.settings.task
+        self._objective = record.objective
+        self._md5 = record.train_md5
 
     def finished(self, plan: Plan, seed: int) -> SeedResult | None:
         """Return a seed's result; None if it is yet to be trained."""
@@ -83,13 +84,13 @@ class SeedStore:
             shutil.rmtree(folder, ignore_errors=True)
             write_atomically(folder / IDENTITY, json.dumps(identity))
         name = f"{plan.name}, seed {seed}"
-        return Job(name, plan.config, seed, plan.with_val, plan.n_epochs, folder, self._paths.retrain_log)
+        return Job(name, self._task, plan.config, seed, plan.with_val, plan.n_epochs, folder, self._paths.retrain_log)
 
     def _keep(self, plan: Plan, job: Job, facts: Mapping[str, Any], history: Sequence[EpochResult]) -> str:
         """Write down a finished training; returns what to say of it."""
         val_accuracy = None
         if plan.with_val:
-            val_accuracy = value_of(plan.config, history)
+            val_accuracy = self._objective.value_of(plan.config, history)
         dropped = (*CHECKPOINTS, *(() if plan.keeps_weights else (WEIGHTS,)))
         result = {
             "files": {name: size for name, size in file_sizes(job.folder).items() if name not in dropped},
@@ -107,5 +108,5 @@ class SeedStore:
         write_atomically(job.folder / RESULT, json.dumps(result))
         for name in dropped:
             (job.folder / name).unlink(missing_ok=True)
-        said = "" if val_accuracy is None else f", {OBJECTIVES[plan.config.task].sentence(val_accuracy)}"
+        said = "" if val_accuracy is None else f", {self._objective.sentence(val_accuracy)}"
         return f"{len(history)} epochs in {result['train_s']:.0f} s{said}"

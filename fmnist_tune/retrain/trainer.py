@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import Any
 
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.retrain.seeds import SeedStore
@@ -25,7 +25,7 @@ class SeedTrainer:
         self,
         record: StudyRecord,
         place: RunOptions,
-        images: Images | None,
+        data: Any,
         seeds: Sequence[int],
         progress: TrainingProgress,
         held: ExitStack,
@@ -35,18 +35,18 @@ class SeedTrainer:
         Args:
             record: the study, whose lock is held.
             place: where Ray is, and how many workers.
-            images: the training files' content; None for a task whose data are computed.
+            data: what the task's `open_data` found.
             seeds: of every configuration's trainings.
             progress: shown to people.
             held: on leaving it Ray ends, if it was started.
         """
         self._record = record
         self._place = place
-        self._images = images
+        self._data = data
         self._seeds = seeds
         self._progress = progress
         self._held = held
-        self._store = SeedStore(record.paths, images)
+        self._store = SeedStore(record)
         self._worker_plan: WorkerPlan | None = None
 
     def has_finished(self, plan: Plan) -> bool:
@@ -54,13 +54,13 @@ class SeedTrainer:
         return not self._store.unfinished([plan], self._seeds)
 
     def train(
-        self, plans: Sequence[Plan], test: Images | None, before_scoring: Callable[[], None] = lambda: None
+        self, plans: Sequence[Plan], test_inputs: Any, before_scoring: Callable[[], None] = lambda: None
     ) -> dict[str, list[SeedResult]] | None:
         """Return every plan's results by label, in the order of the seeds; None if it was stopped.
 
         Args:
             plans: what to train.
-            test: the test files' content, scored by every finished model; None to leave it alone.
+            test_inputs: scored by every finished model; None to leave the test set alone.
             before_scoring: called whenever a training has ended, before its model is scored.
 
         Raises:
@@ -73,8 +73,8 @@ class SeedTrainer:
             make_folder(self._record.paths.retrain_log.parent)
             pool = Pool(
                 self.workers(),
-                self._images,
-                None if test is None else test.images_NHW,
+                self._data,
+                test_inputs,
                 pace=Pace(is_local=self._place.address is None),
                 say=self._progress.warn,
                 check=self._record.hold.check,

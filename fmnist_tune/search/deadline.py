@@ -9,9 +9,9 @@ from statistics import median
 
 from optuna.trial import FrozenTrial
 
-from fmnist_tune.config.tasks import AnyTraining
 from fmnist_tune.search.queue import Queue
 from fmnist_tune.study.trial_data import facts_of, history_of, looks_of
+from fmnist_tune.tasks.config import TaskConfig
 
 MARGIN = 1.1  # of the time that trials are expected to need
 RECENT = 20  # a trial that has ended no epoch is expected to take the median of so many latest ones
@@ -31,14 +31,14 @@ class Deadline:
     def __init__(
         self,
         at: float | None,
-        training_of: Callable[[int], AnyTraining],
+        config_of: Callable[[int], TaskConfig],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take note of the time, and of how to learn what a trial's training section is."""
+        """Take note of the time, and of how to learn a trial's configuration."""
         self.at = at
         self._clock = clock
-        self._training_of = training_of
-        self._trainings: dict[int, AnyTraining] = {}
+        self._config_of = config_of
+        self._configs: dict[int, TaskConfig] = {}
         self._recent_s: list[float] = []
         self._latest_s: dict[int, float] = {}
         self._begun: dict[int, float] = {}  # the share of the first epoch that trials have trained
@@ -88,7 +88,7 @@ class Deadline:
         usual = self._usual(queue, is_full=is_full)
         for number in filter(queue.asha.is_promising, queue.ranked()):
             if self._reaches_end(queue, number):
-                is_constant = self._training(number).schedule == "constant"
+                is_constant = self._config(number).schedule == "constant"
                 n_finished = FINISHED_CONSTANT if is_constant else FINISHED_ANNEALED
                 until_free_s = self._epochs_to_rung(queue, usual) * self._epoch_s(usual)
                 if self.left_s > MARGIN * (n_finished * self._needed_s(queue, number) + until_free_s):
@@ -125,11 +125,12 @@ class Deadline:
 
     def _new_reaches_end(self) -> bool:
         """Return whether a new trial may reach its end: as the quickest of the latest ones would, begun now."""
-        needed_s = [s * self._training(n).epochs for n, s in [*self._latest_s.items()][-RECENT:]]
+        needed_s = [s * self._config(n).training.epochs for n, s in [*self._latest_s.items()][-RECENT:]]
         return self.fits(None) and MARGIN * min(needed_s, default=0.0) <= self.left_s
 
     def _epochs_left(self, queue: Queue, number: int) -> float:
-        return self._training(number).epochs - queue.asha.last_epoch(number)
+        n_epochs: int = self._config(number).training.epochs
+        return n_epochs - queue.asha.last_epoch(number)
 
     def _epochs_to_rung(self, queue: Queue, number: int | None) -> float:
         """Return for how many epochs a worker that takes a trial, or a new one, is expected to keep it."""
@@ -138,10 +139,10 @@ class Deadline:
             return to_rung
         return min(to_rung, self._epochs_left(queue, number))
 
-    def _training(self, number: int) -> AnyTraining:
-        if number not in self._trainings:
-            self._trainings[number] = self._training_of(number)
-        return self._trainings[number]
+    def _config(self, number: int) -> TaskConfig:
+        if number not in self._configs:
+            self._configs[number] = self._config_of(number)
+        return self._configs[number]
 
     @property
     def usual_s(self) -> float:

@@ -31,7 +31,6 @@ from fmnist_tune.study.trial_writer import (
     is_promoted_from,
     trial_spec,
 )
-from fmnist_tune.valuation import value_of
 
 
 class Driver:
@@ -61,7 +60,7 @@ class Driver:
         """
         self.record = record
         self.writer = TrialWriter(record)
-        self.deadline = Deadline(deadline, lambda number: self.writer.attempt(number).config.training, clock)
+        self.deadline = Deadline(deadline, lambda number: self.writer.attempt(number).config, clock)
         self.running: dict[int, RunningTrial] = {}
         self.totals = Totals(clock)
         self.stop_requested = False
@@ -140,7 +139,7 @@ class Driver:
             str(checkpoint),
             str(self.record.paths.training_log.absolute()),
             self._n_threads,
-            task=attempt.config.task,
+            task=self.record.space.settings.task,
             looks=self._queue.asha.looks_left(attempt.number),
             has_looked=bool(attempt.looks),
         )
@@ -355,7 +354,7 @@ class Driver:
 
     def _complete(self, number: int) -> None:
         trial = self._end(number)
-        value = value_of(trial.attempt.config, trial.history)
+        value = self.record.objective.value_of(trial.attempt.config, trial.history)
         self.writer.complete(number, value)
         self._tell_end(Event("complete", number, self.record.objective.text(value), trial.last, value))
 
@@ -382,5 +381,5 @@ class Driver:
 
     def _note(self, trial: RunningTrial, reason: str | None) -> None:
         """Record what is known of a trial where it may be stopped or, with a reason, where it ends."""
-        self.writer.note_progress(trial.attempt.number, trial.new_epochs, trial.facts(reason))
+        self.writer.note_progress(trial.attempt.number, trial.new_epochs, trial.facts(reason, self.record.objective))
         trial.n_noted = len(trial.history)

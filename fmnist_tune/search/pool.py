@@ -9,13 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
-from numpy.typing import NDArray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
-from fmnist_tune.config.tasks import AnyConfig
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.cluster import WorkerPlan
 from fmnist_tune.search.faults import BrokenWorkerError, Cause, is_out_of_memory, read_death
@@ -25,6 +21,7 @@ from fmnist_tune.search.pace import Fate, Pace
 from fmnist_tune.search.setbacks import Setbacks
 from fmnist_tune.search.start import start_worker
 from fmnist_tune.search.worker_start import WorkerStart, worker_processes
+from fmnist_tune.tasks.config import TaskConfig
 
 
 @dataclass(frozen=True)
@@ -33,6 +30,7 @@ class Job:
 
     Attributes:
         name: for people.
+        task: its name.
         config: what to train.
         seed: of the training.
         with_val: hold out the validation split; otherwise it is trained on too.
@@ -42,7 +40,8 @@ class Job:
     """
 
     name: str
-    config: AnyConfig
+    task: str
+    config: TaskConfig
     seed: int
     with_val: bool
     n_epochs: int
@@ -57,9 +56,9 @@ class JobError(Exception):
 class _Trainer:
     """A worker as Ray's actor; it lives through many jobs."""
 
-    def __init__(self, images: Images | None, test_images_NHW: NDArray[np.uint8] | None) -> None:
-        self._worker = start_worker(images)
-        self._test_images_NHW = test_images_NHW
+    def __init__(self, data: Any, test_inputs: Any) -> None:
+        self._worker = start_worker(data)
+        self._test_inputs = test_inputs
 
     def is_up(self) -> bool:
         """Answer, once the worker is up."""
@@ -75,8 +74,8 @@ class _Trainer:
         return self._worker.step()
 
     def finish(self, folder: Path) -> None:
-        """Leave the weights and, if there are test images, their scores."""
-        self._worker.finish(folder, self._test_images_NHW)
+        """Leave the weights and, if there is a test set, scores."""
+        self._worker.finish(folder, self._test_inputs)
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,8 @@ class Pool:
     def __init__(
         self,
         plan: WorkerPlan,
-        images: Images | None,
-        test_images_NHW: NDArray[np.uint8] | None,
+        data: Any,
+        test_inputs: Any,
         *,
         pace: Pace,
         say: Callable[[str], None],
@@ -103,8 +102,8 @@ class Pool:
 
         Args:
             plan: how many at a time, and what each gets.
-            images: the training files' content; None for a task whose data are computed.
-            test_images_NHW: scored by every finished model; None to leave the test set alone.
+            data: what the task's `open_data` found.
+            test_inputs: scored by every finished model; None to leave the test set alone.
             pace: holds jobs back while memory is short.
             say: tells people of workers that died.
             check: called about once a second while jobs run; what it raises ends them.
@@ -116,7 +115,7 @@ class Pool:
         self._setbacks = Setbacks(pace)
         self._say = say
         self._n_kills = count_kills()
-        self._data = [ray.put(images), ray.put(test_images_NHW)]
+        self._data = [ray.put(data), ray.put(test_inputs)]
         self._actor_class = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus)(_Trainer)
         self._starting: list[Any] = []  # an answer for each worker that is not up yet
         self._waiting: deque[Job] = deque()
@@ -277,7 +276,7 @@ class Pool:
             self._plan.cpus,
             job.with_val,
             job.n_epochs,
-            job.config.task,
+            job.task,
         )
 
 

@@ -8,12 +8,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from fmnist_tune.config import SearchSpace
-from fmnist_tune.data.fashion_mnist import Images
-from fmnist_tune.data.source import open_source
 from fmnist_tune.errors import UserError
 from fmnist_tune.models.check import check_models
 from fmnist_tune.search.cluster import (
@@ -144,7 +143,7 @@ def _search(
     prepare_environment()
     with ThreadPoolExecutor(1) as background, Display(console, paths.name, started) as display, ExitStack() as held:
         imports = background.submit(_import_libraries)
-        source = open_source(space, place.data_dir, display.phase)
+        source = space.task.open_data(space, place.data_dir, display.phase)
         for warning in space.warnings:
             display.line(f"warning: {warning}", "yellow")
         check_folder(place.studies_dir)
@@ -203,7 +202,7 @@ def _search(
                     display.line(text)
             pace = Pace(is_local=place.address is None)
             with ThreadPoolExecutor(1, "curves") as curves:
-                return _run(record, source.images, plan, pace, timeout_s, display, started, make_driver, curves)
+                return _run(record, source.data, plan, pace, timeout_s, display, started, make_driver, curves)
         finally:
             stop_ray()
 
@@ -233,7 +232,7 @@ def _import_libraries() -> None:
 
 def _run(
     record: StudyRecord,
-    images: Images | None,
+    data: Any,
     plan: WorkerPlan,
     pace: Pace,
     timeout_s: float | None,
@@ -261,7 +260,7 @@ def _run(
     display.attach(driver)
     try:
         with stopping_on_signals(driver, display.line):
-            run_trials(driver, images, plan)
+            run_trials(driver, data, plan)
     except KeyboardInterrupt:
         driver.stop_requested = True
     except UserError:  # no worker comes up: the trials go on once one does

@@ -18,7 +18,6 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.actor import TrialActor
 from fmnist_tune.search.cluster import WorkerPlan
@@ -140,7 +139,7 @@ class _Watchdog(_Shared, Callback):  # type: ignore[misc]  # as above
                 ray.kill(actor)
 
 
-def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
+def run_trials(driver: Driver, data: Any, plan: WorkerPlan) -> None:
     """Let Ray Tune run trials until the driver has no more; Ray must be up.
 
     Raises:
@@ -149,7 +148,7 @@ def run_trials(driver: Driver, images: Images | None, plan: WorkerPlan) -> None:
         UserError: no worker comes up.
     """
     trainable = with_resources(
-        with_parameters(TrialActor, images=images),
+        with_parameters(TrialActor, data=data),
         {"CPU": plan.cpus, "GPU": plan.gpus},
     )
     for name in ("ray", "ray.tune"):  # a worker's death is the driver's to tell, in one line

@@ -16,45 +16,39 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from fmnist_tune.config.modular import ModularConfig
-from fmnist_tune.config.schema import Data
-from fmnist_tune.config.tasks import CONFIGS
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.files import open_own
-from fmnist_tune.modular.run import ModularRun
 from fmnist_tune.search.faults import BrokenWorkerError, Cause, is_out_of_memory
 from fmnist_tune.search.memory import Room, measure_room
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.progress import EpochProgress, telling
 from fmnist_tune.study.layout import TEST_SCORES, WEIGHTS
+from fmnist_tune.tasks.registry import find_task
+from fmnist_tune.tasks.run import Run
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from fmnist_tune.training.results import EpochResult, Look
-from fmnist_tune.training.run import NonFiniteLossError, TrainingRun
-from fmnist_tune.training.tensors import TrainingData, pixels
+from fmnist_tune.training.results import EpochResult, Look, NonFiniteLossError
 
 
 class Worker:
     """Whatever goes wrong in a trial is reported as its failure, and the worker lives on, unless its GPU is lost."""
 
-    def __init__(self, images: Images | None, device: str) -> None:
+    def __init__(self, data: Any, device: str) -> None:
         """Make a worker without an assignment.
 
         Args:
-            images: the training files' content; not changed. None for a task whose data are computed.
+            data: what the task's `open_data` found; not changed.
             device: "cpu" or a CUDA device.
         """
-        self._images = images
+        self._source = data
         self._device = device
-        self._tensors: tuple[tuple[Data, bool], TrainingData] | None = None
+        self._data: tuple[object, Any] | None = None
 
     def assign(self, assignment: Assignment) -> None:
         """Take a trial. Nothing is done yet: Ray Tune may give the trial to another worker before the first `step`."""
         self._assignment = assignment
         self._has_begun = False
-        self._run: TrainingRun | ModularRun | None = None
+        self._run: Run | None = None
         self._progress: Iterator[EpochResult | Look] = iter(())
         self._in_epoch = False
         self._failure: str | None = None
@@ -77,19 +71,22 @@ class Worker:
             self._trouble = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
         elif n_epochs < self._n_reported:
             self._trouble = f"no checkpoint of epoch {self._n_reported}; goes on from epoch {n_epochs}"
-        elif assignment.has_looked and isinstance(self._run, TrainingRun) and not self._run.has_begun:
+        elif assignment.has_looked and not self._run.has_begun:
             self._trouble = "no checkpoint of its first epoch, which begins anew"
         self._n_reported = min(self._n_reported, n_epochs)
         self._progress = self._run.progress(assignment.looks)
 
-    def _new_run(self) -> TrainingRun | ModularRun:
+    def _new_run(self) -> Run:
         assignment = self._assignment
-        seed, n_epochs = assignment.seed, assignment.n_epochs
-        config = CONFIGS[assignment.task].model_validate(assignment.config)
-        if isinstance(config, ModularConfig):
-            return ModularRun(config, seed=seed, device=self._device, n_epochs=n_epochs)
-        data = self._data(config.data, assignment.with_val)
-        return TrainingRun(config, data, seed=seed, device=self._device, n_epochs=n_epochs)
+        task = find_task(assignment.task)
+        config = task.config.model_validate(assignment.config)
+        key = (assignment.task, config.data, assignment.with_val)
+        if self._data is None or self._data[0] != key:  # most trials have the same
+            self._data = None  # frees the old ones first
+            prepared = task.prepare(config, self._source, self._device, with_val=assignment.with_val)
+            self._data = (key, prepared)
+        n_epochs = config.training.epochs if assignment.n_epochs is None else assignment.n_epochs
+        return task.new_run(config, self._data[1], seed=assignment.seed, device=self._device, n_epochs=n_epochs)
 
     def step(self) -> TrialReport:
         """Train to the next look or the end of the epoch, or else report epochs that the study has missed.
@@ -131,14 +128,12 @@ class Worker:
             room=room,
         )
 
-    def finish(self, folder: Path, test_images_NHW: NDArray[np.uint8] | None) -> None:
-        """Leave a finished run's weights, and its scores on the test images if there are any.
-
-        Scores are computed in float32, whatever the training was computed in: they are those of the saved weights.
+    def finish(self, folder: Path, test_inputs: Any) -> None:
+        """Leave a finished run's weights, and its scores on the test set if there is one.
 
         Args:
-            folder: gets weights.safetensors and test_scores.npy (float32, (N, 10)).
-            test_images_NHW: the test images.
+            folder: gets weights.safetensors and test_scores.npy (float32, (N, K)).
+            test_inputs: what is scored; None for no test set.
 
         Raises:
             OSError: they cannot be written.
@@ -154,13 +149,12 @@ class Worker:
                 (folder / name).unlink(missing_ok=True)  # it may be a link
             # Clones, since a file of safetensors refuses weights that a model uses in two places.
             save_file({key: value.contiguous().cpu().clone() for key, value in state.items()}, folder / WEIGHTS)
-            if test_images_NHW is not None and isinstance(run, TrainingRun):
-                x_N1HW = pixels(test_images_NHW, run.config.data, self._device)
-                np.save(folder / TEST_SCORES, run.predict(x_N1HW, bf16=False).cpu().numpy())
+            if test_inputs is not None:
+                np.save(folder / TEST_SCORES, run.score(test_inputs))
         except (SafetensorError, OSError) as error:  # numpy too says it without a number when the disk is full
             raise OSError(errno.EIO, str(error)) from None
 
-    def _train(self, run: TrainingRun | ModularRun) -> Look | None:
+    def _train(self, run: Run) -> Look | None:
         """Train to the next look, which is returned, or to the end of the epoch; the state is saved."""
         if run.stop_reason is not None:
             return None
@@ -193,18 +187,6 @@ class Worker:
                 os.write(file, text.encode())
             finally:
                 os.close(file)
-
-    def _data(self, data: Data, with_val: bool) -> TrainingData:
-        """Return the tensors for a trial's data section; the last ones are kept, since most trials share them."""
-        if self._tensors is None or self._tensors[0] != (data, with_val):
-            assert self._images is not None
-            images_NHW, labels_N = self._images.images_NHW, self._images.labels_N
-            self._tensors = None  # frees the old ones first
-            self._tensors = (
-                (data, with_val),
-                TrainingData.from_images(images_NHW, labels_N, data, self._device, with_val=with_val),
-            )
-        return self._tensors[1]
 
     def _facts(self) -> dict[str, Any]:
         where = f"{_device_name(self._device)}, {socket.gethostname()}, process {os.getpid()}"

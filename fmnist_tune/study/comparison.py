@@ -11,15 +11,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import flatten
 from fmnist_tune.errors import UserError
-from fmnist_tune.evaluation import MIN_FOR_INTERVAL, SeedStats
 from fmnist_tune.study.columns import Column, NamedTable
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import spread_text, steps_text
 from fmnist_tune.study.summary import count_states, importances_of
 from fmnist_tune.study.trial_data import facts_of
 from fmnist_tune.study.trial_table import short_names
+from fmnist_tune.tasks.objective import Objective
+from fmnist_tune.tasks.task import Task
 from fmnist_tune.units import clock, percent
-from fmnist_tune.valuation import Objective
 
 N_IMPORTANT = 3
 
@@ -38,18 +37,18 @@ class ComparedStudy:
     """A study beside others.
 
     Attributes:
-        objective: what it maximises.
+        task: what it learns.
         trials: by state, and in total; those of a recipe are none.
         is_recipe: whether nothing is searched.
         best: the best COMPLETE trial's number and value; None before there is one.
         epochs, train_s: of all trials; training and validation, summed.
         progress: each new best; where the objective is an accuracy, that of any trial after any epoch.
         important: the parameters that set the best trials apart, with their shares; at most N_IMPORTANT.
-        retrained: as in metrics.json `test_accuracy` or `steps_to_solve`; None before there is one.
+        retrained: the task's result as metrics.json has it; None before there is one.
     """
 
     name: str
-    objective: Objective
+    task: Task
     trials: dict[str, int]
     is_recipe: bool
     best: tuple[int, float] | None
@@ -59,6 +58,11 @@ class ComparedStudy:
     important: dict[str, float]
     retrained: dict[str, Any] | None
 
+    @property
+    def objective(self) -> Objective:
+        """What it maximises."""
+        return self.task.objective
+
     @classmethod
     def of(cls, record: StudyRecord, *, is_driven: bool) -> ComparedStudy:
         """Look at a study."""
@@ -66,21 +70,20 @@ class ComparedStudy:
         importances = importances_of(record)
         return cls(
             name=record.paths.name,
-            objective=record.objective,
+            task=record.space.task,
             trials=count_states(trials, is_driven=is_driven),
             is_recipe=record.is_recipe,
             best=None if best is None else (best.number, best.value or 0.0),
             epochs=sum(len(t.intermediate_values) for t in trials),
             train_s=sum(_seconds(t) for t in trials),
-            progress=progress(trials, is_val_accuracy=record.objective.is_val_accuracy),
+            progress=progress(trials, is_on_curve=record.objective.is_on_curve),
             important={} if importances is None else dict(list(importances.shares.items())[:N_IMPORTANT]),
-            retrained=metrics.get("test_accuracy") or metrics.get("steps_to_solve"),
+            retrained=metrics.get(record.space.task.result_key),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return it for JSON."""
         best = None if self.best is None else {"number": self.best[0], "value": self.best[1]}
-        metric = "test_accuracy" if self.objective.is_val_accuracy else "steps_to_solve"
         return {
             "study": self.name,
             "metric": self.objective.metric,
@@ -89,12 +92,12 @@ class ComparedStudy:
             "epochs": self.epochs,
             "train_s": round(self.train_s, 3),
             "importances": self.important,
-            metric: self.retrained,
+            self.task.result_key: self.retrained,
             "progress": [asdict(step) for step in self.progress],
         }
 
 
-def progress(trials: Sequence[FrozenTrial], *, is_val_accuracy: bool) -> tuple[Step, ...]:
+def progress(trials: Sequence[FrozenTrial], *, is_on_curve: bool) -> tuple[Step, ...]:
     """Return when a search had found what, as if it had trained its trials one after the other.
 
     They come in the order of their ends, those that have not ended last; a trial's epochs are taken to be equally long.
@@ -103,7 +106,7 @@ def progress(trials: Sequence[FrozenTrial], *, is_val_accuracy: bool) -> tuple[S
     epochs, train_s = 0, 0.0
     for trial in sorted(trials, key=lambda t: (t.datetime_complete or datetime.max, t.number)):
         curve = [value for _, value in sorted(trial.intermediate_values.items())]
-        values = curve if is_val_accuracy else [trial.value] if trial.state == TrialState.COMPLETE else []
+        values = curve if is_on_curve else [trial.value] if trial.state == TrialState.COMPLETE else []
         n_before, epoch_s = len(curve) - len(values), _seconds(trial) / max(1, len(curve))
         for i, value in enumerate(values, start=1 + n_before):
             if value is not None and (not steps or value > steps[-1].value):
@@ -161,7 +164,7 @@ def comparison_table(studies: Sequence[ComparedStudy]) -> NamedTable:
         ", ".join(f"{names[path]} {percent(share, 0)}" for path, share in s.important.items())
         for s, names in zip(studies, short, strict=True)
     ]
-    retrained = ["-" if s.retrained is None else _retrained(s) for s in studies]
+    retrained = ["-" if s.retrained is None else s.task.compared_result(s.retrained) for s in studies]
     first = [
         Column("best", [value for value, _ in best], is_right=True),
         Column("trial", [number for _, number in best], is_right=True),
@@ -175,7 +178,7 @@ def comparison_table(studies: Sequence[ComparedStudy]) -> NamedTable:
     facts = [
         ("a recipe" if s.is_recipe else f"best {value} (trial {number}) of {total} trials, ")
         + ("" if s.is_recipe else f"{s.epochs:,} epochs, {time} of training")
-        + ("" if s.retrained is None else f"; retrained: {_retrained(s)}")
+        + ("" if s.retrained is None else f"; retrained: {s.task.compared_result(s.retrained)}")
         for s, (value, number), total, time in zip(studies, best, totals, times, strict=True)
     ]
     tiers = [
@@ -184,13 +187,3 @@ def comparison_table(studies: Sequence[ComparedStudy]) -> NamedTable:
         [*first, *test],
     ]
     return NamedTable([s.name for s in studies], tiers, facts)
-
-
-def _retrained(study: ComparedStudy) -> str:
-    assert study.retrained is not None
-    if not study.objective.is_val_accuracy:
-        return steps_text(study.retrained)
-    known = SeedStats.from_json(study.retrained)
-    if len(known.values) < MIN_FOR_INTERVAL or known.ci95 is None:
-        return spread_text(study.retrained)
-    return f"{percent(known.mean)} ({percent(known.ci95[0])} to {percent(known.ci95[1])})"

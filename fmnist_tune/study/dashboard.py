@@ -24,10 +24,11 @@ from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.patience import patient
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import standing_text, steps_text
+from fmnist_tune.study.render import standing_text
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.summary import STATE_NAMES, Summary, on_screen, summarize, uses_text
 from fmnist_tune.study.trial_data import facts_of
+from fmnist_tune.tasks.task import Task
 from fmnist_tune.units import percent
 
 FIRST_FIGURE = "confusion_matrix.png"
@@ -150,7 +151,7 @@ def _summary(record: StudyRecord) -> str:
         blocks += _best(summary)
         blocks += [f"{as_markdown(standing[0].upper() + standing[1:])}."] if standing else []
     if metrics is not None:
-        blocks += _test(metrics, summary.test_uses)
+        blocks += _test(summary.task, metrics, summary.test_uses)
     commands = _next_commands(record, has_model=metrics is not None)
     return "\n\n".join([*blocks, "## Next", "```\n" + "\n".join(commands) + "\n```\n"])
 
@@ -187,10 +188,10 @@ def _best(summary: Summary) -> list[str]:
     return blocks + [f"- Edge: {as_markdown(line)}" for line in summary.edges]
 
 
-def _test(metrics: dict[str, Any], uses: Sequence[Mapping[str, Any]]) -> list[str]:
-    if "test_accuracy" not in metrics:
+def _test(task: Task, metrics: dict[str, Any], uses: Sequence[Mapping[str, Any]]) -> list[str]:
+    if "per_class" not in metrics:
         who = "The recipe" if metrics["trial"] is None else f"Trial {metrics['trial']}"
-        return [f"{who} retrained: 99 % validation accuracy **{steps_text(metrics['steps_to_solve'])}**."]
+        return [f"{who} retrained: {task.result_name} **{task.spread_text(metrics[task.result_key])}**."]
     accuracy, trial = metrics["test_accuracy"], metrics["trial"]
     result = f"Test accuracy **{percent(accuracy['mean'])}** ({SeedStats.from_json(accuracy).certainty()})"
     if metrics["val_accuracy"] is not None:

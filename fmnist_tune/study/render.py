@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fmnist_tune.evaluation import MIN_FOR_INTERVAL, SeedStats, classes_text, recalls_of
+from fmnist_tune.evaluation import SeedStats, classes_text, recalls_of
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.sampling import values_of
@@ -19,8 +19,8 @@ from fmnist_tune.study.summary import STATE_NAMES, Summary, count_states, highes
 from fmnist_tune.study.trial_data import facts_of, latest_of
 from fmnist_tune.units import percent
 
-# of metrics.json: what a list of studies says of a retraining
-RESULT_KEYS = ("trial", "seeds", "epochs", "test_accuracy", "steps_to_solve", "finished_at")
+# of metrics.json: what a list of studies says of a retraining, besides its result
+RESULT_KEYS = ("trial", "seeds", "epochs", "finished_at")
 STATE_STYLES = {"complete": "green", "pruned": "dim", "failed": "red", "running": "cyan", "waiting": "yellow"}
 
 
@@ -54,10 +54,8 @@ def summary_view(
         parts += [Text(standing, style="yellow")] if standing else []
     if summary.retrained is not None:
         what = "the recipe" if summary.is_recipe else f"trial {summary.retrained['trial']}"
-        if "test_accuracy" in summary.retrained:
-            text = f"test accuracy {spread_text(summary.retrained['test_accuracy'])}"
-        else:
-            text = f"99 % validation accuracy {steps_text(summary.retrained['steps_to_solve'])}"
+        task = summary.task
+        text = f"{task.result_name} {task.spread_text(summary.retrained[task.result_key])}"
         parts.append(Text(f"{what} retrained: {text}", style="bold green"))
         if "per_class" in summary.retrained:
             parts.append(Text(f"  {classes_text(recalls_of(summary.retrained['per_class']))}"))
@@ -86,10 +84,9 @@ def retraining_cell(record: StudyRecord, retraining: RetrainingStatus | None) ->
     if retraining is not None and retraining.state != DONE:
         parts.append(", ".join(text for text in (retraining.state, retraining.progress) if text))
     metrics = record.retrained
-    if metrics is not None and "test_accuracy" in metrics:
-        parts.append(f"test accuracy {percent(metrics['test_accuracy']['mean'])}")
-    elif metrics is not None:
-        parts.append(f"solved {steps_text(metrics['steps_to_solve'])}")
+    if metrics is not None:
+        task = record.space.task
+        parts.append(task.short_result(metrics[task.result_key]))
     elif not parts and record.is_recipe:
         parts.append("not trained yet")
     return "; ".join(parts)
@@ -109,7 +106,7 @@ def _counts(summary: Summary) -> list[RenderableType]:
     if best is None:
         is_higher = True
     else:  # a value that is no accuracy has nothing to be compared with
-        is_accuracy = summary.objective.is_val_accuracy
+        is_accuracy = summary.objective.is_on_curve
         is_higher = (
             is_accuracy and highest is not None and highest.number != best.number and highest.value > _value(best)
         )
@@ -149,24 +146,11 @@ def _best(summary: Summary, best: FrozenTrial) -> list[RenderableType]:
     return [*parts, Text(f"  importance: {importances.meaning}", style="dim")]
 
 
-def spread_text(figure: dict[str, Any]) -> str:
+def spread_text(figure: Mapping[str, Any]) -> str:
     """Return a figure over seeds, as `metrics.json` has it, as text: mean, standard deviation and interval."""
     known = SeedStats.from_json(figure)
     std = "" if known.std is None else f" ± {percent(known.std)}"
     return f"{percent(known.mean)}{std} ({known.certainty()})"
-
-
-def steps_text(figure: dict[str, Any]) -> str:
-    """Return a number of steps over seeds, as `metrics.json` has it, as text; says how many seeds got there."""
-    values = figure["values"]
-    n_there = sum(value is not None for value in values)
-    if not n_there:
-        return f"never reached (0 of {len(values)} seeds)"
-    text = f"after {figure['mean']:,.0f} steps ({n_there} of {len(values)} seeds"
-    if figure["ci95"] is not None and n_there >= MIN_FOR_INTERVAL:
-        low, high = figure["ci95"]
-        text += f"; 95 % interval of the mean {max(0, low):,.0f} to {high:,.0f}"
-    return f"{text})"
 
 
 def state_name(trial: FrozenTrial, *, is_driven: bool) -> str:
@@ -182,12 +166,13 @@ def study_json(record: StudyRecord, *, is_driven: bool) -> dict[str, Any]:
     counts = count_states(trials, is_driven=is_driven)
     metrics = record.retrained
     retraining = retraining_status(record, is_driven=is_driven)
+    shown = (*RESULT_KEYS, record.space.task.result_key)
     return {
         "trials": counts,
         "best": record.best_as_data,
         "highest": None if (highest := highest_of(trials)) is None else asdict(highest),
         "retraining": None if retraining is None else asdict(retraining),
-        "retrained": None if metrics is None else {key: metrics[key] for key in RESULT_KEYS if key in metrics},
+        "retrained": None if metrics is None else {key: metrics[key] for key in shown if key in metrics},
     }
 
 

@@ -13,15 +13,15 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.domain import ChoiceDomain, Domain
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_data import facts_of, is_initial, looks_of
+from fmnist_tune.tasks.objective import Objective
+from fmnist_tune.tasks.task import Task
 from fmnist_tune.units import percent
-from fmnist_tune.valuation import OBJECTIVES, Objective
 
 EDGE_SHARE = 0.05  # of a range, in the scale that it is searched on
 MIN_TRIALS_FOR_IMPORTANCE = 10
@@ -99,7 +99,7 @@ class Summary:
         importances: None while there are too few trials.
         failures: reasons, with how often.
         retrained: what the latest retraining gave, as `metrics.json` has it; None before there is one.
-        objective: what the study maximises.
+        task: what the study learns.
         is_recipe: whether nothing is searched.
         test_uses: every opening of the test set for this study, as `StudyRecord.test_uses` has them.
         highest: None before any trial was looked at.
@@ -118,9 +118,14 @@ class Summary:
     failures: dict[str, int]
     retrained: dict[str, Any] | None
     test_uses: tuple[Mapping[str, Any], ...]
-    objective: Objective
+    task: Task
     is_recipe: bool
     highest: Highest | None
+
+    @property
+    def objective(self) -> Objective:
+        """What the study maximises."""
+        return self.task.objective
 
     @property
     def study(self) -> str:
@@ -168,7 +173,7 @@ def summarize(record: StudyRecord, *, is_driven: bool) -> Summary:
         ),
         record.retrained,
         tuple(record.test_uses),
-        record.objective,
+        record.space.task,
         record.is_recipe,
         highest_of(trials),
     )
@@ -216,7 +221,7 @@ def uses_text(uses: Sequence[Mapping[str, Any]]) -> str:
 
 def importances_of(record: StudyRecord) -> Importances | None:
     """Return by which parameters the best trials of a study differ from all; None while there are too few trials."""
-    if record.objective is OBJECTIVES[TrialConfig.task]:
+    if record.objective.is_on_curve:
         return parameter_importances(record.trials)
     return value_importances(record.trials)
 

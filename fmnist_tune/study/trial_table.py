@@ -18,9 +18,9 @@ from fmnist_tune.study.render import STATE_STYLES, state_name
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import on_screen
 from fmnist_tune.study.trial_data import Point, facts_of, latest_of
+from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.training.results import StopReason
 from fmnist_tune.units import percent
-from fmnist_tune.valuation import Objective
 
 MOST_OF_A_VALUE = 20  # terminal cells of a searched value, unless the table is wide
 LEAST_REASON, MOST_REASON = 24, 60
@@ -65,7 +65,7 @@ def trial_rows(record: StudyRecord, *, is_driven: bool) -> list[TrialRow]:
 
 def _order(row: TrialRow, objective: Objective) -> tuple[bool, float, float, int]:
     accuracy = -row.latest.accuracy if row.latest is not None else 1.0
-    if objective.is_val_accuracy:
+    if objective.is_on_curve:
         return row.state == FAILED, accuracy if row.value is None else -row.value, accuracy, row.number
     return row.state == FAILED, 1.0 if row.value is None else -row.value, accuracy, row.number
 
@@ -166,7 +166,7 @@ class TrialTable:
         states = [Text(on_screen(row.state), style=STATE_STYLES[row.state]) for row in rows]
         accuracies = [row.latest.accuracy if row.latest is not None else None for row in rows]
         columns = [Column("trial", numbers, is_right=True), Column("state", states)]
-        if self.objective.is_val_accuracy:
+        if self.objective.is_on_curve:
             accuracies = [a if row.value is None else row.value for row, a in zip(rows, accuracies, strict=True)]
         else:
             values = ["-" if row.value is None else self.objective.text(row.value) for row in rows]

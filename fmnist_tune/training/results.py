@@ -11,6 +11,10 @@ LOOK_STRIDE = 5  # a look within an epoch is at one validation image in so many
 StopReason = Literal["epochs", "early_stopping", "solved"]
 
 
+class NonFiniteLossError(ArithmeticError):
+    """The training loss became infinite or not a number."""
+
+
 @dataclass(frozen=True)
 class EpochResult:
     """What one epoch gave.
