@@ -53,7 +53,7 @@ def train(text: str) -> list[EpochResult]:
     torch.set_num_threads(1)
     config = read_space(text, "recipe").config({})
     if isinstance(config, ModularConfig):
-        return list(itertools.islice(ModularRun(config, seed=0).epochs(), 3))
+        return list(itertools.islice(ModularRun(config, seed=0).progress(), 3))
     assert isinstance(config, ImageConfig)
     images, labels = make_pictures(600, 0)
     data = TrainingData.from_images(images.astype("uint8"), labels.astype("int64"), config.data, "cpu")

@@ -16,6 +16,7 @@ from fmnist_tune.errors import FileError, UserError
 from fmnist_tune.retrain.prediction import image_config
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.metrics_file import stored_trouble
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_writer import TrialWriter
 from fmnist_tune.tasks.modular_addition.config import ModularConfig, ModularData
@@ -24,6 +25,7 @@ from fmnist_tune.tasks.modular_addition.metrics import pair_metrics
 from fmnist_tune.tasks.modular_addition.outcome import milestones, value
 from fmnist_tune.tasks.modular_addition.report import grokking_figure, step_curve
 from fmnist_tune.tasks.modular_addition.run import ModularRun
+from fmnist_tune.tasks.registry import find_task
 from fmnist_tune.training.checkpoint import load_checkpoint, save_checkpoint
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.training.run import NonFiniteLossError
@@ -165,14 +167,14 @@ def test_where_validation_pairs_are_training_pairs_both_accuracies_rise_together
 @pytest.mark.parametrize("batch_size", ["full", "64"])
 def test_a_run_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(batch_size: str, tmp_path: Path) -> None:
     text = RECIPE.replace("steps: 2000", f"steps: 80\n  batch_size: {batch_size}")
-    expected = numbers(list(make_run(text).epochs()))
+    expected = numbers(list(make_run(text).progress()))
     first = make_run(text)
-    list(itertools.islice(first.epochs(), 2))
+    list(itertools.islice(first.progress(), 2))
     save_checkpoint(first, tmp_path / "checkpoint.pt")
     torch.manual_seed(12345)  # whatever ran in between
     second = make_run(text)
     assert load_checkpoint(second, tmp_path / "checkpoint.pt") is None
-    assert numbers(list(second.epochs())) == expected[2:]
+    assert numbers(list(second.progress())) == expected[2:]
     assert numbers(second.history) == expected
 
 
@@ -194,7 +196,7 @@ def test_a_loss_that_explodes_is_named() -> None:
         list(
             make_run(
                 RECIPE.replace("name: adamw, lr: 1e-2", "name: sgd, lr: 1e30").replace(", betas: [0.9, 0.98]", "")
-            ).epochs()
+            ).progress()
         )
 
 
@@ -314,6 +316,14 @@ def test_a_pruned_trial_has_no_value_since_its_accuracy_is_none(tmp_path: Path) 
     (trial,) = record.trials
     assert trial.value is None
     assert "steps_left" not in record.recipe_of(trial)
+
+
+def test_a_damaged_record_of_a_result_is_named() -> None:
+    task = find_task("modular-addition")
+    metrics = {"trial": None, "seeds": [0], "config": {}, "curves": [], "steps_to_solve": {}}
+    trouble = stored_trouble(metrics, task.stored, task.result_key)
+    assert trouble is not None
+    assert trouble.startswith("steps_to_solve.values: field required")
 
 
 @pytest.mark.ray

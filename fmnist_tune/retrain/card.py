@@ -11,8 +11,8 @@ import numpy as np
 from fmnist_tune.config import dump_yaml
 from fmnist_tune.escaping import as_code_block, as_markdown, in_table
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, SeedStats, classes_text, recall_extent, recalls_of, share_text
-from fmnist_tune.models import MODELS
-from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, RobustnessRow
+from fmnist_tune.models import MODELS, ImageSpec
+from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, SIDE, RobustnessRow
 from fmnist_tune.study.layout import CARD, write_atomically
 from fmnist_tune.study.summary import opened_text
 from fmnist_tune.tasks.images.config import DATA_SETS, ImageConfig
@@ -37,7 +37,7 @@ def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str
     sections = [
         ("Figures", _figures(metrics)),
         ("Classes", _classes(metrics)),
-        ("Robustness", _robustness(rows)),
+        ("Robustness", _robustness(rows, data.spec)),
         ("Data and its biases", data.data_notes),
         ("Use", data.use_notes),
         ("Training", _training(metrics)),
@@ -93,7 +93,7 @@ def _classes(metrics: Mapping[str, Any]) -> str:
     return f"{as_markdown(classes_text(recalls_of(per_class)))} Means over the seeds:\n\n{head}\n" + "\n".join(rows)
 
 
-def _robustness(rows: Sequence[RobustnessRow]) -> str:
+def _robustness(rows: Sequence[RobustnessRow], spec: ImageSpec) -> str:
     overall = {(r.corruption, r.strength): r.accuracy for r in rows if r.class_name == ALL_CLASSES}
     names = [name for name in CORRUPTIONS if all((name, strength) in overall for strength in range(1, 6))]
     if not names:
@@ -123,12 +123,14 @@ def _robustness(rows: Sequence[RobustnessRow]) -> str:
         for name in CORRUPTIONS
         if name in names
     )
+    factor = min(spec.height, spec.width) / SIDE
+    scaled = "" if factor == 1 else f"Pixels are {factor:.2g} times as many, by the images' shorter side.\n\n"
     return (
         f"Accuracy of the weights in this folder on test images that were changed in one way.{clean} The worst "
         f"changes, by the mean over their strengths, are {named}.{after}\n\n"
         "| change | 1 | 2 | 3 | 4 | 5 | mean |\n| --- | --- | --- | --- | --- | --- | --- |\n"
         + "\n".join(table)
-        + f"\n\nWhat the strengths are:\n\n{meanings}\n\n`robustness.csv` has every class."
+        + f"\n\nWhat the strengths are:\n\n{meanings}\n\n{scaled}`robustness.csv` has every class."
     )
 
 
@@ -154,9 +156,11 @@ def _loading(metrics: Mapping[str, Any], data: DataSet) -> str:
     if data.name != DATA_SETS.default:
         arguments = '"image.png", invert=False, data=model.config.data'
     name = metrics["config"]["model"]["name"]
-    needed = f"\nThe code of the model {as_markdown(name)} must be installed, or in the current folder."
+    own = [] if name in MODELS.built_in else [f"model {as_markdown(name)}"]
+    own += [] if data.name in DATA_SETS.built_in else [f"data set {as_markdown(data.name)}"]
+    needed = f"\nThe code of the {' and the '.join(own)} must be installed, or in the current folder." if own else ""
     text = f"""\
-Reading `config.yaml` and `weights.safetensors` runs no code from them.{"" if name in MODELS.built_in else needed}
+Reading `config.yaml` and `weights.safetensors` runs no code from them.{needed}
 
 ```python
 from fmnist_tune.retrain.pictures import read_picture

@@ -27,6 +27,7 @@ from fmnist_tune.study.layout import write_atomically
 
 CLEAN = "none"
 ALL_CLASSES = "all"
+SIDE = 28  # pixels of the images for which the strengths were chosen
 COLUMNS = ("corruption", "strength", "parameter", "class", "accuracy")
 _BACKGROUND = 0.05  # darker pixels count as background
 _CLUTTER_PATCH = 4  # pixels between the knots of the texture
@@ -42,11 +43,13 @@ class Corruption:
         change: from pixels (N, C, H, W) in [0, 1], a parameter and a generator on the CPU to changed pixels in [0, 1].
         parameters: one for each strength, 1 to 5.
         meaning: of the parameter, with its unit.
+        in_pixels: whether that is a pixel of an image of SIDE; in others a change is as large for their shorter side.
     """
 
     change: Change
     parameters: tuple[float, float, float, float, float]
     meaning: str
+    in_pixels: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,10 @@ def corrupt(pixels_NCHW: Tensor, name: str, strength: int) -> Tensor:
     """
     corruption = CORRUPTIONS[name]
     generator = Generator().manual_seed(derive_seed(0, "robustness", name))
-    return corruption.change(pixels_NCHW, corruption.parameters[strength - 1], generator)
+    parameter = corruption.parameters[strength - 1]
+    if corruption.in_pixels:
+        parameter *= min(pixels_NCHW.shape[2:]) / SIDE
+    return corruption.change(pixels_NCHW, parameter, generator)
 
 
 def audit(
@@ -216,13 +222,15 @@ def _resample(
 CORRUPTIONS: dict[str, Corruption] = {
     "rotation": Corruption(_rotate, (5, 10, 20, 30, 45), "degrees, to the left or to the right"),
     "scaling": Corruption(_scale, (1.1, 1.2, 1.3, 1.4, 1.6), "times larger or smaller"),
-    "shift": Corruption(_shift, (1, 2, 3, 4, 6), "pixels in any direction"),
+    "shift": Corruption(_shift, (1, 2, 3, 4, 6), "pixels in any direction", in_pixels=True),
     "brightness": Corruption(_brighten, (0.1, 0.2, 0.3, 0.4, 0.5), "added to every pixel, or the share taken from it"),
     "contrast": Corruption(_reduce_contrast, (0.75, 0.5, 0.4, 0.3, 0.15), "share of the contrast that is left"),
     "noise": Corruption(_add_noise, (0.04, 0.08, 0.12, 0.18, 0.26), "standard deviation of Gaussian noise, of 1"),
-    "blur": Corruption(_blur, (0.5, 0.75, 1.0, 1.5, 2.0), "standard deviation of a Gaussian, pixels"),
-    "occlusion": Corruption(_occlude, (4, 6, 8, 11, 14), "pixels along a side of a square laid over it"),
-    "clutter": Corruption(_clutter, (0.1, 0.2, 0.3, 0.45, 0.6), "brightest texture behind the garment, of 1"),
+    "blur": Corruption(_blur, (0.5, 0.75, 1.0, 1.5, 2.0), "standard deviation of a Gaussian, pixels", in_pixels=True),
+    "occlusion": Corruption(
+        _occlude, (4, 6, 8, 11, 14), "pixels along a side of a square laid over it", in_pixels=True
+    ),
+    "clutter": Corruption(_clutter, (0.1, 0.2, 0.3, 0.45, 0.6), "brightest texture where it is dark, of 1"),
 }
 # Brightness has the strengths of Hendrycks and Dietterich's ImageNet-C, contrast those of their CIFAR-10-C, noise goes
 # from CIFAR-10-C's mildest to ImageNet-C's fourth. The others are ours: strength 1 is hardly seen, and at strength 5 a

@@ -205,7 +205,7 @@ class Task:
         Raises:
             UserError: there is none for this task.
         """
-        raise UserError(f"{space.source}: task {space.settings.task} has no learning-rate range test")
+        raise UserError(f"{space.source}: task: {space.settings.task} has no learning-rate range test")
 
     def predictor(self, folder: Path, space: SearchSpace, retrain: str) -> Predictor:
         """Return what `predict` classifies with.
@@ -218,7 +218,7 @@ class Task:
         Raises:
             UserError: a file is missing or damaged, or the task has nothing to classify.
         """
-        raise UserError(f"{space.source}: task {space.settings.task} has no images to classify")
+        raise UserError(f"{space.source}: task: {space.settings.task} has no images")
 
     @property
     def result_key(self) -> str:

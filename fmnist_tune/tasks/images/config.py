@@ -114,14 +114,9 @@ class ImageConfig(TaskConfig):
 
     @model_validator(mode="after")
     def _buildable(self) -> ImageConfig:
-        with blamed_on(type(self.data)):
-            images = self.images
-        highest = max(self.data.keep, default=0)
-        if highest >= images.n_classes:
-            raise ValueError(f"data.keep: label {highest}; labels are 0 to {images.n_classes - 1}")
         try:
             with blamed_on(type(self.model)):
-                self.model.check(images, self.training.batch_size)
+                self.model.check(self.images, self.training.batch_size)
         except ValueError as error:
             raise ValueError(str(error) if str(error).startswith("training.") else f"model: {error}") from None
         return self

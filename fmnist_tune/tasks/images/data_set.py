@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.models import ImageSpec
@@ -78,6 +78,13 @@ class DataSet(Section):
     def spec(self) -> ImageSpec:
         """Size, channels and class names of its images, unpadded; asked for often, so it must be quick."""
         raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _labels(self) -> DataSet:
+        highest, n_classes = max(self.keep, default=0), self.spec.n_classes
+        if highest >= n_classes:
+            raise ValueError(f"keep: label {highest}; labels are 0 to {n_classes - 1}")
+        return self
 
     @property
     def own_keys(self) -> dict[str, Any]:
