@@ -59,9 +59,11 @@ class Registry(Generic[C]):
         """
         if not isinstance(name, str):
             return None
-        place = self.built_in.get(name) or (name if ":" in name else _entry_points(self.group).get(name))
-        if place is None or not isinstance(place, str):
-            return place
+        if name in self.built_in:
+            return self._built_in(name)
+        place = name if ":" in name else _entry_points(self.group).get(name)
+        if place is None:
+            return None
         found = _imported(place, os.getcwd())
         if isinstance(found, PluginError):
             raise found
@@ -74,6 +76,13 @@ class Registry(Generic[C]):
                 raise PluginError(f"{place} has no {kind} {method}")
         self.found[name] = found
         return found
+
+    def _built_in(self, name: str) -> type[C]:
+        place = self.built_in[name]
+        if isinstance(place, str):
+            module, _, attribute = place.partition(":")
+            place = getattr(importlib.import_module(module), attribute)
+        return place
 
 
 def public_name(base: type) -> str:

@@ -201,7 +201,16 @@ def test_a_worker_tells_once_a_second_how_far_it_is(tmp_path: Path) -> None:
 def test_seeds_show_their_epochs_accuracy_and_how_far_they_are(tmp_path: Path, width: int) -> None:
     config = read_space("study: s\nmodel: {name: mlp}\ntraining: {epochs: 4}", "s").config({})
     jobs = [
-        Job(f"trial 12, seed {k}", config, k, with_val=False, n_epochs=4, folder=tmp_path / str(k), log=tmp_path / "l")
+        Job(
+            f"trial 12, seed {k}",
+            "fashion-mnist",
+            config,
+            k,
+            with_val=False,
+            n_epochs=4,
+            folder=tmp_path / str(k),
+            log=tmp_path / "l",
+        )
         for k in range(3)
     ]
     progress = TrainingProgress(Console(file=io.StringIO(), width=width), started=time.monotonic() - 65)

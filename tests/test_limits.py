@@ -13,6 +13,7 @@ from rich.console import Console
 from fmnist_tune.config import load_space
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.origin_part import origin_part
+from fmnist_tune.report.task_report import TaskReport
 from fmnist_tune.search.ending import Ending, all_trials, ending_of
 from fmnist_tune.search.limits import Limits
 from fmnist_tune.study.database import database_url, open_database
@@ -123,7 +124,7 @@ def test_more_trials_extend_a_study_and_stay_and_its_file_does_not_change(tmp_pa
     record.limit_trials(5)
     assert loaded(record).n_target == 20
 
-    (section, source) = origin_part(record, None, ()).sections[:2]
+    (section, source) = origin_part(record, TaskReport(), ()).sections[:2]
     assert section.code is not None
     assert section.code.startswith("fmnist-tune search s.yaml --trials 5\n")
     assert "trials: 3" in str(source)

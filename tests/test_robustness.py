@@ -192,6 +192,6 @@ def test_the_report_reads_the_table_as_it_was_written(tmp_path: Path) -> None:
     write_csv(rows, path)
     assert path.read_text().splitlines()[:2] == ["corruption,strength,parameter,class,accuracy", "none,0,0.0,all,0.1"]
     with path.open(encoding="utf-8", newline="") as file:
-        info = robustness(list(csv.DictReader(file)), rows[0].accuracy)
+        info = robustness(list(csv.DictReader(file)), 10, rows[0].accuracy)
     noisy = [r for r in rows if r.corruption == "noise" and r.class_name == ALL_CLASSES]
     assert info.accuracies == {"noise": tuple(r.accuracy for r in noisy)}

@@ -23,9 +23,9 @@ from fmnist_tune.config.warnings import space_warnings
 from fmnist_tune.config.yaml_reader import NUMBERS, read_yaml
 from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean, near_file
 from fmnist_tune.paths import user_path
-from fmnist_tune.plugins import PluginError, forget_imports
+from fmnist_tune.plugins import forget_imports
 from fmnist_tune.tasks.config import TaskConfig
-from fmnist_tune.tasks.registry import TASKS, find_task, guess_task
+from fmnist_tune.tasks.registry import find_task, guess_task, is_unusable
 from fmnist_tune.tasks.task import Task
 
 MAX_GRID = 10_000
@@ -183,7 +183,7 @@ def read_space(
     if is_stored:
         _add_units(tree)
     settings, problems = _read_settings(tree)
-    if settings is None and _is_unusable_task(tree.get("task")):  # nothing is known of its keys
+    if settings is None and is_unusable(tree.get("task")):  # nothing is known of its keys
         raise _error(source, [*document.problems, *problems], document.lines)
     parameters, parameter_problems, broken = read_parameters(tree)
     config_problems, warnings = check_configs(parameters, tree, broken)
@@ -204,15 +204,6 @@ def read_space(
 
 def _error(source: str, problems: Sequence[Problem], lines: Mapping[str, int]) -> FileError:
     return FileError(source, [replace(p, line=p.line or _line(lines, p.path)) for p in problems])
-
-
-def _is_unusable_task(name: object) -> bool:
-    """Return whether a file names a task of somebody else's that cannot be had."""
-    try:
-        find_task(name)
-    except PluginError:
-        return isinstance(name, str) and (":" in name or name in TASKS.names())
-    return False
 
 
 def _read_settings(tree: dict[str, Any]) -> tuple[Settings | None, list[Problem]]:

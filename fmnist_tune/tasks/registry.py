@@ -38,6 +38,15 @@ def find_task(name: object) -> Task:
     return found()
 
 
+def is_unusable(name: object) -> bool:
+    """Return whether a name is of somebody else's task, which cannot be had."""
+    try:
+        find_task(name)
+    except PluginError:
+        return isinstance(name, str) and (":" in name or name in TASKS.names())
+    return False
+
+
 def guess_task(tree: Mapping[str, Any]) -> Task:
     """Return the task of a file; where it is misspelt the one that is probably meant, by its name or its model's."""
     task, model = tree.get("task", DEFAULT), tree.get("model")

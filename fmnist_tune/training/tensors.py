@@ -73,4 +73,4 @@ def pixels(images_NHW: NDArray[np.uint8], data: DataSet, device: str) -> Tensor:
 
 def channels_first(images: Tensor) -> Tensor:
     """Return images (N, H, W) or (N, H, W, C) as (N, C, H, W)."""
-    return images.unsqueeze(1) if images.ndim == 3 else images.movedim(3, 1)
+    return images.unsqueeze(1) if images.ndim == 3 else images.movedim(3, 1).contiguous()

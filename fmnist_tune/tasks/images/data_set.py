@@ -116,7 +116,8 @@ class DataSet(Section):
 
     def describe(self, train: Images) -> dict[str, object]:
         """Return what a study records of its data, and by which it refuses others."""
-        return {"data_set": self.own_keys, "train_images_md5": train.md5[0], "train_labels_md5": train.md5[1]}
+        own = {key: value for key, value in self.model_dump(mode="json").items() if key in self.own_keys}
+        return {"data_set": own, "train_images_md5": train.md5[0], "train_labels_md5": train.md5[1]}
 
     def prepare_picture(self, picture: Image, *, invert: bool) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         """Return an image file's pixels as a model takes them, uint8 (H, W) or (H, W, C), and warnings about them.
