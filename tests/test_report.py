@@ -37,6 +37,7 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.render import summary_view
 from fmnist_tune.study.sampling import params_of
 from fmnist_tune.study.summary import Importances, Summary, summarize
+from fmnist_tune.tasks.images import ImageTask
 from tests.conftest import CommandLine, TinyData
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -465,7 +466,7 @@ def test_the_whole_report_is_files_that_fit_each_other(tmp_path: Path, checksums
     add_model(record, checksums, number=2)
     paths = report(record, checksums)
     assert paths.html == tmp_path / "s" / "report" / "report.html"
-    assert {p.name for p in paths.files} == {"report.html", *FILES}
+    assert {p.name for p in paths.files} == {"report.html", *FILES, *ImageTask.report_files}
     html, markdown = paths.html.read_text(), (paths.html.parent / "report.md").read_text()
 
     references = re.findall(r'(?:src|href)="([^"]*)"|url\(([^)]*)\)', html)

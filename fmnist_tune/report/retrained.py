@@ -16,7 +16,7 @@ from fmnist_tune.study.layout import AUDIT, METRICS, StudyPaths, read_json
 from fmnist_tune.study.metrics_file import report_trouble
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.seed_results import UNREADABLE
-from fmnist_tune.tasks.images.config import ImageConfig
+from fmnist_tune.tasks.images.config import data_from_json
 from fmnist_tune.tasks.images.data_set import Images, open_part
 
 
@@ -61,16 +61,19 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
         raise UserError(f"{path}: damaged ({trouble}); `{record.paths.command('retrain')}` makes it again")
     paths = [record.paths.folder / name for name in metrics["scores"]]
     scores = tuple(_read_scores(path, record.paths) for path in paths)
-    config = ImageConfig.from_json(metrics["config"])
-    train = open_part(config.data, "train", data_dir, log)
-    place = config.data.place(data_dir, log)
+    try:
+        data_set = data_from_json(metrics["config"])
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: config.data: {str(error).splitlines()[0]}") from None
+    train = open_part(data_set, "train", data_dir, log)
+    place = data_set.place(data_dir, log)
     data = record.optuna.user_attrs.get("data") or {}
-    if data and train.md5 != (data["train_images_md5"], data["train_labels_md5"]):
+    if data and any(data.get(key) != value for key, value in data_set.describe(train).items()):
         raise UserError(f"{place}: not the data that study {record.paths.name!r} was trained on")
-    config.data.check_test(data_dir, log)
+    data_set.check_test(data_dir, log)
     record.record_test_use("report", metrics["trial"], metrics["seeds"])
-    test = open_part(config.data, "test", data_dir, log)
-    names = config.images.class_names
+    test = open_part(data_set, "test", data_dir, log)
+    names = data_set.spec.class_names
     for path, scores_NK in zip(paths, scores, strict=True):
         if scores_NK.shape != (len(test.labels_N), len(names)):
             raise UserError(

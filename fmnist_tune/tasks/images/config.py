@@ -91,9 +91,7 @@ class ImageConfig(TaskConfig):
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> ImageConfig:
         """Read what `model_dump` gave and JSON has kept, in which every key is a text."""
-        data = tree["data"]
-        keep = {int(label): share for label, share in data["keep"].items()}
-        return cls.model_validate({**tree, "data": {**data, "keep": keep}})
+        return cls.model_validate({**tree, "data": data_from_json(tree)})
 
     @classmethod
     def registries(cls) -> dict[str, SectionRegistry[Any]]:
@@ -120,3 +118,16 @@ class ImageConfig(TaskConfig):
         except ValueError as error:
             raise ValueError(str(error) if str(error).startswith("training.") else f"model: {error}") from None
         return self
+
+
+def data_from_json(tree: Mapping[str, Any]) -> DataSet:
+    """Return the data set of a configuration that JSON has kept, whatever else is in it.
+
+    Raises:
+        ValueError, TypeError, AttributeError: it is damaged, or its class cannot be had.
+    """
+    data = tree.get("data") or {}
+    keep = {int(label): share for label, share in (data.get("keep") or {}).items()}
+    found = DATA_SETS.read({**data, "keep": keep})
+    assert isinstance(found, DataSet)
+    return found
