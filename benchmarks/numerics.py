@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from fmnist_tune.config import TrialConfig
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
+from fmnist_tune.tasks.images import ImageConfig
 from fmnist_tune.training.numerics import Numerics, choose_numerics, has_fast_bf16
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
@@ -33,11 +33,11 @@ CASES: list[tuple[dict[str, Any], int]] = [
 ]
 
 
-def trial(model: dict[str, Any], batch_size: int, epochs: int = 1) -> TrialConfig:
+def trial(model: dict[str, Any], batch_size: int, epochs: int = 1) -> ImageConfig:
     """Return a configuration with AdamW and the one-cycle schedule."""
     optimizer = {"name": "adamw", "lr": 5e-3, "weight_decay": 1e-2}
     training = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "schedule": "one_cycle"}
-    return TrialConfig.model_validate({"model": model, "training": training})
+    return ImageConfig.model_validate({"model": model, "training": training})
 
 
 def speed(repeats: int) -> None:

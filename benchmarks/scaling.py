@@ -11,13 +11,14 @@ from pathlib import Path
 
 import optuna
 
-from fmnist_tune.config import SearchSpace, TrialConfig, load_space
+from fmnist_tune.config import SearchSpace, load_space
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import params_of
 from fmnist_tune.study.trial_data import FACTS_KEY, PROGRESS_PREFIX
+from fmnist_tune.tasks.images import ImageConfig
 from fmnist_tune.training.results import EpochResult
 
 ATTRIBUTES = {  # as real trials have them
@@ -122,7 +123,7 @@ def checkpoint_share(folder: Path) -> str:
         {"name": "cnn", "blocks": 3, "base_channels": 32, "head": [256]},
     ):
         training = {"batch_size": 256, "average_weights": True}
-        config = TrialConfig.model_validate({"model": model, "training": training})
+        config = ImageConfig.model_validate({"model": model, "training": training})
         n = 5120  # a tenth of the training split
         data = TrainingData(
             torch.randn(n, 1, 28, 28),

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
-from fmnist_tune.config import TrialConfig
 from fmnist_tune.data.fashion_mnist import find_file, load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.data.split import stratified_split
+from fmnist_tune.tasks.images import ImageConfig
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 
@@ -112,7 +112,7 @@ def main() -> None:
         unpack(folder, raw)
         for name in arguments.cases:
             model, batch_size, n = CASES[name]
-            config = TrialConfig.model_validate(
+            config = ImageConfig.model_validate(
                 {
                     "model": model,
                     "training": {

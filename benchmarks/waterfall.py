@@ -21,11 +21,12 @@ import torch
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
-from fmnist_tune.config import TrialConfig, load_space
+from fmnist_tune.config import load_space
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.limits import Limits
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.run import RunOptions, run_search
+from fmnist_tune.tasks.images import ImageConfig
 from fmnist_tune.training.numerics import has_fast_bf16
 from fmnist_tune.units import seconds as duration_s
 
@@ -52,7 +53,7 @@ def matmul_rate(n_processes: int, n_threads: int, number_format: str, device: st
     return sum(float(process.communicate()[0]) for process in running) / n_processes
 
 
-def flop_per_picture(config: TrialConfig) -> float:
+def flop_per_picture(config: ImageConfig) -> float:
     """Return the multiplications and additions of a training step per image: convolutions and dense layers alone."""
     model = config.build()
     with FlopCounterMode(display=False) as counter:
@@ -143,7 +144,7 @@ def main() -> None:
         flop = 0.0
         for trial in record.trials:
             config = record.config_of(trial)
-            assert isinstance(config, TrialConfig)
+            assert isinstance(config, ImageConfig)
             flop += flop_per_picture(config) * n_pictures[trial.number]
     spent[PARTIAL] = sum(seconds for number, seconds in partial_s.items() if not n_pictures[number])
     in_epochs = seconds.pop("in epochs") - spent["training"] - spent["validation"] - spent[PARTIAL]

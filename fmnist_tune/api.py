@@ -39,7 +39,7 @@ def compare_studies(*names: str, studies_dir: Path | str = "studies", storage: s
     rows = []
     for study in (ComparedStudy.of(record, is_running=record.is_running) for record in records):
         number, value = study.best or (None, None)
-        tested = study.retrained if study.objective.is_val_accuracy else None
+        tested = study.retrained if study.objective.is_on_curve else None
         rows.append(
             {
                 "study": study.name,

@@ -1,4 +1,4 @@
-"""Sections by name: built in, of an entry point, or `package.module:Class`."""
+"""Classes by name: built in, of an entry point, or `package.module:Class`; and sections that name theirs."""
 
 from __future__ import annotations
 
@@ -20,51 +20,52 @@ from pydantic_core import PydanticCustomError
 from fmnist_tune.errors import did_you_mean
 from fmnist_tune.section import Section
 
-NO_PLUGIN, UNKNOWN_NAME = "no_plugin", "unknown_plugin_name"  # pydantic's kinds of errors about a section's name
+UNUSABLE, UNKNOWN_NAME = "unusable_name", "unknown_name"  # pydantic's kinds of errors about a section's name
 
+C = TypeVar("C")
 S = TypeVar("S", bound=Section)
 
 
 class PluginError(ValueError):
-    """Something that a name stands for is not what it must be, or has a mistake."""
+    """What a name stands for cannot be had, is of the wrong kind, or has a mistake."""
 
 
 @dataclass(frozen=True)
-class Registry(Generic[S]):
-    """Sections of one kind, such as a task's models: `name` decides which other keys one has.
+class Registry(Generic[C]):
+    """Classes of one kind.
 
     Attributes:
-        base: from which each is derived; its method `build` is overridden.
-        built_in: ours, by name.
+        base: from which each is derived.
+        built_in: ours, by name; a text is a place, imported when it is asked for.
         group: of entry points.
-        kind: what each is, for messages.
+        needs: methods that a class must have of its own.
         found: others that have been asked for so far, by name.
     """
 
-    base: type[S]
-    built_in: Mapping[str, type[S]]
-    group: str
-    kind: str = "model"
-    found: dict[str, type[S]] = field(default_factory=dict)
+    base: type[C]
+    built_in: Mapping[str, type[C] | str]
+    group: str = ""
+    needs: tuple[str, ...] = ()
+    found: dict[str, type[C]] = field(default_factory=dict)
 
-    def known(self) -> dict[str, type[S]]:
-        """Return the sections by name that need not be imported any more."""
-        return {**self.built_in, **self.found}
+    def known(self) -> dict[str, type[C]]:
+        """Return the classes by name that need not be imported any more."""
+        return {**{name: c for name, c in self.built_in.items() if not isinstance(c, str)}, **self.found}
 
     def names(self) -> tuple[str, ...]:
         """Return the names that a file may use; package.module:Class apart."""
         return tuple(dict.fromkeys((*self.built_in, *_entry_points(self.group))))
 
-    def find(self, name: object) -> type[S] | None:
-        """Return the section of a name; None if the name is unknown.
+    def find(self, name: object) -> type[C] | None:
+        """Return the class of a name; None if the name is unknown.
 
         Raises:
-            PluginError: what it stands for cannot be imported, or is no section of this kind.
+            PluginError: what it stands for cannot be imported, or is of another kind.
         """
         if not isinstance(name, str):
             return None
         if name in self.built_in:
-            return self.built_in[name]
+            return self._built_in(name)
         place = name if ":" in name else _entry_points(self.group).get(name)
         if place is None:
             return None
@@ -73,41 +74,68 @@ class Registry(Generic[S]):
             raise found
         if not isinstance(found, type) or not issubclass(found, self.base):
             what = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
-            base = f"{self.base.__module__.removesuffix('.section')}.{self.base.__name__}"
-            raise PluginError(f"{place} is {what}; it must be a class derived from {base}")
-        if getattr(found, "build", None) is getattr(self.base, "build", None):
-            raise PluginError(f"{place} has no method build")
+            raise PluginError(f"{place} is {what}; it must be a class derived from {public_name(self.base)}")
+        for method in self.needs:
+            if getattr(found, method) is getattr(self.base, method):
+                kind = "method" if callable(getattr(self.base, method)) else "property"
+                raise PluginError(f"{place} has no {kind} {method}")
         self.found[name] = found
         return found
+
+    def _built_in(self, name: str) -> type[C]:
+        place = self.built_in[name]
+        if isinstance(place, str):
+            module, _, attribute = place.partition(":")
+            place = getattr(importlib.import_module(module), attribute)
+        return place
+
+
+@dataclass(frozen=True)
+class SectionRegistry(Registry[S]):
+    """The classes that a section of a task may be of.
+
+    Attributes:
+        noun: what they are called in messages.
+        default: the name of a section that has none; None where each needs one.
+    """
+
+    noun: str = "model"
+    default: str | None = None
 
     def read(self, value: object) -> object:
         """Return the section that a mapping names; what is no mapping as it is.
 
         Raises:
-            PydanticCustomError, pydantic.ValidationError: there is no such section, or it cannot have such keys.
+            PydanticCustomError, pydantic.ValidationError: there is no such class, or it cannot have such keys.
         """
         if not isinstance(value, dict):
             return value
-        name = value.get("name")
         try:
-            found = self.find(name)
+            found = self.find(value.get("name", self.default))
             if found is None:
                 raise PydanticCustomError(UNKNOWN_NAME, "unknown")
             with blamed_on(found):
                 return found.model_validate(value)
         except PluginError as error:
-            raise PydanticCustomError(NO_PLUGIN, "{reason}", {"reason": str(error)}) from None
+            raise PydanticCustomError(UNUSABLE, "{reason}", {"reason": str(error)}) from None
+
+
+def public_name(base: type) -> str:
+    """Return the name under which a class is imported: of its package where that has it, not of the module in it."""
+    package = base.__module__.rpartition(".")[0]
+    place = package if getattr(sys.modules.get(package), base.__name__, None) is base else base.__module__
+    return f"{place}.{base.__name__}"
 
 
 @contextlib.contextmanager
-def blamed_on(section: type[Section]) -> Iterator[None]:
-    """Turn what a section's own code raises, other than a ValueError, into a PluginError that names it."""
+def blamed_on(found: type) -> Iterator[None]:
+    """Turn what a class's own code raises, other than a ValueError, into a PluginError that names it."""
     try:
         yield
     except (ValueError, PydanticCustomError):
         raise
     except Exception as error:
-        raise PluginError(f"{section.__module__}:{section.__qualname__} raised {told(error)}") from None
+        raise PluginError(f"{found.__module__}:{found.__qualname__} raised {told(error)}") from None
 
 
 def told(error: BaseException) -> str:
@@ -158,4 +186,4 @@ def _imported(place: str, folder: str) -> Any:
 @cache
 def _entry_points(group: str) -> dict[str, str]:
     """Return what is installed under a group: the place of each name."""
-    return {entry.name: f"{entry.module}:{entry.attr}" for entry in entry_points(group=group)}
+    return {entry.name: f"{entry.module}:{entry.attr}" for entry in entry_points(group=group)} if group else {}

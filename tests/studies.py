@@ -80,8 +80,7 @@ def partial(number: int, accuracy: float, train_s: float = 1.0) -> TrialReport:
 
 def finish_seed(record: StudyRecord, trial: int | None, seed: int) -> Path:
     """Leave the files of a finished seed of a retraining; returns their folder."""
-    is_computed = record.space.settings.task == "modular-addition"
-    plan = plan_for(record, None if trial is None else record.trials[trial], with_val=is_computed)
+    plan = plan_for(record, None if trial is None else record.trials[trial])
     folder = record.paths.retraining(plan.label, seed)
     write_atomically(folder / "of.json", json.dumps(plan.identity(record.train_md5)))
     (folder / "weights.safetensors").write_bytes(bytes(100))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fmnist_tune.config import TrialConfig
+from fmnist_tune.tasks.images import ImageConfig
 from fmnist_tune.training.checkpoint import load_checkpoint, save_checkpoint
 from fmnist_tune.training.graphed import WARM_UP_STEPS
 from fmnist_tune.training.results import EpochResult
@@ -22,7 +22,7 @@ CNN = {"name": "cnn", "channels": [8, 16], "dropout": 0.3}
 
 
 def make_run(device: str = "cuda", *, graphed: bool = True, **training: Any) -> TrainingRun:
-    trial = TrialConfig.model_validate(
+    trial = ImageConfig.model_validate(
         {
             "model": CNN,
             "training": {"epochs": 3, "batch_size": 32, "average_weights": True, **training},

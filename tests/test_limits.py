@@ -15,6 +15,7 @@ from fmnist_tune.document.blocks import Code
 from fmnist_tune.document.terminal import View
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.origin_part import origin_part
+from fmnist_tune.report.task_report import TaskReport
 from fmnist_tune.search.ending import Ending, all_trials, ending_of
 from fmnist_tune.search.limits import Limits
 from fmnist_tune.study.database import database_url, open_database
@@ -125,7 +126,7 @@ def test_more_trials_extend_a_study_and_stay_and_its_file_does_not_change(tmp_pa
     record.limit_trials(5)
     assert loaded(record).n_target == 20
 
-    (section, source) = origin_part(record, None, ()).sections[:2]
+    (section, source) = origin_part(record, TaskReport(), ()).sections[:2]
     commands = next(block.text for block in section.blocks if isinstance(block, Code))
     assert commands.startswith("fmnist-tune search s.yaml --trials 5\n")
     assert "trials: 3" in str(source)

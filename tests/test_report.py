@@ -43,6 +43,7 @@ from fmnist_tune.study.results import class_table, openings, val_vs_test
 from fmnist_tune.study.sampling import params_of
 from fmnist_tune.study.summary import Summary, summarize
 from fmnist_tune.study.trial_table import TrialRow
+from fmnist_tune.tasks.images import ImageTask
 from tests.conftest import CommandLine, TinyData
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -240,7 +241,7 @@ LABELS = np.array([0, 1, 1, 6])
 
 
 def test_the_confusion_matrix_is_the_mean_over_seeds() -> None:
-    info = model_info.confusion(SCORES, LABELS)
+    info = model_info.confusion(SCORES, LABELS, CLASSES)
     assert info.counts_KK[0, 0] == 1
     assert info.counts_KK[1, :2].tolist() == [0.5, 1.5]
     assert info.shares_KK[1, :2].tolist() == [0.25, 0.75]
@@ -250,7 +251,7 @@ def test_the_confusion_matrix_is_the_mean_over_seeds() -> None:
 
 
 def test_class_figures_are_spread_over_seeds() -> None:
-    figures = model_info.class_figures(SCORES, LABELS)
+    figures = model_info.class_figures(SCORES, LABELS, CLASSES)
     assert (figures[9].precision, figures[9].recall, figures[9].f1) == (None, None, None)
     assert figures[1].recall is not None
     assert figures[0].precision is not None
@@ -272,18 +273,18 @@ def test_the_surest_mistakes_come_first() -> None:
     scores = SCORES[1].copy()
     scores[3, 0] = 9
     images = np.zeros((4, 28, 28), np.uint8)
-    pictures = model_info.confidently_wrong(scores, images, LABELS, 24)
+    pictures = model_info.confidently_wrong(scores, images, LABELS, CLASSES, 24)
     assert [(p.index, p.true, p.predicted) for p in pictures] == [
         (3, "Shirt", "T-shirt/top"),
         (2, "Trouser", "T-shirt/top"),
     ]
     assert pictures[0].confidence == pytest.approx(np.exp(9) / (np.exp(9) + 9))
-    assert model_info.confidently_wrong(SCORES[0], images, LABELS, 24) == ()
-    assert [p.index for p in model_info.samples(SCORES[0], images, LABELS, 1)] == [0, 1, 3]
+    assert model_info.confidently_wrong(SCORES[0], images, LABELS, CLASSES, 24) == ()
+    assert [p.index for p in model_info.samples(SCORES[0], images, LABELS, CLASSES, 1)] == [0, 1, 3]
 
 
 def test_class_counts_say_what_the_configuration_keeps() -> None:
-    info = model_info.class_counts(np.repeat(np.arange(10), 20), {5: 0.1, 6: 0.001})
+    info = model_info.class_counts(np.repeat(np.arange(10), 20), CLASSES, {5: 0.1, 6: 0.001})
     assert info.counts == (20,) * 10
     assert info.kept == (20, 20, 20, 20, 20, 2, 1, 20, 20, 20)
 
@@ -295,7 +296,7 @@ def test_robustness_takes_the_rows_over_all_classes_in_the_order_of_strength() -
         for kind in ("all", "Bag")
     ]
     unchanged = {"corruption": "none", "strength": "0", "parameter": "0.0", "class": "all", "accuracy": "0.9"}
-    info = model_info.robustness([unchanged, *rows], 0.9)
+    info = model_info.robustness([unchanged, *rows], 10, 0.9)
     assert info.accuracies == {"noise": (0.7, 0.5)}
 
 
@@ -407,9 +408,9 @@ def test_a_choice_of_thousands_names_a_few_values() -> None:
 
 
 def test_an_even_class_distribution_takes_no_plot() -> None:
-    assert model_info.class_counts(np.arange(20) % 10, {}).is_even
-    assert not model_info.class_counts(np.arange(20) % 10, {5: 0.5}).is_even
-    assert not model_info.class_counts(np.arange(21) % 10, {}).is_even
+    assert model_info.class_counts(np.arange(20) % 10, CLASSES, {}).is_even
+    assert not model_info.class_counts(np.arange(20) % 10, CLASSES, {5: 0.5}).is_even
+    assert not model_info.class_counts(np.arange(21) % 10, CLASSES, {}).is_even
 
 
 def test_climbing_curves_ask_for_more_epochs() -> None:
@@ -468,7 +469,7 @@ def test_the_whole_report_is_files_that_fit_each_other(tmp_path: Path, checksums
     add_model(record, checksums, number=2)
     paths = report(record, checksums)
     assert paths.html == tmp_path / "s" / "report" / "report.html"
-    assert {p.name for p in paths.files} == {"report.html", *FILES}
+    assert {p.name for p in paths.files} == {"report.html", *FILES, *ImageTask.report_files}
     html, markdown = paths.html.read_text(), (paths.html.parent / "report.md").read_text()
 
     references = re.findall(r'(?:src|href)="([^"]*)"|url\(([^)]*)\)', html)

@@ -18,12 +18,13 @@ import yaml
 from scipy import stats
 
 import fmnist_tune
-from fmnist_tune.data.fashion_mnist import CLASSES, Images, load_part
+from fmnist_tune.data.fashion_mnist import CLASSES, load_part
 from fmnist_tune.evaluation import accuracy
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_data import facts_of
+from fmnist_tune.tasks.images import Images
 from fmnist_tune.units import percent
 from tests.conftest import TINY_SPACE, CommandLine, TinyData
 

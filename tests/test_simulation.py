@@ -39,8 +39,8 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_data import curve_of, facts_of, history_of
 from fmnist_tune.study.trial_writer import has_ended_training, milestone_of
+from fmnist_tune.tasks import Objective
 from fmnist_tune.training.results import StopReason
-from fmnist_tune.valuation import value_of
 from tests.mortal_storage import DriverKilledError, MortalStorage
 
 LONGEST_ATTRIBUTE = 30_000  # characters; MySQL allows 64 kB
@@ -115,7 +115,7 @@ class Study:
             is_short = len(history) < config.training.epochs
             assert facts["stop_reason"] == ("early_stopping" if is_short else "epochs")
             assert trial.intermediate_values == {result.epoch: result.val_accuracy for result in history}
-            assert trial.value == value_of(config, history)
+            assert trial.value == Objective().value_of(config, history)
         elif trial.state == TrialState.PRUNED:
             assert self.space.settings.search.pruner.name != "none"
             assert facts["stop_reason"].startswith(f"{self.space.settings.search.pruner.name}: ")

@@ -539,7 +539,7 @@ def test_a_trial_that_asha_stopped_has_no_best_epoch_to_be_retrained_to(tmp_path
     driver.writer.prune(1, "asha")
     best, pruned = record.trials
     assert (facts_of(best)["best_epoch"], facts_of(pruned)["best_epoch"]) == (1, 1)
-    assert [plan_for(record, trial, with_val=False).n_epochs for trial in (best, pruned)] == [1, 4]
+    assert [plan_for(record, trial).n_epochs for trial in (best, pruned)] == [1, 4]
     assert "It was best after epoch 1" in record.recipe_of(best)
     assert "It was best" not in record.recipe_of(pruned)
 

@@ -17,9 +17,7 @@ from torch import nn
 
 from benchmarks import imbalance, systems, winners
 from benchmarks.recipes import Recipes
-from fmnist_tune.config import TrialConfig, load_space
-from fmnist_tune.config.schema import FASHION_MNIST
-from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.config import load_space
 from fmnist_tune.evaluation import share_spread
 from fmnist_tune.models.cnn import Cnn
 from fmnist_tune.models.layers import n_params
@@ -28,6 +26,8 @@ from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_writer import TrialWriter
+from fmnist_tune.tasks.images import ImageConfig, Images
+from fmnist_tune.tasks.images.fashion_mnist import FASHION_MNIST
 from tests.conftest import CommandLine, make_pictures
 from tests.studies import result
 
@@ -60,7 +60,7 @@ BY_HAND = {
 }
 
 
-def config_of(name: str) -> TrialConfig:
+def config_of(name: str) -> ImageConfig:
     return Recipes(FOLDER, Path("studies"), None).config(name)
 
 

@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from fmnist_tune.config import TrialConfig
-from fmnist_tune.config.schema import FASHION_MNIST, Augment, Data, Optimizer
+from fmnist_tune.config.schema import Optimizer
 from fmnist_tune.models.cnn import Cnn
 from fmnist_tune.models.layers import n_params
 from fmnist_tune.models.mlp import Mlp
+from fmnist_tune.tasks.images import ImageConfig
+from fmnist_tune.tasks.images.config import Augment
+from fmnist_tune.tasks.images.fashion_mnist import FASHION_MNIST, FashionMnist
 from fmnist_tune.training import averaging
 from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -30,18 +32,18 @@ from tests.conftest import make_pictures
 FLOAT32 = Numerics(bf16=False, channels_last=False)
 
 
-def config(**sections: Any) -> TrialConfig:
+def config(**sections: Any) -> ImageConfig:
     sections.setdefault("model", {"name": "mlp", "hidden": [16]})
     sections.setdefault("data", {"val_size": 100})
-    return TrialConfig.model_validate(sections)
+    return ImageConfig.model_validate(sections)
 
 
-def data_for(trial: TrialConfig) -> TrainingData:
+def data_for(trial: ImageConfig) -> TrainingData:
     images, labels = make_pictures(600, 0)
     return TrainingData.from_images(images.astype("uint8"), labels.astype("int64"), trial.data, "cpu")
 
 
-def make_run(trial: TrialConfig, seed: int = 0, **kwargs: Any) -> TrainingRun:
+def make_run(trial: ImageConfig, seed: int = 0, **kwargs: Any) -> TrainingRun:
     torch.set_num_threads(1)
     return TrainingRun(trial, data_for(trial), seed=seed, **kwargs)
 
@@ -120,11 +122,11 @@ def test_a_residual_block_adds_its_input() -> None:
     [{"name": "cnn", "channels": [4], "dropout": 0.5}, {"name": "torchvision", "architecture": "squeezenet1_1"}],
 )
 def test_a_picture_and_its_mirror_image_score_the_same_where_both_are_asked_for(section: dict[str, Any]) -> None:
-    config = TrialConfig.model_validate({"model": {**section, "tta": "flip"}})
+    config = ImageConfig.model_validate({"model": {**section, "tta": "flip"}})
     torch.manual_seed(0)
     model = config.build().eval()
     torch.manual_seed(0)
-    plain = TrialConfig.model_validate({"model": section}).build().eval()
+    plain = ImageConfig.model_validate({"model": section}).build().eval()
     x = torch.randn(3, 1, 28, 28)
     with torch.no_grad():
         torch.testing.assert_close(model(x), model(x.flip(3)))
@@ -460,7 +462,7 @@ def test_mse_is_taken_between_softmax_and_one_hot() -> None:
 
 def test_pictures_are_normalised_and_padded() -> None:
     images, labels = make_pictures(600, 0)
-    section = Data.model_validate({"val_size": 100, "mean": 0.5, "std": 0.5, "pad": 2})
+    section = FashionMnist.model_validate({"val_size": 100, "mean": 0.5, "std": 0.5, "pad": 2})
     data = TrainingData.from_images(images.astype("uint8"), labels.astype("int64"), section, "cpu")
     assert data.x_train.shape == (500, 1, 32, 32)
     assert data.x_val.shape == (100, 1, 32, 32)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.search.faults import Cause
 from fmnist_tune.search.messages import Assignment
 from fmnist_tune.search.worker import Worker
 from fmnist_tune.study.layout import TEST_SCORES, WEIGHTS
+from fmnist_tune.tasks.images import Images
 from tests.conftest import make_pictures
 
 CONFIG = {"model": {"name": "mlp", "hidden": [8]}, "training": {"epochs": 3}, "data": {"val_size": 100}}

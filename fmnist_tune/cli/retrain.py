@@ -9,7 +9,6 @@ from typing import Any
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
 from fmnist_tune.cli.inputs import load_recipe
 from fmnist_tune.cli.store import load_record, stderr, stdout
-from fmnist_tune.config.schema import Training
 from fmnist_tune.document.blocks import Block, Code, Section
 from fmnist_tune.document.terminal import View
 from fmnist_tune.errors import UserError
@@ -40,11 +39,11 @@ def train(arguments: argparse.Namespace, started: float) -> int:
     notes = []
     if record.paths.name != name:
         notes.append(f"a search has the name {name}: this training is kept in the study {record.paths.name}")
-    training = space.config({}).training
-    if isinstance(training, Training) and training.early_stopping is not None:
+    config = space.config({})
+    if space.task.has_test and config.early_stopping is not None:
         notes.append(
             f"training.early_stopping has nothing to stop by: the validation split is trained on too, for all "
-            f"{training.epochs} epochs"
+            f"{config.training.epochs} epochs"
         )
     for text in notes:
         stderr(arguments).print(text, style="yellow", soft_wrap=True)
@@ -81,7 +80,7 @@ def _run(arguments: argparse.Namespace, record: StudyRecord, place: RunOptions, 
     metrics, blocks = result.metrics, list[Block]([f"{arguments.command}ed"])
     if result.confirmation is not None:
         blocks.append(confirmation_section(result.confirmation, record.objective))
-    blocks.append(result_section(metrics, record.test_uses, len(record.trials), is_full=True))
+    blocks.append(result_section(record.space.task, metrics, record.test_uses, len(record.trials), is_full=True))
     commands = [record.paths.command("report")]
     if "test_accuracy" in metrics:
         commands.append(record.paths.command("predict", "IMAGE.png"))

@@ -4,23 +4,44 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.document.blocks import Content, Fact, Finding, Section, Table
 from fmnist_tune.evaluation import SeedStats
 from fmnist_tune.report import model_figures, model_info
 from fmnist_tune.report.drawing import plot_of
 from fmnist_tune.report.model_info import ClassFigures, ConfusionInfo, Picture, ReliabilityInfo, RobustnessInfo
-from fmnist_tune.report.retrained import Retrained
+from fmnist_tune.report.retrained import Retrained, load_retrained
+from fmnist_tune.report.task_report import TaskReport
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.results import class_table, classes_text, over_seeds, points, val_vs_test
 from fmnist_tune.study.summary import Summary
-from fmnist_tune.units import percent
+from fmnist_tune.units import in_words, percent
 
 N_WRONG, SAMPLES_PER_CLASS = 24, 2
 COLUMNS = 4  # of images with what the model says
+
+
+def images_report(
+    record: StudyRecord, summary: Summary, data_dir: Path | None, log: Callable[[str], None]
+) -> TaskReport:
+    """Return what the report says of a retrained classifier of images; the test set is opened if there is one."""
+    retrained = load_retrained(record, data_dir, log)
+    if retrained is None:
+        return TaskReport()
+    classes = model_info.class_counts(retrained.train.labels_N, retrained.class_names, {})
+    n_classes = in_words(len(classes.names))
+    even = f"The training files have {classes.counts[0]:,} images of each of the {n_classes} classes."
+    return TaskReport(
+        content=model_content(retrained, summary),
+        metrics=retrained.metrics,
+        train_md5=retrained.train.md5,
+        test_md5=retrained.test.md5,
+        about_data=(even,) if classes.is_even else (),
+    )
 
 
 def model_content(retrained: Retrained, summary: Summary) -> Content:
@@ -28,8 +49,8 @@ def model_content(retrained: Retrained, summary: Summary) -> Content:
     metrics, scores, labels_N = retrained.metrics, retrained.scores, retrained.test.labels_N
     trial, val = metrics["trial"], metrics["val_accuracy"]
     test = model_info.accuracy_over_seeds(scores, labels_N)
-    confusion = model_info.confusion(scores, labels_N)
-    figures = model_info.class_figures(scores, labels_N)
+    confusion = model_info.confusion(scores, labels_N, retrained.class_names)
+    figures = model_info.class_figures(scores, labels_N, retrained.class_names)
     reliability = model_info.reliability(scores, labels_N)
     best, n_trials = None if summary.best is None else summary.best.number, summary.counts["total"]
     found = (
@@ -93,9 +114,10 @@ def _robustness_section(info: RobustnessInfo) -> Section:
 
 def _picture_sections(retrained: Retrained) -> list[Section]:
     scores_NK, test, seed = retrained.scores[0], retrained.test, retrained.metrics["seeds"][0]
-    wrong = model_info.confidently_wrong(scores_NK, test.images_NHW, test.labels_N, N_WRONG)
-    samples = model_info.samples(scores_NK, test.images_NHW, test.labels_N, SAMPLES_PER_CLASS)
-    counts = model_info.class_counts(retrained.train.labels_N, retrained.keep)
+    names = retrained.class_names
+    wrong = model_info.confidently_wrong(scores_NK, test.images_NHW, test.labels_N, names, N_WRONG)
+    samples = model_info.samples(scores_NK, test.images_NHW, test.labels_N, names, SAMPLES_PER_CLASS)
+    counts = model_info.class_counts(retrained.train.labels_N, names, retrained.keep)
     sections = []
     if wrong:
         text = f"The test images that the model (seed {seed}) classifies wrongly and is surest of."
@@ -166,7 +188,7 @@ def per_class_csv(figures: Sequence[ClassFigures]) -> str:
 def confusion_csv(info: ConfusionInfo) -> str:
     """Return the mean counts; rows are true classes, columns predicted ones."""
     return _csv(
-        ["true", *CLASSES], ([name, *map(float, row)] for name, row in zip(CLASSES, info.counts_KK, strict=True))
+        ["true", *info.names], ([name, *map(float, row)] for name, row in zip(info.names, info.counts_KK, strict=True))
     )
 
 

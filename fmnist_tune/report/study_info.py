@@ -12,7 +12,6 @@ from optuna.trial import FrozenTrial
 
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.config.domain import ChoiceDomain, Domain
-from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.study import trial_table
 from fmnist_tune.study.summary import edge_of
 from fmnist_tune.study.trial_table import TrialRow
@@ -137,7 +136,7 @@ def trial_rows(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_running:
     rows = []
     for row in trial_table.trial_rows(trials, space, is_running=is_running):
         value = row.value if row.state in ("complete", "pruned") and row.value is not None else row.accuracy
-        if space.settings.task == ModularConfig.task and row.state != "complete":
+        if not space.task.objective.is_on_curve and row.state != "complete":
             value = None  # an accuracy, which is not what the others' values are
         rows.append(replace(row, value=value if value is not None and math.isfinite(value) else None))
     return tuple(rows)

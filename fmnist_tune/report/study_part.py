@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.document.blocks import Content, Fact, Finding, Section, Table, clipped
 from fmnist_tune.report import study_figures, study_info
 from fmnist_tune.report.drawing import plot_of, short
@@ -26,7 +25,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
     space, best, is_running = record.space, summary.best, record.is_running
     rows = study_info.trial_rows(record.trials, space, is_running=is_running)
     climb = study_info.climb(rows)
-    schedule = "" if best is None else record.config_of(best).training.schedule
+    schedule = "" if best is None else record.config_of(best).schedule
     retraining = retraining_status(record, is_running=is_running)
     is_retrained = retraining is not None and retraining.state == RUNNING
     found = [
@@ -35,7 +34,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
         *findings.initial_point(summary),
         *findings.edges(summary),
         *findings.failures(summary),
-        *(() if space.settings.task == ModularConfig.task else climbing(climb, schedule)),
+        *(climbing(climb, schedule) if record.objective.is_on_curve else ()),
     ]
     facts = [Fact("Trials", f"{summary.counts['total']:,}", findings.states_text(summary.counts))]
     if best is not None and best.value is not None:
@@ -100,12 +99,7 @@ def _best(search: _Search) -> Section:
 
 def _history(search: _Search) -> Section:
     history = study_info.history(search.rows)
-    text = _history_text(search.rows, history)
-    if search.record.space.settings.task == ModularConfig.task:
-        text = (
-            "Share of the steps that every trial trained to its end had left when 99% of the validation pairs were "
-            "right; where they never were, what was missing to 99%, below zero."
-        )
+    text = search.record.objective.history or _history_text(search.rows, history)
     plot = plot_of("history.png", "accuracy over trial number", study_figures.history_figure, history, search.label)
     return Section("Optimization history", (text, plot))
 

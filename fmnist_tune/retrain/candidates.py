@@ -13,8 +13,8 @@ from fmnist_tune.evaluation import Paired, SeedStats, share_text
 from fmnist_tune.retrain.metrics import spread_json
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_data import facts_of
+from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.units import percent
-from fmnist_tune.valuation import Objective
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,30 +12,18 @@ from fmnist_tune.config import dump_yaml
 from fmnist_tune.document.blocks import Block, Code, Finding, Section, Table, capital
 from fmnist_tune.document.markdown import to_markdown
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, ClassSpread
-from fmnist_tune.models import MODELS, ModelSection
-from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, RobustnessRow
+from fmnist_tune.models import MODELS, ImageSpec
+from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, SIDE, RobustnessRow
+from fmnist_tune.study.layout import CARD, write_atomically
 from fmnist_tune.study.results import class_table, classes_text, opened_text, over_seeds, recalls_of, spread_text
-from fmnist_tune.units import percent
+from fmnist_tune.tasks.images.config import DATA_SETS, ImageConfig
+from fmnist_tune.tasks.images.data_set import DataSet
+from fmnist_tune.units import in_words, percent
 
-_DATA = """\
-Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747; MIT licence): 60,000 training and 10,000 test images of 28 x 28
-greys in ten classes of equal size, made from the product photos of one European online shop.
 
-- The photos are professional: one article, upright, filling the frame, on a plain ground. Images of people, of
-  several articles, or from a phone look different.
-- It is one shop's range of its time, western clothes; those of other cultures are absent. White articles were left out.
-- It mixes the shop's women's, men's, children's and neutral ranges in unknown shares, in the shop's own categories:
-  there are dresses, but no skirts and no suits.
-- Colour is gone, and with 28 x 28 pixels most of texture and cut: shirt, T-shirt, pullover and coat overlap, and some
-  labels are disputable.
-- Every image is light on black; anything else must be turned into that first (`fmnist-tune predict` does)."""
-
-_USE = """
-- Intended: teaching, comparing methods, trying out a pipeline from data to deployment; sorting images that look like
-  the data set's.
-- Not intended: anything about people (gender, age, wealth, religion); decisions with consequences for anyone; real
-  product catalogues without an evaluation on their own images; rejecting what is none of the ten classes: whatever it
-  is shown, it names one of them, often confidently."""
+def write_card(folder: Path, metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> None:
+    """Write the card into a model's folder; arguments as of `model_card`."""
+    write_atomically(folder / CARD, model_card(metrics, rows))
 
 
 def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str:
@@ -44,28 +33,29 @@ def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str
         metrics: the content of metrics.json.
         rows: the robustness audit; may be empty.
     """
-    model = MODELS.read(metrics["config"]["model"])
-    assert isinstance(model, ModelSection)
+    config = ImageConfig.from_json(metrics["config"])
+    data = config.data
     head = (
-        f"{capital(model.describe())}: {metrics['params']:,} parameters that tell the ten classes of Fashion-MNIST "
-        f"apart. Made by fmnist-tune, {metrics['finished_at']}."
+        f"{capital(config.model.describe())}: {metrics['params']:,} parameters that tell the "
+        f"{in_words(data.spec.n_classes)} classes of {data.title or data.name} apart. Made by fmnist-tune, "
+        f"{metrics['finished_at']}."
     )
     sections = (
         Section("Figures", tuple(_figures(metrics))),
         Section("Classes", _classes(metrics)),
-        Section("Robustness", tuple(_robustness(rows))),
-        Section("Data and its biases", _prose(_DATA)),
-        Section("Use", _prose(_USE)),
+        Section("Robustness", tuple(_robustness(rows, data.spec))),
+        Section("Data and its biases", _prose(data.data_notes)),
+        Section("Use", _prose(data.use_notes)),
         Section("Training", _training(metrics)),
-        Section("Loading", tuple(_loading(metrics))),
+        Section("Loading", tuple(_loading(metrics, data))),
     )
     return to_markdown(Section(f"Model card: {metrics['study']}", (head, *sections)))
 
 
 def _prose(text: str) -> list[Block]:
     """Return a paragraph and the points of a list below it."""
-    paragraph, *points = text.split("\n- ")
-    return [*([paragraph.strip()] if paragraph else []), *map(Finding, points)]
+    paragraph, *points = (" ".join(part.split()) for part in f"\n{text}".split("\n- "))
+    return [*([paragraph] if paragraph else []), *map(Finding, points)]
 
 
 def _figures(metrics: Mapping[str, Any]) -> Iterator[Block]:
@@ -103,7 +93,7 @@ def _classes(metrics: Mapping[str, Any]) -> tuple[Block, ...]:
     return (weakest, f"By class, {over_seeds(n_seeds)}:", class_table(classes))
 
 
-def _robustness(rows: Sequence[RobustnessRow]) -> Iterator[Block]:
+def _robustness(rows: Sequence[RobustnessRow], spec: ImageSpec) -> Iterator[Block]:
     overall = {(r.corruption, r.strength): r.accuracy for r in rows if r.class_name == ALL_CLASSES}
     names = [name for name in CORRUPTIONS if all((name, strength) in overall for strength in range(1, 6))]
     if not names:
@@ -132,7 +122,9 @@ def _robustness(rows: Sequence[RobustnessRow]) -> Iterator[Block]:
     for name in names:
         strengths = ", ".join(f"{p:g}" for p in CORRUPTIONS[name].parameters)
         yield Finding(f"{name}: {strengths} ({CORRUPTIONS[name].meaning})")
-    yield "`robustness.csv` has every class."
+    factor = min(spec.height, spec.width) / SIDE
+    scaled = "" if factor == 1 else f"Pixels are {factor:.2g} times as many, by the images' shorter side. "
+    yield f"{scaled}`robustness.csv` has every class."
 
 
 def _training(metrics: Mapping[str, Any]) -> tuple[Block, ...]:
@@ -152,26 +144,31 @@ def _training(metrics: Mapping[str, Any]) -> tuple[Block, ...]:
     return (text, Code(dump_yaml(metrics["config"]), "yaml"))
 
 
-def _loading(metrics: Mapping[str, Any]) -> Iterator[Block]:
-    name, folder = metrics["config"]["model"]["name"], metrics["model"]
-    needed = f" The code of the model {name} must be installed, or in the current folder."
-    own = "" if name in MODELS.built_in else needed
-    yield f"Reading `config.yaml` and `weights.safetensors` runs no code from them.{own}"
+def _loading(metrics: Mapping[str, Any], data: DataSet) -> Iterator[Block]:
+    spec, folder, name = data.spec, metrics["model"], metrics["config"]["model"]["name"]
+    own = [] if name in MODELS.built_in else [f"model {name}"]
+    own += [] if data.name in DATA_SETS.built_in else [f"data set {data.name}"]
+    needed = f" The code of the {' and the '.join(own)} must be installed, or in the current folder." if own else ""
+    arguments = '"garment.png", invert=False'
+    if data.name != DATA_SETS.default:
+        arguments = '"image.png", invert=False, data=model.config.data'
+    yield f"Reading `config.yaml` and `weights.safetensors` runs no code from them.{needed}"
     yield Code(
         f"""\
 from fmnist_tune.retrain.pictures import read_picture
 from fmnist_tune.retrain.saved import SavedModel
 
 model = SavedModel.load({folder!r})  # config.yaml and weights.safetensors
-image = read_picture("garment.png", invert=False)
-scores = model.scores(image.pixels_HW[None])  # float32 (1, 10), unnormalised""",
+image = read_picture({arguments})
+scores = model.scores(image.pixels_HW[None])  # float32 (1, {spec.n_classes}), unnormalised""",
         "python",
     )
     export = metrics.get("export")
     if export is None:
         return
+    shape = ", ".join(map(str, spec.shape))
     yield (
-        "Without fmnist-tune: `model.onnx` and `model.pt2` (torch.export) take float32 pixels (N, 1, 28, 28) from 0 "
+        f"Without fmnist-tune: `model.onnx` and `model.pt2` (torch.export) take float32 pixels (N, {shape}) from 0 "
         "(black) to 1 and normalise them themselves. On the test images they choose the same class as the model in "
         f"{percent(export['onnx_agreement'])} and {percent(export['torch_export_agreement'])} of cases."
     )
@@ -181,7 +178,7 @@ import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession({folder + "/model.onnx"!r})
-pixels = np.zeros((1, 1, 28, 28), dtype=np.float32)
+pixels = np.zeros((1, {shape}), dtype=np.float32)
 (scores,) = session.run(["scores"], {{"pixels": pixels}})""",
         "python",
     )

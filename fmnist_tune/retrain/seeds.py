@@ -9,13 +9,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.retrain.jobs import Job
 from fmnist_tune.search import progress
 from fmnist_tune.search.messages import Assignment
-from fmnist_tune.study.layout import IDENTITY, RESULT, WEIGHTS, StudyPaths, read_json, write_atomically
+from fmnist_tune.study.layout import IDENTITY, RESULT, WEIGHTS, read_json, write_atomically
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.seed_results import Plan, SeedResult, file_sizes, finished_seed
-from fmnist_tune.valuation import OBJECTIVES, value_of
 
 CHECKPOINTS = ("checkpoint.pt", "previous.pt", "worker.lock", progress.FILE)
 
@@ -23,9 +22,11 @@ CHECKPOINTS = ("checkpoint.pt", "previous.pt", "worker.lock", progress.FILE)
 class SeedStore:
     """Finished seeds of a study, on disk; a result counts only for the configuration and the data that gave it."""
 
-    def __init__(self, paths: StudyPaths, images: Images | None) -> None:
-        self._paths = paths
-        self._md5 = [] if images is None else list(images.md5)
+    def __init__(self, record: StudyRecord) -> None:
+        self._paths = record.paths
+        self._task = record.space.settings.task
+        self._objective = record.objective
+        self._md5 = record.train_md5
 
     def finished(self, plan: Plan, seed: int) -> SeedResult | None:
         """Return a seed's result; None if it is yet to be trained."""
@@ -59,7 +60,7 @@ class SeedStore:
             n_threads=n_threads,
             with_val=plan.with_val,
             n_epochs=plan.n_epochs,
-            task=plan.config.task,
+            task=self._task,
             saves_model=True,
         )
         return Job(f"{plan.name}, seed {seed}", plan, assignment)
@@ -68,7 +69,7 @@ class SeedStore:
         """Write down a finished training; returns what to say of it."""
         plan, history, val_accuracy = job.plan, job.history, None
         if plan.with_val:
-            val_accuracy = value_of(plan.config, history)
+            val_accuracy = self._objective.value_of(plan.config, history)
         dropped = (*CHECKPOINTS, *(() if plan.keeps_weights else (WEIGHTS,)))
         result = {
             "files": {name: size for name, size in file_sizes(job.folder).items() if name not in dropped},
@@ -86,5 +87,5 @@ class SeedStore:
         write_atomically(job.folder / RESULT, json.dumps(result))
         for name in dropped:
             (job.folder / name).unlink(missing_ok=True)
-        said = "" if val_accuracy is None else f", {OBJECTIVES[plan.config.task].sentence(val_accuracy)}"
+        said = "" if val_accuracy is None else f", {self._objective.sentence(val_accuracy)}"
         return f"{len(history)} epochs in {result['train_s']:.0f} s{said}"

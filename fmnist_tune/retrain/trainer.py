@@ -6,8 +6,8 @@ import importlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.jobs import JobSource
 from fmnist_tune.retrain.progress import TrainingProgress
@@ -28,7 +28,7 @@ class SeedTrainer:
         self,
         record: StudyRecord,
         options: RunOptions,
-        images: Images | None,
+        data: Any,
         seeds: Sequence[int],
         progress: TrainingProgress,
         held: ExitStack,
@@ -38,18 +38,18 @@ class SeedTrainer:
         Args:
             record: the study, whose lock is held.
             options: where Ray is, and how many workers.
-            images: the training files' content; None for a task whose data are computed.
+            data: what the task's `open_data` found.
             seeds: of every configuration's trainings.
             progress: shown to people.
             held: on leaving it Ray ends, if it was started.
         """
         self._record = record
         self._options = options
-        self._images = images
+        self._data = data
         self._seeds = seeds
         self._progress = progress
         self._held = held
-        self._store = SeedStore(record.paths, images)
+        self._store = SeedStore(record)
         self._worker_plan: WorkerPlan | None = None
 
     def has_finished(self, plan: Plan) -> bool:
@@ -57,19 +57,19 @@ class SeedTrainer:
         return not self._store.unfinished([plan], self._seeds)
 
     def train(
-        self, plans: Sequence[Plan], test: Images | None, before_scoring: Callable[[], None] = lambda: None
+        self, plans: Sequence[Plan], test_inputs: Any, before_scoring: Callable[[], None] = lambda: None
     ) -> dict[str, list[SeedResult]] | None:
         """Return every plan's results by label, in the order of the seeds; None if it was stopped.
 
         Args:
             plans: what to train.
-            test: the test files' content, scored by every finished model; None to leave it alone.
+            test_inputs: scored by every finished model; None to leave the test set alone.
             before_scoring: called whenever a training has ended, before its model is scored.
 
         Raises:
             UserError: a training failed.
         """
-        if self._store.unfinished(plans, self._seeds) and not self._train(plans, test, before_scoring):
+        if self._store.unfinished(plans, self._seeds) and not self._train(plans, test_inputs, before_scoring):
             return None
         results: dict[str, list[SeedResult]] = {}
         for plan in plans:
@@ -77,7 +77,7 @@ class SeedTrainer:
             results[plan.label] = [result for result in found if result is not None]
         return results
 
-    def _train(self, plans: Sequence[Plan], test: Images | None, before_scoring: Callable[[], None]) -> bool:
+    def _train(self, plans: Sequence[Plan], test_inputs: Any, before_scoring: Callable[[], None]) -> bool:
         """Train what is yet to be trained; returns whether all of it is."""
         make_folder(self._record.paths.retrain_log.parent)
         workers = self.workers()
@@ -93,7 +93,7 @@ class SeedTrainer:
         )
         self._progress.attach(source)
         with stopping_on_signals(source, self._progress.line):
-            run(source, workers, self._images, test)
+            run(source, workers, self._data, test_inputs)
         if source.failure is not None:
             raise UserError(source.failure)
         return source.n_ended == source.n_jobs

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from fmnist_tune.registry import Registry
+from fmnist_tune.registry import SectionRegistry
 from fmnist_tune.search.scheduler import Pick, Scheduler, SchedulerSection, Situation
 
 WHOLE_FROM = 0.9  # of an epoch; a rung from there on is at the end of one
@@ -154,9 +154,11 @@ class SuccessiveHalving(Scheduler):
         return bisect.bisect_left(ranking, (-self._latest(number), number)) + 1, len(ranking)
 
 
-SCHEDULERS: Registry[SchedulerSection] = Registry(
+SCHEDULERS: SectionRegistry[SchedulerSection] = SectionRegistry(
     base=SchedulerSection,
     built_in={"asha": Asha, "none": NoPruning},
     group="fmnist_tune.schedulers",
-    kind="scheduler",
+    needs=("build",),
+    noun="scheduler",
+    default="asha",
 )

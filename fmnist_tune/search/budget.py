@@ -58,7 +58,7 @@ class Budget:
         usual = self._usual(situation, interrupted)
         for number in filter(self._scheduler.is_promising, self._scheduler.ranked(situation.paused)):
             if self._reaches_end(number):
-                is_constant = self._deadline.training(number).schedule == "constant"
+                is_constant = self._deadline.config(number).schedule == "constant"
                 n_finished = FINISHED_CONSTANT if is_constant else FINISHED_ANNEALED
                 if self._left_s > MARGIN * (n_finished * self._needed_s(number) + self._until_free_s(usual)):
                     break

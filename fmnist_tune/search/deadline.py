@@ -9,8 +9,8 @@ from statistics import median
 
 from optuna.trial import FrozenTrial
 
-from fmnist_tune.config.tasks import AnyTraining
 from fmnist_tune.study.trial_data import facts_of, history_of, latest_of
+from fmnist_tune.tasks.config import TaskConfig
 
 RECENT = 20  # a trial that has ended no epoch is expected to take the median of so many latest ones
 
@@ -25,14 +25,14 @@ class Deadline:
     def __init__(
         self,
         at: float | None,
-        training_of: Callable[[int], AnyTraining],
+        config_of: Callable[[int], TaskConfig],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take note of the time, and of how to learn what a trial's training section is."""
+        """Take note of the time, and of how to learn a trial's configuration."""
         self.at = at
         self._clock = clock
-        self._training_of = training_of
-        self._trainings: dict[int, AnyTraining] = {}
+        self._config_of = config_of
+        self._configs: dict[int, TaskConfig] = {}
         self._recent_s: list[float] = []
         self._latest_s: dict[int, float] = {}
         self._begun: dict[int, float] = {}  # the share of the first epoch that trials have trained
@@ -74,13 +74,14 @@ class Deadline:
 
     def n_epochs(self, number: int) -> int:
         """Return how many epochs a trial's training has."""
-        return self.training(number).epochs
+        n: int = self.config(number).training.epochs
+        return n
 
-    def training(self, number: int) -> AnyTraining:
-        """Return a trial's training section."""
-        if number not in self._trainings:
-            self._trainings[number] = self._training_of(number)
-        return self._trainings[number]
+    def config(self, number: int) -> TaskConfig:
+        """Return a trial's configuration."""
+        if number not in self._configs:
+            self._configs[number] = self._config_of(number)
+        return self._configs[number]
 
     @property
     def usual_s(self) -> float:

@@ -55,7 +55,7 @@ class Driver(Source):
         self.record = record
         self._ledger = Ledger(record, self.running, on_event, clock, executor)
         self.writer = self._ledger.writer
-        self.deadline = Deadline(deadline, lambda number: self.writer.attempt(number).config.training, clock)
+        self.deadline = Deadline(deadline, lambda number: self.writer.attempt(number).config, clock)
         self._planner = Planner(record, self.deadline, n_workers=n_workers)
         self.totals = Totals(clock)
         self._n_threads = n_threads
@@ -96,7 +96,7 @@ class Driver(Source):
             str(checkpoint),
             str(self.record.paths.training_log.absolute()),
             self._n_threads,
-            task=attempt.config.task,
+            task=self.record.space.settings.task,
             partial=self._planner.partial_milestones(attempt.number),
         )
 

@@ -18,7 +18,6 @@ from fmnist_tune.study.tensorboard import TensorBoard
 from fmnist_tune.study.trial_data import latest_of
 from fmnist_tune.study.trial_writer import TrialWriter, UnbuildableError, trial_spec
 from fmnist_tune.training.results import EpochResult, Evaluation
-from fmnist_tune.valuation import value_of
 
 
 class Ledger:
@@ -104,7 +103,7 @@ class Ledger:
     def note(self, number: int, reason: str | None) -> None:
         """Record what is known of a trial where it may be stopped or, with a reason, where it ends."""
         trial = self.running[number]
-        self.writer.note_progress(number, trial.new_epochs, trial.facts(reason))
+        self.writer.note_progress(number, trial.new_epochs, trial.facts(reason, self._record.objective))
         trial.n_noted = len(trial.history)
 
     def pause(self, number: int, text: str) -> None:
@@ -132,7 +131,7 @@ class Ledger:
     def complete(self, number: int) -> None:
         """End a trial that has been trained to its end."""
         trial = self._end(number)
-        value = value_of(trial.attempt.config, trial.history)
+        value = self._record.objective.value_of(trial.attempt.config, trial.history)
         self.writer.complete(number, value)
         self._tell_end(Event("complete", number, self._record.objective.text(value), trial.last, value))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fmnist_tune.config import TrialConfig
 from fmnist_tune.search.faults import Cause
 from fmnist_tune.search.memory import Room
+from fmnist_tune.tasks.registry import DEFAULT
 from fmnist_tune.training.results import EpochResult, Evaluation, StopReason
 
 MAX_CRASHES = 3  # of workers in the same epoch of a training, which then counts as failed
@@ -42,7 +42,7 @@ class Assignment:
     n_threads: int
     with_val: bool = True
     n_epochs: int | None = None
-    task: str = TrialConfig.task
+    task: str = DEFAULT
     partial: tuple[float, ...] = ()
     saves_model: bool = False
 

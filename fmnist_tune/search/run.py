@@ -8,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from fmnist_tune.config import SearchSpace
-from fmnist_tune.data.fashion_mnist import Images
-from fmnist_tune.data.source import Source, open_source
 from fmnist_tune.errors import UserError
 from fmnist_tune.models.check import check_models
 from fmnist_tune.search.cluster import (
@@ -46,6 +45,7 @@ from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.url import without_secrets
 from fmnist_tune.study.warm_start import check_data, import_trials
+from fmnist_tune.tasks.task import Source
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class _Search:
         """Run it: what is missing or wrong is found before Ray starts and anything is created."""
         background = self.held.enter_context(ThreadPoolExecutor(1))
         imports = background.submit(_import_libraries)
-        source = open_source(self.space, self.place.data_dir, self.display.phase)
+        source = self.space.task.open_data(self.space, self.place.data_dir, self.display.phase)
         for warning in self.space.warnings:
             self.display.line(f"warning: {warning}", "yellow")
         check_folder(self.place.studies_dir)
@@ -177,7 +177,7 @@ class _Search:
             plan = plan_workers(self.space.settings.resources, machines(), self.place.n_workers, logs)
             record = record or self._open_record(source)
             self._prepare(record, old)
-            return self._train(record, source.images, plan, timeout_s)
+            return self._train(record, source.data, plan, timeout_s)
         finally:
             stop_ray()
 
@@ -225,9 +225,7 @@ class _Search:
                 text = f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over"
                 self.display.line(text)
 
-    def _train(
-        self, record: StudyRecord, images: Images | None, plan: WorkerPlan, timeout_s: float | None
-    ) -> RunOutcome:
+    def _train(self, record: StudyRecord, data: Any, plan: WorkerPlan, timeout_s: float | None) -> RunOutcome:
         from fmnist_tune.search.runner import run
 
         startup_s = time.monotonic() - self.started
@@ -250,7 +248,7 @@ class _Search:
             self.display.attach(driver)
             try:
                 with stopping_on_signals(driver, self.display.line):
-                    run(driver, plan, images)
+                    run(driver, plan, data)
             except KeyboardInterrupt:
                 driver.stop_requested = True
             except UserError:  # no worker comes up: the trials go on once one does

@@ -19,7 +19,6 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.actor import TrialActor
 from fmnist_tune.search.cluster import WorkerPlan
@@ -156,21 +155,21 @@ def _number(trial: Trial) -> int:
     return number
 
 
-def run(source: Source, plan: WorkerPlan, images: Images | None, test: Images | None = None) -> None:
+def run(source: Source, plan: WorkerPlan, data: Any, test_inputs: Any = None) -> None:
     """Let Ray Tune run what a source has until there is no more; Ray must be up.
 
     Args:
         source: what to train.
         plan: how many at a time, and what each gets.
-        images: the training files' content; None for a task whose data are computed.
-        test: the test files' content, scored by every model that is saved. A search has none to give.
+        data: what the task's `open_data` found.
+        test_inputs: of the test set, scored by every model that is saved. A search has none to give.
 
     Raises:
         KeyboardInterrupt: passed on from a signal handler.
         StorageLostError: the study's database cannot be written.
         UserError: no worker comes up.
     """
-    actor = with_parameters(TrialActor, images=images, test=test)
+    actor = with_parameters(TrialActor, data=data, test_inputs=test_inputs)
     trainable = with_resources(actor, {"CPU": plan.cpus, "GPU": plan.gpus})
     for name in ("ray", "ray.tune"):  # a worker's death is the source's to tell, in one line
         logging.getLogger(name).setLevel(logging.CRITICAL)

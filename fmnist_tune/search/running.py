@@ -10,8 +10,8 @@ from typing import Any
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.trial_data import PARTIAL_KEY
 from fmnist_tune.study.trial_writer import TrialSpec
+from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.training.results import EpochResult, Evaluation
-from fmnist_tune.valuation import attributes_of
 
 WORKER_START_S = 60.0  # a worker may need this before its first epoch, on a busy machine
 
@@ -98,7 +98,7 @@ class RunningTrial:
         start_s = WORKER_START_S if self.report is None else 0.0
         return self.clock() - self.heard_at > limit_s + start_s
 
-    def facts(self, reason: str | None) -> dict[str, Any]:
+    def facts(self, reason: str | None, objective: Objective) -> dict[str, Any]:
         """Return the facts of its training; with why it ended where it does."""
         assert self.report is not None
         spent: Sequence[Evaluation] = self.history or self.report.evaluations[-1:]
@@ -111,7 +111,7 @@ class RunningTrial:
             facts["stop_reason"] = reason
         if spent:
             facts["duration_s"] = round(sum(part.train_s + part.val_s for part in spent), 3)
-        facts |= attributes_of(self.attempt.config, self.history)
+        facts |= objective.attributes_of(self.attempt.config, self.history)
         if train_s:
             facts["images_per_s"] = round(sum(result.n_images for result in self.history) / train_s)
         return facts

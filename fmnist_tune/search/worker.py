@@ -16,22 +16,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from fmnist_tune.config.modular import ModularConfig
-from fmnist_tune.config.schema import Data
-from fmnist_tune.config.tasks import CONFIGS
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.files import open_own
-from fmnist_tune.modular.run import ModularRun
 from fmnist_tune.search.faults import BrokenWorkerError, Cause, is_out_of_memory
 from fmnist_tune.search.memory import Room, measure_room
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.progress import EpochProgress, telling
 from fmnist_tune.study.layout import TEST_SCORES, WEIGHTS
+from fmnist_tune.tasks.registry import find_task
+from fmnist_tune.tasks.run import Run
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from fmnist_tune.training.results import Evaluation
-from fmnist_tune.training.run import NonFiniteLossError, TrainingRun
-from fmnist_tune.training.tensors import TrainingData, pixels
+from fmnist_tune.training.results import Evaluation, NonFiniteLossError
 
 
 class _DiskError(UserError):
@@ -41,24 +36,24 @@ class _DiskError(UserError):
 class Worker:
     """Whatever goes wrong in a trial is reported as its failure, and the worker lives on, unless its GPU is lost."""
 
-    def __init__(self, images: Images | None, device: str, test: Images | None = None) -> None:
+    def __init__(self, data: Any, device: str, test_inputs: Any = None) -> None:
         """Make a worker without an assignment.
 
         Args:
-            images: the training files' content; not changed. None for a task whose data are computed.
+            data: what the task's `open_data` found; not changed.
             device: "cpu" or a CUDA device.
-            test: the test files' content, scored by every model that is saved; None to leave it alone.
+            test_inputs: of the test set, scored by every model that is saved; None to leave it alone.
         """
-        self._images = images
-        self._test = test
+        self._source = data
+        self._test_inputs = test_inputs
         self._device = device
-        self._tensors: tuple[tuple[Data, bool], TrainingData] | None = None
+        self._data: tuple[object, Any] | None = None
 
     def assign(self, assignment: Assignment) -> None:
         """Take a trial. Nothing is done yet: Ray Tune may give the trial to another worker before the first `step`."""
         self._assignment = assignment
         self._has_begun = False
-        self._run: TrainingRun | ModularRun | None = None
+        self._run: Run | None = None
         self._progress: Iterator[Evaluation] = iter(())
         self._in_epoch = False
         self._failure: str | None = None
@@ -82,19 +77,22 @@ class Worker:
             self._trouble = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
         elif n_epochs < self._n_reported:
             self._trouble = f"no checkpoint of epoch {self._n_reported}; goes on from epoch {n_epochs}"
-        elif 0 < assignment.n_epochs_known < 1 and isinstance(self._run, TrainingRun) and not self._run.has_begun:
+        elif 0 < assignment.n_epochs_known < 1 and not self._run.has_begun:
             self._trouble = "no checkpoint of its first epoch, which begins anew"
         self._n_reported = min(self._n_reported, n_epochs)
         self._progress = self._run.progress(assignment.partial)
 
-    def _new_run(self) -> TrainingRun | ModularRun:
+    def _new_run(self) -> Run:
         assignment = self._assignment
-        seed, n_epochs = assignment.seed, assignment.n_epochs
-        config = CONFIGS[assignment.task].model_validate(assignment.config)
-        if isinstance(config, ModularConfig):
-            return ModularRun(config, seed=seed, device=self._device, n_epochs=n_epochs)
-        data = self._data(config.data, assignment.with_val)
-        return TrainingRun(config, data, seed=seed, device=self._device, n_epochs=n_epochs)
+        task = find_task(assignment.task)
+        config = task.config.model_validate(assignment.config)
+        key = (assignment.task, config.data, assignment.with_val)
+        if self._data is None or self._data[0] != key:  # most trials have the same
+            self._data = None  # frees the old ones first
+            prepared = task.prepare(config, self._source, self._device, with_val=assignment.with_val)
+            self._data = (key, prepared)
+        n_epochs = config.training.epochs if assignment.n_epochs is None else assignment.n_epochs
+        return task.new_run(config, self._data[1], seed=assignment.seed, device=self._device, n_epochs=n_epochs)
 
     def step(self) -> TrialReport:
         """Train to the next evaluation, or else report epochs that the study has missed.
@@ -143,10 +141,8 @@ class Worker:
             is_saved=self._is_saved,
         )
 
-    def _save(self, run: TrainingRun | ModularRun) -> None:
-        """Leave a finished run's weights, and its scores on the test images (float32, (N, 10)) if there are any.
-
-        Scores are computed in float32, whatever the training was computed in: they are those of the saved weights.
+    def _save(self, run: Run) -> None:
+        """Leave a finished run's weights, and its scores on the test set (float32, (N, K)) if there is one.
 
         Raises:
             _DiskError: they cannot be written.
@@ -161,14 +157,13 @@ class Worker:
                 (folder / name).unlink(missing_ok=True)  # it may be a link
             # Clones, since a file of safetensors refuses weights that a model uses in two places.
             save_file({key: value.contiguous().cpu().clone() for key, value in state.items()}, folder / WEIGHTS)
-            if self._test is not None and isinstance(run, TrainingRun):
-                x_N1HW = pixels(self._test.images_NHW, run.config.data, self._device)
-                np.save(folder / TEST_SCORES, run.predict(x_N1HW, bf16=False).cpu().numpy())
+            if self._test_inputs is not None:
+                np.save(folder / TEST_SCORES, run.score(self._test_inputs))
         except (SafetensorError, OSError) as error:
             raise _DiskError(str(error)) from None
         self._is_saved = True
 
-    def _train(self, run: TrainingRun | ModularRun) -> Evaluation | None:
+    def _train(self, run: Run) -> Evaluation | None:
         """Train to the next evaluation, which is returned if it is within the epoch; the state is saved."""
         if not self._in_epoch:
             self._log("begin", len(run.history) + 1)
@@ -199,18 +194,6 @@ class Worker:
                 os.write(file, text.encode())
             finally:
                 os.close(file)
-
-    def _data(self, data: Data, with_val: bool) -> TrainingData:
-        """Return the tensors for a trial's data section; the last ones are kept, since most trials share them."""
-        if self._tensors is None or self._tensors[0] != (data, with_val):
-            assert self._images is not None
-            images_NHW, labels_N = self._images.images_NHW, self._images.labels_N
-            self._tensors = None  # frees the old ones first
-            self._tensors = (
-                (data, with_val),
-                TrainingData.from_images(images_NHW, labels_N, data, self._device, with_val=with_val),
-            )
-        return self._tensors[1]
 
     def _facts(self) -> dict[str, Any]:
         where = f"{_device_name(self._device)}, {socket.gethostname()}, process {os.getpid()}"

@@ -12,16 +12,15 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.config import flatten
 from fmnist_tune.document.blocks import Table
 from fmnist_tune.errors import UserError
-from fmnist_tune.evaluation import MIN_FOR_INTERVAL, SeedStats
 from fmnist_tune.study.importances import importances_of
 from fmnist_tune.study.record import DONE, StudyRecord
-from fmnist_tune.study.results import spread_text, steps_text
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.summary import STATE_NAMES, count_states, on_screen
 from fmnist_tune.study.trial_data import facts_of
 from fmnist_tune.study.trial_table import short_names
+from fmnist_tune.tasks.objective import Objective
+from fmnist_tune.tasks.task import Task
 from fmnist_tune.units import clock, percent
-from fmnist_tune.valuation import Objective
 
 N_IMPORTANT = 3
 
@@ -40,18 +39,18 @@ class ComparedStudy:
     """A study beside others.
 
     Attributes:
-        objective: what it maximises.
+        task: what it learns.
         trials: by state, and in total; those of a recipe are none.
         is_recipe: whether nothing is searched.
         best: the best COMPLETE trial's number and value; None before there is one.
         epochs, train_s: of all trials; training and validation, summed.
         progress: each new best; where the objective is an accuracy, that of any trial after any epoch.
         important: the parameters that set the best trials apart, with their shares; at most N_IMPORTANT.
-        retrained: as in metrics.json `test_accuracy` or `steps_to_solve`; None before there is one.
+        retrained: the task's result as metrics.json has it; None before there is one.
     """
 
     name: str
-    objective: Objective
+    task: Task
     trials: dict[str, int]
     is_recipe: bool
     best: tuple[int, float] | None
@@ -61,6 +60,11 @@ class ComparedStudy:
     important: dict[str, float]
     retrained: dict[str, Any] | None
 
+    @property
+    def objective(self) -> Objective:
+        """What it maximises."""
+        return self.task.objective
+
     @classmethod
     def of(cls, record: StudyRecord, *, is_running: bool) -> ComparedStudy:
         """Look at a study."""
@@ -68,21 +72,20 @@ class ComparedStudy:
         importances = importances_of(record)
         return cls(
             name=record.paths.name,
-            objective=record.objective,
+            task=record.space.task,
             trials=count_states(trials, is_running=is_running),
             is_recipe=record.is_recipe,
             best=None if best is None else (best.number, best.value or 0.0),
             epochs=sum(len(t.intermediate_values) for t in trials),
             train_s=sum(_seconds(t) for t in trials),
-            progress=progress(trials, is_val_accuracy=record.objective.is_val_accuracy),
+            progress=progress(trials, is_on_curve=record.objective.is_on_curve),
             important={} if importances is None else dict(list(importances.shares.items())[:N_IMPORTANT]),
-            retrained=metrics.get("test_accuracy") or metrics.get("steps_to_solve"),
+            retrained=metrics.get(record.space.task.result_key),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return it for JSON."""
         best = None if self.best is None else {"number": self.best[0], "value": self.best[1]}
-        metric = "test_accuracy" if self.objective.is_val_accuracy else "steps_to_solve"
         return {
             "study": self.name,
             "metric": self.objective.metric,
@@ -91,12 +94,12 @@ class ComparedStudy:
             "epochs": self.epochs,
             "train_s": round(self.train_s, 3),
             "importances": self.important,
-            metric: self.retrained,
+            self.task.result_key: self.retrained,
             "progress": [asdict(step) for step in self.progress],
         }
 
 
-def progress(trials: Sequence[FrozenTrial], *, is_val_accuracy: bool) -> tuple[Step, ...]:
+def progress(trials: Sequence[FrozenTrial], *, is_on_curve: bool) -> tuple[Step, ...]:
     """Return when a search had found what, as if it had trained its trials one after the other.
 
     They come in the order of their ends, those that have not ended last; a trial's epochs are taken to be equally long.
@@ -105,7 +108,7 @@ def progress(trials: Sequence[FrozenTrial], *, is_val_accuracy: bool) -> tuple[S
     epochs, train_s = 0, 0.0
     for trial in sorted(trials, key=lambda t: (t.datetime_complete or datetime.max, t.number)):
         curve = [value for _, value in sorted(trial.intermediate_values.items())]
-        values = curve if is_val_accuracy else [trial.value] if trial.state == TrialState.COMPLETE else []
+        values = curve if is_on_curve else [trial.value] if trial.state == TrialState.COMPLETE else []
         n_before, epoch_s = len(curve) - len(values), _seconds(trial) / max(1, len(curve))
         for i, value in enumerate(values, start=1 + n_before):
             if value is not None and (not steps or value > steps[-1].value):
@@ -161,20 +164,10 @@ def comparison_table(studies: Sequence[ComparedStudy]) -> Table:
         names = short_names(list(s.important))
         best = ("-", "-") if s.best is None else (s.objective.text(s.best[1]), str(s.best[0]))
         total = "recipe" if s.is_recipe else str(s.trials["total"])
-        retrained = "-" if s.retrained is None else _retrained(s)
+        retrained = "-" if s.retrained is None else s.task.compared_result(s.retrained)
         mattered = ", ".join(f"{names[path]} {percent(share, 0)}" for path, share in s.important.items())
         rows.append((s.name, *best, total, f"{s.epochs:,}", clock(s.train_s), retrained, mattered))
     return Table(header, rows, left=header[-2:], optional=(header[-1:], ("epochs", "training")))
-
-
-def _retrained(study: ComparedStudy) -> str:
-    assert study.retrained is not None
-    if not study.objective.is_val_accuracy:
-        return steps_text(study.retrained)
-    known = SeedStats.from_json(study.retrained)
-    if len(known.values) < MIN_FOR_INTERVAL or known.ci95 is None:
-        return spread_text(study.retrained)
-    return f"{percent(known.mean)} ({percent(known.ci95[0])} to {percent(known.ci95[1])})"
 
 
 def studies_table(rows: Sequence[tuple[str, ...]]) -> Table:
@@ -205,10 +198,9 @@ def retraining_cell(record: StudyRecord, retraining: RetrainingStatus | None) ->
     if retraining is not None and retraining.state != DONE:
         parts.append(", ".join(text for text in (retraining.state, retraining.progress) if text))
     metrics = record.retrained
-    if metrics is not None and "test_accuracy" in metrics:
-        parts.append(f"test accuracy {percent(metrics['test_accuracy']['mean'])}")
-    elif metrics is not None:
-        parts.append(f"solved {steps_text(metrics['steps_to_solve'])}")
+    if metrics is not None:
+        task = record.space.task
+        parts.append(task.short_result(metrics[task.result_key]))
     elif not parts and record.is_recipe:
         parts.append("not trained yet")
     return "; ".join(parts)

@@ -38,7 +38,7 @@ def study_section(summary: Summary, retraining: RetrainingStatus | None, command
         blocks += [Finding(standing, is_warning=True)] if standing else []
         blocks += [best_section(summary, edges(summary) if summary.edges else ())] if summary.best is not None else []
     if summary.retrained is not None:
-        blocks.append(result_section(summary.retrained, summary.test_uses, summary.counts["total"]))
+        blocks.append(result_section(summary.task, summary.retrained, summary.test_uses, summary.counts["total"]))
     if commands:
         blocks.append(Section("next", (Code("\n".join(commands)),)))
     return Section(f"study {summary.study}", blocks)
@@ -79,7 +79,7 @@ def _highest(summary: Summary) -> list[Finding]:
         is_told = highest is not None
     else:
         is_told = (
-            summary.objective.is_val_accuracy and highest.number != best.number and highest.value > (best.value or 0.0)
+            summary.objective.is_on_curve and highest.number != best.number and highest.value > (best.value or 0.0)
         )
     return [Finding(f"highest accuracy so far: {highest.text}")] if highest is not None and is_told else []
 

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from fmnist_tune.config import TrialConfig
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.valuation import OBJECTIVES
 
 MIN_TRIALS_FOR_IMPORTANCE = 10
 BEST_SHARE, MIN_BEST = 0.1, 5  # the best trials of which importances tell; with fewer they would be chance
@@ -40,7 +38,7 @@ class Importances:
 
 def importances_of(record: StudyRecord) -> Importances | None:
     """Return by which parameters the best trials of a study differ from all; None while there are too few trials."""
-    if record.objective is OBJECTIVES[TrialConfig.task]:
+    if record.objective.is_on_curve:
         return parameter_importances(record.trials)
     return value_importances(record.trials)
 

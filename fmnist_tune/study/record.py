@@ -22,7 +22,6 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import SearchSpace, dump_yaml, read_space
-from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.escaping import printable
 from fmnist_tune.study.database import study_names
@@ -36,7 +35,8 @@ from fmnist_tune.study.patience import patient
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_data import best_epoch_of, facts_of
 from fmnist_tune.study.trials import Trials
-from fmnist_tune.valuation import OBJECTIVES, Objective
+from fmnist_tune.tasks.config import TaskConfig
+from fmnist_tune.tasks.objective import Objective
 
 SPACE_KEY = "space"
 TAKEN_FROM_KEY = "taken_from"  # user attribute of a trial that --warm-start copied: its study and number there
@@ -207,7 +207,7 @@ class StudyRecord:
     @property
     def objective(self) -> Objective:
         """What the study maximises."""
-        return OBJECTIVES[self.space.settings.task]
+        return self.space.task.objective
 
     def limit_trials(self, n_trials: int) -> None:
         """Take what `--trials` says: more than the study is to hold extend it, fewer end this run alone."""
@@ -274,9 +274,9 @@ class StudyRecord:
 
     @property
     def train_md5(self) -> list[str]:
-        """Checksums of the training files that the study is bound to; empty for a task whose data are computed."""
+        """Checksums of the training data that the study is bound to; empty for a task whose data are computed."""
         data = self.optuna.user_attrs.get("data")
-        keys = ("train_images_md5", "train_labels_md5")
+        keys = ("train_images_md5", "train_labels_md5", "fingerprint")
         return [str(data[key]) for key in keys if key in data] if isinstance(data, dict) else []
 
     @property
@@ -293,7 +293,7 @@ class StudyRecord:
     def retrained(self) -> dict[str, Any] | None:
         """What the latest retraining gave, as `metrics.json` has it; None before there is one, or if it is damaged."""
         metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
-        if metrics is None or stored_trouble(metrics) is not None:
+        if metrics is None or self._trouble_of(metrics) is not None:
             return None
         uses = {"test_uses": len(self.test_uses)} if "test_uses" in metrics else {}  # a report opens it again
         return {**metrics, **uses, "study": self.paths.name, "model": str(self.paths.model)}  # may have changed
@@ -302,7 +302,11 @@ class StudyRecord:
     def retrained_trouble(self) -> str | None:
         """What is wrong with what the study records of its latest retraining's result; None if nothing is."""
         metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
-        return None if metrics is None else stored_trouble(metrics)
+        return None if metrics is None else self._trouble_of(metrics)
+
+    def _trouble_of(self, metrics: object) -> str | None:
+        task = self.space.task
+        return stored_trouble(metrics, task.stored, task.result_key)
 
     @property
     def latest_retraining(self) -> dict[str, Any] | None:
@@ -333,7 +337,7 @@ class StudyRecord:
         """Record what a retraining gave."""
         self.optuna.set_user_attr(RETRAINED_KEY, metrics)
 
-    def config_of(self, trial: FrozenTrial) -> AnyConfig:
+    def config_of(self, trial: FrozenTrial) -> TaskConfig:
         """Return what a trial trains or has trained."""
         return self.space.config(values_of(trial.params, self.space))
 

@@ -4,61 +4,42 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fmnist_tune.document.blocks import Block, Finding, Note, Section, Table
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, ClassSpread, SeedStats
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.units import percent
 
+if TYPE_CHECKING:
+    from fmnist_tune.tasks.task import Task
+
 N_WEAKEST = 3
 
 
 def result_section(
-    metrics: Mapping[str, Any], uses: Sequence[Mapping[str, Any]], n_trials: int, *, is_full: bool = False
+    task: Task, metrics: Mapping[str, Any], uses: Sequence[Mapping[str, Any]], n_trials: int, *, is_full: bool = False
 ) -> Section:
     """Return what a retraining, or a recipe's training, gave.
 
     Args:
+        task: what was learned.
         metrics: as in metrics.json; an older study's record lacks some of it.
         uses: every opening of the test set.
         n_trials: of the search.
         is_full: say all of it, with a table of the classes.
     """
     title = "the recipe retrained" if metrics["trial"] is None else f"trial {metrics['trial']} retrained"
-    if "test_accuracy" not in metrics:
-        solved = f"99 % validation accuracy {steps_text(metrics['steps_to_solve'])}"
-        return Section(title, (solved, *(_pairs(metrics) if is_full else ())))
-    test, n_seeds = metrics["test_accuracy"], len(metrics["test_accuracy"]["values"])
-    blocks: list[Block] = [f"test accuracy {spread_text(test)}"]
+    result = metrics[task.result_key]
+    blocks: list[Block] = [f"{task.result_name} {task.spread_text(result)}"]
+    if task.has_test and metrics.get("val_accuracy") is not None:
+        blocks.append(validation_text(metrics["val_accuracy"], result["mean"], n_trials))
     if is_full:
-        epochs, params = metrics["epochs"], metrics["params"]
-        blocks.append(f"{epochs} epochs on all training images, {_seeds(n_seeds)}, {params:,} parameters")
-        blocks.append(f"of each seed: {', '.join(percent(value) for value in test['values'])}")
-    if metrics.get("val_accuracy") is not None:
-        blocks.append(validation_text(metrics["val_accuracy"], test["mean"], n_trials))
-    if is_full:
-        blocks.append(f"expected calibration error {percent(metrics['calibration']['ece']['mean'])}")
-        classes = {name: ClassSpread.from_json(c, n_seeds) for name, c in metrics["per_class"].items()}
-        blocks += [f"by class, {over_seeds(n_seeds)}:", class_table(classes)]
+        about = f"{metrics['epochs']} {task.epoch}s, {_seeds(len(metrics['seeds']))}, {metrics['params']:,} parameters"
+        blocks += [about, *task.result_details(metrics)]
     if "per_class" in metrics:
         blocks += [classes_text(recalls_of(metrics["per_class"])), *openings(uses)]
     return Section(title, [*blocks, *([Note(f"model: {metrics['model']}")] if is_full else [])])
-
-
-def _pairs(metrics: Mapping[str, Any]) -> list[Block]:
-    pairs = metrics["pairs"]
-    blocks: list[Block] = [
-        f"trained on {pairs['train']:,} pairs, validated on {pairs['val']:,}, {_seeds(len(metrics['seeds']))}, "
-        f"{metrics['params']:,} parameters",
-        f"99 % training accuracy {steps_text(metrics['steps_to_memorise'])}",
-        f"validation accuracy at the end {spread_text(metrics['val_accuracy'])}",
-    ]
-    if metrics["leak"]:
-        leak = percent(metrics["leak"], 1)
-        text = f"{leak} of the validation pairs are in the training set: the accuracy is of no use"
-        blocks.append(Finding(text, is_warning=True))
-    return [*blocks, Note(f"model: {metrics['model']}")]
 
 
 def _seeds(n: int) -> str:
@@ -199,16 +180,3 @@ def spread_text(figure: Mapping[str, Any]) -> str:
     known = SeedStats.from_json(figure)
     std = "" if known.std is None else f" ± {percent(known.std)}"
     return f"{percent(known.mean)}{std} ({known.certainty()})"
-
-
-def steps_text(figure: Mapping[str, Any]) -> str:
-    """Return a number of steps over seeds, as `metrics.json` has it, as text; says how many seeds got there."""
-    values = figure["values"]
-    n_there = sum(value is not None for value in values)
-    if not n_there:
-        return f"never reached (0 of {len(values)} seeds)"
-    text = f"after {figure['mean']:,.0f} steps ({n_there} of {len(values)} seeds"
-    if figure["ci95"] is not None and n_there >= MIN_FOR_INTERVAL:
-        low, high = figure["ci95"]
-        text += f"; 95 % interval of the mean {max(0, low):,.0f} to {high:,.0f}"
-    return f"{text})"

@@ -8,7 +8,6 @@ from typing import Literal
 import pydantic
 import pydantic.dataclasses
 
-from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
@@ -108,7 +107,6 @@ def _trained(record: StudyRecord, stored: RetrainingStatus) -> list[int]:
     trials = record.trials
     if stored.label == COMPARISON or (stored.trial is not None and stored.trial >= len(trials)):
         return []
-    is_computed = record.space.settings.task == ModularConfig.task
-    plan = plan_for(record, None if stored.trial is None else trials[stored.trial], with_val=is_computed)
+    plan = plan_for(record, None if stored.trial is None else trials[stored.trial])
     md5 = record.train_md5
     return [seed for seed in stored.seeds if finished_seed(record.paths, plan, seed, md5) is not None]

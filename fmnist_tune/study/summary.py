@@ -19,8 +19,9 @@ from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_data import curve_of, facts_of, is_initial, latest_of
+from fmnist_tune.tasks.objective import Objective
+from fmnist_tune.tasks.task import Task
 from fmnist_tune.units import percent
-from fmnist_tune.valuation import Objective
 
 EDGE_SHARE = 0.05  # of a range, in the scale that it is searched on
 # of metrics.json: what a list of studies says of a retraining
@@ -78,7 +79,7 @@ class Summary:
         importances: None while there are too few trials.
         failures: reasons, with how often.
         retrained: what the latest retraining gave, as `metrics.json` has it; None before there is one.
-        objective: what the study maximises.
+        task: what the study learns.
         is_recipe: whether nothing is searched.
         test_uses: every opening of the test set for this study, as `StudyRecord.test_uses` has them.
         highest: None before any trial was evaluated.
@@ -98,9 +99,14 @@ class Summary:
     failures: dict[str, int]
     retrained: dict[str, Any] | None
     test_uses: tuple[Mapping[str, Any], ...]
-    objective: Objective
+    task: Task
     is_recipe: bool
     highest: Highest | None
+
+    @property
+    def objective(self) -> Objective:
+        """What the study maximises."""
+        return self.task.objective
 
     @property
     def study(self) -> str:
@@ -146,7 +152,7 @@ def summarize(record: StudyRecord, *, is_running: bool) -> Summary:
         failures=dict(failures.most_common()),
         retrained=record.retrained,
         test_uses=tuple(record.test_uses),
-        objective=record.objective,
+        task=record.space.task,
         is_recipe=record.is_recipe,
         highest=highest_of(trials),
     )

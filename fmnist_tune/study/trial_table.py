@@ -19,9 +19,9 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import on_screen, state_name
 from fmnist_tune.study.trial_data import curve_of, facts_of
+from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.training.results import StopReason
 from fmnist_tune.units import percent
-from fmnist_tune.valuation import Objective
 
 MOST_OF_A_VALUE = 20  # terminal cells of a searched value, unless the table is wide
 LEAST_REASON, MOST_REASON = 24, 60
@@ -104,7 +104,7 @@ def ranked(rows: Iterable[TrialRow], objective: Objective) -> list[TrialRow]:
 
     def order(row: TrialRow) -> tuple[bool, float, float, int]:
         accuracy = 1.0 if row.accuracy is None else -row.accuracy
-        value = (accuracy if objective.is_val_accuracy else 1.0) if row.value is None else -row.value
+        value = (accuracy if objective.is_on_curve else 1.0) if row.value is None else -row.value
         return row.state == FAILED, value, accuracy, row.number
 
     return sorted(rows, key=order)
@@ -186,7 +186,7 @@ class TrialTable:
         states = [Text(on_screen(row.state), style=STATE_STYLES[row.state]) for row in rows]
         columns = [Column("trial", numbers, is_right=True), Column("state", states)]
         accuracies = [row.accuracy for row in rows]
-        if objective.is_val_accuracy:
+        if objective.is_on_curve:
             accuracies = [row.accuracy if row.value is None else row.value for row in rows]
         else:
             values = ["-" if row.value is None else objective.text(row.value) for row in rows]

@@ -13,12 +13,19 @@ from typing import Any, get_args
 
 from optuna.trial import FrozenTrial, TrialState
 
-from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import draw, key_of, params_of, values_of
-from fmnist_tune.study.trial_data import FACTS_KEY, INITIAL_KEY, curve_of, facts_of, history_of, progress_attributes
+from fmnist_tune.study.trial_data import (
+    FACTS_KEY,
+    INITIAL_KEY,
+    curve_of,
+    facts_of,
+    history_of,
+    progress_attributes,
+)
+from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.training.results import EpochResult, StopReason
 
 MILESTONE_KEY = "milestone"  # system attribute: the epoch to which a trial is or was trained; None for its end
@@ -58,7 +65,7 @@ class TrialSpec:
     """
 
     number: int
-    config: AnyConfig
+    config: TaskConfig
     seed: int
     values: Mapping[str, Any]
     history: Sequence[EpochResult]
@@ -229,7 +236,7 @@ class TrialWriter:
         Its value is its last epoch's validation accuracy, if it ended one and that is what the study maximises.
         """
         trial, value = self._trials[number], None
-        if trial.last_step is not None and self._record.objective.is_val_accuracy:
+        if trial.last_step is not None and self._record.objective.is_on_curve:
             value = trial.intermediate_values[trial.last_step]
         self._end(number, TrialState.PRUNED, {"stop_reason": reason}, value)
 

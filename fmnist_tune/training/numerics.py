@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from fmnist_tune.config.schema import TrialConfig
+from fmnist_tune.tasks.images.config import ImageConfig
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def has_fast_bf16(device: str) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def choose_numerics(config: TrialConfig, *, fast_bf16: bool) -> Numerics:
+def choose_numerics(config: ImageConfig, *, fast_bf16: bool) -> Numerics:
     """Choose by rule, not by timing, so that a trial computes the same whenever it is run on the same kind of machine.
 
     Args:

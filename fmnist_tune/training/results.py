@@ -11,6 +11,10 @@ SAMPLE_STRIDE = 5  # within an epoch one validation image in so many is scored
 StopReason = Literal["epochs", "early_stopping", "solved"]
 
 
+class NonFiniteLossError(ArithmeticError):
+    """The training loss became infinite or not a number."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """A validation accuracy, and when it was measured.

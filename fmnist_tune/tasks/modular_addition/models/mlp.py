@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from fmnist_tune.models.mlp import Dense
-from fmnist_tune.modular.models.section import PairModel
 from fmnist_tune.section import Width
+from fmnist_tune.tasks.modular_addition.models.section import PairModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +20,7 @@ class PairMlp(Dense, PairModel):
     def build(self, modulus: int) -> nn.Module:
         from torch import nn
 
-        from fmnist_tune.modular.networks import OneHots
+        from fmnist_tune.tasks.modular_addition.networks import OneHots
 
         return nn.Sequential(OneHots(modulus), self.layers(2 * modulus, modulus))
 
@@ -41,6 +41,6 @@ class EmbeddingMlp(Dense, PairModel):
     def build(self, modulus: int) -> nn.Module:
         from torch import nn
 
-        from fmnist_tune.modular.networks import Embeddings
+        from fmnist_tune.tasks.modular_addition.networks import Embeddings
 
         return nn.Sequential(Embeddings(modulus, self.embedding), self.layers(2 * self.embedding, modulus))

@@ -7,18 +7,17 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.document.blocks import Content, Fact, Finding, Section, Table
 from fmnist_tune.errors import UserError
-from fmnist_tune.modular.data import leak, split_pairs
-from fmnist_tune.modular.metrics import steps_over_seeds
-from fmnist_tune.modular.outcome import milestones
 from fmnist_tune.report.drawing import INK, SLATE, TEAL, WIDTH, log_axis, new_figure, percent_axis, plot_of, styled
 from fmnist_tune.study.layout import read_json
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.results import steps_text
 from fmnist_tune.study.seed_results import HISTORY
 from fmnist_tune.study.trial_data import history_of
+from fmnist_tune.tasks.modular_addition.config import ModularConfig
+from fmnist_tune.tasks.modular_addition.data import leak, split_pairs
+from fmnist_tune.tasks.modular_addition.metrics import steps_over_seeds, steps_text
+from fmnist_tune.tasks.modular_addition.outcome import milestones
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.units import percent
 

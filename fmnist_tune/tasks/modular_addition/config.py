@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from fmnist_tune.config.schema import Optimizer
-from fmnist_tune.modular.models import PAIR_MODELS, PairModel
-from fmnist_tune.registry import Registry
+from fmnist_tune.registry import SectionRegistry
 from fmnist_tune.section import Section
+from fmnist_tune.tasks.config import TaskConfig
+from fmnist_tune.tasks.modular_addition.models import PAIR_MODELS, PairModel
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 SPLIT_SEED = 20220106  # fixed for every study; a larger fraction holds the pairs of a smaller one
 
@@ -51,15 +52,6 @@ class ModularTraining(Section):
         """Evaluations."""
         return self.steps // self.eval_every
 
-    @property
-    def early_stopping(self) -> None:
-        """There is none: accuracy may stand still for thousands of steps before it rises."""
-
-    @property
-    def schedule(self) -> str:
-        """Of the learning rate."""
-        return "constant"
-
 
 class ModularData(Section):
     """Which pairs a model is trained on.
@@ -93,7 +85,7 @@ class ModularData(Section):
         return self
 
 
-class ModularConfig(Section):
+class ModularConfig(TaskConfig):
     """Everything that one training on modular addition depends on, besides its seed.
 
     Attributes:
@@ -102,13 +94,16 @@ class ModularConfig(Section):
         data: which pairs it is trained on.
     """
 
-    task: ClassVar[str] = "modular-addition"
-    models: ClassVar[Registry[PairModel]] = PAIR_MODELS
+    models: ClassVar[SectionRegistry[PairModel]] = PAIR_MODELS
 
-    model: Annotated[SerializeAsAny[PairModel], BeforeValidator(PAIR_MODELS.read)]
+    model: SerializeAsAny[PairModel]
     training: ModularTraining = ModularTraining()
     data: ModularData = ModularData()
 
     def build(self) -> nn.Module:
-        """Build the model."""
         return self.model.build(self.data.modulus)
+
+    def example(self) -> tuple[Tensor, int]:
+        import torch
+
+        return torch.zeros(2, 2, dtype=torch.int64), self.data.modulus

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from fmnist_tune.modular.models.section import PairModel
 from fmnist_tune.section import Width
+from fmnist_tune.tasks.modular_addition.models.section import PairModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,6 +37,6 @@ class Transformer(PairModel):
         return f"a transformer of one layer of width {self.width} with {self.heads} heads"
 
     def build(self, modulus: int) -> nn.Module:
-        from fmnist_tune.modular.networks import OneLayer
+        from fmnist_tune.tasks.modular_addition.networks import OneLayer
 
         return OneLayer(modulus, width=self.width, heads=self.heads, ff=self.ff)

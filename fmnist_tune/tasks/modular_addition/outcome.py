@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from fmnist_tune.config.modular import ModularConfig
+from fmnist_tune.tasks.modular_addition.config import ModularConfig
+from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.units import percent
 
@@ -36,19 +37,38 @@ def value(config: ModularConfig, history: Sequence[EpochResult]) -> float:
     return max(result.val_accuracy for result in history) - SOLVED
 
 
-def value_text(value: float) -> str:
-    """Return such a value in words."""
-    return (
-        f"{percent(value)} of the steps left" if value >= 0 else f"not solved, {-100 * value:.2f} points short of 99 %"
-    )
-
-
 def milestones(config: ModularConfig, history: Sequence[EpochResult]) -> dict[str, Any]:
     """Return both step counts, for a trial's attributes and the figures over seeds."""
     return {
         "steps_to_memorise": steps_to_memorise(config, history),
         "steps_to_solve": steps_to_solve(config, history),
     }
+
+
+class StepsLeft(Objective):
+    """The share of the steps that was left when the task was solved; see `value`."""
+
+    metric: ClassVar[str] = "steps_left"
+    label: ClassVar[str] = "share of steps left"
+    is_on_curve: ClassVar[bool] = False
+    history: ClassVar[str] = (
+        "Share of the steps that every trial trained to its end had left when 99% of the validation pairs were right; "
+        "where they never were, what was missing to 99%, below zero."
+    )
+
+    def text(self, value: float) -> str:
+        if value >= 0:
+            return f"{percent(value)} of the steps left"
+        return f"not solved, {-100 * value:.2f} points short of 99 %"
+
+    def sentence(self, value: float) -> str:
+        return self.text(value)
+
+    def value_of(self, config: Any, history: Sequence[EpochResult]) -> float:
+        return value(config, history)
+
+    def attributes_of(self, config: Any, history: Sequence[EpochResult]) -> dict[str, Any]:
+        return milestones(config, history)
 
 
 def _first(config: ModularConfig, accuracies: Sequence[float], threshold: float) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_tune.config.modular import SPLIT_SEED, ModularData
+from fmnist_tune.tasks.modular_addition.config import SPLIT_SEED, ModularData
 
 
 @dataclass(frozen=True)
