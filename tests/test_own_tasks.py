@@ -237,4 +237,4 @@ def test_an_own_data_set_goes_from_the_search_to_a_prediction(here: CommandLine,
     assert list(prediction["probabilities"]) == ["bar", "pole", "square", "nothing"]
     assert prediction["class"] == "pole"
     here.start("export", "shapes", "--output", "r.yaml").communicate(timeout=60)
-    assert here("find-lr", "r.yaml", "--steps", "5", "--json").code == 0
+    assert here("find-lr", "r.yaml", "--steps", "10", "--json").code == 0
