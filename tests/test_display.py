@@ -204,7 +204,7 @@ def test_a_worker_tells_once_a_second_how_far_it_is(tmp_path: Path) -> None:
 def test_seeds_show_their_epochs_accuracy_and_how_far_they_are(tmp_path: Path, width: int) -> None:
     record = open_study(tmp_path, "study: s\nmodel: {name: mlp}\ntraining: {epochs: 4}")
     plan = Plan("trial-12", "trial 12", record.space.config({}), 4, with_val=False)
-    jobs = SeedStore(record.paths, None).jobs([plan], range(3), n_threads=1)
+    jobs = SeedStore(record).jobs([plan], range(3), n_threads=1)
     progress = TrainingProgress(Console(file=io.StringIO(), width=width), started=time.monotonic() - 65)
     progress.line("starting Ray")
     assert drawn(progress.view(width), width) == ["starting Ray, 01:05"]

@@ -26,7 +26,7 @@ class Told:
         record = open_study(folder)
         plan = Plan("trial-0", "trial 0", record.space.config({"model.hidden": [8]} | VALUES), 4, with_val=False)
         self.source = JobSource(
-            SeedStore(record.paths, None).jobs([plan], range(n_seeds), n_threads=1),
+            SeedStore(record).jobs([plan], range(n_seeds), n_threads=1),
             record.hold,
             pace=Pace(),
             say=lambda text, style: self.lines.append(text),

@@ -81,7 +81,7 @@ def test_the_log_tells_when_an_epoch_begins_is_evaluated_and_ends(tmp_path: Path
 def test_a_model_is_saved_and_scored_in_the_step_after_its_last_epoch_was_reported(tmp_path: Path) -> None:
     images, labels = make_pictures(200, 0)
     data = Images(images.astype(np.uint8), labels.astype(np.int64), ("", ""))
-    worker = Worker(data, "cpu", data)
+    worker = Worker(data, "cpu", data.inputs)
     worker.assign(replace(assignment(tmp_path), saves_model=True))
     reports = [worker.step() for _ in range(3)]
     assert [(r.stop_reason, r.is_saved) for r in reports] == [(None, False), (None, False), ("epochs", False)]
