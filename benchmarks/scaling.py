@@ -17,7 +17,7 @@ from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import params_of
-from fmnist_tune.study.trial_data import FACTS_KEY, PROGRESS_PREFIX
+from fmnist_tune.study.trial_data import METADATA_KEY, PROGRESS_PREFIX
 from fmnist_tune.tasks.images import ImageConfig
 from fmnist_tune.training.results import EpochResult
 
@@ -70,7 +70,7 @@ def fill(folder: Path, space: SearchSpace, n: int) -> None:
                 value=curve[epochs],
                 params=drawn.params,
                 distributions=drawn.distributions,
-                user_attrs={FACTS_KEY: ATTRIBUTES},
+                user_attrs={METADATA_KEY: ATTRIBUTES},
                 system_attrs={f"{PROGRESS_PREFIX}0": {"epochs": history, "facts": ATTRIBUTES}},
                 intermediate_values=curve,
             )
@@ -98,12 +98,12 @@ def ask_and_tell(space: SearchSpace, n: int, repeats: int) -> tuple[float, float
         asks, tells = [], []
         for i in range(repeats):
             start = time.perf_counter()
-            attempt = driver.writer.begin()
+            spec = driver.writer.begin()
             asks.append(time.perf_counter() - start)
-            assert attempt is not None
-            driver.writer.report(attempt.number, 1, 0.5 + i / 1000)
+            assert spec is not None
+            driver.writer.report(spec.number, 1, 0.5 + i / 1000)
             start = time.perf_counter()
-            driver.writer.prune(attempt.number, "asha")
+            driver.writer.prune(spec.number, "asha")
             tells.append(time.perf_counter() - start)
         return opened, statistics.median(asks), statistics.median(tells)
 

@@ -27,7 +27,7 @@ from fmnist_tune.search.limits import Limits
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.run import RunOptions, run_search
 from fmnist_tune.tasks.images import ImageConfig
-from fmnist_tune.training.numerics import has_fast_bf16
+from fmnist_tune.training.precision import has_fast_bf16
 from fmnist_tune.units import seconds as duration_s
 
 PARTIAL = "first epochs of trials that never went on"

@@ -69,8 +69,8 @@ def report(
     epoch_s: float = 1.1,
 ) -> TrialReport:
     history = tuple(replace(result(i + 1, value), train_s=epoch_s - 0.1) for i, value in enumerate(curve))
-    facts = {"params": 7, "ran_on": "here"}
-    return TrialReport(number, history[len(history) - n_new :], len(history), stop, failure, facts, n_new * epoch_s)
+    metadata = {"params": 7, "ran_on": "here"}
+    return TrialReport(number, history[len(history) - n_new :], len(history), stop, failure, metadata, n_new * epoch_s)
 
 
 def partial(number: int, accuracy: float, train_s: float = 1.0) -> TrialReport:

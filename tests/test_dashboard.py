@@ -63,8 +63,8 @@ def record(studies_dir: Path) -> StudyRecord:
     record = StudyRecord.open(storage, space, StudyPaths(studies_dir, "tiny"))
     trials = TrialWriter(record)
     for number in range(6):
-        attempt = trials.begin()
-        assert attempt is not None
+        spec = trials.begin()
+        assert spec is not None
         for epoch in range(1, 5 if number == 0 else 3):
             trials.report(number, epoch, 0.75 - 0.1 * number + 0.025 * epoch)
         if number < 4:

@@ -305,7 +305,7 @@ def test_a_program_that_reads_meanwhile_alarms_no_driver(tmp_path: Path) -> None
         reader.execute("SELECT count(*) FROM trials").fetchone()  # the log cannot be brought into the file whole
         record.optuna.set_user_attr("more", "than the reader sees")
         file = DatabaseFile(tmp_path / "studies.db", "s", 10)
-        assert file.trouble() is None
+        assert file.problem() is None
         reader.execute("COMMIT")
-        assert file.trouble() is None
+        assert file.problem() is None
         file.close()

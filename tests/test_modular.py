@@ -16,7 +16,7 @@ from fmnist_tune.errors import FileError, UserError
 from fmnist_tune.retrain.prediction import image_config
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.metrics_file import stored_trouble
+from fmnist_tune.study.metrics_file import stored_problem
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_writer import TrialWriter
 from fmnist_tune.tasks.modular_addition.config import ModularConfig, ModularData
@@ -172,7 +172,7 @@ def test_without_weight_decay_it_stays_memorised() -> None:
 def test_where_validation_pairs_are_training_pairs_both_accuracies_rise_together() -> None:
     run = make_run(RECIPE.replace("fraction: 0.8", "fraction: 0.8, draw: 4000").replace("steps: 2000", "steps: 100"))
     last = list(run.progress())[-1]
-    assert run.facts["leak"] > 0.99
+    assert run.metadata["leak"] > 0.99
     assert last.train_accuracy == 1.0
     assert last.val_accuracy > 0.99
 
@@ -199,7 +199,7 @@ def test_the_optimizer_gets_its_betas() -> None:
 def test_batches_are_passes_over_the_pairs() -> None:
     run = make_run(RECIPE.replace("steps: 2000", "steps: 2000\n  batch_size: 100"))
     batches = list(run.draw_batches())
-    n = run.facts["pairs_train"]  # 423: four batches and a rest of 23
+    n = run.metadata["pairs_train"]  # 423: four batches and a rest of 23
     assert [len(b) for b in batches] == [100, 100, 100, 100, 23] * 4
     assert sorted(torch.cat(batches[:5]).tolist()) == list(range(n))
 
@@ -307,9 +307,9 @@ def test_a_value_is_printed_as_a_share_of_steps_and_not_as_an_accuracy(command: 
     record = StudyRecord.open(storage, read_space(SPACE, "s"), paths)
     trials = TrialWriter(record)
     for share in (0.5, -0.25):
-        attempt = trials.begin()
-        assert attempt is not None
-        trials.complete(attempt.number, share)
+        spec = trials.begin()
+        assert spec is not None
+        trials.complete(spec.number, share)
     shown = command("show", "tiny-grokking", "--wide").out
     assert shown.count("50.00 % of the steps left") == 2  # in the table and below it
     assert "not solved, 25.00 points short of 99 %" in shown
@@ -334,9 +334,9 @@ def test_a_pruned_trial_has_no_value_since_its_accuracy_is_none(tmp_path: Path) 
 def test_a_damaged_record_of_a_result_is_named() -> None:
     task = find_task("modular-addition")
     metrics = {"trial": None, "seeds": [0], "config": {}, "curves": [], "steps_to_solve": {}}
-    trouble = stored_trouble(metrics, task.stored, task.result_key)
-    assert trouble is not None
-    assert trouble.startswith("steps_to_solve.values: field required")
+    problem = stored_problem(metrics, task.stored, task.result_key)
+    assert problem is not None
+    assert problem.startswith("steps_to_solve.values: field required")
 
 
 @pytest.mark.ray

@@ -15,7 +15,7 @@ from fmnist_tune.errors import FileError
 from fmnist_tune.search.scheduler import Pick
 from fmnist_tune.search.simulation import Checkpoint, Curve, Simulation
 from fmnist_tune.study.sampling import draw
-from fmnist_tune.study.trial_data import curve_of, facts_of
+from fmnist_tune.study.trial_data import curve_of, metadata_of
 from fmnist_tune.study.trial_writer import milestone_of
 from tests.conftest import TINY_SPACE, CommandLine
 from tests.studies import SPACE, drive, open_study, report
@@ -82,7 +82,7 @@ def test_a_scheduler_of_ones_own_prunes_with_its_own_words(tmp_path: Path) -> No
         goes_on = driver.on_report(report(assignment.number, [accuracy]))
         assert goes_on == (number < 2)
     assert record.trials[2].state == TrialState.PRUNED
-    assert facts_of(record.trials[2])["stop_reason"].endswith("MedianStopping: 30.00 % at epoch 1, rank 3/3")
+    assert metadata_of(record.trials[2])["stop_reason"].endswith("MedianStopping: 30.00 % at epoch 1, rank 3/3")
 
 
 def rising(number: int, values: Any) -> Curve:

@@ -23,7 +23,7 @@ from fmnist_tune.evaluation import accuracy
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.trial_data import facts_of
+from fmnist_tune.study.trial_data import metadata_of
 from fmnist_tune.tasks.images import Images
 from fmnist_tune.units import percent
 from tests.conftest import TINY_SPACE, CommandLine, TinyData
@@ -264,7 +264,7 @@ def test_early_stopping_trains_to_the_epoch_that_was_best(command: CommandLine) 
         open_database(database_url(command.folder / "studies"), create=False),
         StudyPaths(command.folder / "studies", "tiny"),
     )
-    best_epoch = facts_of(record.trials[0])["best_epoch"]
+    best_epoch = metadata_of(record.trials[0])["best_epoch"]
     run = command("retrain", "tiny", "--seeds", 1, "--data-dir", command.data_dir, "--json")
     assert run.json["epochs"] == best_epoch < 30
     assert run.json["config"]["training"]["epochs"] == 30  # the learning rate's schedule stays

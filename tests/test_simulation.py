@@ -37,7 +37,7 @@ from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.trial_data import curve_of, facts_of, history_of
+from fmnist_tune.study.trial_data import curve_of, history_of, metadata_of
 from fmnist_tune.study.trial_writer import has_ended_training, milestone_of
 from fmnist_tune.tasks import Objective
 from fmnist_tune.training.results import StopReason
@@ -109,7 +109,7 @@ class Study:
             self._check_end(trial)
 
     def _check_end(self, trial: FrozenTrial) -> None:
-        facts, history = facts_of(trial), history_of(trial)
+        facts, history = metadata_of(trial), history_of(trial)
         if trial.state == TrialState.COMPLETE:
             config = self.space.config(values_of(trial.params, self.space))
             is_short = len(history) < config.training.epochs
@@ -260,7 +260,7 @@ class SearchMachine(RuleBasedStateMachine):
         rung = study.rung_of(number)
         if rung is None or (number, rung) in self.promoted:
             return
-        if facts_of(study.trials[number]).get("stop_reason") in get_args(StopReason):
+        if metadata_of(study.trials[number]).get("stop_reason") in get_args(StopReason):
             return  # it has been trained to its end, and comes to tell that
         is_full, at_deadline = len(study.trials) >= self.n_trials, self.timeout_s is not None
         assert study.may_be_promoted(number, rung, is_full=is_full, at_deadline=at_deadline)
@@ -307,7 +307,7 @@ class SearchMachine(RuleBasedStateMachine):
                 number, worker = self.any_busy(pick)
                 if i == len(picks) - 1 and kill is not None:
                     self.storage.die_in(abs(kill), after=kill < 0)
-                known = simulation.driver.running[number].attempt.curve
+                known = simulation.driver.running[number].spec.curve
                 report = self.train(number, worker)
                 self.acknowledge(report, simulation.take(report), known)
 

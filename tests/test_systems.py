@@ -222,10 +222,10 @@ def test_a_winner_is_a_row_once_it_is_searched_and_once_it_is_retrained(tmp_path
     record = StudyRecord.open(open_database(database_url(tmp_path), create=True), space, StudyPaths(tmp_path, "d"))
     trials = TrialWriter(record)
     for value in (0.9, 0.91):
-        attempt = trials.begin()
-        assert attempt is not None
-        trials.note_progress(attempt.number, [replace(result(1, value), train_s=50.0, val_s=10.0)], {})
-        trials.complete(attempt.number, value)
+        spec = trials.begin()
+        assert spec is not None
+        trials.note_progress(spec.number, [replace(result(1, value), train_s=50.0, val_s=10.0)], {})
+        trials.complete(spec.number, value)
     searched = winners.winner_row("d-batch-size", record)
     assert searched[1:] == ["89.76", "2 (2 complete)", "2", "91.00", "not retrained yet", "", "", ""]
     record.record_test_use("retrain", 1, [0, 1, 2])

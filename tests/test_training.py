@@ -21,15 +21,15 @@ from fmnist_tune.training import averaging
 from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from fmnist_tune.training.loss import criterion
-from fmnist_tune.training.numerics import Numerics, choose_numerics
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
 from fmnist_tune.training.partial_epoch import PartialEpoch
+from fmnist_tune.training.precision import Precision, choose_precision
 from fmnist_tune.training.results import EpochResult, best_epoch
 from fmnist_tune.training.run import NonFiniteLossError, TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 from tests.conftest import make_pictures
 
-FLOAT32 = Numerics(bf16=False, channels_last=False)
+FLOAT32 = Precision(bf16=False, channels_last=False)
 
 
 def config(**sections: Any) -> ImageConfig:
@@ -198,7 +198,7 @@ def test_the_number_format_follows_from_the_model_and_the_processor(
     model: dict[str, Any], batch_size: int, fast_bf16: bool, expected: str
 ) -> None:
     trial = config(model=model, training={"batch_size": batch_size})
-    assert str(choose_numerics(trial, fast_bf16=fast_bf16)) == expected
+    assert str(choose_precision(trial, fast_bf16=fast_bf16)) == expected
 
 
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "adam", "adamw", "rmsprop"])
@@ -514,6 +514,6 @@ def test_bf16_and_float32_agree_about_the_bars() -> None:
         model={"name": "cnn", "channels": [4, 8]},
         training={"epochs": 6, "batch_size": 32, "optimizer": {"lr": 0.01}},
     )
-    for numerics in (FLOAT32, Numerics(bf16=True, channels_last=True)):
-        results = list(make_run(trial, numerics=numerics).epochs())
-        assert results[-1].val_accuracy > 0.95, numerics
+    for precision in (FLOAT32, Precision(bf16=True, channels_last=True)):
+        results = list(make_run(trial, precision=precision).epochs())
+        assert results[-1].val_accuracy > 0.95, precision

@@ -40,17 +40,17 @@ def test_a_trial_goes_on_where_its_folder_cannot_be_made(tmp_path: Path) -> None
     reports = [worker.step() for _ in range(3)]
     assert [r.failure for r in reports] == [None] * 3
     assert reports[-1].stop_reason == "epochs"
-    assert reports[-1].facts["trouble"].startswith("no checkpoint: ")
+    assert reports[-1].metadata["trouble"].startswith("no checkpoint: ")
 
 
 def test_a_trial_whose_checkpoint_is_gone_says_so_and_is_trained_again(tmp_path: Path) -> None:
     first = assigned(tmp_path).step()
-    assert "trouble" not in first.facts
-    assert "trouble" not in assigned(tmp_path, n_known=1).step().facts
+    assert "trouble" not in first.metadata
+    assert "trouble" not in assigned(tmp_path, n_known=1).step().metadata
     for path in tmp_path.glob("*.pt"):
         path.unlink()
     again = assigned(tmp_path, n_known=2).step()
-    assert again.facts["trouble"] == "no checkpoint of epoch 2; goes on from epoch 0"
+    assert again.metadata["trouble"] == "no checkpoint of epoch 2; goes on from epoch 0"
     assert [r.val_accuracy for r in again.epochs] == [r.val_accuracy for r in first.epochs]
 
 
@@ -58,7 +58,7 @@ def test_a_trial_whose_checkpoint_within_an_epoch_is_gone_says_so(tmp_path: Path
     def step(known: float) -> dict[str, Any]:
         worker = assigned(tmp_path)
         worker.assign(replace(assignment(tmp_path), partial=() if known else (0.5,), n_epochs_known=known))
-        return worker.step().facts
+        return worker.step().metadata
 
     assert "trouble" not in step(0)
     assert "trouble" not in step(0.5)
@@ -92,7 +92,7 @@ def test_a_model_is_saved_and_scored_in_the_step_after_its_last_epoch_was_report
     assert np.load(tmp_path / TEST_SCORES).shape == (200, 10)
 
 
-def test_a_model_that_cannot_be_saved_is_the_disks_trouble(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_saved_is_the_disks_fault(tmp_path: Path) -> None:
     worker = assigned(tmp_path)
     worker.assign(replace(assignment(tmp_path), saves_model=True))
     for _ in range(3):

@@ -12,9 +12,9 @@ from fmnist_tune.cli.store import load_record, stderr, stdout
 from fmnist_tune.document.blocks import Block, Code, Section
 from fmnist_tune.document.terminal import View
 from fmnist_tune.errors import UserError
-from fmnist_tune.retrain.candidates import confirmation_json, confirmation_section
 from fmnist_tune.retrain.run import open_recipe
 from fmnist_tune.retrain.run import retrain as run_retrain
+from fmnist_tune.retrain.top_k import confirmation_json, confirmation_section
 from fmnist_tune.search.run import RunOptions
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.results import result_section
@@ -27,14 +27,14 @@ def retrain(arguments: argparse.Namespace, started: float) -> int:
         raise UserError(f"study {record.paths.name!r} is still running; wait for its end, or stop it")
     if record.is_recipe and (arguments.trial is not None or arguments.top is not None):
         raise UserError(f"study {record.paths.name!r} is a recipe's; it has no trials for --trial or --top")
-    return _run(arguments, record, _place(arguments), started)
+    return _run(arguments, record, _options(arguments), started)
 
 
 def train(arguments: argparse.Namespace, started: float) -> int:
     """Train a recipe."""
     space = load_recipe(arguments)
-    place = _place(arguments)
-    record = open_recipe(space, place, name_given=arguments.study is not None)
+    options = _options(arguments)
+    record = open_recipe(space, options, name_given=arguments.study is not None)
     name = space.settings.study
     notes = []
     if record.paths.name != name:
@@ -47,20 +47,20 @@ def train(arguments: argparse.Namespace, started: float) -> int:
         )
     for text in notes:
         stderr(arguments).print(text, style="yellow", soft_wrap=True)
-    return _run(arguments, record, place, started)
+    return _run(arguments, record, options, started)
 
 
-def _place(arguments: argparse.Namespace) -> RunOptions:
+def _options(arguments: argparse.Namespace) -> RunOptions:
     return RunOptions(
         arguments.studies_dir, arguments.storage, arguments.data_dir, arguments.address, arguments.workers
     )
 
 
-def _run(arguments: argparse.Namespace, record: StudyRecord, place: RunOptions, started: float) -> int:
+def _run(arguments: argparse.Namespace, record: StudyRecord, options: RunOptions, started: float) -> int:
     console = stderr(arguments)
     result = run_retrain(
         record,
-        place,
+        options,
         command=arguments.command,
         trial=getattr(arguments, "trial", None),
         n_seeds=arguments.seeds,

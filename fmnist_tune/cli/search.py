@@ -52,7 +52,7 @@ def resume(arguments: argparse.Namespace, started: float) -> int:
 
 
 def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> int:
-    place = RunOptions(
+    options = RunOptions(
         arguments.studies_dir,
         arguments.storage,
         arguments.data_dir,
@@ -61,12 +61,12 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
         getattr(arguments, "warm_start", None),
     )
     limits = Limits(arguments.trials, arguments.timeout)
-    outcome = run_search(space, place, limits, stderr(arguments), started)
+    outcome = run_search(space, options, limits, stderr(arguments), started)
     name = space.settings.study
     if arguments.json:
         result = {
             "study": name,
-            "storage": without_secrets(place.url),
+            "storage": without_secrets(options.url),
             "wall_s": round(outcome.wall_s, 3),
             "startup_s": round(outcome.startup_s, 3),
             "first_step_s": None if outcome.first_step_s is None else round(outcome.first_step_s, 3),

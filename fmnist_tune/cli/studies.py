@@ -24,7 +24,7 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import study_json, summarize, trials_json
-from fmnist_tune.study.trial_data import facts_of
+from fmnist_tune.study.trial_data import metadata_of
 from fmnist_tune.study.trial_table import TrialTable
 from fmnist_tune.study.url import without_secrets
 
@@ -118,7 +118,7 @@ def export(arguments: argparse.Namespace, started: float) -> int:
     record = load_record(arguments)
     trial = choose_trial(record, arguments.trial)
     if trial.state == TrialState.FAIL:
-        reason = facts_of(trial).get("reason", "unknown")
+        reason = metadata_of(trial).get("reason", "unknown")
         say(f"warning: trial {trial.number} failed: {reason}")
     recipe = record.recipe_of(trial)
     if arguments.json:

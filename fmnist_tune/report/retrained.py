@@ -13,7 +13,7 @@ import numpy as np
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.model_info import RobustnessInfo, Scores, accuracy_over_seeds, robustness
 from fmnist_tune.study.layout import AUDIT, METRICS, StudyPaths, read_json
-from fmnist_tune.study.metrics_file import report_trouble
+from fmnist_tune.study.metrics_file import report_problem
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.seed_results import UNREADABLE
 from fmnist_tune.tasks.images.config import data_from_json
@@ -56,9 +56,9 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
     metrics = read_json(path)
     if not path.exists():
         return None
-    trouble = report_trouble(metrics)
-    if trouble is not None or not isinstance(metrics, dict):
-        raise UserError(f"{path}: damaged ({trouble}); `{record.paths.command('retrain')}` makes it again")
+    problem = report_problem(metrics)
+    if problem is not None or not isinstance(metrics, dict):
+        raise UserError(f"{path}: damaged ({problem}); `{record.paths.command('retrain')}` makes it again")
     paths = [record.paths.folder / name for name in metrics["scores"]]
     scores = tuple(_read_scores(path, record.paths) for path in paths)
     try:

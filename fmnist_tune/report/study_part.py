@@ -190,8 +190,8 @@ def _best_trials(search: _Search) -> Section:
                 objective.text(row.value) if row.value is not None else "-",
                 on_screen(row.state),
                 f"{row.epoch:.2g}" if row.epoch < 1 else str(len(row.epochs)),
-                f"{row.facts['params']:,}" if "params" in row.facts else "-",
-                f"{row.facts['duration_s']:.0f}" if "duration_s" in row.facts else "-",
+                f"{row.metadata['params']:,}" if "params" in row.metadata else "-",
+                f"{row.metadata['duration_s']:.0f}" if "duration_s" in row.metadata else "-",
                 ", ".join(values),
             )
         )

@@ -115,7 +115,7 @@ class JobSource(Source):
         job.history = trial.history
         if report.epochs and report.spent_s:  # not what a dead worker has left in the checkpoint
             self._setbacks.on_progress()
-        self._tell_trouble(trial, report.facts.get("trouble"))
+        self._tell_warning(trial, report.metadata.get("trouble"))
         if report.failure is not None:
             self._on_setback(number, report.failure, report.cause, report.room)
         elif report.is_saved:

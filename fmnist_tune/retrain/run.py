@@ -16,13 +16,13 @@ from fmnist_tune.config import SearchSpace, read_space
 from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import paired, spread
 from fmnist_tune.models.check import check_models
-from fmnist_tune.retrain.candidates import Candidate, Confirmation, candidates
 from fmnist_tune.retrain.folder import ModelFolder
 from fmnist_tune.retrain.progress import TrainingProgress
+from fmnist_tune.retrain.top_k import Candidate, Confirmation, top_k
 from fmnist_tune.retrain.trainer import SeedTrainer
 from fmnist_tune.search.cluster import prepare_environment
 from fmnist_tune.search.run import RunOptions
-from fmnist_tune.study.database import STORAGE_ERRORS, StorageLostError, open_database, storage_trouble
+from fmnist_tune.study.database import STORAGE_ERRORS, StorageLostError, open_database, storage_problem
 from fmnist_tune.study.layout import RESULT, TEST_SCORES, StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
@@ -47,7 +47,7 @@ class Retraining:
     confirmation: Confirmation | None
 
 
-def open_recipe(space: SearchSpace, place: RunOptions, *, name_given: bool) -> StudyRecord:
+def open_recipe(space: SearchSpace, options: RunOptions, *, name_given: bool) -> StudyRecord:
     """Open or create the study that keeps a recipe's training.
 
     A recipe that came from a search carries the search's name: its own study is then `<name>-recipe`.
@@ -55,10 +55,10 @@ def open_recipe(space: SearchSpace, place: RunOptions, *, name_given: bool) -> S
     Raises:
         UserError: a study of that name holds something else.
     """
-    paths = StudyPaths(place.studies_dir, space.settings.study, place.storage)
-    check_folder(place.studies_dir)
-    make_folder(place.studies_dir)
-    storage = open_database(place.url, create=True)
+    paths = StudyPaths(options.studies_dir, space.settings.study, options.storage)
+    check_folder(options.studies_dir)
+    make_folder(options.studies_dir)
+    storage = open_database(options.url, create=True)
     if StudyRecord.is_begun(storage, paths) and not StudyRecord.load(storage, paths).is_recipe:
         if name_given:
             raise UserError(f"--study {paths.name}: a search has that name; give another one")
@@ -69,7 +69,7 @@ def open_recipe(space: SearchSpace, place: RunOptions, *, name_given: bool) -> S
 
 def retrain(
     record: StudyRecord,
-    place: RunOptions,
+    options: RunOptions,
     *,
     command: str,
     trial: int | None,
@@ -96,16 +96,16 @@ def retrain(
     Raises:
         UserError: there is nothing to train, or a training failed.
     """
-    chosen = [] if record.is_recipe else candidates(record, trial, top)
+    chosen = [] if record.is_recipe else top_k(record, trial, top)
     prepare_environment()
-    with _storage_trouble_told(record), ExitStack() as held, TrainingProgress(console, started) as progress:
-        source = record.space.task.open_data(record.space, place.data_dir, progress.line)
+    with _storage_problem_told(record), ExitStack() as held, TrainingProgress(console, started) as progress:
+        source = record.space.task.open_data(record.space, options.data_dir, progress.line)
         lock = held.enter_context(DriverLock(record.paths))
         record.hold.take(lock.folder_id)
         held.callback(record.hold.end)
         record.bind_folder(lock.folder_id)
         record.bind_data(source.description)
-        work = _Work(record, place, source.data, list(range(n_seeds)), top, progress, held)
+        work = _Work(record, options, source.data, list(range(n_seeds)), top, progress, held)
         try:
             result = work.run(chosen, command)
         except KeyboardInterrupt:
@@ -122,7 +122,7 @@ def retrain(
 
 
 @contextmanager
-def _storage_trouble_told(record: StudyRecord) -> Iterator[None]:
+def _storage_problem_told(record: StudyRecord) -> Iterator[None]:
     try:
         yield
     except StorageLostError as error:
@@ -131,7 +131,7 @@ def _storage_trouble_told(record: StudyRecord) -> Iterator[None]:
             f"study {record.paths.name} cannot be written any more: {error}\n{error.advice or kept}"
         ) from None
     except Exception as error:
-        reason = storage_trouble(error)
+        reason = storage_problem(error)
         if reason is None:
             raise
         raise UserError(
@@ -146,7 +146,7 @@ class _Work:
     def __init__(
         self,
         record: StudyRecord,
-        place: RunOptions,
+        options: RunOptions,
         data: Any,
         seeds: list[int],
         top: int | None,
@@ -154,11 +154,11 @@ class _Work:
         held: ExitStack,
     ) -> None:
         self._record = record
-        self._place = place
+        self._options = options
         self._task = record.space.task
         self._seeds = seeds
         self._progress = progress
-        self._trainer = SeedTrainer(record, place, data, seeds, progress, held)
+        self._trainer = SeedTrainer(record, options, data, seeds, progress, held)
         self._folder = ModelFolder(record)
         self._status: dict[str, Any] = {
             "state": RUNNING,
@@ -214,7 +214,7 @@ class _Work:
         self.note(trial=None if trial is None else trial.number, label=plan.label, epochs=plan.n_epochs)
         test = None
         if self._task.has_test:
-            test = self._task.open_test(plan.config, self._place.data_dir, self._progress.line)
+            test = self._task.open_test(plan.config, self._options.data_dir, self._progress.line)
         may_be_known = self._trainer.has_finished(plan)
         if not may_be_known:
             check_models([plan.config], self._record.space.source)

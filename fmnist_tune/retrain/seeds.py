@@ -65,7 +65,7 @@ class SeedStore:
         )
         return Job(f"{plan.name}, seed {seed}", plan, assignment)
 
-    def keep(self, job: Job, facts: Mapping[str, Any]) -> str:
+    def keep(self, job: Job, metadata: Mapping[str, Any]) -> str:
         """Write down a finished training; returns what to say of it."""
         plan, history, val_accuracy = job.plan, job.history, None
         if plan.with_val:
@@ -75,9 +75,9 @@ class SeedStore:
             "files": {name: size for name, size in file_sizes(job.folder).items() if name not in dropped},
             "epochs": len(history),
             "train_s": round(sum(r.train_s + r.val_s for r in history), 3),
-            "params": facts["params"],
-            "numerics": facts["numerics"],
-            "ran_on": facts["ran_on"],
+            "params": metadata["params"],
+            "numerics": metadata["numerics"],
+            "ran_on": metadata["ran_on"],
             "val_accuracy": val_accuracy,
             "history": [
                 {k: v for k, v in dataclasses.asdict(r).items() if plan.with_val or not k.startswith("val_")}

@@ -88,7 +88,7 @@ class SeedTrainer:
             self._record.hold,
             pace=Pace(is_local=self._options.address is None),
             say=self._progress.line,
-            keep=lambda job, report: self._progress.done(f"{job.name}: {self._store.keep(job, report.facts)}"),
+            keep=lambda job, report: self._progress.done(f"{job.name}: {self._store.keep(job, report.metadata)}"),
             before_scoring=before_scoring,
         )
         self._progress.attach(source)

@@ -9,7 +9,7 @@ from statistics import median
 
 from optuna.trial import FrozenTrial
 
-from fmnist_tune.study.trial_data import facts_of, history_of, latest_of
+from fmnist_tune.study.trial_data import history_of, latest_of, metadata_of
 from fmnist_tune.tasks.config import TaskConfig
 
 RECENT = 20  # a trial that has ended no epoch is expected to take the median of so many latest ones
@@ -42,8 +42,8 @@ class Deadline:
         history, latest = history_of(trial), latest_of(trial)
         if history:
             self.note(trial.number, history[-1].epoch, history[-1].epoch_s)
-        elif latest is not None and latest.epoch < 1 and "duration_s" in (facts := facts_of(trial)):
-            self.note(trial.number, latest.epoch, facts["duration_s"] / latest.epoch)
+        elif latest is not None and latest.epoch < 1 and "duration_s" in (metadata := metadata_of(trial)):
+            self.note(trial.number, latest.epoch, metadata["duration_s"] / latest.epoch)
 
     def note(self, number: int, epoch: float, epoch_s: float) -> None:
         """Take note of how long an epoch of a trial took or, from its first part, is expected to take."""

@@ -55,7 +55,7 @@ class Driver(Source):
         self.record = record
         self._ledger = Ledger(record, self.running, on_event, clock, executor)
         self.writer = self._ledger.writer
-        self.deadline = Deadline(deadline, lambda number: self.writer.attempt(number).config, clock)
+        self.deadline = Deadline(deadline, lambda number: self.writer.spec(number).config, clock)
         self._planner = Planner(record, self.deadline, n_workers=n_workers)
         self.totals = Totals(clock)
         self._n_threads = n_threads
@@ -69,11 +69,11 @@ class Driver(Source):
 
     def is_over(self, number: int | None) -> bool:
         """Return whether a trial, or a new one, must not begin an epoch: the search is to stop, or it would not end."""
-        return super().is_over(number) or self._planner.trouble is not None or not self.deadline.fits(number)
+        return super().is_over(number) or self._planner.problem is not None or not self.deadline.fits(number)
 
     @property
     def _end_reason(self) -> str | None:
-        return self._given_up or self._planner.trouble
+        return self._given_up or self._planner.problem
 
     @property
     def fits_anything(self) -> bool:
@@ -86,18 +86,18 @@ class Driver(Source):
         trial = self._begin()
         if trial is None:
             return None
-        attempt = trial.attempt
-        checkpoint = self.record.paths.trial_folder(attempt.number).absolute() / "checkpoint.pt"
+        spec = trial.spec
+        checkpoint = self.record.paths.trial_folder(spec.number).absolute() / "checkpoint.pt"
         return Assignment(
-            attempt.number,
-            attempt.config.model_dump(),
-            attempt.seed,
-            attempt.n_epochs_known,
+            spec.number,
+            spec.config.model_dump(),
+            spec.seed,
+            spec.n_epochs_known,
             str(checkpoint),
             str(self.record.paths.training_log.absolute()),
             self._n_threads,
             task=self.record.space.settings.task,
-            partial=self._planner.partial_milestones(attempt.number),
+            partial=self._planner.partial_milestones(spec.number),
         )
 
     def _begin(self) -> RunningTrial | None:
@@ -121,7 +121,7 @@ class Driver(Source):
                 continue
             if trial is not None:
                 assert pick.milestone is not None
-                self._planner.start(trial.attempt.number, pick.milestone)
+                self._planner.start(trial.spec.number, pick.milestone)
             return trial
 
     def _prune(self, verdicts: Mapping[int, str]) -> None:
@@ -142,7 +142,7 @@ class Driver(Source):
         new = trial.hear(report)
         if report.evaluations:
             self._on_progress(number)
-        self._tell_trouble(trial, report.facts.get("trouble"))
+        self._tell_warning(trial, report.metadata.get("trouble"))
         latest = report.evaluations[-1].epoch if report.evaluations else 0.0
         is_at_milestone = self._planner.is_at_milestone(number, latest)
         if is_at_milestone or report.stop_reason is not None or len(trial.new_epochs) >= MAX_EPOCHS:
@@ -201,20 +201,20 @@ class Driver(Source):
         self._ledger.fail(number, reason)
 
     def writing(self) -> AbstractContextManager[None]:
-        """Return what turns trouble of the study's database or disk into StorageLostError."""
+        """Return what turns problem of the study's database or disk into StorageLostError."""
         return self.record.hold.writing()
 
     def _count_crash(self, number: int, epoch: int) -> int:
         return self.writer.count_crash(number, epoch)
 
     def _warn(self, number: int, text: str) -> None:
-        self._ledger.tell(Event("trouble", number, text))
+        self._ledger.tell(Event("warning", number, text))
 
     @property
     def failure(self) -> str | None:
         """Why nothing could be trained; None if something was, or there was nothing to train."""
         if self._end_reason is not None:
             return self._end_reason
-        if self._pace.trouble is not None and not self.totals.epochs:
-            return self._pace.trouble
+        if self._pace.problem is not None and not self.totals.epochs:
+            return self._pace.problem
         return common_failure(self.record)

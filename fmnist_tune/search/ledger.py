@@ -55,7 +55,7 @@ class Ledger:
         self._tensorboard = TensorBoard(
             record.paths.tensorboard,
             record.space.parameters,
-            on_trouble=lambda number, text: on_event(Event("trouble", number, text)),
+            on_warning=lambda number, text: on_event(Event("warning", number, text)),
         )
         record.recover()
         for number in self.writer.recover():
@@ -66,9 +66,9 @@ class Ledger:
         """Write the TensorBoard runs of trials that have trained and have none: of another study, or deleted since."""
         for trial in trials:
             if latest_of(trial) is not None and not self._tensorboard.has_run(trial.number):
-                attempt = trial_spec(self._record, trial)
-                self._draw(self._tensorboard.add, attempt, [], known=attempt.history)
-                self._draw(self._tensorboard.end, trial.number)
+                spec = trial_spec(self._record, trial)
+                self._write_curves(self._tensorboard.add, spec, [], known=spec.history)
+                self._write_curves(self._tensorboard.end, trial.number)
 
     def begin(self, pick: Pick) -> RunningTrial | None:
         """Begin what was picked; returns None if it was a new trial and the study is full.
@@ -81,35 +81,35 @@ class Ledger:
         if pick.number is not None:  # what it trains from here must not be lost if the driver dies
             self.writer.note_promotion(pick.number, milestone)
         try:
-            attempt = self.writer.begin(pick.number, milestone=milestone, proposed=pick.values)
+            spec = self.writer.begin(pick.number, milestone=milestone, proposed=pick.values)
         except UnbuildableError as error:
             self._tell_end(Event("failed", error.number, str(error)))
             raise
-        if attempt is None:
+        if spec is None:
             return None
-        self.running[attempt.number] = RunningTrial(attempt, self._clock)
-        return self.running[attempt.number]
+        self.running[spec.number] = RunningTrial(spec, self._clock)
+        return self.running[spec.number]
 
     def add(self, trial: RunningTrial, report: TrialReport, new: Sequence[Evaluation]) -> None:
         """Record a report's evaluations, of which the new ones are in the trial already."""
         number = report.number
         for result in new:
-            if isinstance(result, EpochResult) and result.epoch not in trial.attempt.curve:
+            if isinstance(result, EpochResult) and result.epoch not in trial.spec.curve:
                 self.writer.report(number, result.epoch, result.val_accuracy)
         for result in report.epochs:
             self.tell(Event("epoch", number, "", result))
-        self._draw(self._tensorboard.add, trial.attempt, new, known=trial.attempt.history)
+        self._write_curves(self._tensorboard.add, trial.spec, new, known=trial.spec.history)
 
     def note(self, number: int, reason: str | None) -> None:
         """Record what is known of a trial where it may be stopped or, with a reason, where it ends."""
         trial = self.running[number]
-        self.writer.note_progress(number, trial.new_epochs, trial.facts(reason, self._record.objective))
+        self.writer.note_progress(number, trial.new_epochs, trial.metadata(reason, self._record.objective))
         trial.n_noted = len(trial.history)
 
     def pause(self, number: int, text: str) -> None:
         """Record that a trial waits at its milestone, where its progress has been noted."""
         del self.running[number]
-        self._draw(self._tensorboard.close, number)
+        self._write_curves(self._tensorboard.close, number)
         self.writer.release(number)
         self.tell(Event("paused", number, text))
 
@@ -118,20 +118,20 @@ class Ledger:
         if self.running[number].new_epochs:
             self.note(number, None)
         del self.running[number]
-        self._draw(self._tensorboard.close, number)
+        self._write_curves(self._tensorboard.close, number)
         self.writer.release(number)
         self.tell(Event("interrupted", number, text))
 
     def prune(self, number: int, reason: str, text: str) -> None:
         """End a paused trial, for a reason that is recorded and a text that is shown."""
-        self._draw(self._tensorboard.end, number)
+        self._write_curves(self._tensorboard.end, number)
         self.writer.prune(number, reason)
         self._tell_end(Event("pruned", number, text))
 
     def complete(self, number: int) -> None:
         """End a trial that has been trained to its end."""
         trial = self._end(number)
-        value = self._record.objective.value_of(trial.attempt.config, trial.history)
+        value = self._record.objective.value_of(trial.spec.config, trial.history)
         self.writer.complete(number, value)
         self._tell_end(Event("complete", number, self._record.objective.text(value), trial.last, value))
 
@@ -149,14 +149,14 @@ class Ledger:
         To be called before the study knows of the end: if the driver dies in between, the trial goes on and ends again.
         """
         trial = self.running.pop(number)
-        self._draw(self._tensorboard.end, number)
+        self._write_curves(self._tensorboard.end, number)
         return trial
 
     def _tell_end(self, event: Event) -> None:
         shutil.rmtree(self._record.paths.trial_folder(event.number), ignore_errors=True)
         self.tell(event)
 
-    def _draw(self, write: Callable[..., None], *arguments: Any, **known: Any) -> None:
+    def _write_curves(self, write: Callable[..., None], *arguments: Any, **known: Any) -> None:
         """Write curves for TensorBoard: milliseconds, and at first seconds, that no worker should wait for."""
         if self._executor is None:
             write(*arguments, **known)

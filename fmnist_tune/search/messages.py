@@ -58,7 +58,7 @@ class TrialReport:
         n_epochs: how many it has ended.
         stop_reason: why there is nothing left to train; None while there is.
         failure: why the trial cannot go on; None while it can.
-        facts: what it runs on, for the trial's attributes.
+        metadata: what it runs on, for the trial's attributes.
         spent_s: seconds of training and validation just now; 0 where all was trained for a driver that died before it
             heard of it.
         cause: of the failure, if there is one.
@@ -71,7 +71,7 @@ class TrialReport:
     n_epochs: int
     stop_reason: StopReason | None
     failure: str | None
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     spent_s: float = 0.0
     cause: Cause = Cause.TRIAL
     room: Room | None = None

@@ -31,7 +31,7 @@ class Planner:
     Interrupted trials go first, held ones last. What is wrong with a scheduler ends the search, and no trial is lost.
 
     Attributes:
-        trouble: what is wrong with the scheduler; None as long as nothing is.
+        problem: what is wrong with the scheduler; None as long as nothing is.
     """
 
     def __init__(self, record: StudyRecord, deadline: Deadline, *, n_workers: int) -> None:
@@ -46,7 +46,7 @@ class Planner:
         self._deadline = deadline
         self._n_workers = n_workers
         self._section = record.space.settings.search.pruner
-        self.trouble: str | None = None
+        self.problem: str | None = None
         self._interrupted: set[int] = set()
         self._paused: set[int] = set()
         self._held: set[int] = set()
@@ -213,8 +213,8 @@ class Planner:
         return milestone
 
     def _ask(self, question: Callable[[], T], otherwise: T) -> T:
-        """Return the scheduler's answer; what else it raises than what is wrong with a trial is its trouble."""
-        if self.trouble is not None:
+        """Return the scheduler's answer; what else it raises than what is wrong with a trial is its problem."""
+        if self.problem is not None:
             return otherwise
         try:
             return question()
@@ -223,7 +223,7 @@ class Planner:
         except Exception as error:
             if type(self._section).__module__.startswith(f"{__package__}."):
                 raise
-            self.trouble = f"search.pruner: {self._section.name}: {told(error)}"
+            self.problem = f"search.pruner: {self._section.name}: {told(error)}"
             return otherwise
 
 

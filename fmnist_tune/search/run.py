@@ -99,7 +99,7 @@ class RunOutcome:
 
 def run_search(
     space: SearchSpace,
-    place: RunOptions,
+    options: RunOptions,
     limits: Limits,
     console: Console,
     started: float,
@@ -120,16 +120,16 @@ def run_search(
         UserError: something is missing or wrong, which is found before Ray starts and anything is created; or the
             study cannot be written any more.
     """
-    paths = StudyPaths(place.studies_dir, space.settings.study, place.storage)
+    paths = StudyPaths(options.studies_dir, space.settings.study, options.storage)
     limits.check()
     prepare_environment()
     try:
         with Display(console, paths.name, started) as display, ExitStack() as held:
-            return _Search(space, place, limits, paths, display, started, make_driver, held).run()
+            return _Search(space, options, limits, paths, display, started, make_driver, held).run()
     except StorageLostError as error:
         advice = f"what was reported before is safe; repair it and go on with `{paths.command('resume')}`"
         raise UserError(
-            f"{without_secrets(place.url)}: study {paths.name} cannot be written any more: {error}\n"
+            f"{without_secrets(options.url)}: study {paths.name} cannot be written any more: {error}\n"
             f"{error.advice or advice}"
         ) from None
 
@@ -143,7 +143,7 @@ class _Search:
     """
 
     space: SearchSpace
-    place: RunOptions
+    options: RunOptions
     limits: Limits
     paths: StudyPaths
     display: Display
@@ -155,11 +155,11 @@ class _Search:
         """Run it: what is missing or wrong is found before Ray starts and anything is created."""
         background = self.held.enter_context(ThreadPoolExecutor(1))
         imports = background.submit(_import_libraries)
-        source = self.space.task.open_data(self.space, self.place.data_dir, self.display.phase)
+        source = self.space.task.open_data(self.space, self.options.data_dir, self.display.phase)
         for warning in self.space.warnings:
             self.display.line(f"warning: {warning}", "yellow")
-        check_folder(self.place.studies_dir)
-        old = _warm_start(self.place, self.paths)
+        check_folder(self.options.studies_dir)
+        old = _warm_start(self.options, self.paths)
         if old is not None:
             check_data(old, source.description)
         # A study that is there is checked before Ray starts; a new one is not created before Ray is up and has room.
@@ -172,9 +172,9 @@ class _Search:
         check_models(self.space.corner_configs(), self.space.source)
         self.display.phase("starting Ray")
         try:
-            logs = start_ray(self.place.address)
+            logs = start_ray(self.options.address)
             imports.result()
-            plan = plan_workers(self.space.settings.resources, machines(), self.place.n_workers, logs)
+            plan = plan_workers(self.space.settings.resources, machines(), self.options.n_workers, logs)
             record = record or self._open_record(source)
             self._prepare(record, old)
             return self._train(record, source.data, plan, timeout_s)
@@ -183,22 +183,22 @@ class _Search:
 
     def _known_record(self, source: Source) -> StudyRecord | None:
         """Return the study; None if it is yet to be created, which is allowed."""
-        names = names_in(self.place.url)
+        names = names_in(self.options.url)
         if self.paths.name in names:
             record = self._open_record(source)
             missing = missing_files(record)
             if missing:
                 self.display.line(missing, "yellow")
             return record
-        if database_exists(self.place.url):
-            StudyRecord.adopt_folders(open_database(self.place.url, create=False), self.paths)
+        if database_exists(self.options.url):
+            StudyRecord.adopt_folders(open_database(self.options.url, create=False), self.paths)
         self.paths.check_unused(names)
         return None
 
     @storage_errors()
     def _open_record(self, source: Source) -> StudyRecord:
-        make_folder(self.place.studies_dir)
-        storage = open_database(self.place.url, create=True)
+        make_folder(self.options.studies_dir)
+        storage = open_database(self.options.url, create=True)
         if StudyRecord.is_begun(storage, self.paths):  # finds its folder, before the lock makes another one
             StudyRecord.load(storage, self.paths)
         lock = self.held.enter_context(DriverLock(self.paths))
@@ -238,7 +238,7 @@ class _Search:
                     n_threads=plan.cpus,
                     n_workers=plan.n_workers,
                     on_event=self.display.event,
-                    pace=Pace(is_local=self.place.address is None),
+                    pace=Pace(is_local=self.options.address is None),
                     executor=curves,
                 )
             n_initial = len(driver.writer.initial)
@@ -281,15 +281,15 @@ def _extension(record: StudyRecord) -> str:
     return f"--trials {2 * record.n_target} would extend it" if record.can_grow else "that is its whole grid"
 
 
-def _warm_start(place: RunOptions, paths: StudyPaths) -> StudyRecord | None:
-    if place.warm_start is None:
+def _warm_start(options: RunOptions, paths: StudyPaths) -> StudyRecord | None:
+    if options.warm_start is None:
         return None
-    if place.warm_start == paths.name:
-        raise UserError(f"--warm-start {place.warm_start}: a study cannot take over its own trials; see --study")
-    if not study_exists(place.url, place.warm_start):
-        studies = command_line("studies", studies_dir=place.studies_dir, storage=place.storage)
-        raise UserError(f"--warm-start {place.warm_start}: no such study; `{studies}` lists them")
-    return StudyRecord.load(open_database(place.url, create=False), replace(paths, name=place.warm_start))
+    if options.warm_start == paths.name:
+        raise UserError(f"--warm-start {options.warm_start}: a study cannot take over its own trials; see --study")
+    if not study_exists(options.url, options.warm_start):
+        studies = command_line("studies", studies_dir=options.studies_dir, storage=options.storage)
+        raise UserError(f"--warm-start {options.warm_start}: no such study; `{studies}` lists them")
+    return StudyRecord.load(open_database(options.url, create=False), replace(paths, name=options.warm_start))
 
 
 def _import_libraries() -> None:

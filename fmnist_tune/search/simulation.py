@@ -147,7 +147,7 @@ class SimulatedWorker:
             n_epochs=len(after.history),
             stop_reason=self._stop_reason(after.history),
             failure=None,
-            facts={"ran_on": "a simulated worker"},
+            metadata={"ran_on": "a simulated worker"},
             spent_s=spent_s,
         )
 
@@ -213,7 +213,7 @@ class Simulation:
         if assignment is not None:
             assert assignment.number not in self.busy
             worker = self.idle.pop()
-            worker.assign(assignment, self.driver.running[assignment.number].attempt.values)
+            worker.assign(assignment, self.driver.running[assignment.number].spec.values)
             self.busy[assignment.number] = worker
         return assignment
 

@@ -104,9 +104,9 @@ class Source(ABC):
         if trial is None:
             return
         trial.wait()
-        if trial.trouble is None and self._clock() - trial.given_at > WORKER_START_S:
+        if trial.warning is None and self._clock() - trial.given_at > WORKER_START_S:
             place = "the Ray cluster has no place for it"
-            self._tell_trouble(trial, f"its worker has not begun yet: it is still starting, or {place}")
+            self._tell_warning(trial, f"its worker has not begun yet: it is still starting, or {place}")
 
     def on_hang(self, number: int) -> None:
         """Fail a training that is overdue; its worker is to be killed."""
@@ -158,7 +158,7 @@ class Source(ABC):
             self._postpone(number, reason, decision.text)
         self._given_up = self._given_up or decision.end
 
-    def _tell_trouble(self, trial: RunningTrial, trouble: str | None) -> None:
-        if trouble is not None and trouble != trial.trouble:
-            trial.trouble = trouble
-            self._warn(trial.attempt.number, trouble)
+    def _tell_warning(self, trial: RunningTrial, warning: str | None) -> None:
+        if warning is not None and warning != trial.warning:
+            trial.warning = warning
+            self._warn(trial.spec.number, warning)

@@ -57,7 +57,7 @@ class Worker:
         self._progress: Iterator[Evaluation] = iter(())
         self._in_epoch = False
         self._failure: str | None = None
-        self._trouble: str | None = None
+        self._warning: str | None = None
         self._n_reported = int(assignment.n_epochs_known)
         self._is_saved = False
 
@@ -74,11 +74,11 @@ class Worker:
             self._run = self._new_run()
         n_epochs = len(self._run.history)
         if complaint is not None:
-            self._trouble = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
+            self._warning = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
         elif n_epochs < self._n_reported:
-            self._trouble = f"no checkpoint of epoch {self._n_reported}; goes on from epoch {n_epochs}"
+            self._warning = f"no checkpoint of epoch {self._n_reported}; goes on from epoch {n_epochs}"
         elif 0 < assignment.n_epochs_known < 1 and not self._run.has_begun:
-            self._trouble = "no checkpoint of its first epoch, which begins anew"
+            self._warning = "no checkpoint of its first epoch, which begins anew"
         self._n_reported = min(self._n_reported, n_epochs)
         self._progress = self._run.progress(assignment.partial)
 
@@ -122,7 +122,7 @@ class Worker:
             news.append(partial)
         self._n_reported = n_epochs
         stop_reason = self._run.stop_reason if self._run is not None else None
-        facts = self._facts()
+        metadata = self._metadata()
         if cause == Cause.WORKER:
             raise BrokenWorkerError(self._failure)
         if cause == Cause.MEMORY:
@@ -134,7 +134,7 @@ class Worker:
             n_epochs=n_epochs,
             stop_reason=stop_reason,
             failure=self._failure,
-            facts=facts,
+            metadata=metadata,
             spent_s=self._spent_s,
             cause=cause,
             room=room,
@@ -177,7 +177,7 @@ class Worker:
         try:
             save_checkpoint(run, Path(self._assignment.checkpoint))
         except OSError as error:  # the epoch counts all the same; after a crash it would be trained again
-            self._trouble = f"no checkpoint: {error}"
+            self._warning = f"no checkpoint: {error}"
         if self._in_epoch:
             self._log("look", len(run.history) + 1)
             return result
@@ -195,14 +195,14 @@ class Worker:
             finally:
                 os.close(file)
 
-    def _facts(self) -> dict[str, Any]:
+    def _metadata(self) -> dict[str, Any]:
         where = f"{_device_name(self._device)}, {socket.gethostname()}, process {os.getpid()}"
-        facts: dict[str, Any] = {"ran_on": where}
+        metadata: dict[str, Any] = {"ran_on": where}
         if self._run is not None:
-            facts |= self._run.facts
-        if self._trouble is not None:
-            facts["trouble"] = self._trouble
-        return facts
+            metadata |= self._run.metadata
+        if self._warning is not None:
+            metadata["trouble"] = self._warning
+        return metadata
 
 
 @contextlib.contextmanager

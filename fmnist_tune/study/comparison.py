@@ -16,7 +16,7 @@ from fmnist_tune.study.importances import importances_of
 from fmnist_tune.study.record import DONE, StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
 from fmnist_tune.study.summary import STATE_NAMES, count_states, on_screen
-from fmnist_tune.study.trial_data import facts_of
+from fmnist_tune.study.trial_data import metadata_of
 from fmnist_tune.study.trial_table import short_names
 from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.tasks.task import Task
@@ -118,7 +118,7 @@ def progress(trials: Sequence[FrozenTrial], *, is_on_curve: bool) -> tuple[Step,
 
 
 def _seconds(trial: FrozenTrial) -> float:
-    return float(facts_of(trial).get("duration_s", 0.0))
+    return float(metadata_of(trial).get("duration_s", 0.0))
 
 
 def check_names(names: Sequence[str]) -> None:

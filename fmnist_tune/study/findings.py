@@ -10,7 +10,7 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.results import result_section
 from fmnist_tune.study.retraining import RetrainingStatus
 from fmnist_tune.study.summary import STATE_NAMES, Summary, on_screen
-from fmnist_tune.study.trial_data import facts_of
+from fmnist_tune.study.trial_data import metadata_of
 from fmnist_tune.units import percent
 
 MANY_FAILED = 0.05
@@ -88,7 +88,7 @@ def best_section(summary: Summary, more: Sequence[Block] = ()) -> Section:
     """Return what there is to say of the best trial, and `more` below it."""
     best, importances = summary.best, summary.importances
     assert best is not None
-    facts = facts_of(best)
+    facts = metadata_of(best)
     known = [
         f"{len(best.intermediate_values)} epochs",
         f"{facts['params']:,} parameters" if "params" in facts else "",

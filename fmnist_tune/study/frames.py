@@ -7,7 +7,7 @@ import pandas as pd
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import state_name
-from fmnist_tune.study.trial_data import facts_of, history_of
+from fmnist_tune.study.trial_data import history_of, metadata_of
 
 
 def trials_frame(record: StudyRecord, *, is_running: bool) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def trials_frame(record: StudyRecord, *, is_running: bool) -> pd.DataFrame:
                 "value": trial.value,
                 "epochs": len(trial.intermediate_values),
                 **values_of(trial.params, record.space),
-                **{key: value for key, value in facts_of(trial).items() if key != "epochs"},
+                **{key: value for key, value in metadata_of(trial).items() if key != "epochs"},
             }
         )
     fixed = ["number", "state", "value", "epochs", *(p.path for p in record.space.parameters)]

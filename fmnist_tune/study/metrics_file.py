@@ -55,7 +55,7 @@ class _Reported(StoredMetrics):
     scores: list[str] = pydantic.Field(min_length=1)
 
 
-def stored_trouble(found: object, schema: type[StoredMetrics], result: str) -> str | None:
+def stored_problem(found: object, schema: type[StoredMetrics], result: str) -> str | None:
     """Return what is missing or wrong in the metrics that a study keeps; None if nothing is.
 
     Args:
@@ -63,19 +63,19 @@ def stored_trouble(found: object, schema: type[StoredMetrics], result: str) -> s
         schema: what is read of them, by the task.
         result: the key of the figure that says how the retraining did.
     """
-    trouble = _trouble(found, schema)
-    if trouble is None and isinstance(found, dict):
-        trouble = _trouble(found.get(result), Figure)
-        return None if trouble is None else f"{result}: {trouble}"
-    return trouble
+    problem = _problem(found, schema)
+    if problem is None and isinstance(found, dict):
+        problem = _problem(found.get(result), Figure)
+        return None if problem is None else f"{result}: {problem}"
+    return problem
 
 
-def report_trouble(found: object) -> str | None:
+def report_problem(found: object) -> str | None:
     """Return what a report misses in the content of metrics.json; None if nothing."""
-    return _trouble(found, _Reported)
+    return _problem(found, _Reported)
 
 
-def _trouble(found: object, schema: type[BaseModel]) -> str | None:
+def _problem(found: object, schema: type[BaseModel]) -> str | None:
     if not isinstance(found, dict):
         return "not a JSON object"
     try:

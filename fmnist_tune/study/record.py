@@ -30,10 +30,10 @@ from fmnist_tune.study.folder import FOLDER_KEY, adopt_folder, folder_facts
 from fmnist_tune.study.hold import Hold
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.lock import is_running
-from fmnist_tune.study.metrics_file import stored_trouble
+from fmnist_tune.study.metrics_file import stored_problem
 from fmnist_tune.study.patience import patient
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.trial_data import best_epoch_of, facts_of
+from fmnist_tune.study.trial_data import best_epoch_of, metadata_of
 from fmnist_tune.study.trials import Trials
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.objective import Objective
@@ -293,20 +293,20 @@ class StudyRecord:
     def retrained(self) -> dict[str, Any] | None:
         """What the latest retraining gave, as `metrics.json` has it; None before there is one, or if it is damaged."""
         metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
-        if metrics is None or self._trouble_of(metrics) is not None:
+        if metrics is None or self._problem_of(metrics) is not None:
             return None
         uses = {"test_uses": len(self.test_uses)} if "test_uses" in metrics else {}  # a report opens it again
         return {**metrics, **uses, "study": self.paths.name, "model": str(self.paths.model)}  # may have changed
 
     @property
-    def retrained_trouble(self) -> str | None:
+    def retrained_problem(self) -> str | None:
         """What is wrong with what the study records of its latest retraining's result; None if nothing is."""
         metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
-        return None if metrics is None else self._trouble_of(metrics)
+        return None if metrics is None else self._problem_of(metrics)
 
-    def _trouble_of(self, metrics: object) -> str | None:
+    def _problem_of(self, metrics: object) -> str | None:
         task = self.space.task
-        return stored_trouble(metrics, task.stored, task.result_key)
+        return stored_problem(metrics, task.stored, task.result_key)
 
     @property
     def latest_retraining(self) -> dict[str, Any] | None:
@@ -345,7 +345,7 @@ class StudyRecord:
         """Return a trial as a recipe in YAML."""
         value = f", {self.objective.metric} {trial.value:.4f}" if trial.value is not None else ""
         if trial.state == TrialState.FAIL:
-            value = f", which failed: {' '.join(printable(str(facts_of(trial).get('reason', 'unknown'))).split())}"
+            value = f", which failed: {' '.join(printable(str(metadata_of(trial).get('reason', 'unknown'))).split())}"
         lines = [f"# Trial {trial.number} of study {self.paths.name}{value}."]
         best_epoch = best_epoch_of(trial)
         if best_epoch is not None and best_epoch < (n_epochs := self.config_of(trial).training.epochs):

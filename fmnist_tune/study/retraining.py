@@ -92,12 +92,12 @@ def retraining_status(record: StudyRecord, *, is_running: bool) -> RetrainingSta
         stored = STORED.validate_python({**known, "trained": []})
         trained = _trained(record, stored)
     except (pydantic.ValidationError, UserError) as error:
-        trouble = f"what the study records of it cannot be read: {str(error).splitlines()[0]}"
-        return RetrainingStatus("failed", trouble, None, UNKNOWN, None, [], [], None, "")
+        problem = f"what the study records of it cannot be read: {str(error).splitlines()[0]}"
+        return RetrainingStatus("failed", problem, None, UNKNOWN, None, [], [], None, "")
     if stored.state == RUNNING and not is_running:
         return replace(stored, trained=trained, state="interrupted")
-    if stored.state == DONE and record.retrained_trouble is not None:
-        reason = f"what the study records of its result is damaged: {record.retrained_trouble}"
+    if stored.state == DONE and record.retrained_problem is not None:
+        reason = f"what the study records of its result is damaged: {record.retrained_problem}"
         return replace(stored, trained=trained, state="failed", reason=reason)
     return replace(stored, trained=trained)
 

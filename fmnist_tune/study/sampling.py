@@ -39,10 +39,10 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     return IntDistribution(int(low), high, log=domain.log, step=domain.step)
 
 
-def draw(space: SearchSpace, trials: Sequence[FrozenTrial], number: int, *, given: Mapping[str, Any]) -> FrozenTrial:
-    """Draw a trial's parameters, in a study in memory that shows the sampler what it shall see.
+def sample(space: SearchSpace, trials: Sequence[FrozenTrial], number: int, *, given: Mapping[str, Any]) -> FrozenTrial:
+    """Sample a trial's parameters, in a study in memory that shows the sampler what it shall see.
 
-    The draw follows from the study's seed, the number, and the trials before.
+    The sample follows from the study's seed, the number, and the trials before.
 
     Args:
         space: what is searched.
@@ -67,7 +67,7 @@ def draw(space: SearchSpace, trials: Sequence[FrozenTrial], number: int, *, give
 
 
 class _Seen(InMemoryStorage):
-    """A study as a sampler sees it while it draws one trial, with at most TPE_TRIALS others.
+    """A study as a sampler sees it while it samples one trial, with at most TPE_TRIALS others.
 
     A trial that has reported something counts as pruned there while it waits or runs, so that what it taught is used at
     once; TPE would take a running one for a bad one. One that got no further than its first epoch counts
@@ -80,7 +80,7 @@ class _Seen(InMemoryStorage):
         self._number = number
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        """Return the trial that is drawn, under the number that it will have."""
+        """Return the trial that is sampled, under the number that it will have."""
         trial = copy.copy(super().get_trial(trial_id))
         trial.number = self._number
         return trial
@@ -88,11 +88,11 @@ class _Seen(InMemoryStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """Return the others, and the trial that is drawn as the last one."""
-        drawn = [copy.copy(trial) for trial in super().get_all_trials(study_id, deepcopy=False, states=states)]
-        for trial in drawn:
+        """Return the others, and the trial that is sampled as the last one."""
+        sampled = [copy.copy(trial) for trial in super().get_all_trials(study_id, deepcopy=False, states=states)]
+        for trial in sampled:
             trial.number = self._number
-        return [*(t for t in self._others if states is None or t.state in states), *drawn]
+        return [*(t for t in self._others if states is None or t.state in states), *sampled]
 
 
 def shown_to_sampler(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -197,7 +197,7 @@ class _WholeSpaceSampler(BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        raise RuntimeError(f"{param_name} was not drawn with the others")
+        raise RuntimeError(f"{param_name} was not sampled with the others")
 
 
 class _WholeSpaceQmc(_WholeSpaceSampler):

@@ -18,7 +18,7 @@ from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.trial_data import curve_of, facts_of, is_initial, latest_of
+from fmnist_tune.study.trial_data import curve_of, is_initial, latest_of, metadata_of
 from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.tasks.task import Task
 from fmnist_tune.units import percent
@@ -124,7 +124,7 @@ def common_failure(record: StudyRecord) -> str | None:
     trials = record.trials
     if not trials or any(t.state != TrialState.FAIL for t in trials):
         return None
-    ((reason, n), *_) = Counter(facts_of(t).get("reason", "unknown") for t in trials).most_common()
+    ((reason, n), *_) = Counter(metadata_of(t).get("reason", "unknown") for t in trials).most_common()
     if len(trials) == 1:
         return f"the only trial failed: {reason}"
     return f"all {len(trials)} trials failed" + (f", {n} of them" if n < len(trials) else "") + f": {reason}"
@@ -136,7 +136,7 @@ def summarize(record: StudyRecord, *, is_running: bool) -> Summary:
     best = record.best
     values = values_of(best.params, record.space) if best is not None else {}
     sampled = [t for t in trials if not is_initial(t) and TAKEN_FROM_KEY not in t.user_attrs]
-    failures = Counter(str(facts_of(t).get("reason", "unknown")) for t in trials if t.state == TrialState.FAIL)
+    failures = Counter(str(metadata_of(t).get("reason", "unknown")) for t in trials if t.state == TrialState.FAIL)
     return Summary(
         paths=record.paths,
         counts=count_states(trials, is_running=is_running),
@@ -210,7 +210,7 @@ def trials_json(record: StudyRecord, *, is_running: bool) -> list[dict[str, Any]
             "latest": None if (latest := latest_of(t)) is None else asdict(latest),
             "params": values_of(t.params, record.space),
             "intermediate": {str(epoch): value for epoch, value in sorted(t.intermediate_values.items())},
-            "attributes": facts_of(t),
+            "attributes": metadata_of(t),
         }
         for t in record.trials
     ]

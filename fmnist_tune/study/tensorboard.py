@@ -45,17 +45,17 @@ class _Point(NamedTuple):
 class TensorBoard:
     """The folder for `tensorboard --logdir`; what cannot be written there is said once, and ends nothing."""
 
-    def __init__(self, folder: Path, parameters: Sequence[Parameter], on_trouble: Callable[[int, str], None]) -> None:
+    def __init__(self, folder: Path, parameters: Sequence[Parameter], on_warning: Callable[[int, str], None]) -> None:
         """Take over a folder, which need not exist.
 
         Args:
             folder: holds a run `trial-<number>` for each trial.
             parameters: of the search space.
-            on_trouble: told the first time that something cannot be written: of which trial, and why.
+            on_warning: told the first time that something cannot be written: of which trial, and why.
         """
         self._folder = folder
         self._parameters = parameters
-        self._on_trouble = on_trouble
+        self._on_warning = on_warning
         self._has_complained = False
         self._runs: dict[int, _Run] = {}
 
@@ -65,7 +65,7 @@ class TensorBoard:
 
     def add(
         self,
-        attempt: TrialSpec,
+        spec: TrialSpec,
         evaluations: Sequence[Evaluation],
         *,
         known: Sequence[EpochResult] = (),
@@ -76,30 +76,30 @@ class TensorBoard:
         epochs: whatever is on disk, no point is lost or doubled.
 
         Args:
-            attempt: the trial.
+            spec: the trial.
             evaluations: new ones, oldest first; they replace those from the first one's epoch on.
-            known: all epochs before these. They and the attempt's curve within the first epoch are read by the trial's
+            known: all epochs before these. They and the spec's curve within the first epoch are read by the trial's
                 first call alone.
         """
-        earlier = [*_partial(attempt), *known]
+        earlier = [*_partial(spec), *known]
         if not (evaluations or earlier):
             return
-        run = self._runs.setdefault(attempt.number, _Run(earlier))
+        run = self._runs.setdefault(spec.number, _Run(earlier))
         kept = [result for result in run.evaluations if not evaluations or result.epoch < evaluations[0].epoch]
         if len(kept) < len(run.evaluations):
-            self.close(attempt.number)
+            self.close(spec.number)
         run.evaluations = [*kept, *evaluations]
         try:
             if run.writer is None:
-                run.writer = self._write_anew(attempt, run)
+                run.writer = self._write_anew(spec, run)
             else:
-                _check_room(self._run_folder(attempt.number))
+                _check_room(self._run_folder(spec.number))
                 _write(run.writer, _points(evaluations))
         except Exception as error:  # whatever ended SummaryWriter's thread; no curve is worth a search
-            self.close(attempt.number)
+            self.close(spec.number)
             if not self._has_complained:
                 self._has_complained = True
-                self._on_trouble(attempt.number, f"its curves for TensorBoard cannot be written: {error}")
+                self._on_warning(spec.number, f"its curves for TensorBoard cannot be written: {error}")
 
     def close(self, number: int) -> None:
         """Close a trial's files, for one that pauses; the next `add` goes on from what they show."""
@@ -114,7 +114,7 @@ class TensorBoard:
         self.close(number)
         self._runs.pop(number, None)
 
-    def _write_anew(self, attempt: TrialSpec, run: _Run) -> SummaryWriter:
+    def _write_anew(self, spec: TrialSpec, run: _Run) -> SummaryWriter:
         """Replace a trial's run, and return the writer for what it trains from here.
 
         TensorBoard reads a folder's files in the order of their names, each to its end, and may hang at one that is
@@ -122,7 +122,7 @@ class TensorBoard:
         """
         from torch.utils.tensorboard import SummaryWriter
 
-        folder = self._run_folder(attempt.number)
+        folder = self._run_folder(spec.number)
         folder.mkdir(parents=True, exist_ok=True)
         _check_room(folder)
         old = _files(folder)
@@ -132,7 +132,7 @@ class TensorBoard:
             curves = _files(folder) - old
             _write(writer, points)
             writer.add_hparams(
-                {p.path: _cell(p, attempt.values) for p in self._parameters},
+                {p.path: _cell(p, spec.values) for p in self._parameters},
                 metric,
                 {
                     p.path: [_cell(p, {p.path: value}) for value in p.domain.values]
@@ -147,7 +147,7 @@ class TensorBoard:
         later = _files(folder) - old - curves - hparams
         if not max(curves) < max(hparams) < max(later):  # names count a second's files: 10 comes before 9
             writer.close()
-            return self._write_anew(attempt, run)
+            return self._write_anew(spec, run)
         for file in old:
             if file.is_symlink() or not file.stat().st_size:
                 file.unlink()
@@ -181,11 +181,11 @@ def _cell(parameter: Parameter, values: Mapping[str, Any]) -> float | str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _partial(attempt: TrialSpec) -> list[Evaluation]:
+def _partial(spec: TrialSpec) -> list[Evaluation]:
     """Return what is known of a trial within its first epoch."""
     return [
         Evaluation(epoch=epoch, val_accuracy=accuracy, train_s=0.0, val_s=0.0)
-        for epoch, accuracy in sorted(attempt.curve.items())
+        for epoch, accuracy in sorted(spec.curve.items())
         if epoch < 1
     ]
 

@@ -18,7 +18,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import on_screen, state_name
-from fmnist_tune.study.trial_data import curve_of, facts_of
+from fmnist_tune.study.trial_data import curve_of, metadata_of
 from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.training.results import StopReason
 from fmnist_tune.units import percent
@@ -39,7 +39,7 @@ class TrialRow:
         value: what the study maximises; None without one.
         curve: validation accuracy by epoch, below 1 by the share of the first one; what is no number is left out.
         n_epochs: it is trained for; None where its values are no configuration.
-        facts: what else is known of its training.
+        metadata: what else is known of its training.
         values: searched values by dotted path, as they stand in the file.
     """
 
@@ -48,7 +48,7 @@ class TrialRow:
     value: float | None
     curve: Mapping[float, float]
     n_epochs: int | None
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     values: Mapping[str, Any]
 
     @property
@@ -70,8 +70,8 @@ class TrialRow:
     def reason(self) -> str:
         """Why it failed, stopped or pauses, on one line; may be empty."""
         if self.state == FAILED:
-            return one_line(self.facts.get("reason") or "unknown")
-        stopped_by = one_line(self.facts.get("stop_reason") or "")
+            return one_line(self.metadata.get("reason") or "unknown")
+        stopped_by = one_line(self.metadata.get("stop_reason") or "")
         return "" if stopped_by == LAST_EPOCH else stopped_by
 
 
@@ -89,7 +89,7 @@ def trial_rows(trials: Iterable[FrozenTrial], space: SearchSpace, *, is_running:
                 value=trial.value,
                 curve={epoch: value for epoch, value in sorted(curve_of(trial).items()) if math.isfinite(value)},
                 n_epochs=n_epochs,
-                facts=facts_of(trial),
+                metadata=metadata_of(trial),
                 values=values,
             )
         )
@@ -164,8 +164,8 @@ class TrialTable:
         room = math.inf if self.is_wide else options.max_width - total_width(first)
         shown, room = _fitting([searched[path] for path in ranked_paths], room)
         hidden = [column.title for column in searched.values() if column not in shown]
-        reasons, facts = ([], []) if hidden else self._others(room)
-        columns = [*first, *facts, *(column for column in searched.values() if column in shown), *reasons]
+        reasons, metadata = ([], []) if hidden else self._others(room)
+        columns = [*first, *metadata, *(column for column in searched.values() if column in shown), *reasons]
         room_of_reasons = options.max_width - total_width(first) - GAP
         tails = {
             i: (len(first), Text(row.reason), room_of_reasons)
@@ -196,16 +196,18 @@ class TrialTable:
         return [*columns, Column("accuracy", shown, is_right=True), Column("epoch", epochs, is_right=True)]
 
     def _others(self, room: float) -> tuple[list[Column], list[Column]]:
-        """Return columns of reasons, one at most, and of facts, as far as there is room."""
+        """Return columns of reasons, one at most, and of metadata, as far as there is room."""
         reasons = [Column("reason", [row.reason for row in self.rows])] if any(r.reason for r in self.rows) else []
         if not self.is_wide:
             most = min(MOST_REASON, int(room) - GAP)
             reasons = [Column(c.title, c.cells, most=most) for c in reasons if most >= LEAST_REASON]
-        facts = [
-            Column(title, [f"{row.facts[key]:,.0f}" if key in row.facts else "-" for row in self.rows], is_right=True)
+        metadata = [
+            Column(
+                title, [f"{row.metadata[key]:,.0f}" if key in row.metadata else "-" for row in self.rows], is_right=True
+            )
             for title, key in (("seconds", "duration_s"), ("weights", "params"))
         ]
-        return reasons, _fitting(facts, _fitting(reasons, room)[1])[0]
+        return reasons, _fitting(metadata, _fitting(reasons, room)[1])[0]
 
 
 def _fitting(columns: Iterable[Column], room: float) -> tuple[list[Column], float]:

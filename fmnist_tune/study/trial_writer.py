@@ -16,13 +16,13 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.errors import UserError
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.sampling import draw, key_of, params_of, values_of
+from fmnist_tune.study.sampling import key_of, params_of, sample, values_of
 from fmnist_tune.study.trial_data import (
-    FACTS_KEY,
     INITIAL_KEY,
+    METADATA_KEY,
     curve_of,
-    facts_of,
     history_of,
+    metadata_of,
     progress_attributes,
 )
 from fmnist_tune.tasks.config import TaskConfig
@@ -48,7 +48,7 @@ def promoted_from(trial: FrozenTrial) -> float | None:
 
 def has_ended_training(trial: FrozenTrial) -> bool:
     """Return whether a trial had been trained to its end when its driver died."""
-    return facts_of(trial).get("stop_reason") in get_args(StopReason)
+    return metadata_of(trial).get("stop_reason") in get_args(StopReason)
 
 
 @dataclass(frozen=True)
@@ -159,12 +159,12 @@ class TrialWriter:
             self._fill_in(self._trials[number])
             self._trials.set_state(number, TrialState.RUNNING)
         try:
-            return self.attempt(number)
+            return self.spec(number)
         except UserError as error:
             self.fail(number, str(error))
             raise UnbuildableError(number, str(error)) from None
 
-    def attempt(self, number: int) -> TrialSpec:
+    def spec(self, number: int) -> TrialSpec:
         """Return what a trial trains, with its curve so far.
 
         Raises:
@@ -176,34 +176,34 @@ class TrialWriter:
         """Return the next new trial: from the next initial point, or as it is proposed, or sampled."""
         number, is_grid = len(self._trials.all), self._record.space.settings.search.sampler.name == "grid"
         while self.initial:
-            drawn = self._draw(number, self.initial.pop(0))
-            if not is_grid or all(t.params != drawn.params for t in self._trials.all):
-                drawn.user_attrs[INITIAL_KEY] = True
-                return drawn
-        return self._draw(number, proposed)
+            sampled = self._sample(number, self.initial.pop(0))
+            if not is_grid or all(t.params != sampled.params for t in self._trials.all):
+                sampled.user_attrs[INITIAL_KEY] = True
+                return sampled
+        return self._sample(number, proposed)
 
     def _fill_in(self, trial: FrozenTrial) -> None:
-        """Draw what a waiting trial lacks: one that was enqueued, or killed by version 0.1 while it was drawn."""
+        """Sample what a waiting trial lacks: one that was enqueued, or killed by version 0.1 while it was sampled."""
         given = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
         space = self._record.space
         known = values_of(trial.params, space)
         if all(p.path in known for p in space.parameters if space.is_active(p, known)):
             return
-        drawn = self._draw(trial.number, given)
-        missing = {name: value for name, value in drawn.params.items() if name not in trial.params}
-        self._trials.set_params(trial.number, missing, drawn.distributions)
+        sampled = self._sample(trial.number, given)
+        missing = {name: value for name, value in sampled.params.items() if name not in trial.params}
+        self._trials.set_params(trial.number, missing, sampled.distributions)
 
-    def _draw(self, number: int, given: Mapping[str, Any]) -> FrozenTrial:
+    def _sample(self, number: int, given: Mapping[str, Any]) -> FrozenTrial:
         others = [trial for trial in self._trials.all if trial.number != number]
-        return draw(self._record.space, others, number, given=given)
+        return sample(self._record.space, others, number, given=given)
 
     def report(self, number: int, epoch: int, val_accuracy: float) -> None:
         """Record an epoch's validation accuracy."""
         self._trials.report(number, epoch, val_accuracy)
 
-    def note_progress(self, number: int, epochs: Sequence[EpochResult], facts: Mapping[str, Any]) -> None:
+    def note_progress(self, number: int, epochs: Sequence[EpochResult], metadata: Mapping[str, Any]) -> None:
         """Record a running trial's epochs since the last call, and what is known of it."""
-        for key, value in progress_attributes(self._trials[number], epochs, facts):
+        for key, value in progress_attributes(self._trials[number], epochs, metadata):
             self._trials.set_system_attr(number, key, value)
 
     def note_promotion(self, number: int, milestone: float) -> None:
@@ -244,12 +244,13 @@ class TrialWriter:
         """End a trial that cannot go on."""
         self._end(number, TrialState.FAIL, {"reason": reason}, None)
 
-    def _end(self, number: int, state: TrialState, facts: Mapping[str, Any], value: float | None) -> None:
-        """End a trial; first its facts go where the dashboard shows them, since it cannot change afterwards."""
+    def _end(self, number: int, state: TrialState, metadata: Mapping[str, Any], value: float | None) -> None:
+        """End a trial; first its metadata go where the dashboard shows them: an ended trial cannot change."""
         known = self._trials[number]
-        new = {key: fact for key, fact in {**facts_of(known), **facts}.items() if known.user_attrs.get(key) != fact}
-        if new != known.user_attrs.get(FACTS_KEY, {}):
-            self._trials.set_user_attr(number, FACTS_KEY, new)
+        found = {**metadata_of(known), **metadata}
+        new = {key: value for key, value in found.items() if known.user_attrs.get(key) != value}
+        if new != known.user_attrs.get(METADATA_KEY, {}):
+            self._trials.set_user_attr(number, METADATA_KEY, new)
         self._trials.set_state(number, state, value)
 
     def release(self, number: int) -> None:

@@ -32,7 +32,7 @@ class Run(Protocol):
         """The model, its optimizer, and whatever else changes with the steps."""
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What to record of it besides its results: `params` and `numerics` at least."""
 
     @property
@@ -91,7 +91,7 @@ class EpochRun:
         return {"model": self.model, "optimizer": self.optimizer}
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         n_params = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         return {"params": n_params, "numerics": "float32"}
 

@@ -22,10 +22,10 @@ from fmnist_tune.training.averaging import WeightAverage
 from fmnist_tune.training.checkpoint import Stateful
 from fmnist_tune.training.graphed import GraphedSteps
 from fmnist_tune.training.loss import accuracy, criterion, squared_error
-from fmnist_tune.training.numerics import Numerics, choose_numerics, has_fast_bf16
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
 from fmnist_tune.training.order import epoch_sampler
 from fmnist_tune.training.partial_epoch import PartialEpoch
+from fmnist_tune.training.precision import Precision, choose_precision, has_fast_bf16
 from fmnist_tune.training.results import (
     SAMPLE_STRIDE,
     EpochResult,
@@ -56,7 +56,7 @@ class TrainingRun:
         *,
         seed: int,
         device: str = "cpu",
-        numerics: Numerics | None = None,
+        precision: Precision | None = None,
         n_epochs: int | None = None,
         graphed: bool = True,
     ) -> None:
@@ -67,7 +67,7 @@ class TrainingRun:
             data: on `device`.
             seed: of initialisation, batch order, dropout and augmentation.
             device: "cpu" or a CUDA device.
-            numerics: number format and memory layout; None for the fastest on this machine.
+            precision: number format and memory layout; None for the fastest on this machine.
             n_epochs: stop after so many, on the schedule of all that are configured; None for all.
             graphed: launch steps as one CUDA graph where that can be done; it changes nothing but the time.
         """
@@ -75,10 +75,10 @@ class TrainingRun:
         self.data = data
         self.seed = seed
         self.device = device
-        self.numerics = numerics or choose_numerics(config, fast_bf16=has_fast_bf16(device))
+        self.precision = precision or choose_precision(config, fast_bf16=has_fast_bf16(device))
         torch.manual_seed(derive_seed(seed, "init"))
         self.model = config.build().to(device)
-        if self.numerics.channels_last:
+        if self.precision.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(trained, config.training.optimizer)
@@ -97,9 +97,9 @@ class TrainingRun:
         )
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What to record of a run besides its results."""
-        return {"params": self.n_params, "numerics": str(self.numerics)}
+        return {"params": self.n_params, "numerics": str(self.precision)}
 
     @property
     def parts(self) -> dict[str, Stateful]:
@@ -165,7 +165,7 @@ class TrainingRun:
         """Return float32 scores (N, 10); computed in bf16 where the training is, unless told otherwise."""
         model = self.scored_model.eval()
         batch_size = CUDA_EVAL_BATCH_SIZE if self.device.startswith("cuda") else EVAL_BATCH_SIZE
-        with torch.inference_mode(), self._autocast(self.numerics.bf16 if bf16 is None else bf16):
+        with torch.inference_mode(), self._autocast(self.precision.bf16 if bf16 is None else bf16):
             return torch.cat([model(x).float() for x in x_N1HW.split(batch_size)])
 
     def score(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -190,7 +190,7 @@ class TrainingRun:
     def _step(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         data, optimizer = self.data, self.optimizer
         x = augment_batch(data.x_train[batch], self.config.training.augment, data.blank)
-        with self._autocast(self.numerics.bf16):
+        with self._autocast(self.precision.bf16):
             scores = self.model(x)
         loss = self.criterion(scores.float(), data.y_train[batch])
         optimizer.zero_grad(set_to_none=True)

@@ -149,16 +149,16 @@ def open_part(data: DataSet, part: Part, data_dir: Path | None, log: Log) -> Ima
         if type(data).__module__.startswith("fmnist_tune."):
             raise
         raise UserError(f"{where} raised {told(error)}") from None
-    trouble = _trouble(found, data.spec)
-    if trouble:
-        raise UserError(f"{where} returned {trouble}")
+    problem = _problem(found, data.spec)
+    if problem:
+        raise UserError(f"{where} returned {problem}")
     if found.md5 == ("", ""):
         md5 = [hashlib.md5(a.tobytes(), usedforsecurity=False).hexdigest() for a in (found.images_NHW, found.labels_N)]
         found = replace(found, md5=(md5[0], md5[1]))
     return found  # type: ignore[no-any-return]  # which the check has found out
 
 
-def _trouble(found: object, spec: ImageSpec) -> str:
+def _problem(found: object, spec: ImageSpec) -> str:
     """Return in what images are not what a data set says of them; empty where they are."""
     import numpy as np
 

@@ -37,9 +37,9 @@ class ModularRun(EpochRun):
         self.position = (1, 0, config.training.eval_every)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         n_pairs = {"pairs_train": len(self._train_xy[1]), "pairs_val": len(self._val_xy[1])}
-        return {**super().facts, **n_pairs, "leak": round(self._leak, 4)}
+        return {**super().metadata, **n_pairs, "leak": round(self._leak, 4)}
 
     @property
     def stop_reason(self) -> StopReason | None:

@@ -12,7 +12,7 @@ from fmnist_tune.tasks.images.config import ImageConfig
 
 
 @dataclass(frozen=True)
-class Numerics:
+class Precision:
     """How a model computes; master weights, optimizer and loss are float32 either way.
 
     Attributes:
@@ -40,7 +40,7 @@ def has_fast_bf16(device: str) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def choose_numerics(config: ImageConfig, *, fast_bf16: bool) -> Numerics:
+def choose_precision(config: ImageConfig, *, fast_bf16: bool) -> Precision:
     """Choose by rule, not by timing, so that a trial computes the same whenever it is run on the same kind of machine.
 
     Args:
@@ -48,4 +48,4 @@ def choose_numerics(config: ImageConfig, *, fast_bf16: bool) -> Numerics:
         fast_bf16: whether the device has bf16 arithmetic (`has_fast_bf16`).
     """
     gains = config.model.is_faster_in_bf16(config.images, config.training.batch_size)
-    return Numerics(bf16=gains and fast_bf16, channels_last=config.model.channels_last)
+    return Precision(bf16=gains and fast_bf16, channels_last=config.model.channels_last)

@@ -12,7 +12,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import Paired, SeedStats, share_text
 from fmnist_tune.retrain.metrics import spread_json
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.trial_data import facts_of
+from fmnist_tune.study.trial_data import metadata_of
 from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.units import percent
 
@@ -45,7 +45,7 @@ class Confirmation:
     lead: Paired
 
 
-def candidates(record: StudyRecord, trial: int | None, top: int | None) -> list[FrozenTrial]:
+def top_k(record: StudyRecord, trial: int | None, top: int | None) -> list[FrozenTrial]:
     """Return the trials to choose from, the best first.
 
     Raises:
@@ -64,14 +64,14 @@ def candidates(record: StudyRecord, trial: int | None, top: int | None) -> list[
             )
         chosen = trials[trial]
         if chosen.state == TrialState.FAIL:
-            reason = facts_of(chosen).get("reason", "unknown")
+            reason = metadata_of(chosen).get("reason", "unknown")
             raise UserError(f"--trial {trial}: that trial failed ({reason}), so there is nothing to retrain")
         if not chosen.state.is_finished():
             go_on = record.paths.command("resume")
             raise UserError(f"--trial {trial}: that trial is not trained to its end yet; `{go_on}` goes on")
         return [chosen]
     if not complete:
-        reasons = sorted({str(facts_of(t).get("reason")) for t in trials if t.state == TrialState.FAIL})
+        reasons = sorted({str(metadata_of(t).get("reason")) for t in trials if t.state == TrialState.FAIL})
         if trials and all(t.state == TrialState.FAIL for t in trials):
             raise UserError(f"study {name!r}: all {len(trials)} trials failed: {'; '.join(reasons[:3])}")
         raise UserError(

@@ -1,4 +1,4 @@
-"""Which number format and memory layout is fastest, and whether it costs accuracy: `python -m benchmarks.numerics`.
+"""Which number format and memory layout is fastest, and whether it costs accuracy: `python -m benchmarks.precision`.
 
 Speed: one thread, random images, medians of paired rounds. Accuracy: the real data, the same seeds in both formats.
 """
@@ -16,11 +16,11 @@ import torch
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.tasks.images import ImageConfig
-from fmnist_tune.training.numerics import Numerics, choose_numerics, has_fast_bf16
+from fmnist_tune.training.precision import Precision, choose_precision, has_fast_bf16
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 
-FORMATS = [Numerics(bf16, channels_last) for bf16 in (False, True) for channels_last in (False, True)]
+FORMATS = [Precision(bf16, channels_last) for bf16 in (False, True) for channels_last in (False, True)]
 CASES: list[tuple[dict[str, Any], int]] = [
     ({"name": "mlp", "hidden": [128, 64]}, 64),
     ({"name": "mlp", "hidden": [128, 64]}, 256),
@@ -49,16 +49,16 @@ def speed(repeats: int) -> None:
         x = torch.randn(n, 1, 28, 28, generator=generator)
         y = torch.randint(10, (n,), generator=generator)
         data = TrainingData(x, y, x[:0], y[:0], 0.0)
-        runs = {numerics: TrainingRun(config, data, seed=0, numerics=numerics) for numerics in FORMATS}
-        epochs = {numerics: run.epochs() for numerics, run in runs.items()}
-        rates: dict[Numerics, list[float]] = {numerics: [] for numerics in FORMATS}
+        runs = {precision: TrainingRun(config, data, seed=0, precision=precision) for precision in FORMATS}
+        epochs = {precision: run.epochs() for precision, run in runs.items()}
+        rates: dict[Precision, list[float]] = {precision: [] for precision in FORMATS}
         for repeat in range(repeats + 1):
-            for numerics in FORMATS:
+            for precision in FORMATS:
                 start = time.perf_counter()
-                next(epochs[numerics])
+                next(epochs[precision])
                 if repeat:  # the first round warms up
-                    rates[numerics].append(n / (time.perf_counter() - start))
-        chosen = choose_numerics(config, fast_bf16=has_fast_bf16("cpu"))
+                    rates[precision].append(n / (time.perf_counter() - start))
+        chosen = choose_precision(config, fast_bf16=has_fast_bf16("cpu"))
         cells = [f"{n}{'*' if n == chosen else ''} {statistics.median(rates[n]):,.0f}/s" for n in FORMATS]
         widths = model.get("hidden") or model.get("channels")
         print(f"{model['name']} {widths} batch {batch_size}: {', '.join(cells)}", flush=True)
@@ -72,7 +72,7 @@ def accuracy(seeds: int, epochs: int, data_dir: Path | None) -> None:
     results: dict[bool, list[float]] = {False: [], True: []}
     for seed in range(seeds):
         for bf16, values in results.items():
-            *_, last = TrainingRun(config, data, seed=seed, numerics=Numerics(bf16, True)).epochs()
+            *_, last = TrainingRun(config, data, seed=seed, precision=Precision(bf16, True)).epochs()
             values.append(last.val_accuracy)
         print(f"seed {seed}: float32 {results[False][-1]:.4f}, bf16 {results[True][-1]:.4f}", flush=True)
     differences = [b - a for a, b in zip(results[False], results[True], strict=True)]
