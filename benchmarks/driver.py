@@ -3,7 +3,7 @@
 Three measurements, each of both checkouts in turn:
 
 - assignment: seconds in which the driver hands out a new trial and takes in its first report, in a study that has so
-  many trials already (TPE, ASHA, SQLite).
+  many trials already (TPE, ASHA, SQLite); and of Optuna alone: TPE in memory and the trial's row.
 - trial: seconds per trial of a whole search whose training takes next to no time (modular addition of 5 numbers, one
   step, one worker, random sampling), and of Ray Tune alone with an actor that does nothing.
 - memory: of the driver's process while trials of 1,000 epochs report, late against early.
@@ -67,14 +67,25 @@ ATTRIBUTES = {"params": 60000, "seed": 1, "epochs": 10, "duration_s": 220.0, "im
 
 
 def result(epoch, accuracy):
-    return EpochResult(epoch, 0.5, accuracy, 0.5, accuracy, 0.01, 1.0, 0.1, 500)
+    return EpochResult(
+        epoch=epoch,
+        train_loss=0.5,
+        train_accuracy=accuracy,
+        val_loss=0.5,
+        val_accuracy=accuracy,
+        lr=0.01,
+        train_s=1.0,
+        val_s=0.1,
+        n_images=500,
+    )
 
 
 def report(number, epoch, accuracy):
     new = (result(epoch, accuracy),)
     names = {f.name for f in dataclasses.fields(TrialReport)}
-    known = {"history": new} if "history" in names else {"n_epochs": epoch}
-    return TrialReport(number=number, epochs=new, stop_reason=None, failure=None,
+    known = {"evaluations" if "evaluations" in names else "epochs": new}
+    known |= {"history": new} if "history" in names else {"n_epochs": epoch}
+    return TrialReport(number=number, stop_reason=None, failure=None,
                        facts={k: ATTRIBUTES[k] for k in ("params", "numerics", "ran_on")}, spent_s=1.1, **known)
 
 
@@ -107,10 +118,21 @@ with tempfile.TemporaryDirectory() as name:
     for i in range(repeats + 3):
         start = time.perf_counter()
         assignment = driver.next_assignment()
-        driver.on_report(report(assignment.number, assignment.n_epochs_known + 1, 0.6 + i / 10000))
+        driver.on_report(report(assignment.number, int(assignment.n_epochs_known) + 1, 0.6 + i / 10000))
         seconds.append(time.perf_counter() - start)
     curves.shutdown()
-    print(json.dumps({"assignment_s": statistics.median(seconds[3:]), "open_s": opened_s}))
+    # What none can do without: TPE in memory, of at most 300 trials, and the trial's row with its parameters.
+    tpe = optuna.samplers.TPESampler(multivariate=True, group=True)
+    memory = optuna.create_study(sampler=tpe, direction="maximize")
+    memory.add_trials(trials[-300:])
+    study_id, alone = storage.get_study_id_from_name("s"), []
+    for i in range(repeats + 3):
+        start = time.perf_counter()
+        memory.ask(domains)
+        storage.create_new_trial(study_id, template_trial=memory.get_trials(deepcopy=False)[-1])
+        alone.append(time.perf_counter() - start)
+    print(json.dumps({"assignment_s": statistics.median(seconds[3:]), "open_s": opened_s,
+                      "optuna_s": statistics.median(alone[3:])}))
 """
 TUNE_ALONE = """\
 import json, sys, tempfile, time
@@ -197,13 +219,15 @@ def main() -> None:
         print(f"{what}: {shown} {unit}; new / old {medians['new'] / medians['old']:.3f}", flush=True)
 
     for size in arguments.sizes:
-        found: dict[str, dict[str, list[float]]] = {"assignment_s": {}, "open_s": {}}
+        found: dict[str, dict[str, list[float]]] = {"assignment_s": {}, "open_s": {}, "optuna_s": {}}
         for _ in range(arguments.repeats):
             for name, checkout in checkouts.items():
                 for key, value in run(checkout, ASSIGNMENT, size, 5 if size > 5000 else 25).items():
                     found[key].setdefault(name, []).append(value)
         compare(f"assignment, {size:,} trials", "s", found["assignment_s"])
         compare(f"opening, {size:,} trials", "s", found["open_s"])
+        alone = statistics.median(found["optuna_s"]["new"])
+        print(f"of an assignment, Optuna's TPE and its row of the trial alone: {alone:.4g} s", flush=True)
     per_trial: dict[str, list[float]] = {}
     growth: dict[str, list[float]] = {}
     tune_alone = []

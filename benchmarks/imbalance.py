@@ -18,9 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.recipes import Recipes, add_options, machine, measured_when, percent, table
-from fmnist_tune.config import TrialConfig
-from fmnist_tune.config.schema import Data
-from fmnist_tune.data.fashion_mnist import CLASSES, Images, load_part
+from fmnist_tune.data.fashion_mnist import CLASSES, load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.evaluation import (
     Paired,
@@ -34,6 +32,8 @@ from fmnist_tune.evaluation import (
 from fmnist_tune.report.drawing import BLUE, INK, ORANGE, new_figure, png, styled
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.layout import write_atomically
+from fmnist_tune.tasks.images import ImageConfig, Images
+from fmnist_tune.tasks.images.fashion_mnist import FashionMnist
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData, pixels
 
@@ -139,7 +139,7 @@ def outcome(scores: Sequence[Scores], labels_N: Labels, rare: Sequence[int]) -> 
     )
 
 
-def distributions(configs: dict[str, TrialConfig], train: Images) -> dict[str, Counts]:
+def distributions(configs: dict[str, ImageConfig], train: Images) -> dict[str, Counts]:
     """Count classes in the training files, in what is kept of them, and in what each mitigation draws in an epoch.
 
     Args:
@@ -172,7 +172,7 @@ def distributions_figure(counts: dict[str, Counts], rare: Sequence[int]) -> Figu
 
 
 def mistaken_accuracy(
-    config: TrialConfig, loss: str, train: Images, test: Images, n_seeds: int
+    config: ImageConfig, loss: str, train: Images, test: Images, n_seeds: int
 ) -> tuple[SeedStats, SeedStats]:
     """Make C's mistake with a loss: train on pixels in 0..255, test on pixels in 0..1.
 
@@ -180,7 +180,7 @@ def mistaken_accuracy(
         Test accuracy of that, and of the same models on test pixels in 0..255.
     """
     config = config.model_copy(update={"training": config.training.model_copy(update={"loss": loss})})
-    bytes_, unit = Data(mean=0.0, std=1 / 255), Data(mean=0.0, std=1.0)
+    bytes_, unit = FashionMnist(mean=0.0, std=1 / 255), FashionMnist(mean=0.0, std=1.0)
     data = TrainingData.from_images(train.images_NHW, train.labels_N, bytes_, "cpu", with_val=False)
     wrong: list[float] = []
     right: list[float] = []

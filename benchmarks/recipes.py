@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fmnist_tune.config import SearchSpace, TrialConfig, load_space
+from fmnist_tune.config import SearchSpace, load_space
 from fmnist_tune.cpus import cpu_count
 from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import SeedStats
 from fmnist_tune.study.layout import StudyPaths, read_json
+from fmnist_tune.tasks.images import ImageConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -47,14 +48,14 @@ class Recipes:
         """Read a recipe."""
         return load_space(self.folder / f"{name}.yaml")
 
-    def config(self, name: str) -> TrialConfig:
+    def config(self, name: str) -> ImageConfig:
         """Return what a recipe trains.
 
         Raises:
             UserError: it is not a recipe for images.
         """
         config = self.space(name).config({})
-        if not isinstance(config, TrialConfig):
+        if not isinstance(config, ImageConfig):
             raise UserError(f"{self.folder / name}.yaml: not a recipe for Fashion-MNIST")
         return config
 

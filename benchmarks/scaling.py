@@ -11,13 +11,14 @@ from pathlib import Path
 
 import optuna
 
-from fmnist_tune.config import SearchSpace, TrialConfig, load_space
+from fmnist_tune.config import SearchSpace, load_space
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import params_of
-from fmnist_tune.study.trial_data import FACTS_KEY, PROGRESS_PREFIX
+from fmnist_tune.study.trial_data import METADATA_KEY, PROGRESS_PREFIX
+from fmnist_tune.tasks.images import ImageConfig
 from fmnist_tune.training.results import EpochResult
 
 ATTRIBUTES = {  # as real trials have them
@@ -48,7 +49,20 @@ def fill(folder: Path, space: SearchSpace, n: int) -> None:
         }
         state = optuna.trial.TrialState.COMPLETE if epochs == 10 else optuna.trial.TrialState.PRUNED
         history = [
-            asdict(EpochResult(e, 0.5, value, 0.5, value, 1e-3, 20.0, 2.0, 50_000)) for e, value in curve.items()
+            asdict(
+                EpochResult(
+                    epoch=e,
+                    train_loss=0.5,
+                    train_accuracy=value,
+                    val_loss=0.5,
+                    val_accuracy=value,
+                    lr=1e-3,
+                    train_s=20.0,
+                    val_s=2.0,
+                    n_images=50_000,
+                )
+            )
+            for e, value in curve.items()
         ]
         trials.append(
             optuna.create_trial(
@@ -56,7 +70,7 @@ def fill(folder: Path, space: SearchSpace, n: int) -> None:
                 value=curve[epochs],
                 params=drawn.params,
                 distributions=drawn.distributions,
-                user_attrs={FACTS_KEY: ATTRIBUTES},
+                user_attrs={METADATA_KEY: ATTRIBUTES},
                 system_attrs={f"{PROGRESS_PREFIX}0": {"epochs": history, "facts": ATTRIBUTES}},
                 intermediate_values=curve,
             )
@@ -84,12 +98,12 @@ def ask_and_tell(space: SearchSpace, n: int, repeats: int) -> tuple[float, float
         asks, tells = [], []
         for i in range(repeats):
             start = time.perf_counter()
-            attempt = driver.writer.begin()
+            spec = driver.writer.begin()
             asks.append(time.perf_counter() - start)
-            assert attempt is not None
-            driver.writer.report(attempt.number, 1, 0.5 + i / 1000)
+            assert spec is not None
+            driver.writer.report(spec.number, 1, 0.5 + i / 1000)
             start = time.perf_counter()
-            driver.writer.prune(attempt.number, "asha")
+            driver.writer.prune(spec.number, "asha")
             tells.append(time.perf_counter() - start)
         return opened, statistics.median(asks), statistics.median(tells)
 
@@ -109,7 +123,7 @@ def checkpoint_share(folder: Path) -> str:
         {"name": "cnn", "blocks": 3, "base_channels": 32, "head": [256]},
     ):
         training = {"batch_size": 256, "average_weights": True}
-        config = TrialConfig.model_validate({"model": model, "training": training})
+        config = ImageConfig.model_validate({"model": model, "training": training})
         n = 5120  # a tenth of the training split
         data = TrainingData(
             torch.randn(n, 1, 28, 28),

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.numerics import trial
+from benchmarks.precision import trial
 from fmnist_tune.search.start import SPIN_COUNT
 from fmnist_tune.training.memory import keep_freed_memory
 from fmnist_tune.training.run import TrainingRun

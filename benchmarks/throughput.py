@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
-from fmnist_tune.config import TrialConfig
 from fmnist_tune.data.fashion_mnist import find_file, load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.data.split import stratified_split
+from fmnist_tune.tasks.images import ImageConfig
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 
@@ -45,9 +45,9 @@ def ours(run: TrainingRun) -> Loop:
 
 
 def bare(run: TrainingRun) -> Loop:
-    """Return the loop that one would write by hand over the same tensors, model, optimizer class and numerics."""
+    """Return the loop that one would write by hand over the same tensors, model, optimizer class and precision."""
     model = run.config.build().to(run.device)
-    if run.numerics.channels_last:
+    if run.precision.channels_last:
         model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     x, y, batch_size = run.data.x_train, run.data.y_train, run.config.training.batch_size
@@ -57,7 +57,7 @@ def bare(run: TrainingRun) -> Loop:
         order = torch.randperm(len(x), device=run.device)
         for i in range(0, len(x), batch_size):
             batch = order[i : i + batch_size]
-            with torch.autocast(run.device, torch.bfloat16, enabled=run.numerics.bf16):
+            with torch.autocast(run.device, torch.bfloat16, enabled=run.precision.bf16):
                 loss = F.cross_entropy(model(x[batch]), y[batch])
             optimizer.zero_grad()
             loss.backward()
@@ -112,7 +112,7 @@ def main() -> None:
         unpack(folder, raw)
         for name in arguments.cases:
             model, batch_size, n = CASES[name]
-            config = TrialConfig.model_validate(
+            config = ImageConfig.model_validate(
                 {
                     "model": model,
                     "training": {
@@ -145,7 +145,7 @@ def main() -> None:
             }
             medians = ", ".join(f"{key} {statistics.median(values):,.0f}/s" for key, values in rates.items())
             print(
-                f"{name} ({run.numerics}): {medians}; "
+                f"{name} ({run.precision}): {medians}; "
                 f"ours / bare {against['bare']:.2f}, ours / usual {against['usual']:.2f} "
                 f"(medians of {arguments.repeats})",
                 flush=True,

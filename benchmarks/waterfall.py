@@ -21,15 +21,16 @@ import torch
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
-from fmnist_tune.config import TrialConfig, load_space
+from fmnist_tune.config import load_space
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.limits import Limits
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.run import RunOptions, run_search
-from fmnist_tune.training.numerics import has_fast_bf16
+from fmnist_tune.tasks.images import ImageConfig
+from fmnist_tune.training.precision import has_fast_bf16
 from fmnist_tune.units import seconds as duration_s
 
-LOOKS = "looks of trials that never went on"
+PARTIAL = "first epochs of trials that never went on"
 
 MATMUL = """
 import sys, time, torch
@@ -52,7 +53,7 @@ def matmul_rate(n_processes: int, n_threads: int, number_format: str, device: st
     return sum(float(process.communicate()[0]) for process in running) / n_processes
 
 
-def flop_per_picture(config: TrialConfig) -> float:
+def flop_per_picture(config: ImageConfig) -> float:
     """Return the multiplications and additions of a training step per image: convolutions and dense layers alone."""
     model = config.build()
     with FlopCounterMode(display=False) as counter:
@@ -68,8 +69,8 @@ def worker_seconds(log: list[dict[str, Any]], start: float, end: float) -> dict[
         start, end: of the command, as time.time().
 
     Returns:
-        Until the first epoch, in epochs and on the way to looks, between them, after the last one; summed over the
-        workers.
+        Until the first epoch, in epochs and on the way to evaluations within the first, between them, after the last
+        one; summed over the workers.
     """
     by_worker: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for line in log:
@@ -83,13 +84,13 @@ def worker_seconds(log: list[dict[str, Any]], start: float, end: float) -> dict[
     return dict(found)
 
 
-def timed_driver(spent: dict[str, float], n_pictures: dict[int, int], looks_s: dict[int, float]) -> type[Driver]:
+def timed_driver(spent: dict[str, float], n_pictures: dict[int, int], partial_s: dict[int, float]) -> type[Driver]:
     """Return a driver that adds up what happens while its search runs.
 
     Args:
         spent: gets the driver's seconds, and those of training and validation in epochs that the workers report.
         n_pictures: gets how many images each trial trained on, by its number.
-        looks_s: gets the seconds until the look at which a trial paused, by its number.
+        partial_s: gets the seconds until the evaluation within its first epoch at which a trial paused, by its number.
     """
 
     class TimedDriver(Driver):
@@ -107,8 +108,9 @@ def timed_driver(spent: dict[str, float], n_pictures: dict[int, int], looks_s: d
             start = time.perf_counter()
             goes_on = super().on_report(report)
             spent["recording: database, curves"] += time.perf_counter() - start
-            if report.look is not None and not goes_on:
-                looks_s[report.number] = report.look.train_s + report.look.val_s
+            latest = report.evaluations[-1] if report.evaluations else None
+            if latest is not None and latest.epoch < 1 and not goes_on:
+                partial_s[report.number] = latest.train_s + latest.val_s
             return goes_on
 
     return TimedDriver
@@ -123,7 +125,7 @@ def main() -> None:
     arguments = parser.parse_args()
     spent: dict[str, float] = defaultdict(float)
     n_pictures: dict[int, int] = defaultdict(int)
-    looks_s: dict[int, float] = {}
+    partial_s: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         start, started = time.time(), time.monotonic()
         space = load_space(arguments.space, {"search.sampler.seed": arguments.seed})
@@ -133,7 +135,7 @@ def main() -> None:
             Limits(timeout_s=arguments.timeout),
             Console(stderr=True),
             started,
-            make_driver=timed_driver(spent, n_pictures, looks_s),
+            make_driver=timed_driver(spent, n_pictures, partial_s),
         )
         end = time.time()
         record, n_workers = outcome.record, outcome.n_workers
@@ -142,10 +144,10 @@ def main() -> None:
         flop = 0.0
         for trial in record.trials:
             config = record.config_of(trial)
-            assert isinstance(config, TrialConfig)
+            assert isinstance(config, ImageConfig)
             flop += flop_per_picture(config) * n_pictures[trial.number]
-    spent[LOOKS] = sum(look_s for number, look_s in looks_s.items() if not n_pictures[number])
-    in_epochs = seconds.pop("in epochs") - spent["training"] - spent["validation"] - spent[LOOKS]
+    spent[PARTIAL] = sum(seconds for number, seconds in partial_s.items() if not n_pictures[number])
+    in_epochs = seconds.pop("in epochs") - spent["training"] - spent["validation"] - spent[PARTIAL]
     between = seconds.pop("between epochs") - sum(v for k, v in spent.items() if ":" in k)
     parts = {
         "start-up": seconds["start-up"],

@@ -20,10 +20,13 @@ from pydantic.fields import FieldInfo
 from fmnist_tune.cli.parser import build_parser
 from fmnist_tune.config.defaults import NONE_MEANS
 from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings
-from fmnist_tune.config.tasks import CONFIGS
 from fmnist_tune.models.architectures import ARCHITECTURES, WEIGHT_FILES, WEIGHT_NAMES
 from fmnist_tune.models.section import Model
+from fmnist_tune.search.asha import SCHEDULERS
+from fmnist_tune.search.scheduler import SchedulerSection
 from fmnist_tune.section import Section
+from fmnist_tune.tasks.config import TaskConfig
+from fmnist_tune.tasks.registry import TASKS, find_task
 
 DOCS = Path(__file__).resolve().parent
 KEYS, COMMANDS = DOCS / "reference" / "search-space.md", DOCS / "reference" / "commands.md"
@@ -34,6 +37,8 @@ FORMS = {
     "seconds": "a time with its unit, such as `90s`, `10m`, `1.5h`",
     "_gpu_share": "`auto`, 0, a share such as 0.25, or an int",
     "_epochs_or_share": "an int, or a share in [0.01, 1)",
+    "_task": f"{', '.join(f'`{name}`' for name in TASKS.built_in)}, "
+    "or [one of your own](../developer/extending.md#a-task)",
     "_points": "list of mappings of dotted paths to values",
     "_batch_size": "`full`, or int ≥ 1",
     "_architecture": "one of [these names](#architectures)",
@@ -134,6 +139,8 @@ def default(section: type[Section], path: str, field: FieldInfo) -> str:
         return "required"
     value = field.get_default(call_default_factory=True)
     if value is None:
+        if issubclass(section, SchedulerSection):
+            return "none"
         if not issubclass(section, Model):
             return NONE_MEANS[path]
         (name,) = get_args(section.model_fields["name"].annotation)
@@ -167,25 +174,32 @@ def tables(section: type[Section], path: str, depth: int, *, suffix: str = "") -
 
 
 def _inner(section: type[Section], path: str, depth: int, *, suffix: str = "") -> Iterator[str]:
+    chosen = section.registries() if issubclass(section, TaskConfig) else {}
     for name, field in section.model_fields.items():
-        if is_section(field.annotation) and not issubclass(field.annotation, Model):
-            yield from tables(field.annotation, f"{path}.{name}" if path else name, depth + 1, suffix=suffix)
+        place = f"{path}.{name}" if path else name
+        if place == "search.pruner":
+            for scheduler, kind in SCHEDULERS.built_in.items():
+                yield from tables(kind, place, depth + 1, suffix=f" `{scheduler}`")
+        elif is_section(field.annotation) and name not in chosen:
+            yield from tables(field.annotation, place, depth + 1, suffix=suffix)
 
 
 def keys_page() -> str:
     """Return docs/reference/search-space.md."""
     lines = [KEYS_HEAD, "## Top level\n", "| key | value | default | meaning |\n| --- | --- | --- | --- |"]
-    texts, of_config = described(Settings), described(next(iter(CONFIGS.values())))
+    texts, of_config = described(Settings), described(find_task(next(iter(TASKS.built_in))).config)
     shown = {line.split("`")[1]: line for line in rows(Settings, "")}
     for key in (*SETTINGS_KEYS, *TRIAL_KEYS):
         text = texts.get(key) or of_config[key]
         needed = "required" if key == "model" else "all defaults"
         lines.append(shown.get(key, f"| `{key}` | a mapping | {needed} | {text} |"))
     lines += _inner(Settings, "", 1)
-    for task, config in CONFIGS.items():
+    for task in TASKS.built_in:
+        config = find_task(task).config
         lines.append(f"\n## Task {task}")
-        for name, model in config.models.built_in.items():
-            lines += tables(model, "model", 3, suffix=f" `{name}` of {task}")
+        for section, registry in config.registries().items():
+            for name, kind in registry.known().items():
+                lines += tables(kind, section, 3, suffix=f" `{name}` of {task}")
         lines += _inner(config, "", 2, suffix=f" of {task}")
     lines.append("\n## Architectures\n\nThe names that `model.architecture` takes:\n")
     lines.append(", ".join(f"`{name}`" for name in ARCHITECTURES) + ".")

@@ -37,9 +37,9 @@ def compare_studies(*names: str, studies_dir: Path | str = "studies", storage: s
     for reason in incomparable(records):
         warnings.warn(f"not comparable: {reason}", stacklevel=2)
     rows = []
-    for study in (ComparedStudy.of(record, is_driven=record.is_driven) for record in records):
+    for study in (ComparedStudy.of(record, is_running=record.is_running) for record in records):
         number, value = study.best or (None, None)
-        tested = study.retrained if study.objective.is_val_accuracy else None
+        tested = study.retrained if study.objective.is_on_curve else None
         rows.append(
             {
                 "study": study.name,
@@ -118,7 +118,7 @@ class Study:
     @property
     def trials(self) -> pd.DataFrame:
         """One row for each trial; columns as `fmnist_tune.study.frames.trials_frame` describes them."""
-        return trials_frame(self._record, is_driven=self._record.is_driven)
+        return trials_frame(self._record, is_running=self._record.is_running)
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -133,7 +133,7 @@ class Study:
     @property
     def summary(self) -> Summary:
         """Counts, best trial, importances, edges."""
-        return summarize(self._record, is_driven=self._record.is_driven)
+        return summarize(self._record, is_running=self._record.is_running)
 
     @property
     def retrained(self) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ class UserError(Exception):
     """Something the user can repair: printed without a traceback, exit code 2."""
 
 
-def file_trouble(error: OSError) -> str | None:
+def file_problem(error: OSError) -> str | None:
     """Return which file cannot be used and why; None if an error is not about a file."""
     if error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"

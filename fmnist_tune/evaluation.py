@@ -16,7 +16,6 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 MIN_FOR_INTERVAL = 3  # seeds; Student's t of two spans 12.7 standard errors on either side, which tells nothing
-N_WEAKEST = 3
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,20 @@ class ClassSpread:
     recall: SeedStats | None
     f1: SeedStats | None
     support: int
+
+    @classmethod
+    def from_json(cls, figures: Mapping[str, Any], n_seeds: int) -> ClassSpread:
+        """Return a class's figures as `metrics.json` has them: recall over seeds, of the others the means alone."""
+        precision, recall, f1 = (
+            None if (mean := figures[name]) is None else SeedStats((mean,), mean, None, None)
+            for name in ("precision", "recall", "f1")
+        )
+        support = figures.get("support", 0)
+        if figures.get("recall_values"):
+            recall = share_spread(figures["recall_values"])
+        elif recall is not None and figures.get("recall_ci95"):  # of an older file
+            recall = SeedStats((recall.mean,) * n_seeds, recall.mean, None, tuple(figures["recall_ci95"]))
+        return cls(precision, recall, f1, support) if support else cls(precision, None, None, 0)
 
 
 @dataclass(frozen=True)
@@ -220,50 +233,6 @@ def class_spreads(scores_SNK: Sequence[NDArray[np.float32]], labels_N: Counts) -
         )
         for of_class in zip(*of_seeds, strict=True)
     ]
-
-
-def recalls_of(per_class: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
-    """Return the recall of each class from `metrics.json`, None without images; older files have 0 there."""
-    return {
-        name: figures["recall"] if figures.get("support", 1) else None
-        for name, figures in per_class.items()
-        if "recall" in figures
-    }
-
-
-def recall_extent(figures: Mapping[str, Any], n_seeds: int) -> tuple[float, float] | None:
-    """Return what surrounds a class's recall in `metrics.json`: see `SeedStats.extent`; older files lack values."""
-    values = figures.get("recall_values")
-    if values:
-        return share_spread(values).extent
-    ci95 = figures.get("recall_ci95")
-    return (ci95[0], ci95[1]) if ci95 and n_seeds >= MIN_FOR_INTERVAL else None
-
-
-def weakest_classes(recalls: Mapping[str, float | None]) -> list[tuple[str, float]]:
-    """Return the classes of lowest recall, the lowest first: three, or fewer where that were most of them.
-
-    Args:
-        recalls: by class; those without images (None) are left out.
-    """
-    known = [(name, recall) for name, recall in recalls.items() if recall is not None]
-    return sorted(known, key=lambda item: item[1])[: max(1, min(N_WEAKEST, len(known) // 2))]
-
-
-def classes_text(recalls: Mapping[str, float | None]) -> str:
-    """Return in sentences which classes are the weakest, and which ones the test set has no images of."""
-    named = ", ".join(f"{name} {percent(recall, 1)}" for name, recall in weakest_classes(recalls))
-    sentences = [f"Weakest classes by recall: {named}."] if named else []
-    untested = [name for name, recall in recalls.items() if recall is None]
-    if untested:
-        sentences.append(f"{untested_text(untested)}.")
-    return " ".join(sentences)
-
-
-def untested_text(names: Sequence[str]) -> str:
-    """Return that the test set has no images of some classes, as a sentence without its full stop."""
-    they = "they are" if len(names) > 1 else "it is"
-    return f"The test set has no images of {', '.join(names)}: how well {they} recognised is not known"
 
 
 def share_text(share: float | None, digits: int) -> str:

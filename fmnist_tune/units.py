@@ -42,3 +42,9 @@ def clock(seconds: float) -> str:
 def percent(share: float, digits: int = 2) -> str:
     """Return a share, such as an accuracy, as people read it everywhere: 0.8849 as `88.49 %`."""
     return f"{100 * share:.{digits}f} %"
+
+
+def in_words(n: int) -> str:
+    """Return a count as a text has it: up to twelve as a word."""
+    words = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    return words[n] if n < len(words) else f"{n:,}"

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -57,6 +58,9 @@ SLOW_MODULES: set[str] = {
     "test_setbacks",
     "test_simulation",
 }
+
+hypothesis.settings.register_profile("tests", deadline=None)  # how long a case takes is the machine's affair
+hypothesis.settings.load_profile("tests")
 
 READERS = ("check", "export", "show", "studies")
 

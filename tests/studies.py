@@ -19,7 +19,7 @@ from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.seed_results import plan_for
-from fmnist_tune.training.results import EpochResult, Look
+from fmnist_tune.training.results import EpochResult, Evaluation
 
 SPACE = """
 study: s
@@ -46,7 +46,17 @@ def drive(record: StudyRecord, events: list[Event] | None = None, **kwargs: Any)
 
 
 def result(epoch: int, accuracy: float) -> EpochResult:
-    return EpochResult(epoch, 0.5, accuracy, 0.5, accuracy, 0.01, 1.0, 0.1, 500)
+    return EpochResult(
+        epoch=epoch,
+        train_loss=0.5,
+        train_accuracy=accuracy,
+        val_loss=0.5,
+        val_accuracy=accuracy,
+        lr=0.01,
+        train_s=1.0,
+        val_s=0.1,
+        n_images=500,
+    )
 
 
 def report(
@@ -59,20 +69,18 @@ def report(
     epoch_s: float = 1.1,
 ) -> TrialReport:
     history = tuple(replace(result(i + 1, value), train_s=epoch_s - 0.1) for i, value in enumerate(curve))
-    facts = {"params": 7, "ran_on": "here"}
-    return TrialReport(
-        number, history[len(history) - n_new :], len(history), stop, failure, facts, None, n_new * epoch_s
-    )
+    metadata = {"params": 7, "ran_on": "here"}
+    return TrialReport(number, history[len(history) - n_new :], len(history), stop, failure, metadata, n_new * epoch_s)
 
 
-def look(number: int, accuracy: float, train_s: float = 1.0) -> TrialReport:
-    return TrialReport(number, (), 0, None, None, {"params": 7}, Look(0.5, accuracy, train_s, 0.5), train_s + 0.5)
+def partial(number: int, accuracy: float, train_s: float = 1.0) -> TrialReport:
+    partial = Evaluation(epoch=0.5, val_accuracy=accuracy, train_s=train_s, val_s=0.5)
+    return TrialReport(number, (partial,), 0, None, None, {"params": 7}, train_s + 0.5)
 
 
 def finish_seed(record: StudyRecord, trial: int | None, seed: int) -> Path:
     """Leave the files of a finished seed of a retraining; returns their folder."""
-    is_computed = record.space.settings.task == "modular-addition"
-    plan = plan_for(record, None if trial is None else record.trials[trial], with_val=is_computed)
+    plan = plan_for(record, None if trial is None else record.trials[trial])
     folder = record.paths.retraining(plan.label, seed)
     write_atomically(folder / "of.json", json.dumps(plan.identity(record.train_md5)))
     (folder / "weights.safetensors").write_bytes(bytes(100))

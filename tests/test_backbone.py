@@ -12,9 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from fmnist_tune.config import TrialConfig, load_space, read_space
-from fmnist_tune.config.schema import FASHION_MNIST
-from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.config import load_space, read_space
 from fmnist_tune.errors import FileError, UserError
 from fmnist_tune.models.architectures import ARCHITECTURES, WEIGHT_NAMES, image_sizes
 from fmnist_tune.models.backbone import Backbone
@@ -22,9 +20,12 @@ from fmnist_tune.models.check import check_models
 from fmnist_tune.models.layers import n_params
 from fmnist_tune.models.torchvision import Torchvision
 from fmnist_tune.retrain.export import export_model
+from fmnist_tune.retrain.prediction import image_config
 from fmnist_tune.retrain.saved import SavedModel
 from fmnist_tune.search.messages import Assignment
 from fmnist_tune.search.worker import Worker
+from fmnist_tune.tasks.images import ImageConfig, Images
+from fmnist_tune.tasks.images.fashion_mnist import FASHION_MNIST
 from fmnist_tune.training.checkpoint import load_checkpoint, save_checkpoint
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
@@ -62,7 +63,7 @@ def recipe(model: str) -> str:
 
 def make_run(model: Torchvision, **training: Any) -> TrainingRun:
     torch.set_num_threads(1)
-    config = TrialConfig.model_validate(
+    config = ImageConfig.model_validate(
         {"model": model.model_dump(), "training": {"epochs": 2, **training}, "data": {"val_size": 100}}
     )
     images, labels = make_pictures(200, 0)
@@ -324,7 +325,7 @@ def test_check_and_search_say_before_ray_starts_that_weights_are_missing(command
 
 def test_a_saved_model_is_loaded_and_exported_without_the_pretrained_file(tmp_path: Path) -> None:
     text = recipe(f"architecture: mobilenet_v3_small, weights: {tmp_path}/gone.pth, frozen: true, dropout: 0.2")
-    config = read_space(text, "recipe").picture_config({})
+    config = image_config(read_space(text, "recipe"))
     torch.manual_seed(0)
     module = config.model.without_files().build(config.images)
     with torch.no_grad():

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from fmnist_tune.config import TrialConfig
+from fmnist_tune.tasks.images import ImageConfig
 from fmnist_tune.training.checkpoint import load_checkpoint, save_checkpoint
 from fmnist_tune.training.graphed import WARM_UP_STEPS
-from fmnist_tune.training.results import EpochResult, Look
+from fmnist_tune.training.results import EpochResult
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 from tests.conftest import TINY_SPACE, CommandLine, make_pictures
@@ -22,7 +22,7 @@ CNN = {"name": "cnn", "channels": [8, 16], "dropout": 0.3}
 
 
 def make_run(device: str = "cuda", *, graphed: bool = True, **training: Any) -> TrainingRun:
-    trial = TrialConfig.model_validate(
+    trial = ImageConfig.model_validate(
         {
             "model": CNN,
             "training": {"epochs": 3, "batch_size": 32, "average_weights": True, **training},
@@ -92,7 +92,7 @@ def test_a_training_goes_on_within_an_epoch_as_if_it_had_not_stopped(tmp_path: P
     training = {"optimizer": {"name": "adam"}, "augment": {"flip": True, "shift": 1}}
     undisturbed, begun, path = make_run(**training), make_run(**training), tmp_path / "checkpoint.pt"
     expected = numbers(list(undisturbed.epochs()))
-    assert isinstance(next(begun.progress([0.6])), Look)
+    assert next(begun.progress([0.6])).epoch == 0.6
     save_checkpoint(begun, path)
     continued = make_run(**training)
     assert load_checkpoint(continued, path) is None

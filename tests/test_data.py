@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fmnist_tune.config import read_space
 from fmnist_tune.data.fashion_mnist import DEBIAN_DIR, has_part, load_part
 from fmnist_tune.data.fetch import DEBIAN_PACKAGE, fetch_data, locate_data
-from fmnist_tune.data.split import describe_data, fingerprint, keep_shares, stratified_split
+from fmnist_tune.data.split import describe_split, fingerprint, keep_shares, stratified_split
 from fmnist_tune.errors import UserError
 from tests.conftest import TinyData
 
@@ -133,8 +133,7 @@ def test_data_that_cannot_be_fetched_leaves_nothing_behind_and_says_why(
 def test_the_splits_of_a_searched_data_section_are_those_of_its_choices(copy: Path) -> None:
     images = load_part(copy, "train")
     text = "study: x\nmodel: {name: mlp}\ndata: {choice: [{val_size: 100}, {val_size: 200, pad: 2}]}"
-    split = describe_data(read_space(text, "f.yaml"), images)["split"]
-    assert isinstance(split, dict)
+    split = describe_split(read_space(text, "f.yaml"), images)
     assert set(split) == {"kind", "n_pictures", "val_size 100", "val_size 200"}
 
 
@@ -199,7 +198,7 @@ def test_the_split_is_stratified_disjoint_and_always_the_same() -> None:
 
 
 @given(st.lists(st.integers(0, 9), min_size=20, max_size=200), st.integers(1, 19))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_split_gives_every_class_its_share_to_within_one(labels: list[int], val_size: int) -> None:
     labels_N = np.array(labels)
     train, val = stratified_split(labels_N, val_size)

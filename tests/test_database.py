@@ -225,7 +225,7 @@ def test_what_has_the_locks_name_is_not_touched(tmp_path: Path, what: str) -> No
     }[what]()
     with pytest.raises(UserError, match=r"driver.lock: (cannot be used as the study's lock|not a lock of fmnist-tune)"):
         DriverLock(record.paths).__enter__()
-    assert not record.is_driven
+    assert not record.is_running
     assert target.exists() == (what != "loose link")
     assert what == "loose link" or target.read_text() == "precious"
     assert what != "text" or lock.read_text() == "my notes"
@@ -237,7 +237,7 @@ def test_a_lock_that_a_kill_left_half_written_is_taken(tmp_path: Path) -> None:
     for left in ("", '{"pid": 1, "folder_id": "f"}since": "x"}', "\0\0\0"):
         record.paths.lock.write_text(left)
         with DriverLock(record.paths):
-            assert record.is_driven
+            assert record.is_running
 
 
 def test_files_of_a_study_are_not_written_through_links(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_a_program_that_reads_meanwhile_alarms_no_driver(tmp_path: Path) -> None
         reader.execute("SELECT count(*) FROM trials").fetchone()  # the log cannot be brought into the file whole
         record.optuna.set_user_attr("more", "than the reader sees")
         file = DatabaseFile(tmp_path / "studies.db", "s", 10)
-        assert file.trouble() is None
+        assert file.problem() is None
         reader.execute("COMMIT")
-        assert file.trouble() is None
+        assert file.problem() is None
         file.close()

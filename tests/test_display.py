@@ -6,21 +6,24 @@ import io
 import json
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
 
-from fmnist_tune.config import read_space
+from fmnist_tune.retrain.jobs import JobSource
 from fmnist_tune.retrain.progress import TrainingProgress
+from fmnist_tune.retrain.seeds import SeedStore
 from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
-from fmnist_tune.search.pool import Job
+from fmnist_tune.search.pace import Pace
 from fmnist_tune.search.progress import FILE, EpochProgress, progress_of, telling
 from fmnist_tune.search.screen import Screen, Work, packed
 from fmnist_tune.search.signals import stopping_on_signals
-from tests.studies import drive, look, open_study, report
+from fmnist_tune.study.seed_results import Plan
+from tests.studies import drive, open_study, partial, report
 
 SPACE = "study: s\nmodel: {name: mlp}\nsearch: {trials: 4, pruner: {name: none}}\ntraining: {epochs: 1}\n"
 LONG = """
@@ -80,7 +83,7 @@ def test_a_trial_that_goes_on_shows_where_it_stands_and_how_far_its_epoch_is(tmp
     for _ in range(8):
         assert first.next_assignment() is not None
     for number, accuracy in enumerate([0.7123, *[0.5] * 6], start=1):
-        assert not first.on_report(look(number, accuracy))
+        assert not first.on_report(partial(number, accuracy))
     first.on_report(report(0, [0.8, 0.8849], n_new=2))
     first.release_all()
 
@@ -116,7 +119,7 @@ def test_the_highest_accuracy_is_a_looks_until_an_epoch_has_ended(tmp_path: Path
     driver = drive(open_study(tmp_path, LONG))
     for _ in range(2):
         driver.next_assignment()
-    driver.on_report(look(0, 0.95))
+    driver.on_report(partial(0, 0.95))
     display = attached(driver)
     assert "highest so far 95.00 % (trial 0, epoch 0.5)" in display.status()
 
@@ -199,20 +202,18 @@ def test_a_worker_tells_once_a_second_how_far_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_seeds_show_their_epochs_accuracy_and_how_far_they_are(tmp_path: Path, width: int) -> None:
-    config = read_space("study: s\nmodel: {name: mlp}\ntraining: {epochs: 4}", "s").config({})
-    jobs = [
-        Job(f"trial 12, seed {k}", config, k, with_val=False, n_epochs=4, folder=tmp_path / str(k), log=tmp_path / "l")
-        for k in range(3)
-    ]
+    record = open_study(tmp_path, "study: s\nmodel: {name: mlp}\ntraining: {epochs: 4}")
+    plan = Plan("trial-12", "trial 12", record.space.config({}), 4, with_val=False)
+    jobs = SeedStore(record).jobs([plan], range(3), n_threads=1)
     progress = TrainingProgress(Console(file=io.StringIO(), width=width), started=time.monotonic() - 65)
     progress.line("starting Ray")
     assert drawn(progress.view(width), width) == ["starting Ray, 01:05"]
-    progress.expect(3)
-    for job in jobs:
-        progress.on_begin(job)
-    progress.on_end(jobs[0], "4 epochs in 3 s")
-    progress.on_epoch(jobs[1], report(1, [0.7, 0.875], n_new=2))
-    jobs[1].folder.mkdir()
+    source = JobSource(jobs, record.hold, pace=Pace(), say=progress.line, keep=lambda job, report: None)
+    progress.attach(source)
+    assert [a.seed for _ in jobs if (a := source.next_assignment()) is not None] == [0, 1, 2]
+    assert source.on_report(report(0, [0.5] * 4, stop="epochs", n_new=4)), "its model is to be saved"
+    assert not source.on_report(replace(report(0, [0.5] * 4, stop="epochs", n_new=0), is_saved=True))
+    assert source.on_report(report(1, [0.7, 0.875], n_new=2))
     (jobs[1].folder / FILE).write_text(json.dumps({"epoch": 3, "step": 5, "n_steps": 10}))
     lines = drawn(progress.view(width), width)
     assert len(lines) == 5, lines

@@ -12,17 +12,15 @@ from fmnist_tune.evaluation import (
     accuracy,
     calibration,
     class_spreads,
-    classes_text,
     confusion_matrix,
     next_value_ci95,
     paired,
     per_class,
-    recalls_of,
     share_spread,
     softmax,
     spread,
-    weakest_classes,
 )
+from fmnist_tune.study.results import classes_text, recalls_of, weakest_classes
 
 SCORES = np.array([[3, 1, 0], [0, 2, 1], [2, 1, 0], [0, 0, 5]], dtype=np.float32)
 LABELS = np.array([0, 1, 1, 2])

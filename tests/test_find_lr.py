@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fmnist_tune.config import TrialConfig
+from fmnist_tune.tasks.images import ImageConfig
 from fmnist_tune.training.lr_range import Sweep, read_lr_range, sweep_losses
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
@@ -29,7 +29,7 @@ data: {val_size: 100}
 def make_run(**sections: Any) -> TrainingRun:
     torch.set_num_threads(1)
     sections = {"model": {"name": "mlp", "hidden": [16]}, "data": {"val_size": 100}, **sections}
-    config = TrialConfig.model_validate(sections)
+    config = ImageConfig.model_validate(sections)
     images, labels = make_pictures(600, 0)
     data = TrainingData.from_images(images.astype("uint8"), labels.astype("int64"), config.data, "cpu")
     return TrainingRun(config, data, seed=0)

@@ -7,10 +7,11 @@ import itertools
 import pytest
 import torch
 
-from fmnist_tune.config import TrialConfig, read_space
-from fmnist_tune.config.modular import ModularConfig
-from fmnist_tune.modular.run import ModularRun
-from fmnist_tune.training.numerics import Numerics
+from fmnist_tune.config import read_space
+from fmnist_tune.tasks.images import ImageConfig
+from fmnist_tune.tasks.modular_addition.config import ModularConfig
+from fmnist_tune.tasks.modular_addition.run import ModularRun
+from fmnist_tune.training.precision import Precision
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
@@ -52,11 +53,11 @@ def train(text: str) -> list[EpochResult]:
     torch.set_num_threads(1)
     config = read_space(text, "recipe").config({})
     if isinstance(config, ModularConfig):
-        return list(itertools.islice(ModularRun(config, seed=0).epochs(), 3))
-    assert isinstance(config, TrialConfig)
+        return list(itertools.islice(ModularRun(config, seed=0).progress(), 3))
+    assert isinstance(config, ImageConfig)
     images, labels = make_pictures(600, 0)
     data = TrainingData.from_images(images.astype("uint8"), labels.astype("int64"), config.data, "cpu")
-    run = TrainingRun(config, data, seed=0, numerics=Numerics(bf16=False, channels_last=False))
+    run = TrainingRun(config, data, seed=0, precision=Precision(bf16=False, channels_last=False))
     return list(run.epochs())
 
 

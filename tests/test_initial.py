@@ -73,9 +73,9 @@ def problems(text: str) -> list[str]:
 def begin(trials: TrialWriter, n: int) -> list[dict[str, Any]]:
     """Begin and complete so many trials, or as many as there are; returns their values."""
     found = []
-    while len(found) < n and (attempt := trials.begin()) is not None:
-        found.append(dict(attempt.values))
-        trials.complete(attempt.number, 0.5)
+    while len(found) < n and (spec := trials.begin()) is not None:
+        found.append(dict(spec.values))
+        trials.complete(spec.number, 0.5)
     return found
 
 

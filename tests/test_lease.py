@@ -72,7 +72,7 @@ def test_a_study_that_is_driven_from_another_folder_is_refused_and_not_written(u
     here, there = (open_in(url, tmp_path / name) for name in ("here", "there"))
     longer = read_space(SPACE, "s.yaml", {"search.trials": 64})
     with driving(here):
-        assert there.is_driven
+        assert there.is_running
         with (
             DriverLock(there.paths) as lock,
             pytest.raises(
@@ -82,9 +82,9 @@ def test_a_study_that_is_driven_from_another_folder_is_refused_and_not_written(u
         ):
             StudyRecord.open(there.storage, longer, there.paths, folder_id=lock.folder_id)
     assert open_in(url, tmp_path / "here").space.settings.search.trials == 6
-    assert not there.is_driven
+    assert not there.is_running
     with driving(there):
-        assert here.is_driven
+        assert here.is_running
 
 
 def test_a_silent_driver_loses_its_study_by_the_databases_clock(url: str, tmp_path: Path) -> None:
@@ -95,14 +95,14 @@ def test_a_silent_driver_loses_its_study_by_the_databases_clock(url: str, tmp_pa
             with pytest.raises(StorageLostError, match=r"the study was taken over from \S+/there on "):
                 here.hold.find_loss()
             assert holders(here.storage.engine)["s"].place.startswith(str(tmp_path / "there"))
-    assert not here.is_driven
+    assert not here.is_running
 
 
 def test_who_was_killed_goes_on_at_once_from_its_own_folder(url: str, tmp_path: Path) -> None:
     dead, alive = (open_in(url, tmp_path / "here") for _ in range(2))
     with DriverLock(dead.paths) as lock:
         dead.hold.take(lock.folder_id)  # and never ends it
-    assert not dead.is_driven, "its lock is free, whatever its lease says"
+    assert not dead.is_running, "its lock is free, whatever its lease says"
     with driving(alive), pytest.raises(StorageLostError, match="the study was taken over"):
         dead.hold.find_loss()
 
@@ -112,7 +112,7 @@ def test_a_copied_folder_is_another_one(url: str, tmp_path: Path) -> None:
     with driving(here):
         shutil.copytree(tmp_path / "here", tmp_path / "copy")
         copy = open_in(url, tmp_path / "copy")
-        assert copy.is_driven
+        assert copy.is_running
         with pytest.raises(UserError, match="is being searched or trained already"), driving(copy):
             pass
 

@@ -11,17 +11,20 @@ import yaml
 from rich.console import Console
 
 from fmnist_tune.config import load_space
+from fmnist_tune.document.blocks import Code
+from fmnist_tune.document.terminal import View
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.origin_part import origin_part
+from fmnist_tune.report.task_report import TaskReport
 from fmnist_tune.search.ending import Ending, all_trials, ending_of
 from fmnist_tune.search.limits import Limits
 from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.findings import study_section
 from fmnist_tune.study.record import SPACE_KEY, StudyRecord
-from fmnist_tune.study.render import study_json, summary_view
-from fmnist_tune.study.summary import Highest, summarize
+from fmnist_tune.study.summary import Highest, study_json, summarize
 from fmnist_tune.units import duration, seconds
 from tests.conftest import TINY_SPACE, CommandLine
-from tests.studies import drive, look, open_study, report
+from tests.studies import drive, open_study, partial, report
 
 SPACE = """
 study: s
@@ -123,9 +126,9 @@ def test_more_trials_extend_a_study_and_stay_and_its_file_does_not_change(tmp_pa
     record.limit_trials(5)
     assert loaded(record).n_target == 20
 
-    (section, source) = origin_part(record, None, ()).sections[:2]
-    assert section.code is not None
-    assert section.code.startswith("fmnist-tune search s.yaml --trials 5\n")
+    (section, source) = origin_part(record, TaskReport(), ()).sections[:2]
+    commands = next(block.text for block in section.blocks if isinstance(block, Code))
+    assert commands.startswith("fmnist-tune search s.yaml --trials 5\n")
     assert "trials: 3" in str(source)
 
 
@@ -180,28 +183,27 @@ def test_a_search_that_trained_nothing_says_so(tmp_path: Path) -> None:
 
 def test_the_highest_accuracy_is_told_where_no_trial_has_been_trained_to_its_end(tmp_path: Path) -> None:
     record = open_study(tmp_path, SPACE.replace("name: none", "name: asha, min_epochs: 0.5"))
-    assert study_json(record, is_driven=False)["highest"] is None
+    assert study_json(record, is_running=False)["highest"] is None
     driver = drive(record)
     for _ in range(2):
         driver.next_assignment()
-    driver.on_report(look(0, 0.95))
-    assert summarize(record, is_driven=True).highest == Highest(0.95, 0, 0.5)
-    driver.on_report(look(1, 0.5))
+    driver.on_report(partial(0, 0.95))
+    assert summarize(record, is_running=True).highest == Highest(0.95, 0, 0.5)
+    driver.on_report(partial(1, 0.5))
     driver.next_assignment()
     driver.on_report(report(2, [0.8849]))
     driver.release_all()
-    summary = summarize(record, is_driven=False)
+    summary = summarize(record, is_running=False)
     assert summary.highest == Highest(0.8849, 2, 1), "looks are at a sample"
-    assert study_json(record, is_driven=False)["highest"] == {"value": 0.8849, "number": 2, "epoch": 1}
+    assert study_json(record, is_running=False)["highest"] == {"value": 0.8849, "number": 2, "epoch": 1}
     console = Console(file=io.StringIO(), width=200)
     with console.capture() as captured:
-        console.print(summary_view(summary, [], ending="the search ended after 01:00: its time of 1m is over"))
+        console.print(View(study_section(summary, None, [])))
     lines = captured.get().splitlines()
-    assert lines[1:5] == [
-        "the search ended after 01:00: its time of 1m is over",
+    assert lines == [
         "study s: 3 of 3 trials (3 paused)",
-        "no trial has been trained to its end yet: no best trial",
-        "highest accuracy so far: 88.49 % (trial 2, epoch 1)",
+        "  no trial has been trained to its end yet, so there is no best trial",
+        "  highest accuracy so far: 88.49 % (trial 2, epoch 1)",
     ]
 
 
@@ -214,11 +216,11 @@ def test_the_highest_accuracy_is_left_out_where_it_is_the_best_trials(tmp_path: 
     driver.next_assignment()
     console = Console(file=io.StringIO(), width=200)
     with console.capture() as captured:
-        console.print(summary_view(summarize(record, is_driven=True), []))
+        console.print(View(study_section(summarize(record, is_running=True), None, [])))
     assert "highest" not in captured.get()
     driver.on_report(report(2, [0.7]))
     with console.capture() as captured:
-        console.print(summary_view(summarize(record, is_driven=True), []))
+        console.print(View(study_section(summarize(record, is_running=True), None, [])))
     assert "highest accuracy so far: 70.00 % (trial 2, epoch 1)" in captured.get()
 
 

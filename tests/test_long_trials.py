@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import database_url, open_database
-from fmnist_tune.study.trial_data import MAX_EPOCHS, facts_of, history_of
+from fmnist_tune.study.trial_data import MAX_EPOCHS, history_of, metadata_of
 from fmnist_tune.training.results import EpochResult, StopReason
 from tests.studies import SPACE, drive, open_study
 
@@ -25,7 +25,17 @@ BYTES_PER_REPORT = 2_500  # of an epoch, in all the forms in which a driver keep
 def epoch_result(epoch: int) -> EpochResult:
     """Return an epoch whose numbers have as many digits as real ones."""
     draw = random.Random(epoch).random
-    return EpochResult(epoch, draw(), draw(), draw(), draw(), draw() / 100, 10 * draw(), draw(), 50_000)
+    return EpochResult(
+        epoch=epoch,
+        train_loss=draw(),
+        train_accuracy=draw(),
+        val_loss=draw(),
+        val_accuracy=draw(),
+        lr=draw() / 100,
+        train_s=10 * draw(),
+        val_s=draw(),
+        n_images=50_000,
+    )
 
 
 def send(driver: Driver, number: int, epoch: int, n_epochs: int) -> bool:
@@ -64,7 +74,7 @@ def test_a_trial_of_five_thousand_epochs_is_kept_whole_in_small_parts_at_a_const
     assert trial.value == epoch_result(n).val_accuracy
     assert trial.intermediate_values == {epoch: epoch_result(epoch).val_accuracy for epoch in range(1, n + 1)}
     assert history_of(trial) == [epoch_result(epoch) for epoch in range(1, n + 1)]
-    assert facts_of(trial)["epochs"] == n
+    assert metadata_of(trial)["epochs"] == n
     attributes = [*trial.user_attrs.values(), *trial.system_attrs.values()]
     n_rungs = n.bit_length() if pruner == "asha" else 0
     assert len(attributes) <= n / MAX_EPOCHS + n_rungs + 10

@@ -291,7 +291,7 @@ def test_studies_over_other_data_are_said_not_to_be_comparable(command: CommandL
 
 
 def test_progress_counts_epochs_and_seconds_of_all_trials(folder: Path) -> None:
-    steps = progress(searched(folder, "a").trials, is_val_accuracy=True)
+    steps = progress(searched(folder, "a").trials, is_on_curve=True)
     assert [(step.epochs, step.value) for step in steps] == [(1, 0.6), (2, 0.7), (3, 0.75), (4, 0.8)]
     assert steps[-1].train_s == pytest.approx(4.4)
 

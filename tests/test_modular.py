@@ -12,17 +12,20 @@ import torch
 from PIL import Image
 
 from fmnist_tune.config import load_space, read_space
-from fmnist_tune.config.modular import ModularConfig, ModularData
 from fmnist_tune.errors import FileError, UserError
-from fmnist_tune.modular.data import leak, split_pairs
-from fmnist_tune.modular.metrics import pair_metrics
-from fmnist_tune.modular.outcome import milestones, value
-from fmnist_tune.modular.run import ModularRun
-from fmnist_tune.report.grokking_part import grokking_figure, step_curve
+from fmnist_tune.retrain.prediction import image_config
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.metrics_file import stored_problem
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_writer import TrialWriter
+from fmnist_tune.tasks.modular_addition.config import ModularConfig, ModularData
+from fmnist_tune.tasks.modular_addition.data import leak, split_pairs
+from fmnist_tune.tasks.modular_addition.metrics import pair_metrics
+from fmnist_tune.tasks.modular_addition.outcome import milestones, value
+from fmnist_tune.tasks.modular_addition.report import grokking_figure, step_curve
+from fmnist_tune.tasks.modular_addition.run import ModularRun
+from fmnist_tune.tasks.registry import find_task
 from fmnist_tune.training.checkpoint import load_checkpoint, save_checkpoint
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.training.run import NonFiniteLossError
@@ -62,7 +65,20 @@ def problems(text: str) -> list[str]:
 
 
 def results(val: list[float], train: float = 1.0) -> list[EpochResult]:
-    return [EpochResult(i, 0.1, train, 1.0, accuracy, 1e-3, 1.0, 0.1, 10) for i, accuracy in enumerate(val, start=1)]
+    return [
+        EpochResult(
+            epoch=i,
+            train_loss=0.1,
+            train_accuracy=train,
+            val_loss=1.0,
+            val_accuracy=accuracy,
+            lr=1e-3,
+            train_s=1.0,
+            val_s=0.1,
+            n_images=10,
+        )
+        for i, accuracy in enumerate(val, start=1)
+    ]
 
 
 def numbers(history: list[EpochResult]) -> list[tuple[float, ...]]:
@@ -133,7 +149,7 @@ def test_the_training_pairs_are_memorised_first_and_the_others_understood_long_a
 ) -> None:
     text = RECIPE.replace("{name: embedding_mlp, embedding: 64, hidden: [128]}", model)
     run = make_run(text.replace("fraction: 0.8", f"fraction: {fraction}"))
-    history = list(run.epochs())
+    history = list(run.progress())
     steps = milestones(run.config, history)
     assert steps["steps_to_memorise"] <= 100
     assert 5 * steps["steps_to_memorise"] <= steps["steps_to_solve"] <= 1000
@@ -147,7 +163,7 @@ def test_the_training_pairs_are_memorised_first_and_the_others_understood_long_a
 def test_without_weight_decay_it_stays_memorised() -> None:
     text = RECIPE.replace("weight_decay: 1.0", "weight_decay: 0.0").replace("fraction: 0.8", "fraction: 0.5")
     run = make_run(text.replace("steps: 2000", "steps: 1000"))
-    last = list(run.epochs())[-1]
+    last = list(run.progress())[-1]
     assert run.stop_reason == "epochs"
     assert last.train_accuracy == 1.0
     assert last.val_accuracy < 0.2
@@ -155,8 +171,8 @@ def test_without_weight_decay_it_stays_memorised() -> None:
 
 def test_where_validation_pairs_are_training_pairs_both_accuracies_rise_together() -> None:
     run = make_run(RECIPE.replace("fraction: 0.8", "fraction: 0.8, draw: 4000").replace("steps: 2000", "steps: 100"))
-    last = list(run.epochs())[-1]
-    assert run.facts["leak"] > 0.99
+    last = list(run.progress())[-1]
+    assert run.metadata["leak"] > 0.99
     assert last.train_accuracy == 1.0
     assert last.val_accuracy > 0.99
 
@@ -164,14 +180,14 @@ def test_where_validation_pairs_are_training_pairs_both_accuracies_rise_together
 @pytest.mark.parametrize("batch_size", ["full", "64"])
 def test_a_run_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(batch_size: str, tmp_path: Path) -> None:
     text = RECIPE.replace("steps: 2000", f"steps: 80\n  batch_size: {batch_size}")
-    expected = numbers(list(make_run(text).epochs()))
+    expected = numbers(list(make_run(text).progress()))
     first = make_run(text)
-    list(itertools.islice(first.epochs(), 2))
+    list(itertools.islice(first.progress(), 2))
     save_checkpoint(first, tmp_path / "checkpoint.pt")
     torch.manual_seed(12345)  # whatever ran in between
     second = make_run(text)
     assert load_checkpoint(second, tmp_path / "checkpoint.pt") is None
-    assert numbers(list(second.epochs())) == expected[2:]
+    assert numbers(list(second.progress())) == expected[2:]
     assert numbers(second.history) == expected
 
 
@@ -183,7 +199,7 @@ def test_the_optimizer_gets_its_betas() -> None:
 def test_batches_are_passes_over_the_pairs() -> None:
     run = make_run(RECIPE.replace("steps: 2000", "steps: 2000\n  batch_size: 100"))
     batches = list(run.draw_batches())
-    n = run.facts["pairs_train"]  # 423: four batches and a rest of 23
+    n = run.metadata["pairs_train"]  # 423: four batches and a rest of 23
     assert [len(b) for b in batches] == [100, 100, 100, 100, 23] * 4
     assert sorted(torch.cat(batches[:5]).tolist()) == list(range(n))
 
@@ -193,7 +209,7 @@ def test_a_loss_that_explodes_is_named() -> None:
         list(
             make_run(
                 RECIPE.replace("name: adamw, lr: 1e-2", "name: sgd, lr: 1e30").replace(", betas: [0.9, 0.98]", "")
-            ).epochs()
+            ).progress()
         )
 
 
@@ -280,8 +296,8 @@ def test_the_shipped_space_has_no_pruner_and_its_recipes_no_leak_but_cs() -> Non
 
 
 def test_a_task_without_pictures_says_so() -> None:
-    with pytest.raises(UserError, match="task: modular-addition has no images; this is for fashion-mnist"):
-        read_space(RECIPE, "f.yaml").picture_config({})
+    with pytest.raises(UserError, match="task: modular-addition has no images"):
+        image_config(read_space(RECIPE, "f.yaml"))
 
 
 def test_a_value_is_printed_as_a_share_of_steps_and_not_as_an_accuracy(command: CommandLine) -> None:
@@ -291,9 +307,9 @@ def test_a_value_is_printed_as_a_share_of_steps_and_not_as_an_accuracy(command: 
     record = StudyRecord.open(storage, read_space(SPACE, "s"), paths)
     trials = TrialWriter(record)
     for share in (0.5, -0.25):
-        attempt = trials.begin()
-        assert attempt is not None
-        trials.complete(attempt.number, share)
+        spec = trials.begin()
+        assert spec is not None
+        trials.complete(spec.number, share)
     shown = command("show", "tiny-grokking", "--wide").out
     assert shown.count("50.00 % of the steps left") == 2  # in the table and below it
     assert "not solved, 25.00 points short of 99 %" in shown
@@ -313,6 +329,14 @@ def test_a_pruned_trial_has_no_value_since_its_accuracy_is_none(tmp_path: Path) 
     (trial,) = record.trials
     assert trial.value is None
     assert "steps_left" not in record.recipe_of(trial)
+
+
+def test_a_damaged_record_of_a_result_is_named() -> None:
+    task = find_task("modular-addition")
+    metrics = {"trial": None, "seeds": [0], "config": {}, "curves": [], "steps_to_solve": {}}
+    problem = stored_problem(metrics, task.stored, task.result_key)
+    assert problem is not None
+    assert problem.startswith("steps_to_solve.values: field required")
 
 
 @pytest.mark.ray
@@ -375,6 +399,6 @@ def test_a_recipe_is_trained_over_seeds_and_reported(command: CommandLine) -> No
     assert "seed-1/result.json: missing or damaged; `fmnist-tune retrain tiny-grokking` makes it again" in gone.err
     predict = command("predict", "tiny-grokking", "picture.png")
     assert predict.code == 2
-    assert predict.err.strip().endswith("task: modular-addition has no images; this is for fashion-mnist")
+    assert predict.err.strip().endswith("task: modular-addition has no images")
     shown = command("show", "tiny-grokking")
     assert "the recipe retrained: 99 % validation accuracy after" in shown.out

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from fmnist_tune.config.schema import FASHION_MNIST
 from fmnist_tune.models import ImageSpec
 from fmnist_tune.models.cnn import Cnn
 from fmnist_tune.models.mlp import Mlp
 from fmnist_tune.models.torchvision import Torchvision
+from fmnist_tune.tasks.images.fashion_mnist import FASHION_MNIST
 from tests.conftest import TINY_SPACE, CommandLine
 
 PLUGINS = Path(__file__).parent / "plugins"

@@ -23,20 +23,27 @@ from rich.console import Console
 
 from fmnist_tune.config import read_space
 from fmnist_tune.data.fashion_mnist import CLASSES, load_part
+from fmnist_tune.document.blocks import Code, Fact, Finding, Section, Table
+from fmnist_tune.document.html import to_html
+from fmnist_tune.document.markdown import to_markdown
+from fmnist_tune.document.terminal import View
 from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import share_spread
-from fmnist_tune.report import findings, model_info, study_figures, study_info
-from fmnist_tune.report.drawing import png
-from fmnist_tune.report.model_part import class_table
-from fmnist_tune.report.page import Fact, Finding, Page, Part, Plot, Section, Table, to_html, to_markdown
+from fmnist_tune.report import model_info, study_figures, study_info
+from fmnist_tune.report.drawing import plot_of, png
 from fmnist_tune.report.run import FILES, ReportPaths, write_report
 from fmnist_tune.report.study_figures import parallel_figure, slices_figure
+from fmnist_tune.report.study_part import climbing
+from fmnist_tune.study import findings
 from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.importances import Importances
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import summary_view
+from fmnist_tune.study.results import class_table, openings, val_vs_test
 from fmnist_tune.study.sampling import params_of
-from fmnist_tune.study.summary import Importances, Summary, summarize
+from fmnist_tune.study.summary import Summary, summarize
+from fmnist_tune.study.trial_table import TrialRow
+from fmnist_tune.tasks.images import ImageTask
 from tests.conftest import CommandLine, TinyData
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -105,10 +112,10 @@ def open_study(folder: Path, text: str = SPACE, trials: list[FrozenTrial] | None
     return record
 
 
-def rows_of(trials: list[FrozenTrial]) -> tuple[study_info.TrialRow, ...]:
+def rows_of(trials: list[FrozenTrial]) -> tuple[TrialRow, ...]:
     numbered = optuna.create_study(direction="maximize")
     numbered.add_trials(trials)
-    return study_info.trial_rows(numbered.trials, read_space(SPACE, "s.yaml"), is_driven=False)
+    return study_info.trial_rows(numbered.trials, read_space(SPACE, "s.yaml"), is_running=False)
 
 
 def add_model(record: StudyRecord, data: TinyData, *, number: int | None, n_seeds: int = 2) -> None:
@@ -158,7 +165,7 @@ def checksums(tiny_data: TinyData, monkeypatch: pytest.MonkeyPatch) -> TinyData:
 
 
 def summary_of(tmp_path: Path, trials: list[FrozenTrial]) -> Summary:
-    return summarize(open_study(tmp_path, trials=trials), is_driven=False)
+    return summarize(open_study(tmp_path, trials=trials), is_running=False)
 
 
 def test_history_has_every_value_and_the_best_so_far() -> None:
@@ -187,7 +194,7 @@ def test_the_accuracy_axis_leaves_a_third_to_the_better_half() -> None:
 
 def test_slices_place_choices_by_index_and_warn_at_an_edge() -> None:
     info = study_info.slices(rows_of(TRIALS), read_space(SPACE, "s.yaml"), 2)
-    by_path = {s.path: s for s in info.slices}
+    by_path = {s.path: s for s in info}
     assert [p.x for p in by_path["model.hidden"].points] == [1, 1, 1, 1]
     lr = by_path["training.optimizer.lr"]
     assert (lr.edge, lr.best.x if lr.best else None) == ("upper", 0.09)
@@ -234,7 +241,7 @@ LABELS = np.array([0, 1, 1, 6])
 
 
 def test_the_confusion_matrix_is_the_mean_over_seeds() -> None:
-    info = model_info.confusion(SCORES, LABELS)
+    info = model_info.confusion(SCORES, LABELS, CLASSES)
     assert info.counts_KK[0, 0] == 1
     assert info.counts_KK[1, :2].tolist() == [0.5, 1.5]
     assert info.shares_KK[1, :2].tolist() == [0.25, 0.75]
@@ -244,7 +251,7 @@ def test_the_confusion_matrix_is_the_mean_over_seeds() -> None:
 
 
 def test_class_figures_are_spread_over_seeds() -> None:
-    figures = model_info.class_figures(SCORES, LABELS)
+    figures = model_info.class_figures(SCORES, LABELS, CLASSES)
     assert (figures[9].precision, figures[9].recall, figures[9].f1) == (None, None, None)
     assert figures[1].recall is not None
     assert figures[0].precision is not None
@@ -266,18 +273,18 @@ def test_the_surest_mistakes_come_first() -> None:
     scores = SCORES[1].copy()
     scores[3, 0] = 9
     images = np.zeros((4, 28, 28), np.uint8)
-    pictures = model_info.confidently_wrong(scores, images, LABELS, 24)
+    pictures = model_info.confidently_wrong(scores, images, LABELS, CLASSES, 24)
     assert [(p.index, p.true, p.predicted) for p in pictures] == [
         (3, "Shirt", "T-shirt/top"),
         (2, "Trouser", "T-shirt/top"),
     ]
     assert pictures[0].confidence == pytest.approx(np.exp(9) / (np.exp(9) + 9))
-    assert model_info.confidently_wrong(SCORES[0], images, LABELS, 24) == ()
-    assert [p.index for p in model_info.samples(SCORES[0], images, LABELS, 1)] == [0, 1, 3]
+    assert model_info.confidently_wrong(SCORES[0], images, LABELS, CLASSES, 24) == ()
+    assert [p.index for p in model_info.samples(SCORES[0], images, LABELS, CLASSES, 1)] == [0, 1, 3]
 
 
 def test_class_counts_say_what_the_configuration_keeps() -> None:
-    info = model_info.class_counts(np.repeat(np.arange(10), 20), {5: 0.1, 6: 0.001})
+    info = model_info.class_counts(np.repeat(np.arange(10), 20), CLASSES, {5: 0.1, 6: 0.001})
     assert info.counts == (20,) * 10
     assert info.kept == (20, 20, 20, 20, 20, 2, 1, 20, 20, 20)
 
@@ -289,28 +296,26 @@ def test_robustness_takes_the_rows_over_all_classes_in_the_order_of_strength() -
         for kind in ("all", "Bag")
     ]
     unchanged = {"corruption": "none", "strength": "0", "parameter": "0.0", "class": "all", "accuracy": "0.9"}
-    info = model_info.robustness([unchanged, *rows], 0.9)
+    info = model_info.robustness([unchanged, *rows], 10, 0.9)
     assert info.accuracies == {"noise": (0.7, 0.5)}
 
 
-def test_the_promise_names_both_accuracies_and_that_choosing_is_optimistic() -> None:
+def test_validation_and_test_name_both_accuracies_and_that_choosing_is_optimistic() -> None:
     test = model_info.accuracy_over_seeds(SCORES, LABELS)
     assert test.values == (1.0, 0.5)
-    (finding,) = findings.promise(test, val=0.85, trial=2, best=2, n_trials=5, paths=StudyPaths(Path("studies"), "s"))
-    assert finding.text.startswith(
-        "Trial 2 reached 85.00 % on the validation images; retrained with 2 seeds, it reaches 75.00 % on the test set"
+    (finding,) = val_vs_test(test, val=0.85, trial=2, best=2, n_trials=5, paths=StudyPaths(Path("studies"), "s"))
+    assert finding.text.startswith("Trial 2, retrained with 2 seeds, reaches 75.00 % on the test set (")
+    assert "validation, 85.00 %, was 10.00 points higher: it is optimistic by design, since the best of 5 trials" in (
+        finding.text
     )
-    assert "Validation was 10.00 points higher: it is optimistic by design, since the best of 5 trials" in finding.text
-    lower, other = findings.promise(test, val=0.7, trial=2, best=3, n_trials=5, paths=StudyPaths(Path("studies"), "s"))
+    lower, other = val_vs_test(test, val=0.7, trial=2, best=3, n_trials=5, paths=StudyPaths(Path("studies"), "s"))
     assert "5.00 points lower, although it is optimistic by design" in lower.text
     assert other.is_warning
     assert "is of trial 2, but the best trial is 3; `fmnist-tune retrain s`" in other.text
-    cut, other = findings.promise(test, val=None, trial=2, best=3, n_trials=5, paths=StudyPaths(Path("studies"), "s"))
+    cut, other = val_vs_test(test, val=None, trial=2, best=3, n_trials=5, paths=StudyPaths(Path("studies"), "s"))
     assert cut.text.startswith("Trial 2, which the search did not train to its end, reaches 75.00 % on the test set (")
     assert other.is_warning
-    (recipe,) = findings.promise(
-        test, val=None, trial=None, best=None, n_trials=0, paths=StudyPaths(Path("studies"), "s")
-    )
+    (recipe,) = val_vs_test(test, val=None, trial=None, best=None, n_trials=0, paths=StudyPaths(Path("studies"), "s"))
     assert recipe.text.startswith("The recipe reaches 75.00 %")
 
 
@@ -319,13 +324,13 @@ def test_an_interval_that_ends_at_100_percent_keeps_its_width() -> None:
     assert spread.ci95 is not None
     assert spread.ci95[1] == 1.0
     figures = model_info.ClassFigures(name="Bag", precision=spread, recall=spread, f1=spread, support=1000)
-    (row,) = class_table((figures,)).rows
+    (row,) = class_table({"Bag": figures}).rows
     assert row[2] == f"99.0 ± {100 * (spread.mean - spread.ci95[0]):.1f}"
 
 
 def test_failures_are_told_with_their_share_and_reasons(tmp_path: Path) -> None:
     (finding,) = findings.failures(summary_of(tmp_path, TRIALS))
-    assert finding == Finding("1 of 5 trials failed (20.0 %): `OutOfMemoryError: too 'wide'` (once).", is_warning=True)
+    assert finding == Finding("1 of 5 trials failed (20.0 %): `OutOfMemoryError: too 'wide'` (once)", is_warning=True)
 
 
 def test_no_failure_is_told_too(tmp_path: Path) -> None:
@@ -333,10 +338,11 @@ def test_no_failure_is_told_too(tmp_path: Path) -> None:
     assert findings.failures(summary) == [Finding("No trial failed.")]
     assert findings.edges(summary) == [Finding("The best trial lies at no end of a range that could be widened.")]
     assert not findings.initial_point(summary)
-    (unfinished,) = findings.progress(summary, is_driven=False, is_retrained=False)
-    (under_way,) = findings.progress(summary, is_driven=True, is_retrained=True)
+    (unfinished,) = findings.progress(summary, is_running=False, is_retrained=False)
+    (under_way,) = findings.progress(summary, is_running=True, is_retrained=True)
     assert under_way.text.startswith("A configuration of the study is being retrained:")
-    assert unfinished.text == f"The study has 1 of 5 trials; `{summary.paths.command('resume')}` goes on."
+    goes_on = f"`{summary.paths.command('resume')}` goes on."
+    assert unfinished.text == f"The study has 1 of 5 trials (1 complete); {goes_on}"
 
 
 @pytest.mark.parametrize("attribute", ["initial", "known_good"])
@@ -349,10 +355,8 @@ def test_a_best_trial_that_was_an_initial_point_is_told(tmp_path: Path, attribut
         "Sampled trials: 2, trained to the end: 1, better: 0."
     )
     console = Console(width=200, file=io.StringIO(), record=True)
-    console.print(summary_view(summary, []))
-    assert "best trial 0: validation accuracy 90.00 % (4 epochs, 0 parameters, 0 s, initial point)" in (
-        console.export_text()
-    )
+    console.print(View(findings.study_section(summary, None, [])))
+    assert "best trial 0: validation accuracy 90.00 % (4 epochs, initial point)" in (console.export_text())
 
 
 LOOKED_AT = [[0.25, 0.3], [0.5, 0.45]]
@@ -395,7 +399,7 @@ def test_a_choice_of_thousands_names_a_few_values() -> None:
     params, distributions = params_of(picked, wide)
     study = optuna.create_study(direction="maximize")
     study.add_trial(optuna.create_trial(value=0.8, params=params, distributions=distributions))
-    rows = study_info.trial_rows(study.trials, wide, is_driven=False)
+    rows = study_info.trial_rows(study.trials, wide, is_running=False)
     figure = slices_figure(study_info.slices(rows, wide, 0))
     labels = [label.get_text() for label in figure.axes[2].get_xticklabels()]
     assert (labels[0], labels[-1], len(labels)) == ("1e-05", "0.05", 8)
@@ -404,38 +408,38 @@ def test_a_choice_of_thousands_names_a_few_values() -> None:
 
 
 def test_an_even_class_distribution_takes_no_plot() -> None:
-    assert model_info.class_counts(np.arange(20) % 10, {}).is_even
-    assert not model_info.class_counts(np.arange(20) % 10, {5: 0.5}).is_even
-    assert not model_info.class_counts(np.arange(21) % 10, {}).is_even
+    assert model_info.class_counts(np.arange(20) % 10, CLASSES, {}).is_even
+    assert not model_info.class_counts(np.arange(20) % 10, CLASSES, {5: 0.5}).is_even
+    assert not model_info.class_counts(np.arange(21) % 10, CLASSES, {}).is_even
 
 
 def test_climbing_curves_ask_for_more_epochs() -> None:
     climb = study_info.Climb((2, 0, 4), 0.0667, 4)
-    (finding,) = findings.climbing(climb, "constant")
-    assert "still climbed 6.67 points over the last third of 4 epochs: a larger `training.epochs` may help." in (
+    (finding,) = climbing(climb, "constant")
+    assert "still climbed 6.67 points over the last third of 4 epochs: a larger `training.epochs` may help" in (
         finding.text
     )
     assert finding.is_warning
-    (annealed,) = findings.climbing(climb, "one_cycle")
+    (annealed,) = climbing(climb, "one_cycle")
     assert "where every curve climbs" in annealed.text
-    (flat,) = findings.climbing(study_info.Climb((1,), -0.001, 9), "constant")
+    (flat,) = climbing(study_info.Climb((1,), -0.001, 9), "constant")
     assert flat.text == "Trial 1 no longer climbs: -0.10 points over the last third of 9 epochs."
 
 
 def test_a_test_set_that_judged_two_trials_is_warned_of() -> None:
     uses = [{"at": "", "command": c, "trial": t, "seeds": [0]} for c, t in (("retrain", 1), ("report", 1))]
-    (once,) = findings.test_uses(uses)
-    assert once == Finding("The test set has been opened 2 times for this study (retrain 1, report 1).")
-    (twice,) = findings.test_uses([*uses, {**uses[0], "trial": 7}])
+    (once,) = openings(uses)
+    assert once == Finding("the test set has been opened 2 times for this study (retrain 1, report 1)")
+    (twice,) = openings([*uses, {**uses[0], "trial": 7}])
     assert twice.is_warning
     assert "It has judged 2 trials (1, 7)" in twice.text
 
 
 def test_a_page_escapes_what_it_is_given() -> None:
-    section = Section("T", ("a <b> `x<y`",), None, Table(("h",), (("p|q",),)), "<pre>")
-    page = Page("t & u", "", (Fact("a", "1", "<i>"),), (Finding("<script>", True),), (Part("P", (section,)),))
+    section = Section("T", ("a <b> `x<y`", Table(("h",), (("p|q",),)), Code("<pre>")))
+    page = Section("t & u", (Fact("a", "1", "<i>"), Finding("<script>", True), Section("P", (section,))))
     html = to_html(page)
-    assert "a &lt;b&gt; <code>x&lt;y</code>" in html
+    assert "A &lt;b&gt; <code>x&lt;y</code>" in html
     assert "&lt;script&gt;" in html
     assert "<script" not in html
     assert "<title>t &amp; u</title>" in html
@@ -465,7 +469,7 @@ def test_the_whole_report_is_files_that_fit_each_other(tmp_path: Path, checksums
     add_model(record, checksums, number=2)
     paths = report(record, checksums)
     assert paths.html == tmp_path / "s" / "report" / "report.html"
-    assert {p.name for p in paths.files} == {"report.html", *FILES}
+    assert {p.name for p in paths.files} == {"report.html", *FILES, *ImageTask.report_files}
     html, markdown = paths.html.read_text(), (paths.html.parent / "report.md").read_text()
 
     references = re.findall(r'(?:src|href)="([^"]*)"|url\(([^)]*)\)', html)
@@ -482,7 +486,7 @@ def test_the_whole_report_is_files_that_fit_each_other(tmp_path: Path, checksums
     assert len(re.findall(r"!\[", markdown)) == 12
 
     for text in (html, markdown):
-        assert "retrained with 2 seeds, it reaches 98.50 % on the test set" in text
+        assert "retrained with 2 seeds, reaches 98.50 % on the test set" in text
         assert "Weakest classes by recall: Shirt 85.0 %, T-shirt/top 100.0 %, Trouser 100.0 %." in text
         assert "Most frequent mistake: 15.0 % of class Shirt are taken for T-shirt/top." in text
         assert "accuracy falls to 30.0 % under the strongest noise and to 80.0 % under the strongest shift" in text
@@ -685,10 +689,10 @@ def test_a_report_needs_neither_torch_nor_pyplot() -> None:
 
 
 def test_a_plot_that_cannot_be_drawn_costs_the_report_no_number() -> None:
-    plot = Plot.of("importances.png", "importances", study_figures.importances_figure, Importances({}, "all", 1, 10))
+    plot = plot_of("importances.png", "importances", study_figures.importances_figure, Importances({}, "all", 1, 10))
     assert (plot.png, plot.error.partition(":")[0]) == (b"", "ValueError")
-    section = Section("Importances", ("text",), plot, Table(("a", "b"), (("1", "2"),)))
-    page = Page("t", "s", (), (), (Part("p", (section,)),))
+    section = Section("Importances", ("text", plot, Table(("a", "b"), (("1", "2"),))))
+    page = Section("t", ("s", Section("p", (section,))))
     for text in (to_html(page), to_markdown(page)):
         assert "The plot could not be drawn: ValueError" in text
         assert "importances.png" not in text

@@ -18,12 +18,13 @@ import yaml
 from scipy import stats
 
 import fmnist_tune
-from fmnist_tune.data.fashion_mnist import CLASSES, Images, load_part
+from fmnist_tune.data.fashion_mnist import CLASSES, load_part
 from fmnist_tune.evaluation import accuracy
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.trial_data import facts_of
+from fmnist_tune.study.trial_data import metadata_of
+from fmnist_tune.tasks.images import Images
 from fmnist_tune.units import percent
 from tests.conftest import TINY_SPACE, CommandLine, TinyData
 
@@ -134,7 +135,7 @@ def test_a_winner_is_trained_on_everything_and_each_seed_tested_once(
 
     shown = study("show", "tiny")
     assert f"trial {metrics['trial']} retrained: test accuracy {percent(metrics['test_accuracy']['mean'])}" in shown.out
-    assert "The test set has been opened once for this study" in shown.out
+    assert "the test set has been opened once for this study" in shown.out
 
     another = 0 if metrics["trial"] else 1
     run = study("retrain", "tiny", "--trial", another, "--seeds", 1, "--data-dir", study.data_dir)
@@ -171,7 +172,7 @@ def test_a_killed_retraining_goes_on(study: CommandLine) -> None:
     assert run.json["epochs"] == 60
     shown = study("show", "long").out
     assert "study long: a recipe; trained without a search\n" in shown
-    assert "The test set has been opened once for this study" in shown
+    assert "the test set has been opened once for this study" in shown
     accuracy_text = f"test accuracy {percent(run.json['test_accuracy']['mean'])}"
     assert re.search(rf"long +recipe +{accuracy_text}", study("studies").out)
     assert ended_epochs(folder) == {(seed, epoch): 1 for seed in range(3) for epoch in range(1, 61)}
@@ -263,7 +264,7 @@ def test_early_stopping_trains_to_the_epoch_that_was_best(command: CommandLine) 
         open_database(database_url(command.folder / "studies"), create=False),
         StudyPaths(command.folder / "studies", "tiny"),
     )
-    best_epoch = facts_of(record.trials[0])["best_epoch"]
+    best_epoch = metadata_of(record.trials[0])["best_epoch"]
     run = command("retrain", "tiny", "--seeds", 1, "--data-dir", command.data_dir, "--json")
     assert run.json["epochs"] == best_epoch < 30
     assert run.json["config"]["training"]["epochs"] == 30  # the learning rate's schedule stays

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fmnist_tune.config import TrialConfig
 from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.report.model_info import robustness
 from fmnist_tune.retrain.robustness import (
@@ -24,6 +23,7 @@ from fmnist_tune.retrain.robustness import (
     write_csv,
 )
 from fmnist_tune.retrain.saved import SavedModel, to_pixels
+from fmnist_tune.tasks.images import ImageConfig
 from tests.conftest import make_pictures
 
 
@@ -42,7 +42,7 @@ def blob(n: int = 64) -> Tensor:
 
 def linear(bias: list[float], weight: float = 0.0) -> SavedModel:
     """Return a model whose scores are the same for every image, but for `weight` times all pixels in class 0's."""
-    config = TrialConfig.model_validate({"model": {"name": "mlp", "depth": 0}, "data": {"mean": 0.0, "std": 1.0}})
+    config = ImageConfig.model_validate({"model": {"name": "mlp", "depth": 0}, "data": {"mean": 0.0, "std": 1.0}})
     layer = nn.Linear(28 * 28, 10)
     with torch.no_grad():
         layer.weight.zero_()
@@ -192,6 +192,6 @@ def test_the_report_reads_the_table_as_it_was_written(tmp_path: Path) -> None:
     write_csv(rows, path)
     assert path.read_text().splitlines()[:2] == ["corruption,strength,parameter,class,accuracy", "none,0,0.0,all,0.1"]
     with path.open(encoding="utf-8", newline="") as file:
-        info = robustness(list(csv.DictReader(file)), rows[0].accuracy)
+        info = robustness(list(csv.DictReader(file)), 10, rows[0].accuracy)
     noisy = [r for r in rows if r.corruption == "noise" and r.class_name == ALL_CLASSES]
     assert info.accuracies == {"noise": tuple(r.accuracy for r in noisy)}

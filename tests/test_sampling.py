@@ -49,15 +49,15 @@ def test_what_a_resumed_study_suggests_is_what_an_undisturbed_one_would_have(tmp
 def test_conditional_parameters_are_sampled_only_when_used(tmp_path: Path) -> None:
     record = open_study(tmp_path, search__trials=30)
     trials = TrialWriter(record)
-    while (attempt := trials.begin()) is not None:
-        momentum = attempt.config.training.optimizer.momentum
+    while (spec := trials.begin()) is not None:
+        momentum = spec.config.training.optimizer.momentum
         assert (
-            ("training.optimizer.momentum" in attempt.values)
-            == (attempt.values["training.optimizer.name"] == "sgd")
+            ("training.optimizer.momentum" in spec.values)
+            == (spec.values["training.optimizer.name"] == "sgd")
             == (momentum > 0)
         )
-        assert attempt.config.model.widths in ([8], [16, 8])
-        trials.complete(attempt.number, 0.5)
+        assert spec.config.model.widths in ([8], [16, 8])
+        trials.complete(spec.number, 0.5)
     assert len(record.trials) == 30
 
 
@@ -66,9 +66,9 @@ def test_every_sampler_fills_a_study(tmp_path: Path, sampler: str) -> None:
     record = open_study(tmp_path, search__sampler__name=sampler, search__trials=14)
     trials = TrialWriter(record)
     values = []
-    while (attempt := trials.begin()) is not None:
-        values.append(attempt.values["training.optimizer.lr"])
-        trials.complete(attempt.number, values[-1])
+    while (spec := trials.begin()) is not None:
+        values.append(spec.values["training.optimizer.lr"])
+        trials.complete(spec.number, values[-1])
     assert len(set(values)) >= 12  # gp may propose the best end twice
     assert all(1e-4 <= lr <= 1e-1 for lr in values)
 
@@ -86,7 +86,7 @@ def test_what_an_enqueued_trial_lacks_is_drawn(tmp_path: Path, sampler: str) -> 
     assert trial.state == TrialState.RUNNING
     assert trial.params["training.optimizer.name"] == "sgd"
     assert trial.params.keys() == {p.path for p in record.space.parameters}
-    assert driver.running[0].attempt.values == values_of(trial.params, record.space)
+    assert driver.running[0].spec.values == values_of(trial.params, record.space)
 
 
 @pytest.mark.parametrize("sampler", ["gp", "cmaes"])
@@ -94,9 +94,9 @@ def test_a_sampler_that_learns_draws_otherwise_after_other_values(tmp_path: Path
     def fifteenth(folder: Path, sign: int) -> Any:
         folder.mkdir()
         trials = TrialWriter(open_study(folder, search__sampler__name=sampler, search__trials=15))
-        while (attempt := trials.begin()) is not None:
-            values = attempt.values
-            trials.complete(attempt.number, 0.5 + sign * values["training.optimizer.lr"])
+        while (spec := trials.begin()) is not None:
+            values = spec.values
+            trials.complete(spec.number, 0.5 + sign * values["training.optimizer.lr"])
         return values
 
     assert fifteenth(tmp_path / "a", 1) != fifteenth(tmp_path / "b", -1), "drawn at random it would be the same"
@@ -111,14 +111,14 @@ def test_lists_of_conditions_and_ranges_of_whole_numbers_are_drawn_as_they_stand
     )
     trials = TrialWriter(open_study(tmp_path, text))
     epochs, names = [], set()
-    while (attempt := trials.begin()) is not None:
-        values, training = attempt.values, attempt.config.training
+    while (spec := trials.begin()) is not None:
+        values, training = spec.values, spec.config.training
         assert ("training.optimizer.momentum" in values) == (training.optimizer.name in ("sgd", "rmsprop"))
         assert training.batch_size in range(16, 129, 16)
         assert 1 <= training.epochs <= 64
         epochs.append(training.epochs)
         names.add(training.optimizer.name)
-        trials.complete(attempt.number, 0.5)
+        trials.complete(spec.number, 0.5)
     assert names == {"sgd", "rmsprop", "adam"}
     assert sum(n <= 8 for n in epochs) >= 12, "half of them, where log is heeded; one in eight where it is not"
 
@@ -133,9 +133,9 @@ training: {batch_size: {choice: [32, 64]}}
     record = open_study(tmp_path, text)
     trials = TrialWriter(record)
     seen = []
-    while (attempt := trials.begin()) is not None:
-        seen.append(tuple(sorted(attempt.values.items())))
-        trials.complete(attempt.number, 0.5)
+    while (spec := trials.begin()) is not None:
+        seen.append(tuple(sorted(spec.values.items())))
+        trials.complete(spec.number, 0.5)
     assert len(seen) == len(set(seen)) == 10
     assert record.n_target == 10
 
@@ -178,9 +178,9 @@ def test_a_grid_in_decimal_steps_has_its_round_numbers_and_both_ends(tmp_path: P
     text = "study: s\nsearch: {trials: 9, sampler: {name: grid}}\nmodel: {name: mlp, dropout: {float: [0.0, 0.3], step: 0.1}}"
     trials = TrialWriter(open_study(tmp_path, text))
     seen = []
-    while (attempt := trials.begin()) is not None:
-        seen.append(attempt.values["model.dropout"])
-        trials.complete(attempt.number, 0.5)
+    while (spec := trials.begin()) is not None:
+        seen.append(spec.values["model.dropout"])
+        trials.complete(spec.number, 0.5)
     assert sorted(seen) == [0.0, 0.1, 0.2, 0.3]
 
 
@@ -197,15 +197,15 @@ def test_a_grid_goes_on_from_another_study_with_what_that_one_left(tmp_path: Pat
     text = "study: {}\nsearch: {{trials: 9, sampler: {{name: {}}}}}\nmodel: {{name: mlp, depth: {{int: [1, 6]}}}}"
     old = open_study(tmp_path, text.format("old", "random"), search__trials=4)
     begun = TrialWriter(old)
-    while (attempt := begun.begin()) is not None:
-        begun.complete(attempt.number, 0.5)
+    while (spec := begun.begin()) is not None:
+        begun.complete(spec.number, 0.5)
     taken = {t.params["model.depth"] for t in old.trials}
     assert 1 < len(taken) < 4  # some twice
     new = open_study(tmp_path, text.format("new", "grid"))
     assert import_trials(new, old) == len(taken)
     trials = TrialWriter(new)
-    while (attempt := trials.begin()) is not None:
-        trials.complete(attempt.number, 0.5)
+    while (spec := trials.begin()) is not None:
+        trials.complete(spec.number, 0.5)
     depths = [t.params["model.depth"] for t in new.trials]
     assert {*depths[: len(taken)]} == taken
     assert sorted(depths) == [1, 2, 3, 4, 5, 6]
@@ -215,9 +215,9 @@ def test_a_quasi_random_study_is_spread_out_from_its_first_trial_on(tmp_path: Pa
     text = "study: s\nsearch: {trials: 8, sampler: {name: qmc}}\nmodel: {name: mlp, dropout: {float: [0, 0.8]}}\ntraining: {label_smoothing: {float: [0, 0.8]}}"
     trials = TrialWriter(open_study(tmp_path, text))
     drawn = []
-    while (attempt := trials.begin()) is not None:
-        drawn.append(attempt.values)
-        trials.report(attempt.number, 1, 0.5)
-        trials.release(attempt.number)  # it pauses
+    while (spec := trials.begin()) is not None:
+        drawn.append(spec.values)
+        trials.report(spec.number, 1, 0.5)
+        trials.release(spec.number)  # it pauses
     for path in ("model.dropout", "training.label_smoothing"):
         assert sorted(int(10 * values[path]) for values in drawn) == list(range(8))  # one in each eighth: Sobol'

@@ -388,7 +388,7 @@ class LateOnce(Driver):
 place = RunOptions(Path("studies"), data_dir=Path(sys.argv[1]), n_workers=1)
 console = Console(stderr=True)
 outcome = run_search(load_space("space.yaml"), place, Limits(), console, time.monotonic(), make_driver=LateOnce)
-print(json.dumps([LateOnce.n_late, count_states(outcome.record.trials, is_driven=False)]))
+print(json.dumps([LateOnce.n_late, count_states(outcome.record.trials, is_running=False)]))
 """)
     (command.folder / "space.yaml").write_text(TINY_SPACE)
     run = subprocess.run(

@@ -21,7 +21,7 @@ from fmnist_tune.search.memory import THRESHOLD_VARIABLE, Room
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.pace import Fate, Pace
 from fmnist_tune.search.setbacks import Decision, Setbacks
-from fmnist_tune.study.trial_data import facts_of
+from fmnist_tune.study.trial_data import metadata_of
 from tests.studies import SPACE, drive, open_study, report
 
 FULL, EMPTY = "0.0001", "1.0"  # shares of its memory that Ray may use of this machine
@@ -129,7 +129,7 @@ def test_a_trial_that_dies_alone_again_and_again_with_enough_memory_fails(
         assert begin(driver) == 1
         driver.on_crash(1, "out of memory", Cause.MEMORY)
     assert states(driver) == [TrialState.WAITING, TrialState.FAIL]
-    reason = facts_of(driver.record.trials[1])["reason"]
+    reason = metadata_of(driver.record.trials[1])["reason"]
     assert reason.startswith("its worker died 3 times in epoch 1: out of memory (as the only one that ran, with ")
 
 

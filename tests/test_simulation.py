@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import read_space
 from fmnist_tune.config.space import SearchSpace
+from fmnist_tune.search.asha import Asha
 from fmnist_tune.search.faults import Cause
 from fmnist_tune.search.memory import Room
 from fmnist_tune.search.messages import TrialReport
@@ -36,10 +37,10 @@ from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.trial_data import curve_of, facts_of, history_of, looks_of
-from fmnist_tune.study.trial_writer import is_promoted_from
+from fmnist_tune.study.trial_data import curve_of, history_of, metadata_of
+from fmnist_tune.study.trial_writer import has_ended_training, milestone_of
+from fmnist_tune.tasks import Objective
 from fmnist_tune.training.results import StopReason
-from fmnist_tune.valuation import value_of
 from tests.mortal_storage import DriverKilledError, MortalStorage
 
 LONGEST_ATTRIBUTE = 30_000  # characters; MySQL allows 64 kB
@@ -71,8 +72,8 @@ PICKS = st.lists(st.integers(0, 3), min_size=1, max_size=9)  # of the busy worke
 def random_curve(seed: int, number: int) -> Curve:
     """Return a curve in which equal accuracies are frequent."""
     rng = random.Random(1000 * seed + number)
-    looks = {share: rng.randrange(1, 9) / 10 for share in (0.3, 0.6, 0.5)}
-    return Curve([rng.randrange(1, 9) / 10 for _ in range(9)], rng.choice([5.0, 20.0, 80.0]), looks)
+    partial = {share: rng.randrange(1, 9) / 10 for share in (0.3, 0.6, 0.5)}
+    return Curve([rng.randrange(1, 9) / 10 for _ in range(9)], rng.choice([5.0, 20.0, 80.0]), partial)
 
 
 @functools.cache
@@ -108,16 +109,16 @@ class Study:
             self._check_end(trial)
 
     def _check_end(self, trial: FrozenTrial) -> None:
-        facts, history = facts_of(trial), history_of(trial)
+        facts, history = metadata_of(trial), history_of(trial)
         if trial.state == TrialState.COMPLETE:
             config = self.space.config(values_of(trial.params, self.space))
             is_short = len(history) < config.training.epochs
             assert facts["stop_reason"] == ("early_stopping" if is_short else "epochs")
             assert trial.intermediate_values == {result.epoch: result.val_accuracy for result in history}
-            assert trial.value == value_of(config, history)
+            assert trial.value == Objective().value_of(config, history)
         elif trial.state == TrialState.PRUNED:
-            assert self.space.settings.search.pruner.name == "asha"
-            assert facts["stop_reason"].startswith("asha: ")
+            assert self.space.settings.search.pruner.name != "none"
+            assert facts["stop_reason"].startswith(f"{self.space.settings.search.pruner.name}: ")
             assert trial.value == (history[-1].val_accuracy if history else None)
             assert len(history) == len(trial.intermediate_values)
         elif trial.state == TrialState.FAIL:
@@ -129,8 +130,10 @@ class Study:
     def rungs(self) -> list[float]:
         """Return ASHA's rungs up to the end of a training, by the paper's formula."""
         pruner = self.space.settings.search.pruner
+        if not isinstance(pruner, Asha):
+            return []
         found = [pruner.min_epochs * pruner.reduction_factor**k for k in range(12)]
-        return [rung if rung < 0.9 else round(rung) for rung in found] if pruner.name == "asha" else []
+        return [rung if rung < 0.9 else round(rung) for rung in found]
 
     def rung_of(self, number: int) -> float | None:
         """Return the rung at which a trial stands."""
@@ -142,7 +145,9 @@ class Study:
         curves = [curve_of(t) for t in self.trials]
         reached = sorted((-curve[rung], n) for n, curve in enumerate(curves) if rung in curve)
         place, n = reached.index((-curves[number][rung], number)) + 1, len(reached)
-        factor = self.space.settings.search.pruner.reduction_factor
+        pruner = self.space.settings.search.pruner
+        assert isinstance(pruner, Asha)
+        factor = pruner.reduction_factor
         allowed = math.ceil(n / factor) if is_full else n // factor
         return place <= max(allowed, (n + 1) // 2 if at_deadline else 0)
 
@@ -174,6 +179,8 @@ class SearchMachine(RuleBasedStateMachine):
                 "{name: asha, min_epochs: 0.3, reduction_factor: 2}",
                 "{name: asha, min_epochs: 0.5, reduction_factor: 3}",
                 "{name: asha, min_epochs: 2, reduction_factor: 2}",
+                "{name: 'tests.plugins.my_schedulers:MedianStopping', first: 0.3, every: 2}",
+                "{name: 'tests.plugins.my_schedulers:Growing', share: 0.5}",
             ]
         ),
         epochs=st.sampled_from([1, 2, 4, 9]),
@@ -244,7 +251,8 @@ class SearchMachine(RuleBasedStateMachine):
         study = Study(self.reader, self.space)
         for number, trial in enumerate(study.trials):
             rung = study.rung_of(number)
-            if not trial.state.is_finished() and rung is not None and is_promoted_from(trial, rung):
+            is_promoted = has_ended_training(trial) or (milestone_of(trial) or 0.0) > max(curve_of(trial), default=0.0)
+            if not trial.state.is_finished() and rung is not None and is_promoted:
                 self.note_promotion(study, number)
 
     def note_promotion(self, study: Study, number: int) -> None:
@@ -252,7 +260,7 @@ class SearchMachine(RuleBasedStateMachine):
         rung = study.rung_of(number)
         if rung is None or (number, rung) in self.promoted:
             return
-        if facts_of(study.trials[number]).get("stop_reason") in get_args(StopReason):
+        if metadata_of(study.trials[number]).get("stop_reason") in get_args(StopReason):
             return  # it has been trained to its end, and comes to tell that
         is_full, at_deadline = len(study.trials) >= self.n_trials, self.timeout_s is not None
         assert study.may_be_promoted(number, rung, is_full=is_full, at_deadline=at_deadline)
@@ -276,7 +284,7 @@ class SearchMachine(RuleBasedStateMachine):
             if assignment.number < len(study.trials):
                 trial = study.trials[assignment.number]
                 assert trial.state == TrialState.WAITING
-                assert assignment.n_epochs_known == len(history_of(trial))
+                assert int(assignment.n_epochs_known) == len(history_of(trial))
                 self.note_promotion(study, assignment.number)
 
     def train(self, number: int, worker: SimulatedWorker) -> TrialReport:
@@ -299,7 +307,7 @@ class SearchMachine(RuleBasedStateMachine):
                 number, worker = self.any_busy(pick)
                 if i == len(picks) - 1 and kill is not None:
                     self.storage.die_in(abs(kill), after=kill < 0)
-                known = simulation.driver.running[number].attempt.curve
+                known = simulation.driver.running[number].spec.curve
                 report = self.train(number, worker)
                 self.acknowledge(report, simulation.take(report), known)
 
@@ -315,13 +323,12 @@ class SearchMachine(RuleBasedStateMachine):
     def trials_are_given(self, kill: int | None) -> None:
         self.do(self.give, kill)
 
-    def acknowledge(self, report: TrialReport, goes_on: bool, known: Mapping[int, float]) -> None:
+    def acknowledge(self, report: TrialReport, goes_on: bool, known: Mapping[float, float]) -> None:
         """Take note of what the driver has taken in: of an epoch that the study knew, the accuracy that it knew."""
         acknowledged = self.acknowledged.setdefault(report.number, {})
-        for result in report.epochs:
-            acknowledged.setdefault(result.epoch, known.get(result.epoch, result.val_accuracy))
-        if report.look is not None:
-            acknowledged.setdefault(report.look.share, report.look.val_accuracy)
+        for result in report.evaluations:
+            before = known.get(result.epoch) if result.epoch >= 1 else None
+            acknowledged.setdefault(result.epoch, result.val_accuracy if before is None else before)
         if goes_on:
             self.note_promotion(Study(self.reader, self.space), report.number)
 
@@ -481,7 +488,8 @@ class SearchMachine(RuleBasedStateMachine):
             made = random_curve(self.seed, trial.number)
             for epoch, value in trial.intermediate_values.items():
                 assert 0 <= value - made.accuracies[epoch - 1] <= (0.0 if self.is_exact else WOBBLE)
-            assert all(value == made.looks[share] for share, value in looks_of(trial).items())
+            partial = {epoch: value for epoch, value in curve_of(trial).items() if epoch < 1}
+            assert partial == {epoch: made.partial[epoch] for epoch in partial}
         if self.simulation is not None:
             self.check_memory(study, self.simulation)
 

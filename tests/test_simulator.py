@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from fmnist_tune.search.simulation import CHANCE, Checkpoint, Curve, Simulation, curves_from_table
-from fmnist_tune.study.trial_data import history_of, looks_of
+from fmnist_tune.study.trial_data import curve_of, history_of
 from tests.studies import SPACE, open_study
 
 
@@ -30,7 +30,7 @@ def test_a_search_ends_with_every_trial_and_tells_how_long_it_would_have_taken(t
     assert record.best is not None
     assert record.best.value == pytest.approx(0.55 + 0.01 * record.best.number)
     assert totals.epochs == sum(len(history_of(t)) for t in record.trials)
-    assert looks_of(record.trials[0]) == {0.5: pytest.approx(CHANCE + 0.5 * (0.2 - CHANCE))}
+    assert curve_of(record.trials[0])[0.5] == pytest.approx(CHANCE + 0.5 * (0.2 - CHANCE))
     n_first_halves = sum(not history_of(t) for t in record.trials)
     assert totals.train_s == pytest.approx(100 * totals.epochs + 50 * n_first_halves)
     assert totals.train_s / 3 <= simulation.clock.now <= totals.train_s

@@ -208,7 +208,7 @@ ends = st.one_of(st.integers(1, 1000), st.floats(1e-6, 1.0))
     form=st.sampled_from(["{{{word}: {ends}}}", "{{type: {word}, bounds: {ends}}}", "{{_type: {word}, _value: {ends}}}",
                           "{{distribution: {word}, min: {low}, max: {high}}}", "'{word}({low}, {high})'"]),
 )  # fmt: skip
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_proposed_instead_is_accepted_and_means_the_range(range_: list[float], word: str, form: str) -> None:
     low, high = map(repr, range_)
     file = "study: x\nmodel: {{name: mlp}}\ntraining: {{optimizer: {{weight_decay: {}}}}}"
@@ -413,7 +413,7 @@ trees = st.recursive(
 
 
 @given(trees)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_tree_is_accepted_or_refused_with_a_message(tree: Any) -> None:
     text = yaml.safe_dump(tree, allow_unicode=True)
     try:
@@ -423,7 +423,7 @@ def test_any_tree_is_accepted_or_refused_with_a_message(tree: Any) -> None:
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_is_accepted_or_refused_with_a_message(text: str) -> None:
     try:
         read_space(text, "f.yaml")
@@ -436,7 +436,7 @@ def test_any_text_is_accepted_or_refused_with_a_message(text: str) -> None:
     span=st.floats(0, 1e3),
     blocks=st.lists(st.integers(1, 6), min_size=1, max_size=4, unique=True),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_is_written_is_what_is_read(low: float, span: float, blocks: list[int]) -> None:
     tree = {
         "study": "x",

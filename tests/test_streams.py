@@ -129,9 +129,9 @@ def test_weights_in_yaml_may_be_in_the_home_directory(command: CommandLine, monk
     import torch
     from torchvision.models import get_model
 
-    from fmnist_tune.config.schema import FASHION_MNIST
     from fmnist_tune.models.backbone import Backbone
     from fmnist_tune.models.torchvision import Torchvision
+    from fmnist_tune.tasks.images.fashion_mnist import FASHION_MNIST
 
     monkeypatch.setenv("HOME", str(command.folder))
     section = Torchvision(name="torchvision", architecture="squeezenet1_1", weights="~/mine.pth", image_size=32)

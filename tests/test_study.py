@@ -23,17 +23,18 @@ from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import StorageLostError, database_url, open_database
 from fmnist_tune.study.differences import space_differences
+from fmnist_tune.study.importances import parameter_importances
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import shown_to_sampler
 from fmnist_tune.study.seed_results import plan_for
-from fmnist_tune.study.summary import edge_of, parameter_importances, summarize
-from fmnist_tune.study.trial_data import facts_of, history_of
+from fmnist_tune.study.summary import edge_of, summarize
+from fmnist_tune.study.trial_data import history_of, metadata_of
 from fmnist_tune.study.trial_table import trial_rows
 from fmnist_tune.study.trial_writer import TrialWriter
 from tests.mortal_storage import DriverKilledError, MortalStorage
-from tests.studies import SPACE, drive, look, open_study, report
+from tests.studies import SPACE, drive, open_study, partial, report
 
 
 def test_a_study_refuses_other_data(tmp_path: Path) -> None:
@@ -70,12 +71,12 @@ def test_the_driver_tells_every_state_truthfully(tmp_path: Path) -> None:
     ]
     assert trials[0].value == 0.85
     assert trials[0].intermediate_values == {1: 0.8, 2: 0.8, 3: 0.8, 4: 0.85}
-    assert facts_of(trials[0])["duration_s"] == pytest.approx(4.4)
-    assert facts_of(trials[0])["images_per_s"] == 500
-    assert facts_of(trials[0])["stop_reason"] == "epochs"
-    assert facts_of(trials[0])["params"] == 7
-    assert facts_of(trials[1])["epochs"] == 1
-    assert facts_of(trials[2])["reason"] == "OutOfMemoryError: too wide"
+    assert metadata_of(trials[0])["duration_s"] == pytest.approx(4.4)
+    assert metadata_of(trials[0])["images_per_s"] == 500
+    assert metadata_of(trials[0])["stop_reason"] == "epochs"
+    assert metadata_of(trials[0])["params"] == 7
+    assert metadata_of(trials[1])["epochs"] == 1
+    assert metadata_of(trials[2])["reason"] == "OutOfMemoryError: too wide"
     assert trials[3].intermediate_values == {1: 0.9}
     assert [e.kind for e in events if e.kind != "epoch"] == ["paused", "paused", "failed", "complete", "paused"]
     assert "Trial 0 of study s" in record.paths.best_recipe.read_text()
@@ -86,22 +87,22 @@ def test_a_look_within_the_first_epoch_pauses_a_trial(tmp_path: Path) -> None:
     events: list[Event] = []
     driver = drive(record, events)
     assignments = [a for a in (driver.next_assignment(), driver.next_assignment()) if a is not None]
-    assert [a.looks for a in assignments] == [(0.5,), (0.5,)]
-    assert not driver.on_report(look(0, 0.7))
+    assert [a.partial for a in assignments] == [(0.5,), (0.5,)]
+    assert not driver.on_report(partial(0, 0.7))
     assert record.trials[0].state == TrialState.WAITING
     assert record.trials[0].intermediate_values == {}
-    assert facts_of(record.trials[0])["duration_s"] == 1.5
+    assert metadata_of(record.trials[0])["duration_s"] == 1.5
     assert [e.text for e in events] == ["70.00 % at epoch 0.5, rank 1/1"]
     assert shown_to_sampler(record.trials)[0].intermediate_values == {0: 0.7}
-    assert not driver.on_report(look(1, 0.6))
+    assert not driver.on_report(partial(1, 0.6))
     again = driver.next_assignment()
     assert again is not None
-    assert (again.number, again.looks, again.n_epochs_known) == (0, (), 0)
+    assert (again.number, again.partial, again.n_epochs_known) == (0, (), 0.5)
     assert driver.on_report(report(0, [0.8])) is False  # at its rung after epoch 1, alone
     while (assignment := driver.next_assignment()) is not None:
         number = assignment.number
         ends = report(number, [0.8] * 4, stop="epochs", n_new=4)
-        driver.on_report(look(number, 0.1) if assignment.looks else ends)
+        driver.on_report(partial(number, 0.1) if assignment.partial else ends)
     assert record.trials[0].state == TrialState.COMPLETE
     ended = record.trials[5]
     assert (ended.state, ended.value) == (TrialState.PRUNED, None)
@@ -123,7 +124,7 @@ def test_a_full_study_ends_with_a_complete_trial_and_none_that_waits(tmp_path: P
     assert {t.state for t in trials} == {TrialState.PRUNED, TrialState.COMPLETE}
     assert trials[1].state == TrialState.COMPLETE
     assert (trials[2].state, trials[2].value) == (TrialState.PRUNED, 0.1)
-    assert facts_of(trials[2])["stop_reason"] == "asha: 10.00 % at epoch 1, rank 6/6; the best 3 were promoted"
+    assert metadata_of(trials[2])["stop_reason"] == "asha: 10.00 % at epoch 1, rank 6/6; the best 3 were promoted"
     assert not record.paths.trial_folder(2).exists()
 
 
@@ -171,7 +172,7 @@ def test_a_trial_that_was_to_be_finished_and_turns_out_too_slow_for_it_pauses(tm
     driver = drive(record, deadline=time.monotonic() + 1500)
     for number, accuracy in enumerate([0.7, 0.6]):
         driver.next_assignment()
-        assert not driver.on_report(look(number, accuracy, train_s=100.0))
+        assert not driver.on_report(partial(number, accuracy, train_s=100.0))
     driver.deadline.at = time.monotonic() + 900  # four epochs of 200 s
     first = driver.next_assignment()
     assert first is not None
@@ -218,7 +219,7 @@ def test_a_trial_that_was_not_drawn_yet_when_its_driver_died_is_drawn_before_a_d
     assert assignment.config["model"]["name"] == "mlp"
 
 
-@pytest.mark.parametrize("n_writes", range(5))  # the note of its end, its epoch, the facts, its state
+@pytest.mark.parametrize("n_writes", range(5))  # the note of its end, its epoch, the metadata, its state
 def test_a_trial_that_was_trained_to_its_end_is_complete_wherever_its_driver_dies(
     tmp_path: Path, n_writes: int
 ) -> None:
@@ -254,7 +255,7 @@ def test_a_trial_that_was_let_go_on_goes_on_first_after_a_crash(tmp_path: Path, 
     driver = drive(open_study(tmp_path, **changes))
 
     def reach_rung(number: int, accuracy: float) -> bool:
-        return driver.on_report(look(number, accuracy) if at < 1 else report(number, [accuracy]))
+        return driver.on_report(partial(number, accuracy) if at < 1 else report(number, [accuracy]))
 
     for number, accuracy in enumerate([0.5, 0.6] if at_once else [0.6, 0.5]):
         assert driver.next_assignment() is not None
@@ -299,7 +300,7 @@ def test_what_is_known_of_a_trial_at_its_rung_is_recorded_when_the_time_is_over(
     driver.next_assignment()
     driver.deadline.at = 0.0
     assert not driver.on_report(report(0, [0.5]))
-    assert facts_of(record.trials[0])["params"] == 7
+    assert metadata_of(record.trials[0])["params"] == 7
     assert len(history_of(record.trials[0])) == 1
 
 
@@ -310,7 +311,7 @@ def test_only_what_a_worker_trained_for_this_run_is_counted(tmp_path: Path) -> N
     driver.on_report(replace(report(0, [0.5]), spent_s=0.0))
     assert (driver.totals.epochs, driver.totals.train_s, driver.totals.first_step_at) == (0, 0.0, None)
     before = time.monotonic()
-    driver.on_report(look(1, 0.5))
+    driver.on_report(partial(1, 0.5))
     assert driver.totals.train_s == 1.5
     assert driver.totals.first_step_at is not None
     assert before <= driver.totals.first_step_at + 1.5 <= time.monotonic()
@@ -325,7 +326,7 @@ def test_what_is_known_of_a_trial_that_hangs_is_kept(tmp_path: Path) -> None:
     driver.on_hang(0)
     (trial,) = record.trials
     assert [epoch.val_accuracy for epoch in history_of(trial)] == [0.5, 0.6]
-    assert (facts_of(trial)["epochs"], facts_of(trial)["duration_s"]) == (2, pytest.approx(2.2))
+    assert (metadata_of(trial)["epochs"], metadata_of(trial)["duration_s"]) == (2, pytest.approx(2.2))
 
 
 def test_how_long_a_look_took_tells_how_long_the_epoch_will_take(tmp_path: Path) -> None:
@@ -333,9 +334,9 @@ def test_how_long_a_look_took_tells_how_long_the_epoch_will_take(tmp_path: Path)
     driver = drive(record, deadline=time.monotonic() + 1000)
     for _ in range(3):
         driver.next_assignment()
-    assert not driver.on_report(look(0, 0.7, train_s=1200.0))
-    assert not driver.on_report(look(1, 0.6))
-    assert not driver.on_report(look(2, 0.5))
+    assert not driver.on_report(partial(0, 0.7, train_s=1200.0))
+    assert not driver.on_report(partial(1, 0.6))
+    assert not driver.on_report(partial(2, 0.5))
     assert driver.deadline.fits(1)
     assert not driver.deadline.fits(0)
     again = driver.next_assignment()
@@ -352,7 +353,7 @@ def test_how_long_a_look_took_tells_how_long_the_epoch_will_take(tmp_path: Path)
 def test_a_new_trial_is_expected_to_take_as_long_as_others_took_to_their_looks(tmp_path: Path) -> None:
     driver = drive(open_study(tmp_path, search__pruner__min_epochs=0.5), deadline=time.monotonic() + 100)
     driver.next_assignment()
-    assert not driver.on_report(look(0, 0.7, train_s=60.0))
+    assert not driver.on_report(partial(0, 0.7, train_s=60.0))
     assert driver.next_assignment() is None
 
 
@@ -361,11 +362,11 @@ def test_a_trial_that_fails_after_a_look_keeps_the_time_it_took(tmp_path: Path) 
     driver = drive(record)
     driver.next_assignment()
     driver.next_assignment()
-    driver.on_report(look(0, 0.6))
-    driver.on_report(look(1, 0.7))  # goes on at once
+    driver.on_report(partial(0, 0.6))
+    driver.on_report(partial(1, 0.7))  # goes on at once
     driver.on_report(TrialReport(1, (), 0, None, "loss is nan", {}))
     assert record.trials[1].state == TrialState.FAIL
-    assert facts_of(record.trials[1])["duration_s"] == 1.5
+    assert metadata_of(record.trials[1])["duration_s"] == 1.5
 
 
 def test_a_trial_that_fails_before_it_could_go_on_keeps_what_is_known_of_it(tmp_path: Path) -> None:
@@ -379,12 +380,12 @@ def test_a_trial_that_fails_before_it_could_go_on_keeps_what_is_known_of_it(tmp_
     again = driver.next_assignment()
     assert again is not None
     assert again.n_epochs_known == 2
-    driver.on_report(replace(report(0, [], n_new=0, failure="out of memory"), facts={"ran_on": "there"}))
+    driver.on_report(replace(report(0, [], n_new=0, failure="out of memory"), metadata={"ran_on": "there"}))
     trial = record.trials[0]
     assert trial.state == TrialState.FAIL
-    assert len(history_of(trial)) == facts_of(trial)["epochs"] == 2
-    assert facts_of(trial)["duration_s"] == 2.2
-    assert (facts_of(trial)["reason"], facts_of(trial)["ran_on"]) == ("out of memory", "there")
+    assert len(history_of(trial)) == metadata_of(trial)["epochs"] == 2
+    assert metadata_of(trial)["duration_s"] == 2.2
+    assert (metadata_of(trial)["reason"], metadata_of(trial)["ran_on"]) == ("out of memory", "there")
 
 
 def test_a_trial_that_waits_long_for_its_worker_says_so_once(tmp_path: Path) -> None:
@@ -398,7 +399,7 @@ def test_a_trial_that_waits_long_for_its_worker_says_so_once(tmp_path: Path) -> 
     for _ in range(2):
         driver.on_wait(0)
     assert [(event.kind, event.text) for event in events] == [
-        ("trouble", "its worker has not begun yet: it is still starting, or the Ray cluster has no place for it")
+        ("warning", "its worker has not begun yet: it is still starting, or the Ray cluster has no place for it")
     ]
 
 
@@ -410,7 +411,7 @@ def test_a_reason_is_that_of_a_failure(tmp_path: Path) -> None:
         0, [], {"reason": "its worker died"}
     )  # and then the driver, before it could fail the trial
     driver.on_report(report(0, [0.5] * 4, stop="epochs", n_new=4))
-    assert trial_rows(record, is_driven=False)[0].reason == ""
+    assert trial_rows(record.trials, record.space, is_running=False)[0].reason == ""
 
 
 def test_best_yaml_is_the_first_of_equal_trials_whichever_ends_first(tmp_path: Path) -> None:
@@ -469,7 +470,7 @@ def test_a_configuration_that_cannot_be_built_fails_alone(tmp_path: Path) -> Non
     assert [e.kind for e in events].count("failed") == n_failed
     states = {t.params["model.blocks"]: t.state for t in record.trials}
     assert states == {1: TrialState.COMPLETE, 6: TrialState.FAIL}
-    assert "6 blocks do not fit" in facts_of(next(t for t in record.trials if t.state == TrialState.FAIL))["reason"]
+    assert "6 blocks do not fit" in metadata_of(next(t for t in record.trials if t.state == TrialState.FAIL))["reason"]
 
 
 def test_a_waiting_trial_that_cannot_be_built_fails_and_the_search_goes_on(tmp_path: Path) -> None:
@@ -496,7 +497,7 @@ def test_a_worker_that_dies_again_and_again_fails_its_trial(tmp_path: Path) -> N
         assert assignment.number == 0
         driver.on_crash(0, "killed")
     assert record.trials[0].state == TrialState.FAIL
-    assert facts_of(record.trials[0])["reason"] == "its worker died 3 times in epoch 1: killed"
+    assert metadata_of(record.trials[0])["reason"] == "its worker died 3 times in epoch 1: killed"
 
 
 def test_a_trial_that_gets_on_between_its_workers_deaths_is_not_at_fault(tmp_path: Path) -> None:
@@ -525,7 +526,7 @@ def test_early_stopping_counts_the_best_epoch(tmp_path: Path) -> None:
     driver.on_report(report(0, [0.7, 0.9, 0.8], stop="early_stopping", n_new=3))
     assert record.trials[0].state == TrialState.COMPLETE
     assert record.trials[0].value == 0.9
-    assert facts_of(record.trials[0])["best_epoch"] == 2
+    assert metadata_of(record.trials[0])["best_epoch"] == 2
 
 
 def test_a_trial_that_asha_stopped_has_no_best_epoch_to_be_retrained_to(tmp_path: Path) -> None:
@@ -537,8 +538,8 @@ def test_a_trial_that_asha_stopped_has_no_best_epoch_to_be_retrained_to(tmp_path
     driver.on_report(report(driver.next_assignment().number, [0.9, 0.8, 0.7], stop="early_stopping", n_new=2))
     driver.writer.prune(1, "asha")
     best, pruned = record.trials
-    assert (facts_of(best)["best_epoch"], facts_of(pruned)["best_epoch"]) == (1, 1)
-    assert [plan_for(record, trial, with_val=False).n_epochs for trial in (best, pruned)] == [1, 4]
+    assert (metadata_of(best)["best_epoch"], metadata_of(pruned)["best_epoch"]) == (1, 1)
+    assert [plan_for(record, trial).n_epochs for trial in (best, pruned)] == [1, 4]
     assert "It was best after epoch 1" in record.recipe_of(best)
     assert "It was best" not in record.recipe_of(pruned)
 
@@ -632,7 +633,7 @@ def test_a_look_at_a_lock_does_not_keep_a_driver_from_it(tmp_path: Path) -> None
     fcntl.flock(looking, fcntl.LOCK_SH)
     threading.Timer(0.3, looking.close).start()
     with DriverLock(record.paths):
-        assert record.is_driven
+        assert record.is_running
 
 
 def test_a_database_is_found_whatever_its_folder_is_called(tmp_path: Path) -> None:
@@ -661,20 +662,20 @@ def test_checkpoints_of_ended_trials_that_a_kill_left_are_deleted(tmp_path: Path
 def test_a_second_driver_is_refused_with_who_holds_the_study(tmp_path: Path) -> None:
     record = open_study(tmp_path)
     with DriverLock(record.paths):
-        assert record.is_driven
+        assert record.is_running
         code = f"from fmnist_tune.study.lock import *; from fmnist_tune.study.layout import *; from pathlib import Path\nDriverLock(StudyPaths(Path({str(tmp_path)!r}), 's')).__enter__()"
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert "study s is being searched or trained already by process" in run.stderr
-    assert not record.is_driven
+    assert not record.is_running
 
 
 def test_the_lock_of_a_dead_driver_is_free(tmp_path: Path) -> None:
     code = f"import os; from fmnist_tune.study.lock import *; from fmnist_tune.study.layout import *; from pathlib import Path\nDriverLock(StudyPaths(Path({str(tmp_path)!r}), 's')).__enter__(); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     record = open_study(tmp_path)
-    assert not record.is_driven
+    assert not record.is_running
     with DriverLock(record.paths):
-        assert record.is_driven
+        assert record.is_running
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 81])
@@ -686,11 +687,11 @@ def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> 
 def test_a_summary_finds_what_mattered_and_what_lies_at_an_edge(tmp_path: Path) -> None:
     record = open_study(tmp_path, search__trials=40)
     trials = TrialWriter(record)
-    while (attempt := trials.begin()) is not None:
-        lr = attempt.values["training.optimizer.lr"]
-        trials.report(attempt.number, 1, lr)
-        trials.complete(attempt.number, lr)
-    summary = summarize(record, is_driven=False)
+    while (spec := trials.begin()) is not None:
+        lr = spec.values["training.optimizer.lr"]
+        trials.report(spec.number, 1, lr)
+        trials.complete(spec.number, lr)
+    summary = summarize(record, is_running=False)
     assert summary.counts["complete"] == 40
     assert summary.importances is not None
     assert next(iter(summary.importances.shares)) == "training.optimizer.lr"
@@ -716,8 +717,8 @@ def test_nothing_is_important_where_all_trials_are_alike(tmp_path: Path) -> None
 def test_what_was_running_waits_where_nobody_drives_the_study(tmp_path: Path) -> None:
     record = open_study(tmp_path)
     drive(record).next_assignment()
-    assert summarize(record, is_driven=True).counts["running"] == 1
-    counts = summarize(record, is_driven=False).counts
+    assert summarize(record, is_running=True).counts["running"] == 1
+    counts = summarize(record, is_running=False).counts
     assert (counts["running"], counts["waiting"]) == (0, 1)
 
 

@@ -17,9 +17,7 @@ from torch import nn
 
 from benchmarks import imbalance, systems, winners
 from benchmarks.recipes import Recipes
-from fmnist_tune.config import TrialConfig, load_space
-from fmnist_tune.config.schema import FASHION_MNIST
-from fmnist_tune.data.fashion_mnist import Images
+from fmnist_tune.config import load_space
 from fmnist_tune.evaluation import share_spread
 from fmnist_tune.models.cnn import Cnn
 from fmnist_tune.models.layers import n_params
@@ -28,6 +26,8 @@ from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_writer import TrialWriter
+from fmnist_tune.tasks.images import ImageConfig, Images
+from fmnist_tune.tasks.images.fashion_mnist import FASHION_MNIST
 from tests.conftest import CommandLine, make_pictures
 from tests.studies import result
 
@@ -60,7 +60,7 @@ BY_HAND = {
 }
 
 
-def config_of(name: str) -> TrialConfig:
+def config_of(name: str) -> ImageConfig:
     return Recipes(FOLDER, Path("studies"), None).config(name)
 
 
@@ -222,10 +222,10 @@ def test_a_winner_is_a_row_once_it_is_searched_and_once_it_is_retrained(tmp_path
     record = StudyRecord.open(open_database(database_url(tmp_path), create=True), space, StudyPaths(tmp_path, "d"))
     trials = TrialWriter(record)
     for value in (0.9, 0.91):
-        attempt = trials.begin()
-        assert attempt is not None
-        trials.note_progress(attempt.number, [replace(result(1, value), train_s=50.0, val_s=10.0)], {})
-        trials.complete(attempt.number, value)
+        spec = trials.begin()
+        assert spec is not None
+        trials.note_progress(spec.number, [replace(result(1, value), train_s=50.0, val_s=10.0)], {})
+        trials.complete(spec.number, value)
     searched = winners.winner_row("d-batch-size", record)
     assert searched[1:] == ["89.76", "2 (2 complete)", "2", "91.00", "not retrained yet", "", "", ""]
     record.record_test_use("retrain", 1, [0, 1, 2])
@@ -331,7 +331,7 @@ def test_a_system_is_trained_by_the_command_line_and_becomes_a_row(command: Comm
     assert "nothing was left to train" in again.stderr
     assert (command.folder / "systems.md").read_text() == page
     with_uses = command("show", "b-regularised-cnn")
-    assert "The test set has been opened 2 times for this study" in with_uses.out  # by train, and for the best epoch
+    assert "the test set has been opened 2 times for this study" in with_uses.out  # by train, and for the best epoch
 
 
 @pytest.mark.ray

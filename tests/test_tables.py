@@ -11,7 +11,7 @@ import pytest
 from rich.cells import cell_len
 
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.trial_table import short_names, trial_rows
+from fmnist_tune.study.trial_table import ranked, short_names, trial_rows
 from tests.conftest import CommandLine
 from tests.studies import SPACE, drive, open_study, report
 
@@ -42,7 +42,8 @@ def printed(command: CommandLine, width: int, *words: str) -> list[str]:
 
 
 def test_every_trial_has_its_latest_accuracy_and_epoch_the_highest_first_and_failed_ones_last(tmp_path: Path) -> None:
-    rows = trial_rows(searched(tmp_path), is_driven=False)
+    record = searched(tmp_path)
+    rows = ranked(trial_rows(record.trials, record.space, is_running=False), record.objective)
     assert [(r.number, r.state) for r in rows] == [
         (1, "waiting"),
         (0, "complete"),
@@ -50,12 +51,12 @@ def test_every_trial_has_its_latest_accuracy_and_epoch_the_highest_first_and_fai
         (4, "waiting"),
         (2, "failed"),
     ]
-    assert [r.latest and (r.latest.epoch, r.latest.accuracy) for r in rows] == [
+    assert [(r.epoch, r.accuracy) for r in rows] == [
         (1, 0.9383),
         (4, 0.81),
         (0.5, 0.5),
-        None,
-        None,
+        (0, None),
+        (0, None),
     ]
     assert {r.n_epochs for r in rows} == {4}
 

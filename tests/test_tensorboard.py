@@ -30,7 +30,7 @@ from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.tensorboard import TensorBoard
 from fmnist_tune.study.trial_writer import TrialSpec
-from fmnist_tune.training.results import EpochResult, Look
+from fmnist_tune.training.results import EpochResult, Evaluation
 
 SPACE = """
 study: s
@@ -70,27 +70,40 @@ ADAMW = {
 }
 
 
-def attempt(number: int = 0, values: dict[str, Any] | None = None, **known: Any) -> TrialSpec:
+def spec(number: int = 0, values: dict[str, Any] | None = None, **known: Any) -> TrialSpec:
     values = values or SGD
     config = read_space(SPACE, "s.yaml").config(values)
     return TrialSpec(
-        **{"number": number, "config": config, "seed": 1, "values": values, "history": [], "curve": {}, "looks": {}}
-        | known
+        **{"number": number, "config": config, "seed": 1, "values": values, "history": [], "curve": {}} | known
     )
 
 
-def board(folder: Path, troubles: list[str] | None = None) -> TensorBoard:
-    """Return the board of a process that just began; without a list of troubles there may be none."""
+def board(folder: Path, problems: list[str] | None = None) -> TensorBoard:
+    """Return the board of a process that just began; without a list of problems there may be none."""
 
-    def on_trouble(number: int, text: str) -> None:
-        assert troubles is not None, text
-        troubles.append(f"{number}: {text}")
+    def on_warning(number: int, text: str) -> None:
+        assert problems is not None, text
+        problems.append(f"{number}: {text}")
 
-    return TensorBoard(folder, read_space(SPACE, "s.yaml").parameters, on_trouble)
+    return TensorBoard(folder, read_space(SPACE, "s.yaml").parameters, on_warning)
 
 
 def result(epoch: int) -> EpochResult:
-    return EpochResult(epoch, 2 / epoch, 0.4 + epoch / 100, 3 / epoch, 0.5 + epoch / 100, 0.1 / epoch, 1.0, 0.25, 500)
+    return EpochResult(
+        epoch=epoch,
+        train_loss=2 / epoch,
+        train_accuracy=0.4 + epoch / 100,
+        val_loss=3 / epoch,
+        val_accuracy=0.5 + epoch / 100,
+        lr=0.1 / epoch,
+        train_s=1.0,
+        val_s=0.25,
+        n_images=500,
+    )
+
+
+def partial(share: float, accuracy: float) -> Evaluation:
+    return Evaluation(epoch=share, val_accuracy=accuracy, train_s=1.0, val_s=0.1)
 
 
 HISTORY = tuple(result(epoch) for epoch in range(1, 7))
@@ -122,7 +135,7 @@ def test_a_trial_is_a_run_with_the_curves_of_both_splits(tmp_path: Path) -> None
     one = board(tmp_path)
     assert not one.has_run(0)
     for epoch in HISTORY:
-        one.add(attempt(), [epoch], {})
+        one.add(spec(), [epoch])
     one.end(0)
     assert one.has_run(0)
     curves = read(tmp_path / "trial-0")
@@ -136,12 +149,12 @@ def test_a_trial_is_a_run_with_the_curves_of_both_splits(tmp_path: Path) -> None
 def test_an_epoch_can_be_read_as_soon_as_it_is_reported(tmp_path: Path) -> None:
     one = board(tmp_path)
     for n in range(1, 4):
-        one.add(attempt(), HISTORY[n - 1 : n], {})
+        one.add(spec(), HISTORY[n - 1 : n])
         assert steps(tmp_path / "trial-0") == [list(range(1, n + 1))] * 5
 
 
 def test_epochs_reported_together_follow_one_another_in_the_past(tmp_path: Path) -> None:
-    board(tmp_path).add(attempt(), HISTORY[3:], {}, known=HISTORY[:3])
+    board(tmp_path).add(spec(), HISTORY[3:], known=HISTORY[:3])
     times = [event.wall_time for event in read(tmp_path / "trial-0").Scalars("accuracy/val")]
     assert [b - a for a, b in pairwise(times)] == pytest.approx([1.25] * 5, abs=0.1)
     assert 0 <= time.time() - times[-1] < 30
@@ -153,20 +166,20 @@ def test_after_a_crash_the_curves_go_on_without_gap_or_repetition(tmp_path: Path
     run = tmp_path / "trial-0"
     one = board(tmp_path)
     for n in range(1, 4):
-        one.add(attempt(), HISTORY[n - 1 : n], {})
+        one.add(spec(), HISTORY[n - 1 : n])
     curves = full_files(run)[-1]
     curves.write_bytes(curves.read_bytes()[: -n_lost or None])
 
     other = board(tmp_path)
-    other.add(attempt(), HISTORY[3:5], {}, known=HISTORY[:3])
+    other.add(spec(), HISTORY[3:5], known=HISTORY[:3])
     assert steps(run) == [[1, 2, 3, 4, 5]] * 5
-    other.add(attempt(), HISTORY[5:], {}, known=HISTORY[:5])
+    other.add(spec(), HISTORY[5:], known=HISTORY[:5])
     assert steps(run) == [[1, 2, 3, 4, 5, 6]] * 5
 
 
 def test_files_do_not_pile_up(tmp_path: Path) -> None:
     for n in range(1, 6):
-        board(tmp_path).add(attempt(), HISTORY[n - 1 : n], {}, known=HISTORY[: n - 1])
+        board(tmp_path).add(spec(), HISTORY[n - 1 : n], known=HISTORY[: n - 1])
     run = tmp_path / "trial-0"
     assert steps(run) == [[1, 2, 3, 4, 5]] * 5
     assert len(full_files(run)) == 3  # curves, hparams, what is added to them
@@ -175,10 +188,10 @@ def test_files_do_not_pile_up(tmp_path: Path) -> None:
 
 def test_a_trial_that_pauses_has_no_open_writer_and_goes_on(tmp_path: Path) -> None:
     one, n_threads = board(tmp_path), threading.active_count()
-    one.add(attempt(), HISTORY[:2], {})
+    one.add(spec(), HISTORY[:2])
     one.close(0)
     assert threading.active_count() == n_threads
-    one.add(attempt(curve={1: 0.51, 2: 0.52}), HISTORY[2:3], {})
+    one.add(spec(curve={1: 0.51, 2: 0.52}), HISTORY[2:3])
     assert steps(tmp_path / "trial-0") == [[1, 2, 3]] * 5
     one.end(0)
     one.end(0)
@@ -188,65 +201,65 @@ def test_a_trial_that_pauses_has_no_open_writer_and_goes_on(tmp_path: Path) -> N
 
 def test_an_epoch_that_is_trained_again_replaces_those_from_there_on(tmp_path: Path) -> None:
     one = board(tmp_path)
-    one.add(attempt(), HISTORY[:4], {})
-    one.add(attempt(), [replace(HISTORY[2], val_accuracy=0.75)], {})
+    one.add(spec(), HISTORY[:4])
+    one.add(spec(), [replace(HISTORY[2], val_accuracy=0.75)])
     assert steps(tmp_path / "trial-0") == [[1, 2, 3]] * 5
-    one.add(attempt(), [replace(HISTORY[3], val_accuracy=0.875)], {})
+    one.add(spec(), [replace(HISTORY[3], val_accuracy=0.875)])
     assert values(tmp_path / "trial-0") == [(1, 0.51), (2, 0.52), (3, 0.75), (4, 0.875)]
 
 
-def test_looks_within_the_first_epoch_are_at_step_0_each_once(tmp_path: Path) -> None:
+def test_evaluations_within_the_first_epoch_are_at_step_0_each_once(tmp_path: Path) -> None:
     run, one = tmp_path / "trial-0", board(tmp_path)
-    one.add(attempt(), [], {0.25: 0.125})
+    one.add(spec(), [partial(0.25, 0.125)])
     assert values(run) == [(0, 0.125)]
-    one.add(attempt(), [], {0.5: 0.25})
+    one.add(spec(), [partial(0.5, 0.25)])
     one.close(0)
-    one.add(attempt(looks={0.25: 0.125, 0.5: 0.25}), [], {0.75: 0.375})
+    one.add(spec(curve={0.25: 0.125, 0.5: 0.25}), [partial(0.75, 0.375)])
     assert values(run) == [(0, 0.125), (0, 0.25), (0, 0.375)]
-    one.add(attempt(), [], {0.75: 0.5})  # its checkpoint was lost
-    one.add(attempt(), HISTORY[:1], {})
+    one.add(spec(), [partial(0.75, 0.5)])  # its checkpoint was lost
+    one.add(spec(), HISTORY[:1])
     assert values(run) == [(0, 0.125), (0, 0.25), (0, 0.5), (1, 0.51)]
-    looked = attempt(looks={0.25: 0.125, 0.5: 0.25, 0.75: 0.5})
-    board(tmp_path).add(looked, HISTORY[1:2], {}, known=HISTORY[:1])
+    looked = spec(curve={0.25: 0.125, 0.5: 0.25, 0.75: 0.5})
+    board(tmp_path).add(looked, HISTORY[1:2], known=HISTORY[:1])
     assert values(run) == [(0, 0.125), (0, 0.25), (0, 0.5), (1, 0.51), (2, 0.52)]
 
 
 def test_a_trial_that_ends_without_another_epoch_loses_none_to_a_crash(tmp_path: Path) -> None:
     run = tmp_path / "trial-0"
-    board(tmp_path).add(attempt(), HISTORY[:3], {})
+    board(tmp_path).add(spec(), HISTORY[:3])
     curves = full_files(run)[0]
     curves.write_bytes(curves.read_bytes()[:-5])
     assert [e.step for e in read(run).Scalars("lr")] == [1, 2]
     one = board(tmp_path)
     for _ in range(2):
-        one.add(attempt(), [], {}, known=HISTORY[:3])
+        one.add(spec(), [], known=HISTORY[:3])
         assert steps(run) == [[1, 2, 3]] * 5
 
 
 def test_without_anything_new_a_run_stays_as_it_is(tmp_path: Path) -> None:
     """A trial that fails before it could go on from its checkpoint keeps its curves."""
-    board(tmp_path).add(attempt(), HISTORY[:3], {})
+    board(tmp_path).add(spec(), HISTORY[:3])
     one = board(tmp_path)
-    one.add(attempt(), [], {})
+    one.add(spec(), [])
     one.end(0)
     assert steps(tmp_path / "trial-0") == [[1, 2, 3]] * 5
-    one.add(attempt(1), [], {})
+    one.add(spec(1), [])
     assert not one.has_run(1)
 
 
 def test_a_folder_that_cannot_be_written_ends_nothing_and_is_told_once(tmp_path: Path) -> None:
-    troubles: list[str] = []
+    problems: list[str] = []
     folder = tmp_path / "tensorboard"
     folder.write_text("in the way")
-    one = board(folder, troubles)
+    one = board(folder, problems)
     for number in (3, 4):
         for epoch in HISTORY:
-            one.add(attempt(number), [epoch], {})
+            one.add(spec(number), [epoch])
         one.end(number)
-    (trouble,) = troubles
-    assert trouble.startswith("3: its curves for TensorBoard cannot be written: [Errno 20] Not a directory")
+    (problem,) = problems
+    assert problem.startswith("3: its curves for TensorBoard cannot be written: [Errno 20] Not a directory")
     folder.unlink()
-    one.add(attempt(5), HISTORY, {})
+    one.add(spec(5), HISTORY)
     assert steps(folder / "trial-5") == [[1, 2, 3, 4, 5, 6]] * 5
 
 
@@ -262,15 +275,15 @@ def largest_file(n_bytes: int) -> Iterator[None]:
 
 
 def test_once_a_full_disk_has_room_again_the_curves_are_complete(tmp_path: Path) -> None:
-    troubles: list[str] = []
-    run, one = tmp_path / "trial-0", board(tmp_path, troubles)
-    one.add(attempt(), HISTORY[:1], {})
+    problems: list[str] = []
+    run, one = tmp_path / "trial-0", board(tmp_path, problems)
+    one.add(spec(), HISTORY[:1])
     with largest_file(2000):
-        one.add(attempt(), HISTORY[1:2], {})
-        one.add(attempt(), HISTORY[2:3], {})
-    assert troubles == ["0: its curves for TensorBoard cannot be written: [Errno 27] File too large"]
+        one.add(spec(), HISTORY[1:2])
+        one.add(spec(), HISTORY[2:3])
+    assert problems == ["0: its curves for TensorBoard cannot be written: [Errno 27] File too large"]
     assert steps(run) == [[1]] * 5
-    one.add(attempt(), HISTORY[3:4], {})
+    one.add(spec(), HISTORY[3:4])
     assert steps(run) == [[1, 2, 3, 4]] * 5
     assert len(full_files(run)) == 3
 
@@ -278,16 +291,16 @@ def test_once_a_full_disk_has_room_again_the_curves_are_complete(tmp_path: Path)
 # The thread prints its traceback, which pytest warns of.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_disk_that_is_full_within_a_write_ends_nothing_and_loses_nothing(tmp_path: Path) -> None:
-    troubles: list[str] = []
+    problems: list[str] = []
     history = [result(epoch) for epoch in range(1, 501)]
-    run, one = tmp_path / "trial-0", board(tmp_path, troubles)
+    run, one = tmp_path / "trial-0", board(tmp_path, problems)
     n_threads = threading.active_count()
-    one.add(attempt(), history[:10], {})
+    one.add(spec(), history[:10])
     with largest_file(70_000):
-        one.add(attempt(), history[10:400], {})
+        one.add(spec(), history[10:400])
         assert [file.stat().st_size for file in full_files(run)][-1] == 70_000
-    assert troubles == ["0: its curves for TensorBoard cannot be written: [Errno 27] File too large"]
-    one.add(attempt(), history[400:], {})
+    assert problems == ["0: its curves for TensorBoard cannot be written: [Errno 27] File too large"]
+    one.add(spec(), history[400:])
     assert steps(run) == [list(range(1, 501))] * 5
     one.end(0)
     assert threading.active_count() == n_threads
@@ -300,7 +313,7 @@ def test_files_that_others_links_point_to_stay_as_they_are(tmp_path: Path) -> No
     run.mkdir(parents=True)
     (run / "events.out.tfevents.1").symlink_to(precious)
     (run / "events.out.tfevents.2").symlink_to(tmp_path / "gone")
-    board(tmp_path / "board").add(attempt(), HISTORY, {})
+    board(tmp_path / "board").add(spec(), HISTORY)
     assert precious.read_text() == "precious"
     assert not [path for path in run.iterdir() if path.is_symlink()]
     assert steps(run) == [[1, 2, 3, 4, 5, 6]] * 5
@@ -311,15 +324,15 @@ import sys
 from pathlib import Path
 import fmnist_tune.search.driver
 print([name for name in ("torch", "tensorboard") if name in sys.modules])
-from tests.test_tensorboard import HISTORY, attempt, board, steps
+from tests.test_tensorboard import HISTORY, spec, board, steps
 from torch.utils.tensorboard import SummaryWriter
 one = board(Path(sys.argv[1]))
 for number in range(35):  # among the names of each trial's three files some are numbered 9 and 10, or 99 and 100
     if number == 20:
         for _ in range(2):
             SummaryWriter(sys.argv[1] + "/other").close()
-    one.add(attempt(number), HISTORY[:1], {})
-    one.add(attempt(number), HISTORY[1:], {})
+    one.add(spec(number), HISTORY[:1])
+    one.add(spec(number), HISTORY[1:])
     one.end(number)
 print({str(steps(Path(sys.argv[1]) / f"trial-{number}")) for number in range(35)})
 """
@@ -387,14 +400,14 @@ def test_a_search_tells_once_that_its_curves_cannot_be_written(tmp_path: Path) -
         for n in range(1, 7):
             report(driver, number, n, stop="epochs" if n == 6 else None)
     assert [t.value for t in driver.record.trials] == [0.56, 0.56]
-    assert [e.number for e in events if e.kind == "trouble"] == [0]
+    assert [e.number for e in events if e.kind == "warning"] == [0]
 
 
 def test_a_trial_that_was_only_looked_at_is_a_run(tmp_path: Path) -> None:
     text = SPACE.replace("{name: none}", "{name: asha, min_epochs: 0.5, reduction_factor: 2}")
     driver = drive(tmp_path, text=text)
     driver.next_assignment()
-    driver.on_report(TrialReport(0, (), 0, None, None, {}, Look(0.5, 0.4375, 1.0, 0.1)))
+    driver.on_report(TrialReport(0, (partial(0.5, 0.4375),), 0, None, None, {}))
     assert values(run_folder(driver, 0)) == [(0, 0.4375)]
     shutil.rmtree(run_folder(driver, 0))
     driver = drive(tmp_path, text=text)
@@ -457,10 +470,10 @@ def test_a_running_tensorboard_shows_scalars_and_hparams_of_trials_that_go_on(
 ) -> None:
     folder = tmp_path / "tensorboard"
     one = board(folder)
-    one.add(attempt(0, ADAMW), HISTORY, {})
+    one.add(spec(0, ADAMW), HISTORY)
     one.end(0)
     for n in range(1, 4):
-        one.add(attempt(1, SGD), HISTORY[n - 1 : n], {})
+        one.add(spec(1, SGD), HISTORY[n - 1 : n])
     with tensorboard(folder, words) as url:
 
         def seen(run: str, tag: str = "accuracy/val") -> list[tuple[int, float]]:
@@ -473,16 +486,16 @@ def test_a_running_tensorboard_shows_scalars_and_hparams_of_trials_that_go_on(
             "trial-0": TAGS,
             "trial-1": TAGS,
         }
-        one.add(attempt(1, SGD), [replace(HISTORY[2], val_accuracy=0.75)], {})  # trained again
+        one.add(spec(1, SGD), [replace(HISTORY[2], val_accuracy=0.75)])  # trained again
         wait_for(lambda: seen("trial-1"), [(1, 0.51), (2, 0.52), (3, 0.75)])
         one.close(1)
-        one.add(attempt(1, SGD), [replace(HISTORY[3], val_accuracy=0.875)], {})  # after a pause
+        one.add(spec(1, SGD), [replace(HISTORY[3], val_accuracy=0.875)])  # after a pause
         wait_for(lambda: seen("trial-1"), [(1, 0.51), (2, 0.52), (3, 0.75), (4, 0.875)])
         one = board(folder)  # the process is gone; another one resumes, one epoch further than it had told
-        one.add(attempt(1, SGD), HISTORY[4:5], {}, known=HISTORY[:4])
+        one.add(spec(1, SGD), HISTORY[4:5], known=HISTORY[:4])
         for tag in TAGS:
             wait_for(lambda tag=tag: [step for step, _ in seen("trial-1", tag)], [1, 2, 3, 4, 5])
-        one.add(attempt(1, SGD), HISTORY[5:], {})
+        one.add(spec(1, SGD), HISTORY[5:])
         wait_for(lambda: seen("trial-1"), [(n, 0.5 + n / 100) for n in range(1, 7)])
 
         hparams_url = f"{url}/data/plugin/hparams"

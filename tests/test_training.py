@@ -10,38 +10,40 @@ import pytest
 import torch
 from torch import nn
 
-from fmnist_tune.config import TrialConfig
-from fmnist_tune.config.schema import FASHION_MNIST, Augment, Data, Optimizer
+from fmnist_tune.config.schema import Optimizer
 from fmnist_tune.models.cnn import Cnn
 from fmnist_tune.models.layers import n_params
 from fmnist_tune.models.mlp import Mlp
+from fmnist_tune.tasks.images import ImageConfig
+from fmnist_tune.tasks.images.config import Augment
+from fmnist_tune.tasks.images.fashion_mnist import FASHION_MNIST, FashionMnist
 from fmnist_tune.training import averaging
 from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from fmnist_tune.training.loss import criterion
-from fmnist_tune.training.numerics import Numerics, choose_numerics
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
 from fmnist_tune.training.partial_epoch import PartialEpoch
-from fmnist_tune.training.results import EpochResult, Look, best_epoch
+from fmnist_tune.training.precision import Precision, choose_precision
+from fmnist_tune.training.results import EpochResult, best_epoch
 from fmnist_tune.training.run import NonFiniteLossError, TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 from tests.conftest import make_pictures
 
-FLOAT32 = Numerics(bf16=False, channels_last=False)
+FLOAT32 = Precision(bf16=False, channels_last=False)
 
 
-def config(**sections: Any) -> TrialConfig:
+def config(**sections: Any) -> ImageConfig:
     sections.setdefault("model", {"name": "mlp", "hidden": [16]})
     sections.setdefault("data", {"val_size": 100})
-    return TrialConfig.model_validate(sections)
+    return ImageConfig.model_validate(sections)
 
 
-def data_for(trial: TrialConfig) -> TrainingData:
+def data_for(trial: ImageConfig) -> TrainingData:
     images, labels = make_pictures(600, 0)
     return TrainingData.from_images(images.astype("uint8"), labels.astype("int64"), trial.data, "cpu")
 
 
-def make_run(trial: TrialConfig, seed: int = 0, **kwargs: Any) -> TrainingRun:
+def make_run(trial: ImageConfig, seed: int = 0, **kwargs: Any) -> TrainingRun:
     torch.set_num_threads(1)
     return TrainingRun(trial, data_for(trial), seed=seed, **kwargs)
 
@@ -120,11 +122,11 @@ def test_a_residual_block_adds_its_input() -> None:
     [{"name": "cnn", "channels": [4], "dropout": 0.5}, {"name": "torchvision", "architecture": "squeezenet1_1"}],
 )
 def test_a_picture_and_its_mirror_image_score_the_same_where_both_are_asked_for(section: dict[str, Any]) -> None:
-    config = TrialConfig.model_validate({"model": {**section, "tta": "flip"}})
+    config = ImageConfig.model_validate({"model": {**section, "tta": "flip"}})
     torch.manual_seed(0)
     model = config.build().eval()
     torch.manual_seed(0)
-    plain = TrialConfig.model_validate({"model": section}).build().eval()
+    plain = ImageConfig.model_validate({"model": section}).build().eval()
     x = torch.randn(3, 1, 28, 28)
     with torch.no_grad():
         torch.testing.assert_close(model(x), model(x.flip(3)))
@@ -196,7 +198,7 @@ def test_the_number_format_follows_from_the_model_and_the_processor(
     model: dict[str, Any], batch_size: int, fast_bf16: bool, expected: str
 ) -> None:
     trial = config(model=model, training={"batch_size": batch_size})
-    assert str(choose_numerics(trial, fast_bf16=fast_bf16)) == expected
+    assert str(choose_precision(trial, fast_bf16=fast_bf16)) == expected
 
 
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "adam", "adamw", "rmsprop"])
@@ -307,34 +309,31 @@ def test_an_average_of_nothing_is_not_scored() -> None:
     assert run.scored_model is run.model
 
 
-def test_looks_change_nothing_of_what_is_trained() -> None:
+def test_evaluations_within_an_epoch_change_nothing_of_what_is_trained() -> None:
     sections = {"training": {"epochs": 2, "batch_size": 64}, "model": {"name": "mlp", "hidden": [8], "dropout": 0.5}}
     expected = numbers(list(make_run(config(**sections)).epochs()))
     run = make_run(config(**sections))
     results = list(run.progress((0.25, 0.5)))
-    assert [type(r) for r in results] == [Look, Look, EpochResult, EpochResult]
-    assert [r.share for r in results if isinstance(r, Look)] == [0.25, 0.5]
-    assert all(0 < r.val_accuracy < 1 and r.train_s > 0 and r.val_s > 0 for r in results if isinstance(r, Look))
+    assert [r.epoch for r in results] == [0.25, 0.5, 1, 2]
+    assert all(0 < r.val_accuracy < 1 and r.train_s > 0 and r.val_s > 0 for r in results)
     assert numbers([r for r in results if isinstance(r, EpochResult)]) == expected
 
 
 def test_accuracies_are_exact_shares_of_the_images() -> None:
     run = make_run(config(training={"epochs": 1, "batch_size": 50}))
-    look, result = run.progress((0.5,))
-    assert isinstance(look, Look)
+    partial, result = run.progress((0.5,))
     assert isinstance(result, EpochResult)
-    for accuracy, n in ((look.val_accuracy, 20), (result.val_accuracy, 100), (result.train_accuracy, 500)):
+    for accuracy, n in ((partial.val_accuracy, 20), (result.val_accuracy, 100), (result.train_accuracy, 500)):
         assert accuracy == round(accuracy * n) / n
 
 
 @pytest.mark.parametrize("heard", [True, False])
-def test_a_trial_goes_on_from_a_look_as_if_it_had_never_paused(heard: bool, tmp_path: Path) -> None:
+def test_a_trial_goes_on_within_an_epoch_as_if_it_had_never_paused(heard: bool, tmp_path: Path) -> None:
     training = {"epochs": 2, "batch_size": 16, "augment": {"flip": True}, "average_weights": True}
     trial = config(training=training, model={"name": "cnn", "blocks": 1, "base_channels": 8, "dropout": 0.5})
     expected = list(make_run(trial).progress((0.5,)))
     run = make_run(trial)
-    look = next(run.progress((0.5,)))
-    assert isinstance(look, Look)
+    partial = next(run.progress((0.5,)))
     run.partial.train_s = 1000.0
     save_checkpoint(run, tmp_path / "checkpoint.pt")
     again = make_run(trial)
@@ -345,9 +344,10 @@ def test_a_trial_goes_on_from_a_look_as_if_it_had_never_paused(heard: bool, tmp_
     assert len(steps) == 16 + 32, "no step is taken twice"
     if not heard:
         repeated = results.pop(0)
-        assert isinstance(repeated, Look)
-        assert repeated.val_accuracy == look.val_accuracy
-    assert numbers([r for r in results if isinstance(r, EpochResult)]) == numbers(expected[1:])
+        assert (repeated.epoch, repeated.val_accuracy) == (0.5, partial.val_accuracy)
+    assert numbers([r for r in results if isinstance(r, EpochResult)]) == numbers(
+        [r for r in expected if isinstance(r, EpochResult)]
+    )
     assert isinstance(results[0], EpochResult)
     assert results[0].train_s > 1000, "the time before counts"
 
@@ -462,7 +462,7 @@ def test_mse_is_taken_between_softmax_and_one_hot() -> None:
 
 def test_pictures_are_normalised_and_padded() -> None:
     images, labels = make_pictures(600, 0)
-    section = Data.model_validate({"val_size": 100, "mean": 0.5, "std": 0.5, "pad": 2})
+    section = FashionMnist.model_validate({"val_size": 100, "mean": 0.5, "std": 0.5, "pad": 2})
     data = TrainingData.from_images(images.astype("uint8"), labels.astype("int64"), section, "cpu")
     assert data.x_train.shape == (500, 1, 32, 32)
     assert data.x_val.shape == (100, 1, 32, 32)
@@ -514,6 +514,6 @@ def test_bf16_and_float32_agree_about_the_bars() -> None:
         model={"name": "cnn", "channels": [4, 8]},
         training={"epochs": 6, "batch_size": 32, "optimizer": {"lr": 0.01}},
     )
-    for numerics in (FLOAT32, Numerics(bf16=True, channels_last=True)):
-        results = list(make_run(trial, numerics=numerics).epochs())
-        assert results[-1].val_accuracy > 0.95, numerics
+    for precision in (FLOAT32, Precision(bf16=True, channels_last=True)):
+        results = list(make_run(trial, precision=precision).epochs())
+        assert results[-1].val_accuracy > 0.95, precision

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.search.faults import Cause
 from fmnist_tune.search.messages import Assignment
 from fmnist_tune.search.worker import Worker
+from fmnist_tune.study.layout import TEST_SCORES, WEIGHTS
+from fmnist_tune.tasks.images import Images
 from tests.conftest import make_pictures
 
 CONFIG = {"model": {"name": "mlp", "hidden": [8]}, "training": {"epochs": 3}, "data": {"val_size": 100}}
@@ -39,43 +40,68 @@ def test_a_trial_goes_on_where_its_folder_cannot_be_made(tmp_path: Path) -> None
     reports = [worker.step() for _ in range(3)]
     assert [r.failure for r in reports] == [None] * 3
     assert reports[-1].stop_reason == "epochs"
-    assert reports[-1].facts["trouble"].startswith("no checkpoint: ")
+    assert reports[-1].metadata["trouble"].startswith("no checkpoint: ")
 
 
 def test_a_trial_whose_checkpoint_is_gone_says_so_and_is_trained_again(tmp_path: Path) -> None:
     first = assigned(tmp_path).step()
-    assert "trouble" not in first.facts
-    assert "trouble" not in assigned(tmp_path, n_known=1).step().facts
+    assert "trouble" not in first.metadata
+    assert "trouble" not in assigned(tmp_path, n_known=1).step().metadata
     for path in tmp_path.glob("*.pt"):
         path.unlink()
     again = assigned(tmp_path, n_known=2).step()
-    assert again.facts["trouble"] == "no checkpoint of epoch 2; goes on from epoch 0"
+    assert again.metadata["trouble"] == "no checkpoint of epoch 2; goes on from epoch 0"
     assert [r.val_accuracy for r in again.epochs] == [r.val_accuracy for r in first.epochs]
 
 
-def test_a_trial_whose_checkpoint_of_a_look_is_gone_says_so(tmp_path: Path) -> None:
-    def step(*, has_looked: bool) -> dict[str, Any]:
+def test_a_trial_whose_checkpoint_within_an_epoch_is_gone_says_so(tmp_path: Path) -> None:
+    def step(known: float) -> dict[str, Any]:
         worker = assigned(tmp_path)
-        looks = () if has_looked else (0.5,)
-        worker.assign(replace(assignment(tmp_path), looks=looks, has_looked=has_looked))
-        return worker.step().facts
+        worker.assign(replace(assignment(tmp_path), partial=() if known else (0.5,), n_epochs_known=known))
+        return worker.step().metadata
 
-    assert "trouble" not in step(has_looked=False)
-    assert "trouble" not in step(has_looked=True)
+    assert "trouble" not in step(0)
+    assert "trouble" not in step(0.5)
     for path in tmp_path.glob("*.pt"):
         path.unlink()
-    assert step(has_looked=True)["trouble"] == "no checkpoint of its first epoch, which begins anew"
+    assert step(0.5)["trouble"] == "no checkpoint of its first epoch, which begins anew"
 
 
-def test_the_log_tells_when_an_epoch_begins_is_looked_at_and_ends(tmp_path: Path) -> None:
+def test_the_log_tells_when_an_epoch_begins_is_evaluated_and_ends(tmp_path: Path) -> None:
     worker = assigned(tmp_path)
-    worker.assign(replace(assignment(tmp_path), looks=(0.5,)))
+    worker.assign(replace(assignment(tmp_path), partial=(0.5,)))
     reports = [worker.step() for _ in range(3)]
-    assert reports[0].look is not None
+    assert [e.epoch for e in reports[0].evaluations] == [0.5]
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     told = [(line["trial"], line["epoch"], line["event"]) for line in lines]
     assert told == [(0, 1, "begin"), (0, 1, "look"), (0, 1, "end"), (0, 2, "begin"), (0, 2, "end")]
     assert ["val_accuracy" in line for line in lines] == [False, False, True, False, True]
+
+
+def test_a_model_is_saved_and_scored_in_the_step_after_its_last_epoch_was_reported(tmp_path: Path) -> None:
+    images, labels = make_pictures(200, 0)
+    data = Images(images.astype(np.uint8), labels.astype(np.int64), ("", ""))
+    worker = Worker(data, "cpu", data.inputs)
+    worker.assign(replace(assignment(tmp_path), saves_model=True))
+    reports = [worker.step() for _ in range(3)]
+    assert [(r.stop_reason, r.is_saved) for r in reports] == [(None, False), (None, False), ("epochs", False)]
+    assert not (tmp_path / TEST_SCORES).exists()
+    saved = worker.step()
+    assert (saved.epochs, saved.stop_reason, saved.is_saved, saved.failure) == ((), "epochs", True, None)
+    assert (tmp_path / WEIGHTS).is_file()
+    assert np.load(tmp_path / TEST_SCORES).shape == (200, 10)
+
+
+def test_a_model_that_cannot_be_saved_is_the_disks_fault(tmp_path: Path) -> None:
+    worker = assigned(tmp_path)
+    worker.assign(replace(assignment(tmp_path), saves_model=True))
+    for _ in range(3):
+        worker.step()
+    (tmp_path / WEIGHTS).mkdir()
+    report = worker.step()
+    assert (report.cause, report.is_saved) == (Cause.DISK, False)
+    assert report.failure is not None
+    assert str(tmp_path / WEIGHTS) in report.failure
 
 
 def run_apart(code: str) -> Any:
@@ -83,7 +109,7 @@ def run_apart(code: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("module", ["actor", "pool"])
+@pytest.mark.parametrize("module", ["actor", "parallel_map"])
 def test_a_worker_imports_nothing_of_the_drivers(module: str) -> None:
     code = (
         f"import json, sys, fmnist_tune.search.{module}\n"

@@ -30,7 +30,7 @@ from fmnist_tune.config import load_space
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.data.split import stratified_split
-from fmnist_tune.training.numerics import has_fast_bf16
+from fmnist_tune.training.precision import has_fast_bf16
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -10,7 +10,7 @@ import time
 
 from fmnist_tune.cli.arguments import parse_arguments
 from fmnist_tune.cli.streams import OutputError, discard_output, standard_streams
-from fmnist_tune.errors import UserError, file_trouble
+from fmnist_tune.errors import UserError, file_problem
 from fmnist_tune.escaping import printable
 from fmnist_tune.search.signals import sigterm_as_ctrl_c
 
@@ -59,11 +59,11 @@ def _reason(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, ImportError) and not (error.name or "").startswith("fmnist_tune"):
         return f"a library cannot be imported: {error}; install fmnist-tune and what it needs anew"
-    if isinstance(error, OSError) and (trouble := file_trouble(error)) is not None:
-        return trouble
-    from fmnist_tune.study.database import database_trouble  # imports SQLAlchemy
+    if isinstance(error, OSError) and (problem := file_problem(error)) is not None:
+        return problem
+    from fmnist_tune.study.database import database_problem  # imports SQLAlchemy
 
-    return database_trouble(error)
+    return database_problem(error)
 
 
 def _masked(text: str, storage: str | None) -> str:

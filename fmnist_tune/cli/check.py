@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from fmnist_tune.cli import EXIT_OK
 from fmnist_tune.cli.inputs import load_file
 from fmnist_tune.cli.store import stdout
-from fmnist_tune.config.defaults import default_values, fixed_values
+from fmnist_tune.config import Parameter, SearchSpace
+from fmnist_tune.config.defaults import NONE_MEANS, Default, default_values, fixed_values
+from fmnist_tune.document.blocks import Finding, Table
+from fmnist_tune.document.terminal import View
 from fmnist_tune.models.check import check_models
-from fmnist_tune.study.space_table import space_table
+from fmnist_tune.units import duration
 
 
 def check(arguments: argparse.Namespace, started: float) -> int:
@@ -38,5 +46,68 @@ def check(arguments: argparse.Namespace, started: float) -> int:
         }
         print(json.dumps(result))
     else:
-        stdout().print(space_table(space), crop=False)
+        stdout().print(space_view(space), crop=False)
     return EXIT_OK
+
+
+def space_view(space: SearchSpace) -> RenderableType:
+    """Return a search space for a terminal; to be printed with `crop=False`."""
+    fixed = [(path, _flat(value)) for path, value in fixed_values(space).items()]
+    defaults = [
+        (d.path, f"{NONE_MEANS[d.path] if d.value is None else _flat(d.value)}{_where(d)}")
+        for d in default_values(space)
+    ]
+    values = (Table((title, "value"), rows, ("value",)) for title, rows in (("fixed", fixed), ("by default", defaults)))
+    tables = [_parameters_table(space), _initial_table(space), *values]
+    parts: list[RenderableType] = []
+    for table in tables:
+        parts += ["", View(table)] if table.rows else []
+    warnings = (View(Finding(f"warning: {text}", is_warning=True)) for text in space.warnings)
+    return Group(Text(_head(space), style="bold"), *parts[0 if not space.parameters else 1 :], *warnings)
+
+
+def _head(space: SearchSpace) -> str:
+    settings, size = space.settings, space.size()
+    search = settings.search
+    if not space.parameters:
+        return f"recipe {settings.study}: nothing is searched"
+    limit = f", at most {duration(search.timeout)} a run" if search.timeout is not None else ""
+    return (
+        f"study {settings.study}: {len(space.parameters)} parameters"
+        f"{f', {size:,} configurations' if size is not None and size <= 10_000 else ''}; "
+        f"{search.trials} trials{limit}; sampler {search.sampler.name}, pruner {search.pruner.name}"
+    )
+
+
+def _parameters_table(space: SearchSpace) -> Table:
+    rows = []
+    for p in space.parameters:
+        when = ", ".join(f"{other} is {' or '.join(map(str, allowed))}" for other, allowed in p.when.items())
+        rows.append((p.path, type(p.domain).__name__.removesuffix("Domain").lower(), str(p.domain), when or "always"))
+    header = ("parameter", "kind", "values", "used when")
+    has_conditions = any(p.when for p in space.parameters)
+    return Table(header, rows, header, (("kind",),) if has_conditions else (("used when",), ("kind",)))
+
+
+def _initial_table(space: SearchSpace) -> Table:
+    named = [p for p in space.parameters if any(p.path in point for point in space.initial)]
+    rows = [
+        (p.path, *(_flat(point[p.path]) if p.path in point else _left_out(p, point, space) for point in space.initial))
+        for p in named
+    ]
+    numbers = tuple(map(str, range(len(space.initial))))
+    return Table(("initial point", *numbers), rows, numbers)
+
+
+def _left_out(parameter: Parameter, point: Mapping[str, Any], space: SearchSpace) -> str:
+    return "sampled" if space.is_active(parameter, point) else "-"
+
+
+def _flat(value: object) -> str:
+    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
+
+
+def _where(default: Default) -> str:
+    where = [f"model {' or '.join(default.models)}"] if default.models else []
+    where += ["where it is not searched"] if default.is_spare else []
+    return f" ({', '.join(where)})" if where else ""

@@ -12,6 +12,7 @@ from rich.text import Text
 from fmnist_tune.cli import EXIT_OK
 from fmnist_tune.cli.inputs import refuse_overwriting
 from fmnist_tune.cli.store import load_record, plot_path, stdout, storage_url, study_paths
+from fmnist_tune.document.terminal import View
 from fmnist_tune.study.comparison import ComparedStudy, check_names, comparison_table, incomparable
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.url import without_secrets
@@ -27,7 +28,7 @@ def compare(arguments: argparse.Namespace, started: float) -> int:
     if arguments.output is not None:
         refuse_overwriting(plot, arguments)
     records = [load_record(arguments, name) for name in names]
-    studies = [ComparedStudy.of(record, is_driven=record.is_driven) for record in records]
+    studies = [ComparedStudy.of(record, is_running=record.is_running) for record in records]
     reasons = incomparable(records)
     no_plot = "the studies cannot be compared" if reasons else ""
     if not any(study.progress for study in studies):
@@ -44,7 +45,7 @@ def compare(arguments: argparse.Namespace, started: float) -> int:
         print(json.dumps(result))
         return EXIT_OK
     console = stdout()
-    console.print(comparison_table(studies), crop=False)
+    console.print(View(comparison_table(studies)), crop=False)
     for reason in reasons:
         console.print(Text(f"not comparable: {reason}", style="yellow"))
     console.print(Text(f"no plot: {no_plot}" if no_plot else f"plot: {plot}"), soft_wrap=True)
@@ -53,10 +54,10 @@ def compare(arguments: argparse.Namespace, started: float) -> int:
 
 def _draw(studies: Sequence[ComparedStudy], path: Path) -> str:
     """Write the plot; returns why it could not be drawn, or nothing."""
-    from fmnist_tune.report.comparison_figure import comparison_figure  # matplotlib takes a second
-    from fmnist_tune.report.page import Plot
+    from fmnist_tune.report.command_figures import comparison_figure  # matplotlib takes a second
+    from fmnist_tune.report.drawing import plot_of
 
-    plot = Plot.of(path.name, "", comparison_figure, studies)
+    plot = plot_of(path.name, "", comparison_figure, studies)
     if plot.error:
         return f"it could not be drawn: {plot.error}"
     make_folder(path.parent)

@@ -21,14 +21,14 @@ from fmnist_tune.cli import EXIT_OK
 from fmnist_tune.cli.store import storage_url
 from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
+from fmnist_tune.study.comparison import retraining_cell
 from fmnist_tune.study.dashboard import artifact_store, publish_report
-from fmnist_tune.study.dashboard_importances import OwnImportances
 from fmnist_tune.study.database import open_database
+from fmnist_tune.study.importances import importances_of
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lease import holders
-from fmnist_tune.study.lock import is_driven
+from fmnist_tune.study.lock import is_running
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import retraining_cell
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.summary import count_states
 from fmnist_tune.study.url import without_secrets
@@ -76,12 +76,12 @@ def _publish(storage: RDBStorage, arguments: argparse.Namespace, name: str) -> d
     try:
         paths = StudyPaths(arguments.studies_dir, name, arguments.storage)
         record = StudyRecord.load(storage, paths)
-        driven = record.is_driven
-        counts = count_states(record.trials, is_driven=driven)
+        is_running = record.is_running
+        counts = count_states(record.trials, is_running=is_running)
         status = f"{counts['total']} of {record.n_target} trials, {counts['pruned']} pruned"
         if record.is_recipe:
-            status = f"recipe, {retraining_cell(record, retraining_status(record, is_driven=driven))}"
-        if driven:
+            status = f"recipe, {retraining_cell(record, retraining_status(record, is_running=is_running))}"
+        if is_running:
             return {"study": name, "status": status if record.is_recipe else f"{status}, being searched"}
         publish_report(record)
     except UserError as error:  # another program's study, or a search that has just begun
@@ -108,6 +108,47 @@ def _listen(app: WSGIApplication, port: int) -> _Server:
     except OSError as error:
         reason = "already in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
         raise UserError(f"--port {port}: {reason}; give another one, or --port 0 for any free one") from None
+
+
+class OwnImportances:
+    """optuna-dashboard with the study's importances instead of its own.
+
+    Its own weigh the COMPLETE trials alone, of which a search with a pruner has few: the best tenth of them, often a
+    single trial. Studies of other programs keep those.
+    """
+
+    def __init__(self, app: WSGIApplication, storage: RDBStorage, studies_dir: Path) -> None:
+        self._app = app
+        self._storage = storage
+        self._studies_dir = studies_dir
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        asked = re.fullmatch(r"/api/studies/(\d+)/param_importances", environ["PATH_INFO"])
+        importances = None if asked is None else self._importances(int(asked[1]))
+        if importances is None:
+            return self._app(environ, start_response)
+        content = json.dumps({"param_importances": [importances]}).encode()
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(content)))])
+        return [content]
+
+    def _importances(self, study_id: int) -> list[dict[str, Any]] | None:
+        """Return a study's importances as optuna-dashboard has them, none while there are too few trials.
+
+        None if the study is another program's, or there is none of this number.
+        """
+        try:
+            name = self._storage.get_study_name_from_id(study_id)
+            record = StudyRecord.load(self._storage, StudyPaths(self._studies_dir, name)).snapshot()
+        except (KeyError, UserError):
+            return None
+        importances = importances_of(record)
+        if importances is None:
+            return []
+        kinds = {path: type(kind).__name__ for t in record.trials for path, kind in t.distributions.items()}
+        return [
+            {"name": path, "importance": share, "distribution": kinds[path]}
+            for path, share in importances.shares.items()
+        ]
 
 
 class _Guard:
@@ -138,11 +179,11 @@ class _Guard:
         """Return the studies that are driven, from here or, as the database says, from elsewhere."""
         names = {lock.parent.name for lock in self._studies_dir.glob("*/driver.lock")}
         names |= holders(self._storage.engine).keys()
-        return [name for name in sorted(names) if self._is_driven(name)]
+        return [name for name in sorted(names) if self._is_running(name)]
 
-    def _is_driven(self, name: str) -> bool:
+    def _is_running(self, name: str) -> bool:
         try:
-            return is_driven(StudyPaths(self._studies_dir, name), self._storage.engine)
+            return is_running(StudyPaths(self._studies_dir, name), self._storage.engine)
         except UserError:  # a folder whose name is no study's
             return False
 

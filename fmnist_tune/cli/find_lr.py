@@ -8,23 +8,17 @@ import json
 import os
 from pathlib import Path
 
-import torch
 from rich.table import Table
 
 from fmnist_tune.cli import EXIT_OK, EXIT_USER, say
 from fmnist_tune.cli.inputs import load_recipe_or_trial, refuse_overwriting
 from fmnist_tune.cli.store import plot_path, stderr, stdout
 from fmnist_tune.config import SearchSpace
-from fmnist_tune.data.fashion_mnist import load_part
-from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
 from fmnist_tune.models.check import check_models
 from fmnist_tune.search.screen import Work
 from fmnist_tune.study.layout import StudyPaths, make_folder, write_atomically
 from fmnist_tune.training.lr_range import LrRange, Sweep, read_lr_range, sweep_losses
-from fmnist_tune.training.run import TrainingRun
-from fmnist_tune.training.tensors import TrainingData
-from fmnist_tune.training.threads import limit_threads
 
 N_ROWS = 20
 PLOT = "lr_range.png"
@@ -36,8 +30,8 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
     space = load_recipe_or_trial(arguments)
     study = space.settings.study
     plot = _plot_path(arguments, study)
-    from fmnist_tune.report.lr_range_figure import lr_range_figure  # Matplotlib makes a folder for its cache
-    from fmnist_tune.report.page import Plot
+    from fmnist_tune.report.command_figures import lr_range_figure  # Matplotlib makes a folder for its cache
+    from fmnist_tune.report.drawing import plot_of
 
     losses = _train(space, sweep, arguments, plot, started)
     if len(losses) < 2:
@@ -59,7 +53,7 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
     if not arguments.json:
         _print(found)
     numbers = _write(plot.with_suffix(".json"), json.dumps(out).encode())  # before anything is drawn, which may fail
-    drawn = Plot.of(plot.name, "", lr_range_figure, found, sweep.mode, f"Learning-rate range test of {study}")
+    drawn = plot_of(plot.name, "", lr_range_figure, found, sweep.mode, f"Learning-rate range test of {study}")
     if drawn.error:
         say(f"warning: {plot}: could not be drawn: {drawn.error}")
         plot.unlink(missing_ok=True)  # an earlier sweep's
@@ -119,15 +113,10 @@ def _plot_path(arguments: argparse.Namespace, study: str) -> Path:
 
 
 def _train(space: SearchSpace, sweep: Sweep, arguments: argparse.Namespace, plot: Path, started: float) -> list[float]:
-    config = space.picture_config({})
-    check_models([config], space.source)
+    check_models([space.config({})], space.source)
     with Work(stderr(arguments), started) as work:
-        images = load_part(locate_data(arguments.data_dir, work.phase), "train")
+        run = space.task.lr_range_run(space, arguments.data_dir, work.phase, arguments.seed)
         make_folder(plot.parent)
-        limit_threads()
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        data = TrainingData.from_images(images.images_NHW, images.labels_N, config.data, device)
-        run = TrainingRun(config, data, seed=arguments.seed, device=device)
         losses = []
         for loss in sweep_losses(run, sweep):
             losses.append(loss)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fmnist_tune.cli import EXIT_OK, EXIT_USER, say
 from fmnist_tune.cli.store import load_record
-from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
-from fmnist_tune.retrain.pictures import Picture, read_picture
+from fmnist_tune.retrain.pictures import Picture
+from fmnist_tune.retrain.prediction import Predictor, read_recipe
 from fmnist_tune.study.layout import METRICS, StudyPaths, read_json
 from fmnist_tune.units import percent
 
@@ -24,8 +21,11 @@ def predict(arguments: argparse.Namespace, started: float) -> int:
     """Classify images; one that cannot be read is named, and costs the others nothing but the exit code."""
     paths = StudyPaths(arguments.studies_dir, arguments.study, arguments.storage)
     folder = _model_folder(paths, arguments)
-    read = [_read(path, arguments.invert) for path in arguments.images]
-    predictions = _classify([found for found in read if isinstance(found, Picture)], folder, paths)
+    retrain = paths.command("retrain")
+    space = read_recipe(folder, retrain)
+    predictor = space.task.predictor(folder, space, retrain)
+    read = [_read(predictor, path, arguments.invert) for path in arguments.images]
+    predictions = predictor.classify([found for found in read if isinstance(found, Picture)])
     untested = _untested(folder)
     results: list[dict[str, Any]] = []
     for path, found in zip(arguments.images, read, strict=True):
@@ -47,26 +47,12 @@ def predict(arguments: argparse.Namespace, started: float) -> int:
     return EXIT_USER if any("error" in result for result in results) else EXIT_OK
 
 
-def _read(path: Path, invert: bool) -> Picture | str:
+def _read(predictor: Predictor, path: Path, invert: bool) -> Picture | str:
     """Read an image; returns why it cannot be read where it cannot."""
     try:
-        return read_picture(path, invert)
+        return predictor.read(path, invert=invert)
     except UserError as error:
         return str(error)
-
-
-def _classify(pictures: list[Picture], folder: Path, paths: StudyPaths) -> Iterator[dict[str, Any]]:
-    """Yield each image's class, label and probabilities."""
-    if not pictures:
-        return
-    from fmnist_tune.evaluation import softmax
-    from fmnist_tune.retrain.saved import SavedModel
-
-    model = SavedModel.load(folder, paths.command("retrain"))
-    scores_NK = model.scores(np.stack([picture.pixels_HW for picture in pictures]))
-    for label, probabilities_K in zip(scores_NK.argmax(axis=1), softmax(scores_NK), strict=True):
-        probabilities = dict(zip(CLASSES, map(float, probabilities_K), strict=True))
-        yield {"class": CLASSES[label], "label": int(label), "probabilities": probabilities}
 
 
 def _print(result: dict[str, Any], top: int) -> None:
@@ -91,7 +77,7 @@ def _model_folder(paths: StudyPaths, arguments: argparse.Namespace) -> Path:
 
 def _untested(folder: Path) -> dict[str, str]:
     """Return what to say of each class that the model was never tested on; nothing where its figures are not known."""
-    from fmnist_tune.evaluation import recalls_of, untested_text
+    from fmnist_tune.study.results import recalls_of, untested_text
 
     metrics = read_json(folder / METRICS)
     per_class = metrics.get("per_class") if isinstance(metrics, dict) else None

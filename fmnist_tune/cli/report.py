@@ -17,7 +17,7 @@ def report(arguments: argparse.Namespace, started: float) -> int:
     from fmnist_tune.report.run import write_report  # matplotlib takes a second, and a folder for its cache
 
     paths = write_report(record, arguments.data_dir, log=lambda text: print(text, file=sys.stderr))
-    if not record.is_driven:  # then the driver alone writes the study
+    if not record.is_running:  # then the driver alone writes the study
         by_suffix = {kind: [path for path in paths.files if path.suffix == kind] for kind in (".png", ".csv")}
         publish(record, by_suffix[".png"], by_suffix[".csv"])
     if arguments.json:

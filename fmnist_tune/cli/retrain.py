@@ -9,56 +9,58 @@ from typing import Any
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
 from fmnist_tune.cli.inputs import load_recipe
 from fmnist_tune.cli.store import load_record, stderr, stdout
-from fmnist_tune.config.schema import Training
+from fmnist_tune.document.blocks import Block, Code, Section
+from fmnist_tune.document.terminal import View
 from fmnist_tune.errors import UserError
-from fmnist_tune.retrain.render import confirmation_json, confirmation_view, metrics_view
 from fmnist_tune.retrain.run import open_recipe
 from fmnist_tune.retrain.run import retrain as run_retrain
+from fmnist_tune.retrain.top_k import confirmation_json, confirmation_section
 from fmnist_tune.search.run import RunOptions
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.results import result_section
 
 
 def retrain(arguments: argparse.Namespace, started: float) -> int:
     """Retrain a study's winner."""
     record = load_record(arguments)
-    if record.is_driven:
+    if record.is_running:
         raise UserError(f"study {record.paths.name!r} is still running; wait for its end, or stop it")
     if record.is_recipe and (arguments.trial is not None or arguments.top is not None):
         raise UserError(f"study {record.paths.name!r} is a recipe's; it has no trials for --trial or --top")
-    return _run(arguments, record, _place(arguments), started)
+    return _run(arguments, record, _options(arguments), started)
 
 
 def train(arguments: argparse.Namespace, started: float) -> int:
     """Train a recipe."""
     space = load_recipe(arguments)
-    place = _place(arguments)
-    record = open_recipe(space, place, name_given=arguments.study is not None)
+    options = _options(arguments)
+    record = open_recipe(space, options, name_given=arguments.study is not None)
     name = space.settings.study
     notes = []
     if record.paths.name != name:
         notes.append(f"a search has the name {name}: this training is kept in the study {record.paths.name}")
-    training = space.config({}).training
-    if isinstance(training, Training) and training.early_stopping is not None:
+    config = space.config({})
+    if space.task.has_test and config.early_stopping is not None:
         notes.append(
             f"training.early_stopping has nothing to stop by: the validation split is trained on too, for all "
-            f"{training.epochs} epochs"
+            f"{config.training.epochs} epochs"
         )
     for text in notes:
         stderr(arguments).print(text, style="yellow", soft_wrap=True)
-    return _run(arguments, record, place, started)
+    return _run(arguments, record, options, started)
 
 
-def _place(arguments: argparse.Namespace) -> RunOptions:
+def _options(arguments: argparse.Namespace) -> RunOptions:
     return RunOptions(
         arguments.studies_dir, arguments.storage, arguments.data_dir, arguments.address, arguments.workers
     )
 
 
-def _run(arguments: argparse.Namespace, record: StudyRecord, place: RunOptions, started: float) -> int:
+def _run(arguments: argparse.Namespace, record: StudyRecord, options: RunOptions, started: float) -> int:
     console = stderr(arguments)
     result = run_retrain(
         record,
-        place,
+        options,
         command=arguments.command,
         trial=getattr(arguments, "trial", None),
         n_seeds=arguments.seeds,
@@ -75,14 +77,13 @@ def _run(arguments: argparse.Namespace, record: StudyRecord, place: RunOptions, 
             out["confirmation"] = confirmation_json(result.confirmation, record.objective)
         print(json.dumps(out))
         return EXIT_OK
-    screen = stdout()
+    metrics, blocks = result.metrics, list[Block]([f"{arguments.command}ed"])
     if result.confirmation is not None:
-        screen.print(confirmation_view(result.confirmation, record.objective))
-    screen.print(metrics_view(result.metrics))
-    screen.print("next:", style="bold")
+        blocks.append(confirmation_section(result.confirmation, record.objective))
+    blocks.append(result_section(record.space.task, metrics, record.test_uses, len(record.trials), is_full=True))
     commands = [record.paths.command("report")]
-    if "test_accuracy" in result.metrics:
+    if "test_accuracy" in metrics:
         commands.append(record.paths.command("predict", "IMAGE.png"))
-    for command in commands:
-        screen.print(f"  {command}", soft_wrap=True)
+    blocks.append(Section("next", (Code("\n".join(commands)),)))
+    stdout().print("", View(Section(f"study {record.paths.name}", blocks)), sep="\n", crop=False)
     return EXIT_OK

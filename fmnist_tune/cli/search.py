@@ -6,18 +6,19 @@ import argparse
 import json
 
 from optuna.trial import TrialState
+from rich.text import Text
 
 from fmnist_tune.cli import EXIT_INTERRUPTED, EXIT_OK
 from fmnist_tune.cli.inputs import load_file
 from fmnist_tune.cli.store import load_record, stderr, stdout
 from fmnist_tune.config import SearchSpace
+from fmnist_tune.document.terminal import View
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.limits import Limits
 from fmnist_tune.search.run import RunOptions, run_search
-from fmnist_tune.study.layout import command_line
+from fmnist_tune.study.findings import next_commands, study_section
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import study_json, summary_view
-from fmnist_tune.study.summary import summarize
+from fmnist_tune.study.summary import study_json, summarize
 from fmnist_tune.study.url import without_secrets
 from fmnist_tune.units import clock
 
@@ -51,7 +52,7 @@ def resume(arguments: argparse.Namespace, started: float) -> int:
 
 
 def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> int:
-    place = RunOptions(
+    options = RunOptions(
         arguments.studies_dir,
         arguments.storage,
         arguments.data_dir,
@@ -60,12 +61,12 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
         getattr(arguments, "warm_start", None),
     )
     limits = Limits(arguments.trials, arguments.timeout)
-    outcome = run_search(space, place, limits, stderr(arguments), started)
+    outcome = run_search(space, options, limits, stderr(arguments), started)
     name = space.settings.study
     if arguments.json:
         result = {
             "study": name,
-            "storage": without_secrets(place.url),
+            "storage": without_secrets(options.url),
             "wall_s": round(outcome.wall_s, 3),
             "startup_s": round(outcome.startup_s, 3),
             "first_step_s": None if outcome.first_step_s is None else round(outcome.first_step_s, 3),
@@ -73,13 +74,14 @@ def _run(arguments: argparse.Namespace, space: SearchSpace, started: float) -> i
             "epochs": outcome.epochs,
             "train_s": round(outcome.train_s, 3),
             "ended_by": outcome.ending.by,
-            **study_json(outcome.record, is_driven=False),
+            **study_json(outcome.record, is_running=False),
         }
         print(json.dumps(result))
     else:
-        summary = summarize(outcome.record, is_driven=False)
+        summary = summarize(outcome.record, is_running=False)
         ending = f"the search ended after {clock(outcome.wall_s)}: {outcome.ending.text}"
-        stdout().print(summary_view(summary, _next_commands(outcome.record), ending=ending), crop=False)
+        document = study_section(summary, None, next_commands(outcome.record, is_after_search=True))
+        stdout().print("", Text(ending, style="bold"), View(document), sep="\n", crop=False)
     if outcome.ending.by == "failed":
         raise UserError(f"study {name!r}: {outcome.ending.text}\n{_what_then(outcome.record)}")
     return EXIT_INTERRUPTED if outcome.ending.by == "interrupted" else EXIT_OK
@@ -91,15 +93,3 @@ def _what_then(record: StudyRecord) -> str:
     goes_on = f"when that is repaired, `{record.paths.command('resume')}` goes on"
     has_failed = any(trial.state == TrialState.FAIL for trial in record.trials)
     return goes_on if has_failed else f"no trial is lost by it: {goes_on}"
-
-
-def _next_commands(record: StudyRecord) -> list[str]:
-    paths = record.paths
-    extension = (
-        ("--trials", 2 * record.n_target) if record.is_finished and record.can_grow and not record.is_limited else ()
-    )
-    commands = [paths.command("resume", *extension), paths.command("show")]
-    if record.best is not None:
-        commands.append(paths.command("retrain"))
-    dashboard = command_line("dashboard", studies_dir=paths.studies_dir, storage=paths.storage)
-    return [*commands, paths.command("report"), dashboard]

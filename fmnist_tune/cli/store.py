@@ -31,7 +31,7 @@ def load_record(arguments: argparse.Namespace, study: str | None = None) -> Stud
     """
     storage = open_database(storage_url(arguments), create=False)
     record = StudyRecord.load(storage, study_paths(arguments, study))
-    if record.former_name is not None and not record.is_driven:
+    if record.former_name is not None and not record.is_running:
         from fmnist_tune.retrain.renaming import finish_renaming  # imports what most commands have no use for
 
         text = f"study {record.paths.name} was {record.former_name} before; its files have the new name now"

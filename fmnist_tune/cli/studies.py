@@ -13,17 +13,18 @@ from rich.text import Text
 from fmnist_tune.cli import EXIT_OK, say
 from fmnist_tune.cli.inputs import choose_trial, refuse_overwriting
 from fmnist_tune.cli.store import load_record, stdout, storage_url
+from fmnist_tune.document.terminal import View
 from fmnist_tune.errors import UserError
+from fmnist_tune.study.comparison import studies_table, study_row
 from fmnist_tune.study.database import open_database, study_names
+from fmnist_tune.study.findings import next_commands, study_section
 from fmnist_tune.study.folder import missing_files
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import study_json, summary_view, trials_json
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.study_table import StudyRow, study_table
-from fmnist_tune.study.summary import summarize
-from fmnist_tune.study.trial_data import facts_of
+from fmnist_tune.study.summary import study_json, summarize, trials_json
+from fmnist_tune.study.trial_data import metadata_of
 from fmnist_tune.study.trial_table import TrialTable
 from fmnist_tune.study.url import without_secrets
 
@@ -39,17 +40,17 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
         except UserError as error:
             notes.append(f"left out: {error}")
             continue
-        driven = record.is_driven
-        missing = "" if driven else missing_files(record)
-        rows.append(StudyRow.of(record, is_driven=driven))
+        is_running = record.is_running
+        missing = "" if is_running else missing_files(record)
+        rows.append(study_row(record, is_running=is_running))
         found.append(
             {
                 "study": name,
                 "target": record.n_target,
                 "recipe": record.is_recipe,
-                "active": driven,
+                "active": is_running,
                 "missing": missing or None,
-                **study_json(record, is_driven=driven),
+                **study_json(record, is_running=is_running),
             }
         )
         notes += [missing] if missing else []
@@ -57,7 +58,7 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
         print(json.dumps({"storage": without_secrets(storage_url(arguments)), "studies": found}))
         return EXIT_OK
     if rows:
-        stdout().print(study_table(rows), crop=False)
+        stdout().print(View(studies_table(rows)), crop=False)
     else:
         print("no studies yet")
     for text in notes:
@@ -68,12 +69,12 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
 def show(arguments: argparse.Namespace, started: float) -> int:
     """Show a study."""
     record = load_record(arguments)
-    driven = record.is_driven
-    missing = "" if driven else missing_files(record)
+    is_running = record.is_running
+    missing = "" if is_running else missing_files(record)
     if arguments.csv:
         from fmnist_tune.study.frames import trials_frame  # pandas takes half a second
 
-        print(trials_frame(record, is_driven=driven).to_csv(index=False), end="")
+        print(trials_frame(record, is_running=is_running).to_csv(index=False), end="")
         return EXIT_OK
     if arguments.json:
         result = {
@@ -84,23 +85,24 @@ def show(arguments: argparse.Namespace, started: float) -> int:
             "epochs": 0,
             "train_s": 0.0,
             "ended_by": None,
-            "active": driven,
+            "active": is_running,
             "disk_bytes": record.paths.disk_bytes(),
             "missing": missing or None,
-            **study_json(record, is_driven=driven),
-            "all": trials_json(record, is_driven=driven),
+            **study_json(record, is_running=is_running),
+            "all": trials_json(record, is_running=is_running),
         }
         print(json.dumps(result))
         return EXIT_OK
     console = stdout()
-    summary = summarize(record, is_driven=driven)
+    summary = summarize(record, is_running=is_running)
     if not record.is_recipe:
         shares = summary.importances.shares if summary.importances is not None else {}
-        table = TrialTable.of(record, is_driven=driven, shares=shares, is_wide=arguments.wide)
+        table = TrialTable.of(record, is_running=is_running, shares=shares, is_wide=arguments.wide)
         console.print(table, soft_wrap=arguments.wide)
-    is_waiting = not (record.is_recipe or record.is_finished or driven)
-    goes_on = [record.paths.command("resume")] if is_waiting else []
-    console.print(summary_view(summary, goes_on, retraining_status(record, is_driven=driven)), crop=False)
+    is_waiting = not (record.is_recipe or record.is_finished or is_running)
+    goes_on = next_commands(record)[:1] if is_waiting else []
+    document = study_section(summary, retraining_status(record, is_running=is_running), goes_on)
+    console.print("", View(document), sep="\n", crop=False)
     if missing:
         console.print(Text(missing, style="yellow"), soft_wrap=True)
     console.print(
@@ -116,7 +118,7 @@ def export(arguments: argparse.Namespace, started: float) -> int:
     record = load_record(arguments)
     trial = choose_trial(record, arguments.trial)
     if trial.state == TrialState.FAIL:
-        reason = facts_of(trial).get("reason", "unknown")
+        reason = metadata_of(trial).get("reason", "unknown")
         say(f"warning: trial {trial.number} failed: {reason}")
     recipe = record.recipe_of(trial)
     if arguments.json:

@@ -13,9 +13,9 @@ import pydantic
 from fmnist_tune.config.parameters import Parameter, is_active, substitute
 from fmnist_tune.config.problems import schema_problems
 from fmnist_tune.config.repair import config_problems
-from fmnist_tune.config.tasks import config_class
 from fmnist_tune.errors import Problem
-from fmnist_tune.models.registry import ModelError
+from fmnist_tune.registry import PluginError
+from fmnist_tune.tasks.registry import guess_task
 
 MAX_CORNERS = 256
 
@@ -24,11 +24,12 @@ def check_configs(
     parameters: list[Parameter], tree: dict[str, Any], broken: set[str]
 ) -> tuple[list[Problem], tuple[str, ...]]:
     """Validate the configurations at the ends of every parameter, and build the model at the space's corners."""
-    schema = config_class(tree)
+    schema = guess_task(tree).config
     searched = {p.path for p in parameters}
-    for name in next((p.domain.ends() for p in parameters if p.path == "model.name"), ()):
-        with contextlib.suppress(ModelError):  # what is said of a model's keys depends on the others'
-            schema.models.find(name)
+    for section, registry in schema.registries().items():
+        for name in next((p.domain.ends() for p in parameters if p.path == f"{section}.name"), ()):
+            with contextlib.suppress(PluginError):  # what is said of a model's keys depends on the others'
+                registry.find(name)
     found: dict[tuple[str, str], Problem] = {}
     for values in probes(parameters, tree):
         for problem in config_problems(substitute(tree, values), schema, searched):

@@ -13,8 +13,8 @@ from fmnist_tune.config.foreign import instead
 from fmnist_tune.config.parameters import Parameter, flatten, is_active, substitute, value_at
 from fmnist_tune.config.problems import schema_problems
 from fmnist_tune.config.schema import TRIAL_KEYS
-from fmnist_tune.config.tasks import config_class
 from fmnist_tune.errors import Problem, did_you_mean
+from fmnist_tune.tasks.registry import guess_task
 
 INITIAL = "search.initial"
 
@@ -119,7 +119,7 @@ def config_problems_of(
     points: Sequence[Mapping[str, Any]], parameters: Sequence[Parameter], tree: dict[str, Any]
 ) -> Iterator[Problem]:
     """Yield why points that leave nothing to the sampler are no configuration."""
-    schema = config_class(tree)
+    schema = guess_task(tree).config
     for i, point in enumerate(points):
         if all(p.path in point for p in parameters if is_active(p, point, tree)):
             try:

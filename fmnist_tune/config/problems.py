@@ -11,16 +11,16 @@ import pydantic
 from fmnist_tune.config.foreign import instead, search_form
 from fmnist_tune.config.parameters import value_at
 from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings
-from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import Problem, did_you_mean, nearest
 from fmnist_tune.models.architectures import ARCHITECTURES
-from fmnist_tune.models.registry import NO_MODEL, UNKNOWN_NAME
+from fmnist_tune.registry import UNKNOWN_NAME, UNUSABLE, SectionRegistry
+from fmnist_tune.search.asha import SCHEDULERS
 from fmnist_tune.section import Section
+from fmnist_tune.tasks.config import TaskConfig
 
 _SECTION_ERRORS = ("model_type", "model_attributes_type", "dict_type")
 
 
-OWN_MODEL = "; a model of your own is named package.module:Class"
 _SPACES = ("space", "search_space", "parameters", "params", "hyperparameters", "config", "param_space")
 
 
@@ -48,7 +48,7 @@ class Mistake:
         return ".".join(map(str, self.loc))
 
 
-def schema_problems(error: pydantic.ValidationError, tree: object, config: type[AnyConfig]) -> list[Problem]:
+def schema_problems(error: pydantic.ValidationError, tree: object, config: type[TaskConfig]) -> list[Problem]:
     """Turn pydantic's errors into ours: dotted path, value, what is allowed, did you mean.
 
     Args:
@@ -59,7 +59,7 @@ def schema_problems(error: pydantic.ValidationError, tree: object, config: type[
     return [Problem(m.path, m.message) for m in mistakes_of(error, tree, config)]
 
 
-def homes(config: type[AnyConfig]) -> dict[str, tuple[str, ...]]:
+def homes(config: type[TaskConfig]) -> dict[str, tuple[str, ...]]:
     """Return for each key the sections in which it may stand."""
     found: dict[str, tuple[str, ...]] = {}
 
@@ -67,16 +67,17 @@ def homes(config: type[AnyConfig]) -> dict[str, tuple[str, ...]]:
         for key, field in section.model_fields.items():
             if path:
                 found[key] = tuple(dict.fromkeys((*found.get(key, ()), path)))
-            is_model = section is config and key == "model"
-            for kind in config.models.known().values() if is_model else _sections(field.annotation):
-                walk(kind, f"{path}.{key}" if path else key)
+            place = f"{path}.{key}" if path else key
+            registry = _registries(config).get(place)
+            for kind in _sections(field.annotation) if registry is None else registry.known().values():
+                walk(kind, place)
 
     for schema in (Settings, config):
         walk(schema, "")
     return found
 
 
-def home_hint(key: object, config: type[AnyConfig]) -> str:
+def home_hint(key: object, config: type[TaskConfig]) -> str:
     """Return in which sections a key may stand, as the end of a message; empty if in none."""
     if str(key) in _SPACES:
         return "; what is searched stands in its place in model, training and data"
@@ -85,7 +86,7 @@ def home_hint(key: object, config: type[AnyConfig]) -> str:
 
 
 def mistakes_of(
-    error: pydantic.ValidationError, tree: object, config: type[AnyConfig], searched: Collection[str] = ()
+    error: pydantic.ValidationError, tree: object, config: type[TaskConfig], searched: Collection[str] = ()
 ) -> list[Mistake]:
     """Return what pydantic complains of, in its order; arguments as of `schema_problems`.
 
@@ -100,7 +101,7 @@ def mistakes_of(
 
 
 def _mistake(
-    detail: Any, loc: tuple[Any, ...], tree: object, config: type[AnyConfig], searched: Collection[str]
+    detail: Any, loc: tuple[Any, ...], tree: object, config: type[TaskConfig], searched: Collection[str]
 ) -> Mistake:
     value, kind, context = detail["input"], detail["type"], detail.get("ctx", {})
     may_be_searched = loc[:1] not in {(key,) for key in SETTINGS_KEYS}
@@ -120,8 +121,8 @@ def _mistake(
             hint = (instead(value) if may_be_searched else "") or did_you_mean(value, allowed)
         return Mistake(loc, kind, f"{_shown(value)} is not one of {', '.join(allowed)}{hint}", nearest(value, allowed))
     if kind == UNKNOWN_NAME:
-        return _wrong_model(loc, kind, value, config)
-    if kind == NO_MODEL:
+        return _wrong_name(loc, kind, value, _registries(config)[".".join(map(str, loc))])
+    if kind == UNUSABLE:
         return Mistake((*loc, "name"), kind, context["reason"])
     if kind in _SECTION_ERRORS:
         return Mistake(loc, kind, _no_section(loc, value, tree, config, searched))
@@ -133,20 +134,22 @@ def _mistake(
 
 
 def _unknown_key(
-    loc: tuple[Any, ...], value: object, tree: object, config: type[AnyConfig], searched: Collection[str]
+    loc: tuple[Any, ...], value: object, tree: object, config: type[TaskConfig], searched: Collection[str]
 ) -> str:
     """Say of a key that is not allowed what may be meant by it."""
     key, parent = loc[-1], loc[:-1]
-    models, name = config.models.known(), value_at(tree, "model.name")
-    known = _fields_at(parent, name, config)
+    registry, name, named = _choice_at(parent, tree, config)
+    known = _fields_at(parent, tree, config)
     allowed = f"unknown key; allowed are {', '.join(known)}"
-    owners = [other for other, section in models.items() if key in section.model_fields] if parent == ("model",) else []
+    classes = {} if registry is None else registry.known()
+    owners = [other for other, section in classes.items() if key in section.model_fields]
     if owners:
-        when = f"{{model.name: {owners[0] if len(owners) == 1 else '[' + ', '.join(owners) + ']'}}}"
-        if not {"model", "model.name"} & set(searched):
+        when = f"{{{named}: {owners[0] if len(owners) == 1 else '[' + ', '.join(owners) + ']'}}}"
+        if not {named.removesuffix(".name"), named} & set(searched):
             return f"a key of {' and '.join(owners)}, not of {name}; allowed are {', '.join(known)}"
-        how = f"add when: {when} to it" if f"model.{key}" in searched else f"write {{choice: [{value}], when: {when}}}"
-        return f"a key of {' and '.join(owners)}, but model.name can be {name} too; {how}"
+        is_searched = f"{named.removesuffix('.name')}.{key}" in searched
+        how = f"add when: {when} to it" if is_searched else f"write {{choice: [{value}], when: {when}}}"
+        return f"a key of {' and '.join(owners)}, but {named} can be {name} too; {how}"
     if key == "when":
         return f"{allowed}; when stands inside the braces of a searched value: {{float: [0.0, 0.5], when: {{...}}}}"
     form = search_form(value_at(tree, ".".join(map(str, parent))) if parent else None)
@@ -156,32 +159,35 @@ def _unknown_key(
     return f"{allowed}{did_you_mean(key, known) or home_hint(key, config)}"
 
 
-def _wrong_model(loc: tuple[Any, ...], kind: str, value: object, config: type[AnyConfig]) -> Mistake:
-    models, names = config.models.built_in, config.models.names()
+def _wrong_name(loc: tuple[Any, ...], kind: str, value: object, registry: SectionRegistry[Any]) -> Mistake:
+    known, names = registry.known(), registry.names()
     allowed = f"allowed are {', '.join(names)}"
     name = value.get("name") if isinstance(value, dict) else None
     place = (*loc, "name")
     given = set(map(str, value)) if isinstance(value, dict) else set()
-    alike = max(models, key=lambda model: len(given & set(models[model].model_fields)))
+    built_in = [other for other in registry.built_in if other in known]
+    alike = max(built_in, key=lambda other: len(given & set(known[other].model_fields)), default=None)
     if name is None:
         form = search_form(value)
         return Mistake(
             place, kind, f"missing; {allowed}" + (f"; to search it, write {form}" if form else ""), alike, False
         )
     guess: str | None
-    if isinstance(name, str) and "torchvision" in models and any(a.startswith(name.lower()) for a in ARCHITECTURES):
+    if isinstance(name, str) and "torchvision" in known and any(a.startswith(name.lower()) for a in ARCHITECTURES):
         architecture = nearest(name, ARCHITECTURES) or next(a for a in ARCHITECTURES if a.startswith(name.lower()))
         hint, guess = f"; write name: torchvision, architecture: {architecture}", "torchvision"
     else:
-        hint, guess = did_you_mean(name, names) or instead(name) or OWN_MODEL, nearest(name, names)
-    return Mistake(place, kind, f"{_shown(name)} is not a model; {allowed}{hint}", guess or alike, guess is not None)
+        own = f"; a {registry.noun} of your own is named package.module:Class"
+        hint, guess = did_you_mean(name, names) or instead(name) or own, nearest(name, names)
+    text = f"{_shown(name)} is not a {registry.noun}; {allowed}{hint}"
+    return Mistake(place, kind, text, guess or alike, guess is not None)
 
 
 def _no_section(
-    loc: tuple[Any, ...], value: object, tree: object, config: type[AnyConfig], searched: Collection[str]
+    loc: tuple[Any, ...], value: object, tree: object, config: type[TaskConfig], searched: Collection[str]
 ) -> str:
     """Say what to write where a section belongs and something else stands."""
-    known = _fields_at(loc, value_at(tree, "model.name"), config)
+    known = _fields_at(loc, tree, config)
     expected = f"should be a mapping of {', '.join(known)}" if known else "should be a mapping"
     if value is None:
         return f"empty; {expected}"
@@ -194,25 +200,41 @@ def _no_section(
     return f"{_shown(value)} alone; write {{name: {name}}}"
 
 
-def _fields_at(path: tuple[Any, ...], model_name: object, config: type[AnyConfig]) -> tuple[str, ...]:
+def _registries(config: type[TaskConfig]) -> dict[str, SectionRegistry[Any]]:
+    """Return the sections that a file names, by dotted path."""
+    return {**config.registries(), "search.pruner": SCHEDULERS}
+
+
+def _fields_at(path: tuple[Any, ...], tree: object, config: type[TaskConfig]) -> tuple[str, ...]:
     """Return the keys that the schema knows at a path; empty where it knows none.
 
     Args:
         path: in the file.
-        model_name: what the file calls its model.
+        tree: what the file says.
         config: the task's schema of model, training and data.
     """
     if not path:
         return (*SETTINGS_KEYS, *TRIAL_KEYS)
     section: type[Section] | None = Settings if path[0] in SETTINGS_KEYS else config
-    for key in path:
-        if section is config and key == "model":
-            models = config.models.known()
-            section = models.get(str(model_name), next(iter(models.values())))
+    for i, key in enumerate(path):
+        registry, name, _ = _choice_at(path[: i + 1], tree, config)
+        if registry is not None:
+            classes = registry.known()
+            section = classes.get(str(name), next(iter(classes.values()), None))
             continue
         field = None if section is None else section.model_fields.get(key)
         section = None if field is None else next(iter(_sections(field.annotation)), None)
     return () if section is None else tuple(section.model_fields)
+
+
+def _choice_at(
+    path: tuple[Any, ...], tree: object, config: type[TaskConfig]
+) -> tuple[SectionRegistry[Any] | None, object, str]:
+    """Return what a section's class is chosen from, the name that the file gives, and that key; None if by nothing."""
+    place = ".".join(map(str, path))
+    registry, key = _registries(config).get(place), f"{place}.name"
+    name = None if registry is None else value_at(tree, key) or registry.default
+    return registry, name, key
 
 
 def _sections(annotation: object) -> list[type[Section]]:

@@ -10,13 +10,13 @@ from typing import Any
 import pydantic
 
 from fmnist_tune.config.problems import Mistake, mistakes_of
-from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import Problem
+from fmnist_tune.tasks.config import TaskConfig
 
 MAX_LOOKS = 4
 
 
-def config_problems(tree: Mapping[str, Any], config: type[AnyConfig], searched: Collection[str] = ()) -> list[Problem]:
+def config_problems(tree: Mapping[str, Any], config: type[TaskConfig], searched: Collection[str] = ()) -> list[Problem]:
     """Return everything that is wrong with model, training and data.
 
     Pydantic judges a model's keys only once its name is one, and a section as a whole only once all its values are
@@ -45,7 +45,7 @@ def config_problems(tree: Mapping[str, Any], config: type[AnyConfig], searched: 
     return [Problem(m.path, m.message) for m in found.values()]
 
 
-def _is_doubtful(mistake: Mistake, known: Iterable[Mistake], config: type[AnyConfig]) -> bool:
+def _is_doubtful(mistake: Mistake, known: Iterable[Mistake], config: type[TaskConfig]) -> bool:
     """Return whether a mistake may come from what was guessed or left out to look on."""
     section = mistake.loc if mistake.kind == "value_error" else mistake.loc[:-1]
     blind = [k for k in known if k.loc[:-1] == section and (k.guess is None or not k.is_sure)]
@@ -53,7 +53,11 @@ def _is_doubtful(mistake: Mistake, known: Iterable[Mistake], config: type[AnyCon
         names = [str(k.loc[-1]) for k in blind if k.kind != "extra_forbidden"]
         return "name" in names or any(re.search(rf"\b{re.escape(name)}\b", mistake.message) for name in names)
     if mistake.kind == "extra_forbidden" and not all(k.is_sure for k in blind):
-        return any(mistake.loc[-1] in model.model_fields for model in config.models.known().values())
+        return any(
+            mistake.loc[-1] in section.model_fields
+            for registry in config.registries().values()
+            for section in registry.known().values()
+        )
     return False
 
 

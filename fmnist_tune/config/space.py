@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,15 @@ from fmnist_tune.config.domain import ChoiceDomain
 from fmnist_tune.config.initial import config_problems_of, read_initial
 from fmnist_tune.config.parameters import Parameter, is_active, read_parameters, searched_nodes, substitute, value_at
 from fmnist_tune.config.problems import home_hint, schema_problems
-from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings, TrialConfig
-from fmnist_tune.config.tasks import AnyConfig, config_class
+from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings
 from fmnist_tune.config.warnings import space_warnings
 from fmnist_tune.config.yaml_reader import NUMBERS, read_yaml
 from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean, near_file
-from fmnist_tune.models.registry import forget_imports
 from fmnist_tune.paths import user_path
+from fmnist_tune.registry import forget_imports
+from fmnist_tune.tasks.config import TaskConfig
+from fmnist_tune.tasks.registry import find_task, guess_task, is_unusable
+from fmnist_tune.tasks.task import Task
 
 MAX_GRID = 10_000
 
@@ -49,11 +51,16 @@ class SearchSpace:
     warnings: tuple[str, ...] = ()
     initial: tuple[dict[str, Any], ...] = ()
 
+    @property
+    def task(self) -> Task:
+        """What is learned."""
+        return find_task(self.settings.task)
+
     def is_active(self, parameter: Parameter, values: Mapping[str, Any]) -> bool:
         """Return whether a parameter is used, given the values of those before it."""
         return is_active(parameter, values, self.tree)
 
-    def config(self, values: Mapping[str, Any]) -> AnyConfig:
+    def config(self, values: Mapping[str, Any]) -> TaskConfig:
         """Build one trial's configuration.
 
         Args:
@@ -62,36 +69,25 @@ class SearchSpace:
         Raises:
             UserError: the values do not make a configuration that can be trained.
         """
-        schema = config_class(self.tree)
+        schema = self.task.config
         try:
             return schema.model_validate(substitute(self.tree, values))
         except pydantic.ValidationError as error:
             raise UserError("; ".join(str(p) for p in schema_problems(error, {}, schema))) from None
 
-    def picture_config(self, values: Mapping[str, Any]) -> TrialConfig:
-        """Build one trial's configuration, of a task that classifies images; otherwise as `config`.
-
-        Raises:
-            UserError: also if the task is another one.
-        """
-        config = self.config(values)
-        if not isinstance(config, TrialConfig):
-            raise UserError(f"{self.source}: task: {config.task} has no images; this is for {TrialConfig.task}")
-        return config
-
-    def corner_configs(self) -> Iterator[AnyConfig]:
+    def corner_configs(self) -> Iterator[TaskConfig]:
         """Yield configurations with the model's parameters at their ends, as far as they can be built."""
         for values in corners(self.parameters, self.tree):
             with contextlib.suppress(UserError):
                 yield self.config(values)
 
-    def end_configs(self) -> Iterator[AnyConfig]:
+    def end_configs(self) -> Iterator[TaskConfig]:
         """Yield configurations that take every parameter to its ends, as far as they are allowed."""
         for values in probes(self.parameters, self.tree):
             with contextlib.suppress(UserError):
                 yield self.config(values)
 
-    def values_for(self, config: AnyConfig) -> dict[str, Any] | None:
+    def values_for(self, config: TaskConfig) -> dict[str, Any] | None:
         """Return the values with which this space gives a configuration; None if it cannot give it."""
         tree = config.model_dump()
         values: dict[str, Any] = {}
@@ -187,6 +183,8 @@ def read_space(
     if is_stored:
         _add_units(tree)
     settings, problems = _read_settings(tree)
+    if settings is None and is_unusable(tree.get("task")):  # nothing is known of its keys
+        raise _error(source, [*document.problems, *problems], document.lines)
     parameters, parameter_problems, broken = read_parameters(tree)
     config_problems, warnings = check_configs(parameters, tree, broken)
     initial, initial_problems = read_initial(parameters, tree, broken)
@@ -195,15 +193,22 @@ def read_space(
     others += [] if others else config_problems_of(initial, parameters, tree)
     problems = [*document.problems, *(p for p in others if p.path not in unread)]
     if problems or settings is None:
-        raise FileError(source, [replace(p, line=p.line or _line(document.lines, p.path)) for p in problems])
+        raise _error(source, problems, document.lines)
     space = SearchSpace(source, settings, tuple(parameters), tree, warnings, initial)
-    configs = list(space.end_configs())
-    return replace(space, warnings=(*warnings, *space_warnings(settings, parameters, tree, configs), *_repeats(space)))
+    configs, task = list(space.end_configs()), space.task
+    if problems := [Problem(path, message) for path, message in task.problems(configs)]:
+        raise _error(source, problems, document.lines)
+    found = space_warnings(settings, parameters, tree, configs, task)
+    return replace(space, warnings=(*warnings, *found, *_repeats(space)))
+
+
+def _error(source: str, problems: Sequence[Problem], lines: Mapping[str, int]) -> FileError:
+    return FileError(source, [replace(p, line=p.line or _line(lines, p.path)) for p in problems])
 
 
 def _read_settings(tree: dict[str, Any]) -> tuple[Settings | None, list[Problem]]:
     """Return what is not searched, None if it cannot be read, and what is wrong with it and with the file's keys."""
-    known, config = (*SETTINGS_KEYS, *TRIAL_KEYS), config_class(tree)
+    known, config = (*SETTINGS_KEYS, *TRIAL_KEYS), guess_task(tree).config
     problems = [
         Problem(
             str(key),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fmnist_tune.config.modular import ModularConfig, ModularTraining
 from fmnist_tune.config.parameters import Parameter, value_at
 from fmnist_tune.config.schema import Settings
-from fmnist_tune.config.tasks import AnyConfig
+from fmnist_tune.registry import blamed_on
+from fmnist_tune.tasks.config import TaskConfig
+from fmnist_tune.tasks.task import Task
 
 
 def space_warnings(
-    settings: Settings, parameters: Sequence[Parameter], tree: Mapping[str, Any], configs: Sequence[AnyConfig]
+    settings: Settings,
+    parameters: Sequence[Parameter],
+    tree: Mapping[str, Any],
+    configs: Sequence[TaskConfig],
+    task: Task,
 ) -> tuple[str, ...]:
     """Return a sentence for each thing that is probably not meant.
 
@@ -21,13 +26,14 @@ def space_warnings(
         parameters: what it searches.
         tree: the file's plain data.
         configs: what the ends of the parameters give.
+        task: what is learned.
     """
     found = list(_unused(parameters, tree))
     gpus = settings.resources.gpus
     if gpus is not None and gpus > 1:
         found.append(f"resources.gpus: a trial trains on one GPU; the others of {gpus:g} are reserved for nothing")
     if parameters:
-        found += [*_pruner(settings, tree, configs), *_grokking(settings, tree), *_initial(settings)]
+        found += [*_pruner(settings, tree, configs, task.epoch), *task.warnings(settings, tree), *_initial(settings)]
     elif "search" in tree:
         found.append("search: nothing is searched in this file, so that this section has no effect")
     return tuple(found)
@@ -51,43 +57,11 @@ def _initial(settings: Settings) -> Iterator[str]:
         yield f"search.initial: {n_points} points, but search.trials is {n_trials}: the last {left} never begin"
 
 
-def _pruner(settings: Settings, tree: Mapping[str, Any], configs: Sequence[AnyConfig]) -> Iterator[str]:
-    pruner, given = settings.search.pruner, value_at(tree, "search.pruner") or {}
-    if pruner.name == "none":
-        ignored = [key for key in given if key != "name"]
-        if ignored:
-            yield f"search.pruner: {' and '.join(ignored)} have no effect with name none".replace(
-                "have", "has" if len(ignored) == 1 else "have"
-            )
-        return
-    epochs = sorted({config.training.epochs for config in configs})
-    if not epochs or "min_epochs" not in given or pruner.min_epochs < epochs[0]:
-        return
-    what = "evaluation" if settings.task == ModularConfig.task else "epoch"
-    rung = f"search.pruner: asha first compares trials after {what} {pruner.min_epochs:g}"
-    if pruner.min_epochs >= epochs[-1]:
-        yield f"{rung}, but the last one is {epochs[-1]}: no trial is stopped early; use a smaller min_epochs"
-    else:
-        yield (
-            f"{rung}: those with {epochs[0]} {what}s end before, and none of them is stopped early; use a min_epochs "
-            f"below {epochs[0]}"
-        )
-
-
-def _grokking(settings: Settings, tree: Mapping[str, Any]) -> Iterator[str]:
-    """Yield that ASHA misleads on a plateau that every run has to cross."""
-    pruner = settings.search.pruner
-    if settings.task != ModularConfig.task or pruner.name == "none":
-        return
-    training = tree.get("training")
-    given = training if isinstance(training, dict) else {}
-    steps, every = (given.get(key, ModularTraining.model_fields[key].default) for key in ("steps", "eval_every"))
-    half = steps // every // 2 if isinstance(steps, int) and isinstance(every, int) else None
-    if half is not None and pruner.min_epochs >= half:
-        return
-    instead = "" if half is None else f", or min_epochs of at least {half} (half of all evaluations)"
-    yield (
-        f"search.pruner: asha compares trials by validation accuracy after {pruner.min_epochs:g} "
-        f"evaluation{'s' if pruner.min_epochs > 1 else ''}, where those that generalise later look like those that "
-        f"never do, and ends them; use {{name: none}}{instead}"
-    )
+def _pruner(settings: Settings, tree: Mapping[str, Any], configs: Sequence[TaskConfig], unit: str) -> Iterable[str]:
+    given = value_at(tree, "search.pruner") or {}
+    pruner, epochs = settings.search.pruner, sorted({config.training.epochs for config in configs})
+    try:
+        with blamed_on(type(pruner)):
+            return tuple(pruner.warnings(given, epochs, unit))
+    except ValueError as error:
+        return (f"search.pruner: {error}",)

@@ -6,16 +6,15 @@ import gzip
 import hashlib
 import os
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_tune.config.schema import FASHION_MNIST
 from fmnist_tune.errors import UserError
 from fmnist_tune.paths import user_path
+from fmnist_tune.tasks.images.data_set import Images, Part
+from fmnist_tune.tasks.images.fashion_mnist import FASHION_MNIST
 
 CLASSES = FASHION_MNIST.class_names
 
@@ -35,23 +34,6 @@ DEBIAN_DIR = Path("/usr/share/datasets/fashion-mnist")
 OTHER_COPY = (
     "`fmnist-tune data --data-dir NEW_FOLDER` fetches the published files into another folder, for --data-dir to name"
 )
-
-Part = Literal["train", "test"]
-
-
-@dataclass(frozen=True)
-class Images:
-    """Labelled images.
-
-    Attributes:
-        images_NHW: uint8, 0 is black; light clothes on a dark ground.
-        labels_N: int64 in [0, 10).
-        md5: of the uncompressed images and labels files, in this order.
-    """
-
-    images_NHW: NDArray[np.uint8]
-    labels_N: NDArray[np.int64]
-    md5: tuple[str, str]
 
 
 def cache_dir() -> Path:

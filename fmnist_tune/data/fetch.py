@@ -16,7 +16,6 @@ from pathlib import Path
 from fmnist_tune.data.fashion_mnist import (
     DEBIAN_DIR,
     FILES,
-    Part,
     cache_dir,
     check_file,
     find_file,
@@ -24,6 +23,7 @@ from fmnist_tune.data.fashion_mnist import (
     load_part,
 )
 from fmnist_tune.errors import UserError, near_file
+from fmnist_tune.tasks.images.data_set import Part
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 CONNECT_TIMEOUT_S = 20.0

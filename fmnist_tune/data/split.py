@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_tune.config import SearchSpace
-from fmnist_tune.config.schema import Data
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
+from fmnist_tune.tasks.images.data_set import Images
 
 SPLIT_SEED = 20170825  # fixed for every study, so that their validation accuracies compare
 
@@ -59,8 +58,8 @@ def fingerprint(indices: NDArray[np.int64]) -> str:
     return hashlib.blake2b(np.sort(indices).astype("<i8").tobytes(), digest_size=8).hexdigest()
 
 
-def describe_data(space: SearchSpace, images: Images) -> dict[str, object]:
-    """Describe what a study is trained on: checksums, and the validation split; where that is searched, at both ends.
+def describe_split(space: SearchSpace, images: Images) -> dict[str, object]:
+    """Describe the validation split that a study is trained on; where it is searched, at both ends.
 
     Raises:
         UserError: a validation split would leave nothing to train on.
@@ -69,12 +68,13 @@ def describe_data(space: SearchSpace, images: Images) -> dict[str, object]:
     for size in sorted(set(_val_sizes(space))):
         _, val = stratified_split(images.labels_N, size)
         split[f"val_size {size}"] = fingerprint(val)
-    return {"train_images_md5": images.md5[0], "train_labels_md5": images.md5[1], "split": split}
+    return split
 
 
 def _val_sizes(space: SearchSpace) -> list[int]:
     domains = {p.path: p.domain for p in space.parameters}
     if "data.val_size" in domains:
         return [int(v) for v in domains["data.val_size"].ends()]
+    default = type(next(space.end_configs()).data).model_fields["val_size"].default
     sections = domains["data"].ends() if "data" in domains else [space.tree.get("data")]
-    return [int((section or {}).get("val_size", Data().val_size)) for section in sections]
+    return [int((section or {}).get("val_size", default)) for section in sections]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fmnist_tune.config import TrialConfig
-from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import FileError, Problem, UserError
-from fmnist_tune.models.registry import ModelError, told
+from fmnist_tune.registry import PluginError, told
+from fmnist_tune.tasks.config import TaskConfig
 
 
-def check_models(configs: Iterable[AnyConfig], source: str) -> None:
+def check_models(configs: Iterable[TaskConfig], source: str) -> None:
     """Build once each model that needs files, which fetches those that torchvision has, and each that is not ours.
 
     One that is not ours must also score two inputs. Imports torch only if there is such a model.
@@ -22,7 +21,7 @@ def check_models(configs: Iterable[AnyConfig], source: str) -> None:
     Raises:
         FileError: files are not there or do not fit, or a model is none; all that was found.
     """
-    wanted: dict[tuple[str, ...], AnyConfig] = {}
+    wanted: dict[tuple[str, ...], TaskConfig] = {}
     for config in configs:
         if config.model.files or config.model.name not in config.models.built_in:
             wanted.setdefault((config.model.name, *config.model.files), config)
@@ -36,41 +35,41 @@ def check_models(configs: Iterable[AnyConfig], source: str) -> None:
         except UserError as error:
             path, _, message = str(error).partition(": ")
             problems.append(Problem(path, message) if path.startswith("model.") else Problem("model", str(error)))
-        except ModelError as error:
+        except PluginError as error:
             problems.append(Problem("model.name", f"{config.model.name}: {error}"))
     if problems:
         raise FileError(source, dict.fromkeys(problems))
 
 
-def _try_out(config: AnyConfig) -> None:
-    """Build a model, let it score two inputs, and ask for its description, which is needed last.
+def _try_out(config: TaskConfig) -> None:
+    """Build a model, ask for its description, which is needed last, and let it score two inputs.
 
     Raises:
         UserError: as its `build` raises it.
-        ModelError: it cannot.
+        PluginError: it cannot.
     """
     import torch
 
     from fmnist_tune.models.layers import n_params
 
-    if isinstance(config, TrialConfig):
-        x, n_classes = torch.zeros(2, *config.images.shape), config.images.n_classes
-    else:
-        x, n_classes = torch.zeros(2, 2, dtype=torch.int64), config.data.modulus
+    example = config.example()
     try:
         module = config.build()
         if not isinstance(module, torch.nn.Module):
-            raise ModelError(f"build returned {module!r}, not a torch.nn.Module")
+            raise PluginError(f"build returned {module!r}, not a torch.nn.Module")
         if not n_params(module):
-            raise ModelError("it has no parameter to train")
+            raise PluginError("it has no parameter to train")
         if not isinstance(text := config.model.describe(), str) or not text:
-            raise ModelError(f"describe returned {text!r}, not a text")
+            raise PluginError(f"describe returned {text!r}, not a text")
+        if example is None:
+            return
+        x, n_classes = example
         with torch.inference_mode():
             scores = module.eval()(x)
-    except (UserError, ModelError):
+    except (UserError, PluginError):
         raise
     except Exception as error:
-        raise ModelError(f"it raised {told(error)}") from None
+        raise PluginError(f"it raised {told(error)}") from None
     found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a {type(scores).__name__}"
     if found != (2, n_classes):
-        raise ModelError(f"of {tuple(x.shape)} inputs it made {found}; scores must be {(2, n_classes)}")
+        raise PluginError(f"of {tuple(x.shape)} inputs it made {found}; scores must be {(2, n_classes)}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
 Norm = Literal["none", "batch"]
 # Below this many multiplications in the largest layer of a step, casting to bf16 costs more than it saves.
-# Measured by benchmarks/numerics.py; benchmarks/RESULTS.md has the table.
+# Measured by benchmarks/precision.py; benchmarks/RESULTS.md has the table.
 BF16_MIN_WORK = 20_000_000
 
 

@@ -11,10 +11,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
+from fmnist_tune.document.blocks import Plot
+
 P = ParamSpec("P")
-DPI = 180
+DPI = 180  # with PNG_SCALE, an inch takes 130 pixels of a wide page
 WIDTH = 5.0  # inches: of a phone's width, its text of 9 points is still 8 pixels high
-CSS_PX = 130  # of a page on a wide screen, for an inch
 STEPS = (1, 2, 5, 10)
 BLUE, ORANGE, GREEN, RED, GREY, INK = "#2a6fb0", "#e08a1e", "#2f8f5b", "#c8362f", "#969ca6", "#2b2f36"
 PURPLE, OLIVE, TEAL, PALE_TEAL, SLATE = "#8456b0", "#7d7a1c", "#1b7f79", "#93cbc6", "#5d6b7e"
@@ -68,11 +69,6 @@ def short(path: str) -> str:
     return path.removeprefix("training.").removeprefix("model.").removeprefix("data.")
 
 
-def clipped(text: str, length: int) -> str:
-    """Return text of at most so many characters."""
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
 def log_axis(axis: Any) -> None:
     """Make an axis logarithmic, with plain numbers as labels."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
@@ -91,3 +87,11 @@ def png(draw: Callable[P, Figure], *arguments: P.args, **named: P.kwargs) -> byt
         buffer = io.BytesIO()
         draw(*arguments, **named).savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def plot_of(file: str, alt: str, draw: Callable[P, Figure], *arguments: P.args, **named: P.kwargs) -> Plot:
+    """Return a figure as a plot; one that cannot be drawn costs the report no number."""
+    try:
+        return Plot(file, alt, png(draw, *arguments, **named))
+    except Exception as error:
+        return Plot(file, alt, error=f"{type(error).__name__}: {error}")

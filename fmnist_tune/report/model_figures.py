@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.report.drawing import (
     GREEN,
     INK,
@@ -57,7 +56,7 @@ def confusion_figure(info: ConfusionInfo) -> Figure:
             if count:
                 shown = f"{share:.0%}" if share >= 0.0995 else f"{share:.1%}"
                 axes.text(predicted, true + 0.25, shown, ha="center", va="center", fontsize=5.5, color=colour)
-    names = list(CLASSES)
+    names = list(info.names)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=9, color=INK)
     axes.set_yticks(range(len(names)), names, fontsize=9, color=INK)
     for untested in np.flatnonzero(info.counts_KK.sum(axis=1) == 0).tolist():
@@ -164,10 +163,10 @@ def classes_figure(info: ClassesInfo) -> Figure:
     """Draw how many training images each class has, and how many of them are used."""
     figure = new_figure(WIDTH, 3.4)
     axes = styled(figure.add_subplot(), grid="x")
-    bars = axes.barh(CLASSES, info.counts, color="#d5d9df" if info.kept != info.counts else SLATE, height=0.65)
+    bars = axes.barh(info.names, info.counts, color="#d5d9df" if info.kept != info.counts else SLATE, height=0.65)
     labels = [f"{n:,}" for n in info.counts]
     if info.kept != info.counts:
-        axes.barh(CLASSES, info.kept, color=SLATE, height=0.65)
+        axes.barh(info.names, info.kept, color=SLATE, height=0.65)
         labels = [f"{kept:,} of {n:,}" for kept, n in zip(info.kept, info.counts, strict=True)]
         axes.legend(
             handles=[Patch(color=SLATE, label="used (data.keep)"), Patch(color="#d5d9df", label="left out")],
@@ -192,8 +191,8 @@ def robustness_figure(info: RobustnessInfo) -> Figure:
             label=name,
         )  # fmt: skip
     axes.axhline(info.clean, color=SLATE, lw=0.9, ls=":", zorder=1)
-    axes.axhline(1 / len(CLASSES), color=SLATE, lw=0.9, ls=":", zorder=1)
-    axes.text(0, 1 / len(CLASSES) + 0.01, "guessing", fontsize=8, color="#666b75")
+    axes.axhline(1 / info.n_classes, color=SLATE, lw=0.9, ls=":", zorder=1)
+    axes.text(0, 1 / info.n_classes + 0.01, "guessing", fontsize=8, color="#666b75")
     axes.set(xlabel="strength (0: unchanged)", ylabel="test accuracy")
     axes.set_ylim(0, 1)
     axes.set_xticks(range(1 + max(map(len, info.accuracies.values()))))

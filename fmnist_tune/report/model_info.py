@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.evaluation import (
     Calibration,
     ClassSpread,
@@ -33,10 +32,12 @@ class ConfusionInfo:
     """Confusion matrix, the mean over seeds.
 
     Attributes:
+        names: of the classes.
         counts_KK: row = true class, column = predicted; sums to the number of images.
         shares_KK: of the true class; a row sums to 1, or to 0 for a class without images.
     """
 
+    names: tuple[str, ...]
     counts_KK: Floats
     shares_KK: Floats
 
@@ -44,7 +45,7 @@ class ConfusionInfo:
         """Return the true and the predicted class of the most frequent mistake, and its share of the true class."""
         mistakes_KK = self.shares_KK * (1 - np.eye(len(self.shares_KK)))
         true, predicted = np.unravel_index(int(mistakes_KK.argmax()), mistakes_KK.shape)
-        return CLASSES[true], CLASSES[predicted], float(mistakes_KK[true, predicted])
+        return self.names[true], self.names[predicted], float(mistakes_KK[true, predicted])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class ReliabilityInfo:
 
 @dataclass(frozen=True)
 class Picture:
-    """A test image and what a model says: `image_HW` uint8, confidence in [0, 1]."""
+    """A test image and what a model says: `image_HW` uint8, (H, W) or (H, W, C); confidence in [0, 1]."""
 
     index: int
     true: str
@@ -84,6 +85,7 @@ class Picture:
 class ClassesInfo:
     """Images of each class in the training files, and how many of them the configuration keeps (`data.keep`)."""
 
+    names: tuple[str, ...]
     counts: tuple[int, ...]
     kept: tuple[int, ...]
 
@@ -98,10 +100,12 @@ class RobustnessInfo:
     """Accuracy of the model on changed test images.
 
     Attributes:
+        n_classes: of which one is right.
         clean: accuracy on the unchanged ones (strength 0).
         accuracies: by corruption, at strengths 1 to 5.
     """
 
+    n_classes: int
     clean: float
     accuracies: Mapping[str, tuple[float, ...]]
 
@@ -111,17 +115,17 @@ def accuracy_over_seeds(scores: Sequence[Scores], labels_N: Counts) -> SeedStats
     return share_spread([accuracy(scores_NK, labels_N) for scores_NK in scores])
 
 
-def confusion(scores: Sequence[Scores], labels_N: Counts) -> ConfusionInfo:
+def confusion(scores: Sequence[Scores], labels_N: Counts, names: tuple[str, ...]) -> ConfusionInfo:
     """Return the mean confusion matrix over seeds."""
     counts_KK = np.mean([confusion_matrix(scores_NK, labels_N) for scores_NK in scores], axis=0)
     support_K1 = counts_KK.sum(axis=1, keepdims=True)
-    return ConfusionInfo(counts_KK, counts_KK / np.maximum(support_K1, 1))
+    return ConfusionInfo(names, counts_KK, counts_KK / np.maximum(support_K1, 1))
 
 
-def class_figures(scores: Sequence[Scores], labels_N: Counts) -> tuple[ClassFigures, ...]:
+def class_figures(scores: Sequence[Scores], labels_N: Counts, names: tuple[str, ...]) -> tuple[ClassFigures, ...]:
     """Return precision, recall and F1 of every class over seeds."""
     spreads = class_spreads(scores, labels_N)
-    return tuple(ClassFigures(name=name, **vars(spread)) for name, spread in zip(CLASSES, spreads, strict=True))
+    return tuple(ClassFigures(name=name, **vars(spread)) for name, spread in zip(names, spreads, strict=True))
 
 
 def reliability(scores: Sequence[Scores], labels_N: Counts) -> ReliabilityInfo:
@@ -134,30 +138,30 @@ def reliability(scores: Sequence[Scores], labels_N: Counts) -> ReliabilityInfo:
 
 
 def confidently_wrong(
-    scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts, n: int
+    scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts, names: tuple[str, ...], n: int
 ) -> tuple[Picture, ...]:
     """Return the n wrongly classified images of highest confidence, the surest first, ties in the file's order."""
     wrong = np.flatnonzero(scores_NK.argmax(axis=1) != labels_N)
     order = wrong[np.argsort(-softmax(scores_NK[wrong]).max(axis=1), kind="stable")] if len(wrong) else wrong
-    return _pictures(order[:n], scores_NK, images_NHW, labels_N)
+    return _pictures(order[:n], scores_NK, images_NHW, labels_N, names)
 
 
 def samples(
-    scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts, n_per_class: int
+    scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts, names: tuple[str, ...], n_per_class: int
 ) -> tuple[Picture, ...]:
     """Return the first n images of each class in the file's order: a fixed rule, nothing is picked."""
-    chosen = [np.flatnonzero(labels_N == k)[:n_per_class] for k in range(len(CLASSES))]
-    return _pictures(np.concatenate(chosen), scores_NK, images_NHW, labels_N)
+    chosen = [np.flatnonzero(labels_N == k)[:n_per_class] for k in range(len(names))]
+    return _pictures(np.concatenate(chosen), scores_NK, images_NHW, labels_N, names)
 
 
-def class_counts(labels_N: Counts, keep: Mapping[int, float]) -> ClassesInfo:
+def class_counts(labels_N: Counts, names: tuple[str, ...], keep: Mapping[int, float]) -> ClassesInfo:
     """Count the training files' images by class; `keep` is the configuration's `data.keep`."""
-    counts = tuple(int(n) for n in np.bincount(labels_N, minlength=len(CLASSES)))
+    counts = tuple(int(n) for n in np.bincount(labels_N, minlength=len(names)))
     kept = tuple(max(1, round(n * keep[k])) if k in keep else n for k, n in enumerate(counts))
-    return ClassesInfo(counts, kept)
+    return ClassesInfo(names, counts, kept)
 
 
-def robustness(rows: Sequence[Mapping[str, str]], clean: float) -> RobustnessInfo:
+def robustness(rows: Sequence[Mapping[str, str]], n_classes: int, clean: float) -> RobustnessInfo:
     """Return the figures over all classes from the rows of robustness.csv; those of unchanged images are left out.
 
     Raises:
@@ -168,16 +172,16 @@ def robustness(rows: Sequence[Mapping[str, str]], clean: float) -> RobustnessInf
     accuracies: dict[str, tuple[float, ...]] = {r["corruption"]: () for r in rows}
     for row in overall:
         accuracies[row["corruption"]] += (float(row["accuracy"]),)
-    return RobustnessInfo(clean, accuracies)
+    return RobustnessInfo(n_classes, clean, accuracies)
 
 
 def _pictures(
-    indices: Counts, scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts
+    indices: Counts, scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts, names: tuple[str, ...]
 ) -> tuple[Picture, ...]:
     if not len(indices):
         return ()
     probabilities = softmax(scores_NK[indices])
     return tuple(
-        Picture(int(i), CLASSES[labels_N[i]], CLASSES[p.argmax()], float(p.max()), images_NHW[i])
+        Picture(int(i), names[labels_N[i]], names[p.argmax()], float(p.max()), images_NHW[i])
         for i, p in zip(indices, probabilities, strict=True)
     )

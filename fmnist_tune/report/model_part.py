@@ -2,132 +2,206 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from fmnist_tune.evaluation import MIN_FOR_INTERVAL, SeedStats
-from fmnist_tune.report import findings, model_figures, model_info, tables
-from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
-from fmnist_tune.report.retrained import Retrained
+from fmnist_tune.document.blocks import Content, Fact, Finding, Section, Table
+from fmnist_tune.evaluation import SeedStats
+from fmnist_tune.report import model_figures, model_info
+from fmnist_tune.report.drawing import plot_of
+from fmnist_tune.report.model_info import ClassFigures, ConfusionInfo, Picture, ReliabilityInfo, RobustnessInfo
+from fmnist_tune.report.retrained import Retrained, load_retrained
+from fmnist_tune.report.task_report import TaskReport
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.results import class_table, classes_text, over_seeds, points, val_vs_test
 from fmnist_tune.study.summary import Summary
-from fmnist_tune.units import percent
+from fmnist_tune.units import in_words, percent
 
 N_WRONG, SAMPLES_PER_CLASS = 24, 2
 COLUMNS = 4  # of images with what the model says
-INTERVAL = ", with the 95 % interval of the mean (Student's t)"
-AROUND_MEAN = {1: "", 2: ", with the values of both"}  # by the number of seeds; INTERVAL of more
+
+
+def images_report(
+    record: StudyRecord, summary: Summary, data_dir: Path | None, log: Callable[[str], None]
+) -> TaskReport:
+    """Return what the report says of a retrained classifier of images; the test set is opened if there is one."""
+    retrained = load_retrained(record, data_dir, log)
+    if retrained is None:
+        return TaskReport()
+    classes = model_info.class_counts(retrained.train.labels_N, retrained.class_names, {})
+    n_classes = in_words(len(classes.names))
+    even = f"The training files have {classes.counts[0]:,} images of each of the {n_classes} classes."
+    return TaskReport(
+        content=model_content(retrained, summary),
+        metrics=retrained.metrics,
+        train_md5=retrained.train.md5,
+        test_md5=retrained.test.md5,
+        about_data=(even,) if classes.is_even else (),
+    )
 
 
 def model_content(retrained: Retrained, summary: Summary) -> Content:
     """Return what the report says of a retrained model; `summary` is of its study."""
     metrics, scores, labels_N = retrained.metrics, retrained.scores, retrained.test.labels_N
+    trial, val = metrics["trial"], metrics["val_accuracy"]
     test = model_info.accuracy_over_seeds(scores, labels_N)
-    confusion = model_info.confusion(scores, labels_N)
-    figures = model_info.class_figures(scores, labels_N)
+    confusion = model_info.confusion(scores, labels_N, retrained.class_names)
+    figures = model_info.class_figures(scores, labels_N, retrained.class_names)
     reliability = model_info.reliability(scores, labels_N)
-    best = None if summary.best is None else summary.best.number
-    n_trials = summary.counts["total"]
+    best, n_trials = None if summary.best is None else summary.best.number, summary.counts["total"]
     found = (
-        *findings.promise(
-            test, val=metrics["val_accuracy"], trial=metrics["trial"], best=best, n_trials=n_trials, paths=summary.paths
-        ),
-        *findings.classes(figures, confusion),
-        *findings.calibrated(reliability),
-        *findings.robust(retrained.robustness),
+        *val_vs_test(test, val=val, trial=trial, best=best, n_trials=n_trials, paths=summary.paths),
+        *classes(figures, confusion),
+        *calibrated(reliability),
+        *robust(retrained.robustness),
     )
-    n_seeds = len(scores)
+    calibration = f"expected (ECE){', mean over seeds' if len(scores) > 1 else ''}"
     facts = (
         Fact("Test accuracy", percent(test.mean), test.certainty()),
-        Fact(
-            "Calibration error",
-            percent(reliability.ece.mean),
-            f"expected (ECE){', mean over seeds' if n_seeds > 1 else ''}",
-        ),
+        Fact("Calibration error", percent(reliability.ece.mean), calibration),
         Fact("Model", f"{metrics['params']:,}", f"parameters, {metrics['epochs']} epochs"),
     )
-    csv = {"per_class.csv": tables.per_class_csv(figures), "confusion_matrix.csv": tables.confusion_csv(confusion)}
-    title = "The retrained model" if metrics["trial"] is not None else "The trained model"
-    part = Part(title, _sections(retrained, figures, confusion, reliability))
-    return Content(facts, found, part, csv)
-
-
-def _sections(
-    retrained: Retrained,
-    figures: tuple[model_info.ClassFigures, ...],
-    confusion: model_info.ConfusionInfo,
-    reliability: model_info.ReliabilityInfo,
-) -> tuple[Section, ...]:
-    scores, test = retrained.scores, retrained.test
-    n_seeds = len(scores)
-    over = f"mean over {n_seeds} seeds" if n_seeds > 1 else "of one seed"
-    first = retrained.metrics["seeds"][0]
-    wrong = model_info.confidently_wrong(scores[0], test.images_NHW, test.labels_N, N_WRONG)
-    samples = model_info.samples(scores[0], test.images_NHW, test.labels_N, SAMPLES_PER_CLASS)
-    classes = model_info.class_counts(retrained.train.labels_N, retrained.keep)
+    csv = {"per_class.csv": per_class_csv(figures), "confusion_matrix.csv": confusion_csv(confusion)}
+    over = over_seeds(len(scores))
     sections = [
-        Section(
-            "Confusion matrix",
-            (f"Test images by true and predicted class, {over}: counts, and the share of the true class.",),
-            Plot.of("confusion_matrix.png", "confusion matrix", model_figures.confusion_figure, confusion),
-        ),
-        Section(
-            "Per class",
-            (f"Recall and F1 on the test set, {over}{AROUND_MEAN.get(n_seeds, INTERVAL)}.",),
-            Plot.of("per_class.png", "recall and F1 by class", model_figures.per_class_figure, figures),
-            class_table(figures),
-        ),
-        Section(
-            "Reliability",
-            (
-                f"Accuracy against confidence in {len(reliability.pooled.count)} bins, predictions of all seeds "
-                "together. The expected calibration error is the gap, weighted by the predictions in each bin. A "
-                f"bin of fewer than {model_info.MIN_PER_BIN} images (dotted) says little.",
-            ),
-            Plot.of("reliability.png", "reliability diagram", model_figures.reliability_figure, reliability),
-        ),
+        _confusion_section(confusion, over.partition(",")[0]),
+        _class_section(figures, over),
+        _reliability_section(reliability),
+        *(() if retrained.robustness is None else (_robustness_section(retrained.robustness),)),
+        *_picture_sections(retrained),
     ]
-    if retrained.robustness is not None:
-        sections.append(_robustness_section(retrained.robustness))
-    if wrong:
-        text = f"The test images that the model (seed {first}) classifies wrongly and is surest of."
-        plot = Plot.of("wrong.png", "wrong predictions", model_figures.pictures_figure, wrong, COLUMNS)
-        sections.append(Section("Most confidently wrong", (text,), replace(plot, is_photo=True)))
-    text = f"The first {SAMPLES_PER_CLASS} test images of each class, none picked by hand; the model of seed {first}."
-    plot = Plot.of("samples.png", "sample predictions", model_figures.pictures_figure, samples, COLUMNS)
-    sections.append(Section("Sample predictions", (text,), replace(plot, is_photo=True)))
-    if not classes.is_even:
-        plot = Plot.of("classes.png", "training images by class", model_figures.classes_figure, classes)
-        sections.append(Section("Class distribution", ("Images of each class in the training files.",), plot))
-    return tuple(sections)
+    title = "The retrained model" if trial is not None else "The trained model"
+    return Content(facts, found, Section(title, sections), csv)
 
 
-def class_table(figures: tuple[model_info.ClassFigures, ...]) -> Table:
-    """Return precision, recall and F1 of each class in percent, with what is known of their spread over seeds."""
-    rows = tuple((c.name, *(_cell(s) for s in (c.precision, c.recall, c.f1)), f"{c.support:,}") for c in figures)
-    return Table(("class", "precision, %", "recall, %", "F1, %", "support"), rows)
+def _confusion_section(confusion: ConfusionInfo, over: str) -> Section:
+    text = f"Test images by true and predicted class, {over}: counts, and the share of the true class."
+    plot = plot_of("confusion_matrix.png", "confusion matrix", model_figures.confusion_figure, confusion)
+    return Section("Confusion matrix", (text, plot))
 
 
-def _cell(figure: SeedStats | None) -> str:
-    """Return a share in percent with half its interval, or with both values of two seeds."""
-    if figure is None:
-        return "-"
-    mean = f"{100 * figure.mean:.1f}"
-    if figure.extent is None:
-        return mean
-    low, high = figure.extent
-    if len(figure.values) < MIN_FOR_INTERVAL:
-        return f"{mean} ({100 * low:.1f}, {100 * high:.1f})"
-    return f"{mean} ± {100 * max(figure.mean - low, high - figure.mean):.1f}"  # one that ends at 100 % is wider below
+def _class_section(figures: tuple[ClassFigures, ...], over: str) -> Section:
+    plot = plot_of("per_class.png", "recall and F1 by class", model_figures.per_class_figure, figures)
+    table = class_table({c.name: c for c in figures})
+    return Section("Per class", (f"Recall and F1 on the test set, {over}.", plot, table))
 
 
-def _robustness_section(info: model_info.RobustnessInfo) -> Section:
-    header = ("corruption, by strength", *(str(i) for i in range(1, 1 + max(map(len, info.accuracies.values())))))
-    rows = tuple((name, *(percent(v, 1) for v in values)) for name, values in info.accuracies.items())
-    return Section(
-        "Robustness",
-        (
-            f"Accuracy of the model on changed test images, {percent(info.clean, 1)} on unchanged ones. "
-            "By class: `model/robustness.csv`.",
-        ),
-        Plot.of("robustness.png", "accuracy over strength of corruption", model_figures.robustness_figure, info),
-        Table(header, rows),
+def _reliability_section(reliability: ReliabilityInfo) -> Section:
+    text = (
+        f"Accuracy against confidence in {len(reliability.pooled.count)} bins, predictions of all seeds "
+        "together. The expected calibration error is the gap, weighted by the predictions in each bin. A "
+        f"bin of fewer than {model_info.MIN_PER_BIN} images (dotted) says little."
     )
+    plot = plot_of("reliability.png", "reliability diagram", model_figures.reliability_figure, reliability)
+    return Section("Reliability", (text, plot))
+
+
+def _robustness_section(info: RobustnessInfo) -> Section:
+    header = ("corruption, by strength", *(str(i) for i in range(1, 1 + max(map(len, info.accuracies.values())))))
+    rows = [(name, *(percent(v, 1) for v in values)) for name, values in info.accuracies.items()]
+    text = (
+        f"Accuracy of the model on changed test images, {percent(info.clean, 1)} on unchanged ones. "
+        "By class: `model/robustness.csv`."
+    )
+    draw = model_figures.robustness_figure
+    plot = plot_of("robustness.png", "accuracy over strength of corruption", draw, info)
+    return Section("Robustness", (text, plot, Table(header, rows)))
+
+
+def _picture_sections(retrained: Retrained) -> list[Section]:
+    scores_NK, test, seed = retrained.scores[0], retrained.test, retrained.metrics["seeds"][0]
+    names = retrained.class_names
+    wrong = model_info.confidently_wrong(scores_NK, test.images_NHW, test.labels_N, names, N_WRONG)
+    samples = model_info.samples(scores_NK, test.images_NHW, test.labels_N, names, SAMPLES_PER_CLASS)
+    counts = model_info.class_counts(retrained.train.labels_N, names, retrained.keep)
+    sections = []
+    if wrong:
+        text = f"The test images that the model (seed {seed}) classifies wrongly and is surest of."
+        sections.append(_pictures("Most confidently wrong", text, "wrong.png", wrong))
+    text = f"The first {SAMPLES_PER_CLASS} test images of each class, none picked by hand; the model of seed {seed}."
+    sections.append(_pictures("Sample predictions", text, "samples.png", samples))
+    if not counts.is_even:
+        plot = plot_of("classes.png", "training images by class", model_figures.classes_figure, counts)
+        sections.append(Section("Class distribution", ("Images of each class in the training files.", plot)))
+    return sections
+
+
+def _pictures(title: str, text: str, file: str, pictures: Sequence[Picture]) -> Section:
+    alt = f"{file.removesuffix('.png').removesuffix('s')} predictions"
+    plot = plot_of(file, alt, model_figures.pictures_figure, pictures, COLUMNS)
+    return Section(title, (text, replace(plot, is_photo=True)))
+
+
+def classes(figures: Sequence[ClassFigures], confusion: ConfusionInfo) -> list[Finding]:
+    """Name the weakest classes, those without test images, and the most frequent mistake."""
+    true, predicted, share = confusion.most_confused()
+    text = classes_text({c.name: None if c.recall is None else c.recall.mean for c in figures})
+    if share:
+        text += f" Most frequent mistake: {percent(share, 1)} of class {true} are taken for {predicted}."
+    return [Finding(text)]
+
+
+def calibrated(info: ReliabilityInfo) -> list[Finding]:
+    """Say whether the model is as sure as it is right."""
+    pooled = info.pooled
+    filled = pooled.count > 0
+    gap = float(((pooled.confidence - pooled.accuracy)[filled] * pooled.count[filled]).sum() / pooled.count.sum())
+    way = "more" if gap > 0 else "less"
+    return [
+        Finding(
+            f"Confidence is off by {points(info.ece.mean)} on average (expected calibration error); "
+            f"overall the model is {points(gap)} {way} sure than right."
+        )
+    ]
+
+
+def robust(info: RobustnessInfo | None) -> list[Finding]:
+    """Name the corruption that hurts most and the one that hurts least."""
+    if info is None:
+        return []
+    last = {name: values[-1] for name, values in info.accuracies.items()}
+    worst, mildest = min(last, key=last.__getitem__), max(last, key=last.__getitem__)
+    return [
+        Finding(
+            f"Robustness: from {percent(info.clean, 1)} on unchanged test images, accuracy falls to "
+            f"{percent(last[worst], 1)} under the strongest {worst} and to {percent(last[mildest], 1)} under the "
+            f"strongest {mildest}."
+        )
+    ]
+
+
+def per_class_csv(figures: Sequence[ClassFigures]) -> str:
+    """Return precision, recall and F1 of each class: mean, standard deviation, 95% interval over seeds."""
+    columns = [
+        f"{name}{part}" for name in ("precision", "recall", "f1") for part in ("", "_std", "_ci_low", "_ci_high")
+    ]
+    return _csv(
+        ["class", *columns, "support"],
+        ([c.name, *_cells(c.precision), *_cells(c.recall), *_cells(c.f1), c.support] for c in figures),
+    )
+
+
+def confusion_csv(info: ConfusionInfo) -> str:
+    """Return the mean counts; rows are true classes, columns predicted ones."""
+    return _csv(
+        ["true", *info.names], ([name, *map(float, row)] for name, row in zip(info.names, info.counts_KK, strict=True))
+    )
+
+
+def _cells(figure: SeedStats | None) -> list[float | None]:
+    if figure is None:
+        return [None] * 4
+    low, high = figure.ci95 or (None, None)
+    return [figure.mean, figure.std, low, high]
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue()

@@ -8,21 +8,20 @@ from importlib.metadata import version
 from typing import Any
 
 from fmnist_tune.config import dump_yaml
-from fmnist_tune.report.model_info import class_counts
-from fmnist_tune.report.page import Part, Section, Table
-from fmnist_tune.report.retrained import Retrained
+from fmnist_tune.document.blocks import Code, Section, Table
+from fmnist_tune.report.task_report import TaskReport
 from fmnist_tune.study.record import StudyRecord
 
 
-def origin_part(record: StudyRecord, retrained: Retrained | None, uses: Sequence[Mapping[str, Any]]) -> Part:
+def origin_part(record: StudyRecord, part: TaskReport, uses: Sequence[Mapping[str, Any]]) -> Section:
     """Say how to make all this again, from which data, and who saw the test set."""
     name = record.paths.name
     # without --studies-dir: these are for any machine, and begin with the file below
     extension = f" --trials {record.n_target}" if record.is_extended else ""
     commands = [f"fmnist-tune search {name}.yaml{extension}"] if not record.is_recipe else []
-    if retrained is not None:
-        n_seeds = len(retrained.metrics["seeds"])
-        trial = retrained.metrics["trial"]
+    if part.metrics is not None:
+        n_seeds = len(part.metrics["seeds"])
+        trial = part.metrics["trial"]
         commands.append(
             f"fmnist-tune train {name}.yaml --seeds {n_seeds}"
             if record.is_recipe
@@ -37,41 +36,37 @@ def origin_part(record: StudyRecord, retrained: Retrained | None, uses: Sequence
             "which results depends on their speed."
         )
     sections = [
-        Section("Reproduce", tuple(text), None, None, "\n".join(commands)),
-        Section(f"{name}.yaml", ("As it is stored in the study.",), None, None, dump_yaml(record.space.tree)),
+        Section("Reproduce", (*text, Code("\n".join(commands)))),
+        Section("Search space", (f"`{name}.yaml`, as it is stored in the study.", Code(dump_yaml(record.space.tree)))),
     ]
-    data = _data_table(record, retrained)
+    data = _data_table(record, part)
     if data.rows:
-        text = ["MD5 of the uncompressed files."]
-        if retrained is not None:
-            classes = class_counts(retrained.train.labels_N, {})
-            if classes.is_even:
-                text.append(f"The training files have {classes.counts[0]:,} images of each of the ten classes.")
-        sections.append(Section("Data", tuple(text), None, data))
+        what = "arrays" if "data_set" in (record.optuna.user_attrs.get("data") or {}) else "uncompressed files"
+        sections.append(Section("Data", (f"MD5 of the {what}.", *part.about_data, data)))
     if uses:
-        rows = tuple(
+        rows = [
             (
-                str(use["at"]),
-                str(use["command"]),
-                "recipe" if use["trial"] is None else str(use["trial"]),
-                ", ".join(map(str, use["seeds"])),
+                str(u["at"]),
+                str(u["command"]),
+                "recipe" if u["trial"] is None else str(u["trial"]),
+                ", ".join(map(str, u["seeds"])),
             )
-            for use in uses
-        )
-        sections.append(Section("Uses of the test set", (), None, Table(("at", "command", "trial", "seeds"), rows)))
-    return Part("Where this comes from", tuple(sections))
+            for u in uses
+        ]
+        sections.append(Section("Uses of the test set", (Table(("at", "command", "trial", "seeds"), rows),)))
+    return Section("Where this comes from", sections)
 
 
-def _data_table(record: StudyRecord, retrained: Retrained | None) -> Table:
+def _data_table(record: StudyRecord, part: TaskReport) -> Table:
     data = record.optuna.user_attrs.get("data") or {}
     rows = [
         (label, str(data[key]))
         for label, key in (("training images", "train_images_md5"), ("training labels", "train_labels_md5"))
         if key in data
     ]
-    if retrained is not None:
-        if not rows:
-            rows = list(zip(("training images", "training labels"), retrained.train.md5, strict=True))
-        rows += zip(("test images", "test labels"), retrained.test.md5, strict=True)
+    if part.train_md5 and not rows:
+        rows = list(zip(("training images", "training labels"), part.train_md5, strict=True))
+    if part.test_md5:
+        rows += zip(("test images", "test labels"), part.test_md5, strict=True)
     rows += [(f"split, {key}", str(value)) for key, value in (data.get("split") or {}).items()]
-    return Table(("", ""), tuple(rows))
+    return Table(("", ""), rows)

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from fmnist_tune.data.fashion_mnist import CLASSES, Images, has_part, load_part
-from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.model_info import RobustnessInfo, Scores, accuracy_over_seeds, robustness
 from fmnist_tune.study.layout import AUDIT, METRICS, StudyPaths, read_json
-from fmnist_tune.study.metrics_file import report_trouble
+from fmnist_tune.study.metrics_file import report_problem
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.seed_results import UNREADABLE
+from fmnist_tune.tasks.images.config import data_from_json
+from fmnist_tune.tasks.images.data_set import Images, open_part
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class Retrained:
 
     Attributes:
         metrics: metrics.json.
-        scores: (N, 10) on the test set, of each seed; the first is the model's.
+        class_names: in the order of the labels.
+        scores: (N, K) on the test set, of each seed; the first is the model's.
         train, test: the data files.
         robustness: None if the audit was not made.
     """
 
     metrics: dict[str, Any]
+    class_names: tuple[str, ...]
     scores: tuple[Scores, ...]
     train: Images
     test: Images
@@ -54,27 +56,32 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
     metrics = read_json(path)
     if not path.exists():
         return None
-    trouble = report_trouble(metrics)
-    if trouble is not None or not isinstance(metrics, dict):
-        raise UserError(f"{path}: damaged ({trouble}); `{record.paths.command('retrain')}` makes it again")
+    problem = report_problem(metrics)
+    if problem is not None or not isinstance(metrics, dict):
+        raise UserError(f"{path}: damaged ({problem}); `{record.paths.command('retrain')}` makes it again")
     paths = [record.paths.folder / name for name in metrics["scores"]]
     scores = tuple(_read_scores(path, record.paths) for path in paths)
-    folder = locate_data(data_dir, log)
-    train = load_part(folder, "train")
+    try:
+        data_set = data_from_json(metrics["config"])
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: config.data: {str(error).splitlines()[0]}") from None
+    train = open_part(data_set, "train", data_dir, log)
+    place = data_set.place(data_dir, log)
     data = record.optuna.user_attrs.get("data") or {}
-    if data and train.md5 != (data["train_images_md5"], data["train_labels_md5"]):
-        raise UserError(f"{folder}: not the data that study {record.paths.name!r} was trained on")
-    if not has_part(folder, "test"):
-        load_part(folder, "test")  # says what is missing; nothing has been opened
+    if data and any(data.get(key) != value for key, value in data_set.describe(train).items()):
+        raise UserError(f"{place}: not the data that study {record.paths.name!r} was trained on")
+    data_set.check_test(data_dir, log)
     record.record_test_use("report", metrics["trial"], metrics["seeds"])
-    test = load_part(folder, "test")
+    test = open_part(data_set, "test", data_dir, log)
+    names = data_set.spec.class_names
     for path, scores_NK in zip(paths, scores, strict=True):
-        if scores_NK.shape != (len(test.labels_N), len(CLASSES)):
+        if scores_NK.shape != (len(test.labels_N), len(names)):
             raise UserError(
-                f"{path}: scores of shape {scores_NK.shape}, but {folder} has {len(test.labels_N)} test images"
+                f"{path}: scores of shape {scores_NK.shape}, but {place} has {len(test.labels_N)} test images"
             )
     clean = accuracy_over_seeds(scores, test.labels_N).values[0]
-    return Retrained(metrics, scores, train, test, _read_robustness(record.paths.model / AUDIT, clean))
+    audit = _read_robustness(record.paths.model / AUDIT, len(names), clean)
+    return Retrained(metrics, names, scores, train, test, audit)
 
 
 def _read_scores(path: Path, paths: StudyPaths) -> Scores:
@@ -88,10 +95,10 @@ def _read_scores(path: Path, paths: StudyPaths) -> Scores:
     return scores
 
 
-def _read_robustness(path: Path, clean: float) -> RobustnessInfo | None:
+def _read_robustness(path: Path, n_classes: int, clean: float) -> RobustnessInfo | None:
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            info = robustness(list(csv.DictReader(file, restval="")), clean)
+            info = robustness(list(csv.DictReader(file, restval="")), n_classes, clean)
     except FileNotFoundError:
         return None
     except OSError as error:

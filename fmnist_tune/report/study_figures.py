@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from fmnist_tune.config.domain import ChoiceDomain, IntDomain
+from fmnist_tune.document.blocks import clipped
 from fmnist_tune.report.drawing import (
     INK,
     ORANGE,
@@ -24,15 +25,15 @@ from fmnist_tune.report.drawing import (
     STATE_MARKERS,
     STATES,
     WIDTH,
-    clipped,
     limit_accuracy,
     new_figure,
     short,
     styled,
     whole_axis,
 )
-from fmnist_tune.report.study_info import CurvesInfo, HistoryInfo, ParallelInfo, Point, Slice, SlicesInfo
-from fmnist_tune.study.summary import Importances, on_screen
+from fmnist_tune.report.study_info import CurvesInfo, HistoryInfo, ParallelInfo, Point, Slice, floor_of
+from fmnist_tune.study.importances import Importances
+from fmnist_tune.study.summary import on_screen
 
 VALUE = "validation accuracy"
 UNUSED_AT = -0.16
@@ -52,7 +53,8 @@ def history_figure(info: HistoryInfo, label: str = VALUE) -> Figure:
     """Draw accuracy, or what else `label` names, over trial number, with the best so far."""
     figure = new_figure(WIDTH, 3.4)
     axes = styled(figure.add_subplot())
-    _scatter(axes, info.points, info.floor)
+    floor = floor_of([p.value for p in info.points])
+    _scatter(axes, info.points, floor)
     if info.failed:  # below everything: they have no accuracy
         at_bottom = axes.get_xaxis_transform()
         axes.plot(info.failed, [0.03] * len(info.failed), "X", color=RED, ms=5, mew=0, transform=at_bottom, zorder=4)
@@ -62,9 +64,9 @@ def history_figure(info: HistoryInfo, label: str = VALUE) -> Figure:
         last = max(*(p.number for p in info.points), *info.failed, numbers[-1])
         axes.step([*numbers, last], [*best, best[-1]], where="post", color=INK, lw=1.4, zorder=3)
         handles.append(Line2D([], [], color=INK, lw=1.4, label="best so far"))
-    if any(p.value < info.floor for p in info.points):
+    if any(p.value < floor for p in info.points):
         handles.append(_handle("v", SLATE, 5, "below the axis"))
-    limit_accuracy(axes, info.floor, [p.value for p in info.points])
+    limit_accuracy(axes, floor, [p.value for p in info.points])
     whole_axis(axes.xaxis)
     axes.set(xlabel="trial", ylabel=label)
     _legend(figure, handles)
@@ -85,19 +87,20 @@ def importances_figure(info: Importances) -> Figure:
     return figure
 
 
-def slices_figure(info: SlicesInfo, label: str = VALUE) -> Figure:
+def slices_figure(slices: Sequence[Slice], label: str = VALUE) -> Figure:
     """Draw one small plot for each parameter."""
-    n_columns = min(2, len(info.slices))
-    n_rows = math.ceil(len(info.slices) / n_columns)
+    values = [point.value for piece in slices for point in piece.points]
+    n_columns = min(2, len(slices))
+    n_rows = math.ceil(len(slices) / n_columns)
     figure = new_figure(WIDTH, 2.0 * n_rows + 0.4)
     grid = list(figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).flat)
-    for axes, piece in zip(grid, info.slices, strict=False):
-        _slice(styled(axes), piece, info.floor)
-    for axes in grid[len(info.slices) :]:
+    for axes, piece in zip(grid, slices, strict=False):
+        _slice(styled(axes), piece, floor_of(values))
+    for axes in grid[len(slices) :]:
         axes.set_visible(False)
-    limit_accuracy(grid[0], info.floor, [p.value for s in info.slices for p in s.points])
+    limit_accuracy(grid[0], floor_of(values), values)
     figure.supylabel(label, fontsize=9, color=INK)
-    handles = _state_handles([p for s in info.slices for p in s.points])
+    handles = _state_handles([p for s in slices for p in s.points])
     _legend(figure, [*handles, _handle("*", ORANGE, 10, "best trial")])
     return figure
 
@@ -126,7 +129,8 @@ def curves_figure(info: CurvesInfo) -> Figure:
     last = max(c.epochs[-1] for c in info.curves)
     first = min(1.0, *(c.epochs[0] for c in info.curves))
     axes.set_xlim(first - 0.2, max(last, 2) + 0.2)
-    limit_accuracy(axes, info.floor, [v for c in info.curves for v in c.values])
+    values = [v for c in info.curves for v in c.values]
+    limit_accuracy(axes, floor_of(values), values)
     whole_axis(axes.xaxis, n_ticks=10)
     axes.set(xlabel="epoch", ylabel=VALUE)
     present = [s for s in STATES[::-1] if any(c.state == s for c in info.curves)]
@@ -143,7 +147,8 @@ def parallel_figure(info: ParallelInfo, label: str = VALUE) -> Figure:
     figure = new_figure(WIDTH, 0.62 * (n + 1) + 0.2)
     axes = figure.add_subplot()
     top = info.lines[-1].value
-    norm = Normalize(info.floor, top if top > info.floor else info.floor + 0.01, clip=True)
+    floor = floor_of([line.value for line in info.lines])
+    norm = Normalize(floor, top if top > floor else floor + 0.01, clip=True)
     rows = [*((short(axis.path), axis.ticks, axis.can_be_unused) for axis in info.axes), (label, _ends(norm), False)]
     for y, (name, ticks, can_be_unused) in enumerate(rows):
         axes.hlines(y, 0, 1, color="#8b919b", lw=0.9, zorder=1)

@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
 from statistics import mean, median
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.config.domain import ChoiceDomain, Domain
-from fmnist_tune.config.modular import ModularConfig
-from fmnist_tune.study.render import state_name
-from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study import trial_table
 from fmnist_tune.study.summary import edge_of
-from fmnist_tune.study.trial_data import looks_of
+from fmnist_tune.study.trial_table import TrialRow
 
 CLIMB_TOP = 3
 CLIMB_GAIN = 0.001  # 0.1 points
 FLOOR_SHARE = 2.0
-
-
-@dataclass(frozen=True)
-class TrialRow:
-    """A trial as the report sees it.
-
-    Attributes:
-        state: as in STATE_NAMES.
-        value: validation accuracy; where the study has none (a failed trial, one that can go on) that of the last
-            epoch, or of the last look within the first epoch; None for a trial that has trained nothing.
-        values: searched values by dotted path, as they stand in the file.
-        curve: validation accuracy by epoch.
-        looks: validation accuracy by the share of the first epoch that was trained.
-    """
-
-    number: int
-    state: str
-    value: float | None
-    values: Mapping[str, Any]
-    curve: Mapping[int, float]
-    looks: Mapping[float, float]
 
 
 @dataclass(frozen=True)
@@ -63,14 +40,12 @@ class HistoryInfo:
         best_so_far: (number, value) of each COMPLETE trial, value being the highest up to it.
         failed: numbers of failed trials that have no value.
         n_untrained: how many trials, not failed ones, have trained nothing yet.
-        floor: see `floor_of`.
     """
 
     points: tuple[Point, ...]
     best_so_far: tuple[tuple[int, float], ...]
     failed: tuple[int, ...]
     n_untrained: int
-    floor: float
 
 
 @dataclass(frozen=True)
@@ -92,14 +67,6 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class SlicesInfo:
-    """A slice of each searched parameter; `floor` see `floor_of`."""
-
-    slices: tuple[Slice, ...]
-    floor: float
-
-
-@dataclass(frozen=True)
 class Curve:
     """A trial's validation accuracy by epoch, a share of the first one included."""
 
@@ -111,11 +78,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class CurvesInfo:
-    """Learning curves by number; `best` is the best trial's number, `floor` see `floor_of`."""
+    """Learning curves by number; `best` is the best trial's number."""
 
     curves: tuple[Curve, ...]
     best: int | None
-    floor: float
 
 
 @dataclass(frozen=True)
@@ -138,12 +104,11 @@ class Line:
 
 @dataclass(frozen=True)
 class ParallelInfo:
-    """Parallel coordinates: trials with a value, the highest last; `best` is a number, `floor` see `floor_of`."""
+    """Parallel coordinates: trials with a value, the highest last; `best` is a number."""
 
     axes: tuple[Axis, ...]
     lines: tuple[Line, ...]
     best: int | None
-    floor: float
 
 
 @dataclass(frozen=True)
@@ -166,27 +131,14 @@ class Climb:
         return self.gain > CLIMB_GAIN
 
 
-def trial_rows(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_driven: bool) -> tuple[TrialRow, ...]:
-    """Return a study's trials as the report sees them; accuracies that are no numbers are left out."""
+def trial_rows(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_running: bool) -> tuple[TrialRow, ...]:
+    """Return a study's trials as plots have them: one that has not ended, or failed, stands at its latest accuracy."""
     rows = []
-    for trial in trials:
-        curve = {epoch: v for epoch, v in sorted(trial.intermediate_values.items()) if math.isfinite(v)}
-        looks = {share: v for share, v in sorted(looks_of(trial).items()) if math.isfinite(v)}
-        ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        latest = next(reversed((looks | curve).values()), None)
-        value = trial.value if ended and trial.value is not None else latest
-        if space.settings.task == ModularConfig.task and trial.state != TrialState.COMPLETE:
+    for row in trial_table.trial_rows(trials, space, is_running=is_running):
+        value = row.value if row.state in ("complete", "pruned") and row.value is not None else row.accuracy
+        if not space.task.objective.is_on_curve and row.state != "complete":
             value = None  # an accuracy, which is not what the others' values are
-        rows.append(
-            TrialRow(
-                trial.number,
-                state_name(trial, is_driven=is_driven),
-                value if value is not None and math.isfinite(value) else None,
-                values_of(trial.params, space),
-                curve,
-                looks,
-            )
-        )
+        rows.append(replace(row, value=value if value is not None and math.isfinite(value) else None))
     return tuple(rows)
 
 
@@ -209,17 +161,15 @@ def history(rows: Sequence[TrialRow]) -> HistoryInfo:
         if row.state == "complete" and row.value is not None:
             before = best_so_far[-1][1] if best_so_far else row.value
             best_so_far.append((row.number, max(before, row.value)))
-    points = _points(rows)
     return HistoryInfo(
-        points,
+        tuple(Point(r.number, r.value, r.state, r.number) for r in rows if r.value is not None),
         tuple(best_so_far),
         tuple(row.number for row in rows if row.state == "failed" and row.value is None),
         sum(row.value is None and row.state != "failed" for row in rows),
-        floor_of([p.value for p in points]),
     )
 
 
-def slices(rows: Sequence[TrialRow], space: SearchSpace, best: int | None) -> SlicesInfo:
+def slices(rows: Sequence[TrialRow], space: SearchSpace, best: int | None) -> list[Slice]:
     """Return a slice of each searched parameter; `best` is the best trial's number."""
     found = []
     for parameter in space.parameters:
@@ -232,14 +182,13 @@ def slices(rows: Sequence[TrialRow], space: SearchSpace, best: int | None) -> Sl
         best_point = next((p for p in points if p.number == best), None)
         edge = edge_of(domain, best_point.x) if best_point is not None else None
         found.append(Slice(path, domain, points, best_point, edge))
-    return SlicesInfo(tuple(found), floor_of([row.value for row in rows if row.value is not None]))
+    return found
 
 
 def curves(rows: Sequence[TrialRow], best: int | None) -> CurvesInfo:
     """Return the learning curves; `best` is the best trial's number."""
-    trained = [(row, {**row.looks, **row.curve}) for row in rows if row.looks or row.curve]
-    found = tuple(Curve(row.number, row.state, tuple(curve), tuple(curve.values())) for row, curve in trained)
-    return CurvesInfo(found, best, floor_of([v for curve in found for v in curve.values]))
+    found = (Curve(row.number, row.state, tuple(row.curve), tuple(row.curve.values())) for row in rows if row.curve)
+    return CurvesInfo(tuple(found), best)
 
 
 def parallel(
@@ -265,30 +214,26 @@ def parallel(
     ]
     lines.sort(key=lambda line: (line.value, -line.number))
     axes = tuple(Axis(p.path, _ticks(p.domain), bool(p.when)) for p in parameters)
-    return ParallelInfo(axes, tuple(lines), best, floor_of([line.value for line in lines]))
+    return ParallelInfo(axes, tuple(lines), best)
 
 
 def climb(rows: Sequence[TrialRow]) -> Climb | None:
     """Return what the best COMPLETE trials gained over the last third of their epochs; None if all are too short."""
-    complete = [r for r in rows if r.state == "complete" and r.value is not None and len(r.curve) >= 3]
+    complete = [r for r in rows if r.state == "complete" and r.value is not None and len(r.epochs) >= 3]
     best = sorted(complete, key=lambda r: (-(r.value or 0.0), r.number))[:CLIMB_TOP]
     if not best:
         return None
     gains = []
     for row in best:
-        values = list(row.curve.values())
+        values = row.epochs
         gains.append(values[-1] - values[-1 - len(values) // 3])
-    return Climb(tuple(r.number for r in best), mean(gains), max(len(r.curve) for r in best))
+    return Climb(tuple(r.number for r in best), mean(gains), max(len(r.epochs) for r in best))
 
 
 def best_rows(rows: Sequence[TrialRow], n: int) -> tuple[TrialRow, ...]:
     """Return the n best trials: those trained to their end first, each kind by accuracy, the first of equals first."""
     valued = [row for row in rows if row.value is not None]
     return tuple(sorted(valued, key=lambda r: (r.state != "complete", -(r.value or 0.0), r.number))[:n])
-
-
-def _points(rows: Sequence[TrialRow]) -> tuple[Point, ...]:
-    return tuple(Point(r.number, r.value, r.state, r.number) for r in rows if r.value is not None)
 
 
 def _index(domain: Domain, value: Any) -> Any:

@@ -2,137 +2,158 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
-from fmnist_tune.config.modular import ModularConfig
-from fmnist_tune.report import findings, study_figures, study_info
-from fmnist_tune.report.drawing import clipped, short
-from fmnist_tune.report.page import Content, Fact, Part, Plot, Section, Table
+from fmnist_tune.document.blocks import Content, Fact, Finding, Section, Table, clipped
+from fmnist_tune.report import study_figures, study_info
+from fmnist_tune.report.drawing import plot_of, short
+from fmnist_tune.study import findings
 from fmnist_tune.study.frames import curves_frame, trials_frame
 from fmnist_tune.study.record import RUNNING, StudyRecord
+from fmnist_tune.study.results import points
 from fmnist_tune.study.retraining import retraining_status
-from fmnist_tune.study.summary import STATE_NAMES, Summary, on_screen
-from fmnist_tune.study.trial_data import facts_of
-from fmnist_tune.training.results import LOOK_STRIDE
-from fmnist_tune.units import percent
+from fmnist_tune.study.summary import Summary, on_screen
+from fmnist_tune.study.trial_table import TrialRow
+from fmnist_tune.training.results import SAMPLE_STRIDE
 
 N_BEST = 10
 
 
 def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> Content:
     """Return what the report says of a search."""
-    space, best, driven = record.space, summary.best, record.is_driven
-    rows = study_info.trial_rows(record.trials, space, is_driven=driven)
-    number = None if best is None else best.number
+    space, best, is_running = record.space, summary.best, record.is_running
+    rows = study_info.trial_rows(record.trials, space, is_running=is_running)
     climb = study_info.climb(rows)
-    schedule = "" if best is None else record.config_of(best).training.schedule
-    retraining = retraining_status(record, is_driven=driven)
+    schedule = "" if best is None else record.config_of(best).schedule
+    retraining = retraining_status(record, is_running=is_running)
     is_retrained = retraining is not None and retraining.state == RUNNING
     found = [
-        *findings.progress(summary, is_driven=driven, is_retrained=is_retrained),
+        *(() if has_model else findings.no_model(summary)),
+        *findings.progress(summary, is_running=is_running, is_retrained=is_retrained),
         *findings.initial_point(summary),
         *findings.edges(summary),
         *findings.failures(summary),
-        *(() if space.settings.task == ModularConfig.task else findings.climbing(climb, schedule)),
+        *(climbing(climb, schedule) if record.objective.is_on_curve else ()),
     ]
-    if not has_model:
-        shown = None if best is None or best.value is None else (best.number, best.value)
-        found = [*findings.no_model(shown, record.paths), *found]
-    counts = Counter(row.state for row in rows)
-    states = [f"{counts[state]:,} {on_screen(state)}" for state in STATE_NAMES.values() if counts[state]]
-    facts = [Fact("Trials", f"{summary.counts['total']:,}", ", ".join(states))]
+    facts = [Fact("Trials", f"{summary.counts['total']:,}", findings.states_text(summary.counts))]
     if best is not None and best.value is not None:
         note = f"trial {best.number}, {len(best.intermediate_values)} epochs"
         facts.insert(0, Fact("Best on validation", record.objective.text(best.value), note))
     csv = {
-        "trials.csv": trials_frame(record, is_driven=driven).to_csv(index=False),
+        "trials.csv": trials_frame(record, is_running=is_running).to_csv(index=False),
         "curves.csv": curves_frame(record).to_csv(index=False),
     }
-    sections = _sections(record, summary, rows, number)
-    return Content(tuple(facts), tuple(found), Part("The search", sections), csv)
+    return Content(tuple(facts), tuple(found), Section("The search", _sections(record, summary, rows)), csv)
 
 
-def _sections(
-    record: StudyRecord, summary: Summary, rows: tuple[study_info.TrialRow, ...], best: int | None
-) -> tuple[Section, ...]:
-    space = record.space
-    label = record.objective.label
-    history_text = _history_text(rows, history := study_info.history(rows))
-    if space.settings.task == ModularConfig.task:
-        history_text = (
-            "Share of the steps that every trial trained to its end had left when 99% of the validation pairs were "
-            "right; where they never were, what was missing to 99%, below zero."
-        )
-    slices = study_info.slices(rows, space, best)
-    curves = study_info.curves(rows, best)
-    shown, which = _shown(record, summary)
-    lines = study_info.parallel(rows, space, best, shown)
-    sections = []
-    if summary.best is not None:
-        sections.append(_best_section(record, summary, slices))
-    if history.points:
-        sections.append(_best_trials(record, rows, shown, which))
-    sections.append(
-        Section(
-            "Optimization history",
-            (history_text,),
-            Plot.of("history.png", "accuracy over trial number", study_figures.history_figure, history, label),
-        )
+def climbing(climb: study_info.Climb | None, schedule: str) -> list[Finding]:
+    """Say whether the best curves still climb; `schedule` is the best trial's."""
+    if climb is None:
+        return [Finding("No trial that was trained to its end has three epochs, too few to say whether curves climb.")]
+    n = len(climb.trials)
+    who = f"The best {n} trials" if n > 1 else f"Trial {climb.trials[0]}"
+    over = f"over the last third of {climb.epochs} epochs"
+    if not climb.is_climbing:
+        return [Finding(f"{who} no longer climb{'s' if n == 1 else ''}: {100 * climb.gain:+.2f} points {over}.")]
+    anneals = schedule in ("one_cycle", "cosine")
+    text = f"{who} still climbed {points(climb.gain)} {over}: a larger `training.epochs` may help"
+    if anneals:
+        text += f" (`{schedule}` lowers the learning rate to nothing at the end, where every curve climbs; try it)"
+    return [Finding(text, is_warning=not anneals)]
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What the sections are about; `shown` are the paths that plots have room for, `which` what to call them."""
+
+    record: StudyRecord
+    summary: Summary
+    rows: tuple[TrialRow, ...]
+    shown: Sequence[str]
+    which: str
+
+    @property
+    def label(self) -> str:
+        return self.record.objective.label
+
+    @property
+    def best(self) -> int | None:
+        return None if self.summary.best is None else self.summary.best.number
+
+
+def _sections(record: StudyRecord, summary: Summary, rows: tuple[TrialRow, ...]) -> list[Section]:
+    search = _Search(record, summary, rows, *_shown(record, summary))
+    sections = [_best(search)] if summary.best is not None else []
+    has_points = any(row.value is not None for row in rows)
+    sections += [_best_trials(search)] if has_points else []
+    sections += [_history(search)]
+    sections += [_importances(search)] if summary.importances is not None else []
+    return [*sections, *_slices(search), *_curves(search), *_parallel(search)] if has_points else sections
+
+
+def _best(search: _Search) -> Section:
+    export = f"as a recipe: `{search.record.paths.command('export')}`"
+    return findings.best_section(search.summary, (export,))
+
+
+def _history(search: _Search) -> Section:
+    history = study_info.history(search.rows)
+    text = search.record.objective.history or _history_text(search.rows, history)
+    plot = plot_of("history.png", "accuracy over trial number", study_figures.history_figure, history, search.label)
+    return Section("Optimization history", (text, plot))
+
+
+def _importances(search: _Search) -> Section:
+    importances = search.summary.importances
+    assert importances is not None
+    text = f"{importances.meaning} (PED-ANOVA; the shares add up to 100 %)"
+    plot = plot_of("importances.png", "importances", study_figures.importances_figure, importances)
+    return Section("Parameter importances", (text, plot))
+
+
+def _slices(search: _Search) -> list[Section]:
+    slices = study_info.slices(search.rows, search.record.space, search.best)
+    shown = [piece for piece in slices if piece.path in search.shown]
+    text = (
+        f"{search.label} over {search.which}. Dotted lines are the ends of the range; where one is "
+        "bold and orange, the best trial lies within 5 % of it, and a wider range may hold better values."
     )
-    if summary.importances is not None:
-        sections.append(
-            Section(
-                "Parameter importances",
-                (
-                    f"{summary.importances.meaning[0].upper()}{summary.importances.meaning[1:]} "
-                    "(PED-ANOVA; the shares add up to 100 %).",
-                ),
-                Plot.of("importances.png", "importances", study_figures.importances_figure, summary.importances),
-            )
-        )
-    if not history.points:
-        return tuple(sections)
-    sections.append(
-        Section(
-            "Slices",
-            (
-                f"{label[0].upper()}{label[1:]} over {which}. Dotted lines are the ends of the range; where one is "
-                "bold and orange, the best trial lies within 5 % of it, and a wider range may hold better values.",
-            ),
-            Plot.of(
-                "slices.png",
-                "accuracy over each parameter",
-                study_figures.slices_figure,
-                replace(slices, slices=tuple(s for s in slices.slices if s.path in shown)),
-                label,
-            ),
-        )
+    plot = plot_of("slices.png", "accuracy over each parameter", study_figures.slices_figure, shown, search.label)
+    return [Section("Slices", (text, plot))]
+
+
+def _curves(search: _Search) -> list[Section]:
+    curves = study_info.curves(search.rows, search.best)
+    if not curves.curves:
+        return []
+    text = (
+        "Validation accuracy by epoch; a dot is where a trial stands. Within the first epoch it is measured on "
+        f"one validation image in {SAMPLE_STRIDE}. Numbers: `curves.csv`."
     )
-    if curves.curves:
-        text = (
-            "Validation accuracy by epoch; a dot is where a trial stands. Within the first epoch it is measured on "
-            f"one validation image in {LOOK_STRIDE}. Numbers: `curves.csv`."
-        )
-        plot = Plot.of("curves.png", "accuracy over epochs", study_figures.curves_figure, curves)
-        sections.append(Section("Learning curves", (text,), plot))
-    if len(lines.axes) > 1:
-        text = (
-            f"Each line is a trial: its values of {which} and, at the bottom, its accuracy, by which it is coloured"
-            f"{'; orange: the best trial' if best is not None else ''}."
-        )
-        plot = Plot.of("parallel.png", "parameters of every trial", study_figures.parallel_figure, lines, label)
-        sections.append(Section("Parallel coordinates", (text,), plot))
-    return tuple(sections)
+    plot = plot_of("curves.png", "accuracy over epochs", study_figures.curves_figure, curves)
+    return [Section("Learning curves", (text, plot))]
 
 
-def _history_text(rows: Sequence[study_info.TrialRow], history: study_info.HistoryInfo) -> str:
+def _parallel(search: _Search) -> list[Section]:
+    lines = study_info.parallel(search.rows, search.record.space, search.best, search.shown)
+    if len(lines.axes) < 2:
+        return []
+    text = (
+        f"Each line is a trial: its values of {search.which} and, at the bottom, its accuracy, by which it is coloured"
+        f"{'; orange: the best trial' if search.best is not None else ''}."
+    )
+    figure = study_figures.parallel_figure
+    plot = plot_of("parallel.png", "parameters of every trial", figure, lines, search.label)
+    return [Section("Parallel coordinates", (text, plot))]
+
+
+def _history_text(rows: Sequence[TrialRow], history: study_info.HistoryInfo) -> str:
     n, n_plotted = len(rows), len(history.points)
     which = "every trial" if n_plotted == n else f"the {n_plotted:,} of {n:,} trials that have trained"
     text = (
         f"Validation accuracy of {which}. A trial that was not trained to its end stands at its latest "
-        f"accuracy; within the first epoch that is measured on one validation image in {LOOK_STRIDE}."
+        f"accuracy; within the first epoch that is measured on one validation image in {SAMPLE_STRIDE}."
     )
     if history.failed:
         text += f" Failed before they had one: {len(history.failed):,}, at the bottom."
@@ -153,68 +174,30 @@ def _shown(record: StudyRecord, summary: Summary) -> tuple[list[str], str]:
     return [p for p in paths if p in ranked], f"the {len(ranked)} most important of {len(paths)} parameters"
 
 
-def _best_trials(record: StudyRecord, rows: Sequence[study_info.TrialRow], shown: Sequence[str], which: str) -> Section:
+def _best_trials(search: _Search) -> Section:
     """Return a table of the best trials, with what they were trained with."""
-    best = study_info.best_rows(rows, N_BEST)
-    trials = record.trials
+    objective = search.record.objective
     cells = []
-    for row in best:
-        attributes = facts_of(trials[row.number])
-        value = record.objective.text(row.value) if row.value is not None else "-"
-        values = [f"{short(path)} {clipped(_value(row.values[path]), 24)}" for path in shown if path in row.values]
+    for row in study_info.best_rows(search.rows, N_BEST):
+        values = (
+            f"{short(path)} {clipped(findings.value_text(row.values[path]), 24)}"
+            for path in search.shown
+            if path in row.values
+        )
         cells.append(
             (
                 str(row.number),
-                value,
+                objective.text(row.value) if row.value is not None else "-",
                 on_screen(row.state),
-                _trained(row),
-                f"{attributes['params']:,}" if "params" in attributes else "-",
-                f"{attributes['duration_s']:.0f}" if "duration_s" in attributes else "-",
+                f"{row.epoch:.2g}" if row.epoch < 1 else str(len(row.epochs)),
+                f"{row.metadata['params']:,}" if "params" in row.metadata else "-",
+                f"{row.metadata['duration_s']:.0f}" if "duration_s" in row.metadata else "-",
                 ", ".join(values),
             )
         )
-    header = ("trial", record.objective.label, "state", "epochs", "parameters", "seconds", "values")
+    header = ("trial", search.label, "state", "epochs", "parameters", "seconds", "values")
     text = (
         "Those trained to their end first, then by their latest accuracy. "
-        f"Values of {which}; every trial is in `trials.csv`."
+        f"Values of {search.which}; every trial is in `trials.csv`."
     )
-    return Section("Best trials", (text,), None, Table(header, tuple(cells)))
-
-
-def _trained(row: study_info.TrialRow) -> str:
-    """Return how many epochs a trial has trained; within the first one, which share of it."""
-    return f"{max(row.looks):.2g}" if row.looks and not row.curve else str(len(row.curve))
-
-
-def _best_section(record: StudyRecord, summary: Summary, slices: study_info.SlicesInfo) -> Section:
-    assert summary.best is not None
-    edges = {s.path: f"at the {s.edge} end" for s in slices.slices if s.edge is not None}
-    shares = summary.importances.shares if summary.importances is not None else {}
-    rows = tuple(
-        (
-            f"`{p.path}`",
-            _value(summary.best_values[p.path]),
-            clipped(str(p.domain), 60),
-            percent(shares[p.path], 0) if p.path in shares else "",
-            edges.get(p.path, ""),
-        )
-        for p in record.space.parameters
-        if p.path in summary.best_values
-    )
-    attributes = facts_of(summary.best)
-    known = [
-        summary.architecture,
-        f"{attributes['params']:,} parameters" if "params" in attributes else None,
-        f"{attributes['duration_s']:.0f} s of training" if "duration_s" in attributes else None,
-        f"{attributes['images_per_s']:,} images per second" if "images_per_s" in attributes else None,
-        attributes.get("ran_on"),
-    ]
-    facts = "; ".join(text for text in known if text is not None)
-    recipe = f"As a recipe: `{record.paths.command('export')}`."
-    header = ("parameter", "value", "searched", "importance", "")
-    text = (f"{facts}.", recipe) if facts else (recipe,)
-    return Section(f"Best trial: {summary.best.number}", text, None, Table(header, rows))
-
-
-def _value(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return Section("Best trials", (text, Table(header, cells, left=("values",))))

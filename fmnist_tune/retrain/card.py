@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fmnist_tune.config import dump_yaml
-from fmnist_tune.escaping import as_code_block, as_markdown, in_table
-from fmnist_tune.evaluation import MIN_FOR_INTERVAL, SeedStats, classes_text, recall_extent, recalls_of, share_text
-from fmnist_tune.models import MODELS, ModelSection
-from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, RobustnessRow
-from fmnist_tune.study.summary import opened_text
-from fmnist_tune.units import percent
+from fmnist_tune.document.blocks import Block, Code, Finding, Section, Table, capital
+from fmnist_tune.document.markdown import to_markdown
+from fmnist_tune.evaluation import MIN_FOR_INTERVAL, ClassSpread
+from fmnist_tune.models import MODELS, ImageSpec
+from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, SIDE, RobustnessRow
+from fmnist_tune.study.layout import CARD, write_atomically
+from fmnist_tune.study.results import class_table, classes_text, opened_text, over_seeds, recalls_of, spread_text
+from fmnist_tune.tasks.images.config import DATA_SETS, ImageConfig
+from fmnist_tune.tasks.images.data_set import DataSet
+from fmnist_tune.units import in_words, percent
 
-_DATA = """\
-Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747; MIT licence): 60,000 training and 10,000 test images of 28 x 28
-greys in ten classes of equal size, made from the product photos of one European online shop.
 
-- The photos are professional: one article, upright, filling the frame, on a plain ground. Images of people, of
-  several articles, or from a phone look different.
-- It is one shop's range of its time, western clothes; those of other cultures are absent. White articles were left out.
-- It mixes the shop's women's, men's, children's and neutral ranges in unknown shares, in the shop's own categories:
-  there are dresses, but no skirts and no suits.
-- Colour is gone, and with 28 x 28 pixels most of texture and cut: shirt, T-shirt, pullover and coat overlap, and some
-  labels are disputable.
-- Every image is light on black; anything else must be turned into that first (`fmnist-tune predict` does)."""
-
-_USE = """\
-**Intended:** teaching, comparing methods, trying out a pipeline from data to deployment; sorting images that look
-like the data set's.
-
-**Not intended:** anything about people (gender, age, wealth, religion); decisions with consequences for anyone; real
-product catalogues without an evaluation on their own images; rejecting what is none of the ten classes: whatever it
-is shown, it names one of them, often confidently."""
+def write_card(folder: Path, metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> None:
+    """Write the card into a model's folder; arguments as of `model_card`."""
+    write_atomically(folder / CARD, model_card(metrics, rows))
 
 
 def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str:
@@ -44,34 +33,35 @@ def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str
         metrics: the content of metrics.json.
         rows: the robustness audit; may be empty.
     """
-    sections = [
-        ("Figures", _figures(metrics)),
-        ("Classes", _classes(metrics)),
-        ("Robustness", _robustness(rows)),
-        ("Data and its biases", _DATA),
-        ("Use", _USE),
-        ("Training", _training(metrics)),
-        ("Loading", _loading(metrics)),
-    ]
-    model = MODELS.read(metrics["config"]["model"])
-    assert isinstance(model, ModelSection)
-    kind = model.describe()
-    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections)
-    return (
-        f"# Model card: {metrics['study']}\n\n"
-        f"{kind[0].upper()}{as_markdown(kind[1:])}: {metrics['params']:,} parameters that tell the ten classes of "
-        "Fashion-MNIST apart. "
-        f"Made by fmnist-tune, {metrics['finished_at']}.\n\n{body}\n"
+    config = ImageConfig.from_json(metrics["config"])
+    data = config.data
+    head = (
+        f"{capital(config.model.describe())}: {metrics['params']:,} parameters that tell the "
+        f"{in_words(data.spec.n_classes)} classes of {data.title or data.name} apart. Made by fmnist-tune, "
+        f"{metrics['finished_at']}."
     )
+    sections = (
+        Section("Figures", tuple(_figures(metrics))),
+        Section("Classes", _classes(metrics)),
+        Section("Robustness", tuple(_robustness(rows, data.spec))),
+        Section("Data and its biases", _prose(data.data_notes)),
+        Section("Use", _prose(data.use_notes)),
+        Section("Training", _training(metrics)),
+        Section("Loading", tuple(_loading(metrics, data))),
+    )
+    return to_markdown(Section(f"Model card: {metrics['study']}", (head, *sections)))
 
 
-def _figures(metrics: Mapping[str, Any]) -> str:
+def _prose(text: str) -> list[Block]:
+    """Return a paragraph and the points of a list below it."""
+    paragraph, *points = (" ".join(part.split()) for part in f"\n{text}".split("\n- "))
+    return [*([paragraph] if paragraph else []), *map(Finding, points)]
+
+
+def _figures(metrics: Mapping[str, Any]) -> Iterator[Block]:
     accuracy, ece = metrics["test_accuracy"], metrics["calibration"]["ece"]
     n_seeds, n_uses = len(metrics["seeds"]), metrics["test_uses"]
     n_pictures = sum(c["support"] for c in metrics["per_class"].values())
-    lines = [f"| test accuracy | {_spread(accuracy)} |", f"| expected calibration error (15 bins) | {_spread(ece)} |"]
-    if metrics["val_accuracy"] is not None:
-        lines.append(f"| validation accuracy that the search had promised | {percent(metrics['val_accuracy'])} |")
     interval = (
         "the interval is that of the mean (Student's t, 95 %) and leaves out the chance in the choice of the test "
         "images."
@@ -83,130 +73,112 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         if n_seeds == 1
         else f"over {n_seeds} trainings from different seeds; {interval}"
     )
+    yield f"On the {n_pictures:,} test images, {basis}"
+    rows = [("test accuracy", spread_text(accuracy)), ("expected calibration error (15 bins)", spread_text(ece))]
+    if metrics["val_accuracy"] is not None:
+        rows.append(("validation accuracy in the search, which chose by it", percent(metrics["val_accuracy"])))
+    yield Table(("figure", "value"), rows, left=("value",))
     again = "." if n_uses == 1 else "; whatever was chosen after an earlier use makes these figures a little too good."
-    return (
-        f"On the {n_pictures:,} test images, {basis}\n\n"
-        "| figure | value |\n| --- | --- |\n" + "\n".join(lines) + "\n\n"
+    yield (
         f"The weights in this folder are those of seed {metrics['seeds'][0]}, whatever its figures: test accuracy "
         f"{percent(accuracy['values'][0])}, calibration error {percent(ece['values'][0])}. "
         f"When this card was written, {opened_text(n_uses).replace('has been', 'had been')}{again}"
     )
 
 
-def _classes(metrics: Mapping[str, Any]) -> str:
-    per_class: Mapping[str, Mapping[str, Any]] = metrics["per_class"]
-    rows = [
-        f"| {in_table(as_markdown(name))} | {share_text(c['precision'], 1)} "
-        f"| {share_text(c['recall'], 1)}{_extent(c, len(metrics['seeds']))} "
-        f"| {share_text(c['f1'], 1)} | {c['support']:,} |"
-        for name, c in per_class.items()
-    ]
-    head = "| class | precision | recall | F1 | test images |\n| --- | --- | --- | --- | --- |"
-    return f"{as_markdown(classes_text(recalls_of(per_class)))} Means over the seeds:\n\n{head}\n" + "\n".join(rows)
+def _classes(metrics: Mapping[str, Any]) -> tuple[Block, ...]:
+    n_seeds = len(metrics["seeds"])
+    classes = {name: ClassSpread.from_json(c, n_seeds) for name, c in metrics["per_class"].items()}
+    weakest = classes_text(recalls_of(metrics["per_class"]))
+    return (weakest, f"By class, {over_seeds(n_seeds)}:", class_table(classes))
 
 
-def _robustness(rows: Sequence[RobustnessRow]) -> str:
+def _robustness(rows: Sequence[RobustnessRow], spec: ImageSpec) -> Iterator[Block]:
     overall = {(r.corruption, r.strength): r.accuracy for r in rows if r.class_name == ALL_CLASSES}
     names = [name for name in CORRUPTIONS if all((name, strength) in overall for strength in range(1, 6))]
     if not names:
-        return "Not measured."
+        yield "Not measured."
+        return
     means = {name: float(np.mean([overall[name, strength] for strength in range(1, 6)])) for name in names}
     worst = sorted(names, key=means.__getitem__)
-    table = [
-        f"| {name} | "
-        + " | ".join(f"{percent(overall[name, s], 1)}" for s in range(1, 6))
-        + f" | {percent(means[name], 1)} |"
-        for name in worst
-    ]
     named = ", ".join(f"{name} ({percent(means[name], 1)})" for name in worst[:3])
-    weakest = min(
-        (r for r in rows if r.corruption == worst[0] and r.strength == 5 and r.class_name != ALL_CLASSES),
-        key=lambda r: r.accuracy,
-        default=None,
-    )
     clean = f" Unchanged, it is {percent(overall[CLEAN, 0], 1)}." if (CLEAN, 0) in overall else ""
+    hit = [r for r in rows if r.corruption == worst[0] and r.strength == 5 and r.class_name != ALL_CLASSES]
+    weakest = min(hit, key=lambda r: r.accuracy, default=None)
     after = (
         ""
         if weakest is None
         else f" Hardest hit by {worst[0]} at strength 5: {weakest.class_name} ({percent(weakest.accuracy, 1)})."
     )
-    meanings = "\n".join(
-        f"- {name}: {', '.join(f'{p:g}' for p in CORRUPTIONS[name].parameters)} ({CORRUPTIONS[name].meaning})"
-        for name in CORRUPTIONS
-        if name in names
-    )
-    return (
+    yield (
         f"Accuracy of the weights in this folder on test images that were changed in one way.{clean} The worst "
-        f"changes, by the mean over their strengths, are {named}.{after}\n\n"
-        "| change | 1 | 2 | 3 | 4 | 5 | mean |\n| --- | --- | --- | --- | --- | --- | --- |\n"
-        + "\n".join(table)
-        + f"\n\nWhat the strengths are:\n\n{meanings}\n\n`robustness.csv` has every class."
+        f"changes, by the mean over their strengths, are {named}.{after}"
     )
+    yield Table(
+        ("change", *"12345", "mean"),
+        [(name, *(percent(overall[name, s], 1) for s in range(1, 6)), percent(means[name], 1)) for name in worst],
+    )
+    yield "What the strengths are:"
+    for name in names:
+        strengths = ", ".join(f"{p:g}" for p in CORRUPTIONS[name].parameters)
+        yield Finding(f"{name}: {strengths} ({CORRUPTIONS[name].meaning})")
+    factor = min(spec.height, spec.width) / SIDE
+    scaled = "" if factor == 1 else f"Pixels are {factor:.2g} times as many, by the images' shorter side. "
+    yield f"{scaled}`robustness.csv` has every class."
 
 
-def _training(metrics: Mapping[str, Any]) -> str:
+def _training(metrics: Mapping[str, Any]) -> tuple[Block, ...]:
     source = "a recipe" if metrics["trial"] is None else f"trial {metrics['trial']} of study {metrics['study']}"
-    recipe = dump_yaml(metrics["config"])
-    n_configured = metrics["config"]["training"]["epochs"]
+    n_epochs, n_configured = metrics["epochs"], metrics["config"]["training"]["epochs"]
     again = "`config.yaml` trains it again: `fmnist-tune train config.yaml`."
-    if metrics["epochs"] < n_configured:
+    if n_epochs < n_configured:
         again = (
             f"Early stopping had found it best then: `config.yaml` alone would train for all {n_configured} epochs, "
             f"`fmnist-tune retrain {metrics['study']} --trial {metrics['trial']}` trains it again."
         )
-    return (
-        f"From {source}: {metrics['epochs']} {_plural(metrics['epochs'], 'epoch')} on the training and the validation "
+    text = (
+        f"From {source}: {n_epochs} epoch{'' if n_epochs == 1 else 's'} on the training and the validation "
         f"images together, once for each of the seeds {', '.join(map(str, metrics['seeds']))} "
-        f"({metrics['train_s']:.0f} s of training in all). {again} In full:\n\n{as_code_block(recipe, 'yaml')}"
+        f"({metrics['train_s']:.0f} s of training in all). {again} In full:"
     )
+    return (text, Code(dump_yaml(metrics["config"]), "yaml"))
 
 
-def _loading(metrics: Mapping[str, Any]) -> str:
-    name = metrics["config"]["model"]["name"]
-    needed = f"\nThe code of the model {as_markdown(name)} must be installed, or in the current folder."
-    text = f"""\
-Reading `config.yaml` and `weights.safetensors` runs no code from them.{"" if name in MODELS.built_in else needed}
-
-```python
+def _loading(metrics: Mapping[str, Any], data: DataSet) -> Iterator[Block]:
+    spec, folder, name = data.spec, metrics["model"], metrics["config"]["model"]["name"]
+    own = [] if name in MODELS.built_in else [f"model {name}"]
+    own += [] if data.name in DATA_SETS.built_in else [f"data set {data.name}"]
+    needed = f" The code of the {' and the '.join(own)} must be installed, or in the current folder." if own else ""
+    arguments = '"garment.png", invert=False'
+    if data.name != DATA_SETS.default:
+        arguments = '"image.png", invert=False, data=model.config.data'
+    yield f"Reading `config.yaml` and `weights.safetensors` runs no code from them.{needed}"
+    yield Code(
+        f"""\
 from fmnist_tune.retrain.pictures import read_picture
 from fmnist_tune.retrain.saved import SavedModel
 
-model = SavedModel.load({metrics["model"]!r})  # config.yaml and weights.safetensors
-image = read_picture("garment.png", invert=False)
-scores = model.scores(image.pixels_HW[None])  # float32 (1, 10), unnormalised
-```"""
-    if metrics.get("export") is None:
-        return text
-    export = metrics["export"]
-    return f"""\
-{text}
-
-Without fmnist-tune: `model.onnx` and `model.pt2` (torch.export) take float32 pixels (N, 1, 28, 28) from 0 (black) to 1
-and normalise them themselves. On the test images they choose the same class as the model in
-{percent(export["onnx_agreement"])} and {percent(export["torch_export_agreement"])} of cases.
-
-```python
+model = SavedModel.load({folder!r})  # config.yaml and weights.safetensors
+image = read_picture({arguments})
+scores = model.scores(image.pixels_HW[None])  # float32 (1, {spec.n_classes}), unnormalised""",
+        "python",
+    )
+    export = metrics.get("export")
+    if export is None:
+        return
+    shape = ", ".join(map(str, spec.shape))
+    yield (
+        f"Without fmnist-tune: `model.onnx` and `model.pt2` (torch.export) take float32 pixels (N, {shape}) from 0 "
+        "(black) to 1 and normalise them themselves. On the test images they choose the same class as the model in "
+        f"{percent(export['onnx_agreement'])} and {percent(export['torch_export_agreement'])} of cases."
+    )
+    yield Code(
+        f"""\
 import numpy as np
 import onnxruntime
 
-session = onnxruntime.InferenceSession({metrics["model"] + "/model.onnx"!r})
-pixels = np.zeros((1, 1, 28, 28), dtype=np.float32)
-(scores,) = session.run(["scores"], {{"pixels": pixels}})
-```"""
-
-
-def _spread(figure: Mapping[str, Any]) -> str:
-    """Return a figure over seeds in words."""
-    known = SeedStats.from_json(figure)
-    std = "" if known.std is None else f"; standard deviation {percent(known.std)}"
-    return f"{percent(known.mean)} ({known.certainty()}{std})"
-
-
-def _extent(figures: Mapping[str, Any], n_seeds: int) -> str:
-    """Return a class's interval of recall over seeds, or both values of two; empty where there is neither."""
-    ends = recall_extent(figures, n_seeds)
-    return "" if ends is None else f" [{percent(ends[0], 1)}, {percent(ends[1], 1)}]"
-
-
-def _plural(n: int, noun: str) -> str:
-    return noun if n == 1 else f"{noun}s"
+session = onnxruntime.InferenceSession({folder + "/model.onnx"!r})
+pixels = np.zeros((1, {shape}), dtype=np.float32)
+(scores,) = session.run(["scores"], {{"pixels": pixels}})""",
+        "python",
+    )

@@ -16,7 +16,6 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from fmnist_tune.config.schema import FASHION_MNIST
 from fmnist_tune.retrain.saved import PixelModel, SavedModel, to_pixels
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
 
@@ -43,7 +42,7 @@ def export_model(saved: SavedModel, folder: Path, images_NHW: NDArray[np.uint8])
     """
     module = copy.deepcopy(saved.module).to(memory_format=torch.contiguous_format)
     model = PixelModel(module, saved.config.data).eval()
-    example = torch.zeros(2, FASHION_MNIST.channels, FASHION_MNIST.height, FASHION_MNIST.width)
+    example = torch.zeros(2, *saved.config.data.spec.shape)
     with torch.no_grad(), _quiet():
         program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
         with _replacing(folder / TORCH_EXPORT) as temporary:

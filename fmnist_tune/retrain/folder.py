@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from fmnist_tune.study.layout import AUDIT, CARD, CONFIG, METRICS, WEIGHTS, read_json, write_atomically
+from fmnist_tune.study.layout import CONFIG, METRICS, WEIGHTS, read_json, write_atomically
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.seed_results import SeedResult
 
@@ -49,14 +49,10 @@ class ModelFolder:
         trial = None if known["trial"] is None else self._record.trials[known["trial"]]
         write_atomically(self._path / CONFIG, self._record.trained_recipe(trial))
         metrics = {**saved, "study": self._record.paths.name, "model": str(self._path)}
-        if (self._path / CARD).is_file():
-            from fmnist_tune.retrain.card import model_card  # import torch
-            from fmnist_tune.retrain.robustness import read_csv
-
-            try:
-                write_atomically(self._path / CARD, model_card(metrics, read_csv(self._path / AUDIT)))
-            except (LookupError, TypeError, ValueError, StopIteration, OSError):  # `retrain` makes it again
-                return
+        try:
+            self._record.space.task.rename(self._path, metrics)
+        except (LookupError, TypeError, ValueError, StopIteration, OSError):  # `retrain` makes it again
+            return
         metrics["files"] = _checksums(self._path)
         write_atomically(self._path / METRICS, json.dumps(metrics, indent=1))
         self._record.record_retraining(metrics)

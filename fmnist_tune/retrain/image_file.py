@@ -51,8 +51,13 @@ class _Parts:
     transparency: bytes = b""
 
 
-def read_grey(path: Path, *, invert: bool) -> Image.Image:
-    """Return a file's image upright, in 8-bit greys, inverted if asked for; what is transparent is black.
+def read_image(path: Path, *, invert: bool, mode: str = "L") -> Image.Image:
+    """Return a file's image upright, in 8-bit greys (`L`) or colours (`RGB`); what is transparent is black.
+
+    Args:
+        path: the file.
+        invert: light becomes dark and dark light.
+        mode: Pillow's name of the pixels.
 
     Raises:
         UserError: it is not an image, or its pixels are damaged, or too many.
@@ -69,7 +74,7 @@ def read_grey(path: Path, *, invert: bool) -> Image.Image:
         if alpha_HW is not None:
             image.putalpha(Image.fromarray(alpha_HW))
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white" if invert else "black"), image)
-    image = image.convert("L")
+    image = image.convert(mode)
     turn = _turn(parts.exif)
     if turn is not None:
         image = image.transpose(turn)

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.models import MODELS
-from fmnist_tune.models.registry import told
-from fmnist_tune.retrain.card import model_card
+from fmnist_tune.registry import told
+from fmnist_tune.retrain.card import write_card
 from fmnist_tune.retrain.export import ONNX, TORCH_EXPORT, export_model
 from fmnist_tune.retrain.robustness import CORRUPTIONS, RobustnessRow, audit, write_csv
 from fmnist_tune.retrain.saved import SavedModel
 from fmnist_tune.search.cluster import WorkerPlan
-from fmnist_tune.search.pool import parallel_map
-from fmnist_tune.study.layout import AUDIT, CARD, write_atomically
+from fmnist_tune.search.parallel_map import parallel_map
+from fmnist_tune.study.layout import AUDIT
+from fmnist_tune.tasks.images.data_set import Images
 
 
 def inspect_model(
@@ -55,7 +55,7 @@ def inspect_model(
         for name in (ONNX, TORCH_EXPORT):
             (folder / name).unlink(missing_ok=True)
     metrics = {**metrics, "export": export, "finished_at": time.strftime("%Y-%m-%d %H:%M:%S")}
-    write_atomically(folder / CARD, model_card(metrics, rows))
+    write_card(folder, metrics, rows)
     return metrics
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.evaluation import SeedStats, accuracy, calibration, class_spreads, share_spread
 
 
@@ -18,12 +17,15 @@ def spread_json(figure: SeedStats) -> dict[str, Any]:
     return {**dataclasses.asdict(figure), "values": list(figure.values)}
 
 
-def evaluate(scores_SNK: Sequence[NDArray[np.float32]], labels_N: NDArray[np.int64]) -> dict[str, Any]:
+def evaluate(
+    scores_SNK: Sequence[NDArray[np.float32]], labels_N: NDArray[np.int64], class_names: Sequence[str]
+) -> dict[str, Any]:
     """Evaluate every seed's test scores.
 
     Args:
-        scores_SNK: one (N, 10) array for each seed.
+        scores_SNK: one (N, K) array for each seed.
         labels_N: of the test images.
+        class_names: of the K classes.
 
     Returns:
         test_accuracy, per_class (means over seeds, None where undefined, with the interval of recall and each seed's)
@@ -38,7 +40,7 @@ def evaluate(scores_SNK: Sequence[NDArray[np.float32]], labels_N: NDArray[np.int
             "recall_ci95": None if c.recall is None else c.recall.ci95,
             "recall_values": [] if c.recall is None else list(c.recall.values),
         }
-        for name, c in zip(CLASSES, class_spreads(scores_SNK, labels_N), strict=True)
+        for name, c in zip(class_names, class_spreads(scores_SNK, labels_N), strict=True)
     }
     return {
         "test_accuracy": spread_json(share_spread([accuracy(scores, labels_N) for scores in scores_SNK])),

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.retrain.saved import SavedModel, to_pixels
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.layout import write_atomically
 
 CLEAN = "none"
 ALL_CLASSES = "all"
+SIDE = 28  # pixels of the images for which the strengths were chosen
 COLUMNS = ("corruption", "strength", "parameter", "class", "accuracy")
 _BACKGROUND = 0.05  # darker pixels count as background
 _CLUTTER_PATCH = 4  # pixels between the knots of the texture
@@ -40,14 +40,16 @@ class Corruption:
     """A kind of change.
 
     Attributes:
-        change: from pixels (N, 1, H, W) in [0, 1], a parameter and a generator on the CPU to changed pixels in [0, 1].
+        change: from pixels (N, C, H, W) in [0, 1], a parameter and a generator on the CPU to changed pixels in [0, 1].
         parameters: one for each strength, 1 to 5.
         meaning: of the parameter, with its unit.
+        in_pixels: whether that is a pixel of an image of SIDE; in others a change is as large for their shorter side.
     """
 
     change: Change
     parameters: tuple[float, float, float, float, float]
     meaning: str
+    in_pixels: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class RobustnessRow:
         corruption: its name in CORRUPTIONS, or "none".
         strength: 1 to 5; 0 for the images as they are.
         parameter: that of this strength.
-        class_name: one of the ten, or "all".
+        class_name: one of them, or "all".
         accuracy: share of its images that are classified right.
     """
 
@@ -69,17 +71,20 @@ class RobustnessRow:
     accuracy: float
 
 
-def corrupt(pixels_N1HW: Tensor, name: str, strength: int) -> Tensor:
+def corrupt(pixels_NCHW: Tensor, name: str, strength: int) -> Tensor:
     """Return changed pixels; the same ones at every call.
 
     Args:
-        pixels_N1HW: float32 in [0, 1].
+        pixels_NCHW: float32 in [0, 1].
         name: of CORRUPTIONS.
         strength: 1 to 5.
     """
     corruption = CORRUPTIONS[name]
     generator = Generator().manual_seed(derive_seed(0, "robustness", name))
-    return corruption.change(pixels_N1HW, corruption.parameters[strength - 1], generator)
+    parameter = corruption.parameters[strength - 1]
+    if corruption.in_pixels:
+        parameter *= min(pixels_NCHW.shape[2:]) / SIDE
+    return corruption.change(pixels_NCHW, parameter, generator)
 
 
 def audit(
@@ -92,8 +97,8 @@ def audit(
 
     Args:
         saved: the model.
-        images_NHW: uint8 (N, 28, 28).
-        labels_N: in [0, 10).
+        images_NHW: uint8, of the size of the data set's.
+        labels_N: in [0, K).
         names: of CORRUPTIONS, or "none" for the images as they are; by default "none" and all.
     """
     pixels = to_pixels(images_NHW)
@@ -104,7 +109,7 @@ def audit(
             changed = pixels if name == CLEAN else corrupt(pixels, name, strength)
             right_N = saved.pixel_scores(changed).argmax(axis=1) == labels_N
             rows.append(RobustnessRow(name, strength, parameter, ALL_CLASSES, float(right_N.mean())))
-            for label, class_name in enumerate(CLASSES):
+            for label, class_name in enumerate(saved.config.data.spec.class_names):
                 of_class = right_N[labels_N == label]
                 if of_class.size:
                     rows.append(RobustnessRow(name, strength, parameter, class_name, float(of_class.mean())))
@@ -128,61 +133,64 @@ def read_csv(path: Path) -> list[RobustnessRow]:
         return [RobustnessRow(row[0], int(row[1]), float(row[2]), row[3], float(row[4])) for row in rows]
 
 
-def _rotate(x_N1HW: Tensor, degrees: float, generator: Generator) -> Tensor:
-    angle_N = _signs(len(x_N1HW), generator) * math.radians(degrees)
-    return _resample(x_N1HW, angle_N=angle_N)
+def _rotate(x_NCHW: Tensor, degrees: float, generator: Generator) -> Tensor:
+    angle_N = _signs(len(x_NCHW), generator) * math.radians(degrees)
+    return _resample(x_NCHW, angle_N=angle_N)
 
 
-def _scale(x_N1HW: Tensor, factor: float, generator: Generator) -> Tensor:
-    return _resample(x_N1HW, zoom_N=factor ** _signs(len(x_N1HW), generator))
+def _scale(x_NCHW: Tensor, factor: float, generator: Generator) -> Tensor:
+    return _resample(x_NCHW, zoom_N=factor ** _signs(len(x_NCHW), generator))
 
 
-def _shift(x_N1HW: Tensor, distance: float, generator: Generator) -> Tensor:
+def _shift(x_NCHW: Tensor, distance: float, generator: Generator) -> Tensor:
     """Shift in whole pixels, which blurs nothing."""
-    direction_N = torch.rand(len(x_N1HW), generator=generator) * 2 * math.pi
+    direction_N = torch.rand(len(x_NCHW), generator=generator) * 2 * math.pi
     offset_N2 = torch.stack([torch.cos(direction_N), torch.sin(direction_N)], 1).mul(distance).round()
-    return _resample(x_N1HW, offset_N2=offset_N2)
+    return _resample(x_NCHW, offset_N2=offset_N2)
 
 
-def _brighten(x_N1HW: Tensor, amount: float, generator: Generator) -> Tensor:
+def _brighten(x_NCHW: Tensor, amount: float, generator: Generator) -> Tensor:
     """Lift every pixel of one half of the images and dim the other half, which subtracting would wipe out."""
-    lifted_N111 = _signs(len(x_N1HW), generator).view(-1, 1, 1, 1) > 0
-    return torch.where(lifted_N111, (x_N1HW + amount).clamp(max=1), x_N1HW * (1 - amount))
+    lifted_N111 = _signs(len(x_NCHW), generator).view(-1, 1, 1, 1) > 0
+    return torch.where(lifted_N111, (x_NCHW + amount).clamp(max=1), x_NCHW * (1 - amount))
 
 
-def _reduce_contrast(x_N1HW: Tensor, factor: float, generator: Generator) -> Tensor:
-    mean_N111 = x_N1HW.mean((1, 2, 3), keepdim=True)
-    return mean_N111 + (x_N1HW - mean_N111) * factor
+def _reduce_contrast(x_NCHW: Tensor, factor: float, generator: Generator) -> Tensor:
+    mean_N111 = x_NCHW.mean((1, 2, 3), keepdim=True)
+    return mean_N111 + (x_NCHW - mean_N111) * factor
 
 
-def _add_noise(x_N1HW: Tensor, std: float, generator: Generator) -> Tensor:
-    return torch.randn(x_N1HW.shape, generator=generator).mul_(std).add_(x_N1HW).clamp_(0, 1)
+def _add_noise(x_NCHW: Tensor, std: float, generator: Generator) -> Tensor:
+    return torch.randn(x_NCHW.shape, generator=generator).mul_(std).add_(x_NCHW).clamp_(0, 1)
 
 
-def _blur(x_N1HW: Tensor, sigma: float, generator: Generator) -> Tensor:
+def _blur(x_NCHW: Tensor, sigma: float, generator: Generator) -> Tensor:
     radius = math.ceil(3 * sigma)
     weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
     weights /= weights.sum()
-    blurred = F.conv2d(x_N1HW, weights.view(1, 1, 1, -1), padding=(0, radius))
-    return F.conv2d(blurred, weights.view(1, 1, -1, 1), padding=(radius, 0)).clamp(0, 1)
+    n_channels = x_NCHW.shape[1]
+    row, column = (weights.view(shape).expand(n_channels, -1, -1, -1) for shape in ((1, 1, 1, -1), (1, 1, -1, 1)))
+    blurred = F.conv2d(x_NCHW, row, padding=(0, radius), groups=n_channels)
+    return F.conv2d(blurred, column, padding=(radius, 0), groups=n_channels).clamp(0, 1)
 
 
-def _occlude(x_N1HW: Tensor, side: float, generator: Generator) -> Tensor:
+def _occlude(x_NCHW: Tensor, side: float, generator: Generator) -> Tensor:
     """Lay a square of one brightness over each image, wholly inside it."""
-    n, _, height, width = x_N1HW.shape
+    n, _, height, width = x_NCHW.shape
     top, left, brightness = torch.rand(3, n, 1, 1, 1, generator=generator)
     top, left = (top * (height - side + 1)).floor(), (left * (width - side + 1)).floor()
     row, column = torch.arange(height).view(1, 1, -1, 1), torch.arange(width).view(1, 1, 1, -1)
     inside = (row >= top) & (row < top + side) & (column >= left) & (column < left + side)
-    return torch.where(inside, brightness, x_N1HW)
+    return torch.where(inside, brightness, x_NCHW)
 
 
-def _clutter(x_N1HW: Tensor, highest: float, generator: Generator) -> Tensor:
+def _clutter(x_NCHW: Tensor, highest: float, generator: Generator) -> Tensor:
     """Put a soft texture where there is background."""
-    n, _, height, width = x_N1HW.shape
-    knots = torch.rand(n, 1, height // _CLUTTER_PATCH, width // _CLUTTER_PATCH, generator=generator)
+    n, _, height, width = x_NCHW.shape
+    n_knots = (max(1, height // _CLUTTER_PATCH), max(1, width // _CLUTTER_PATCH))
+    knots = torch.rand(n, 1, *n_knots, generator=generator)
     texture = F.interpolate(knots, size=(height, width), mode="bilinear", align_corners=False).mul_(highest)
-    return torch.where(x_N1HW < _BACKGROUND, texture, x_N1HW)
+    return torch.where(x_NCHW < _BACKGROUND, texture, x_NCHW)
 
 
 def _signs(n: int, generator: Generator) -> Tensor:
@@ -191,14 +199,14 @@ def _signs(n: int, generator: Generator) -> Tensor:
 
 
 def _resample(
-    x_N1HW: Tensor,
+    x_NCHW: Tensor,
     *,
     angle_N: Tensor | None = None,
     zoom_N: Tensor | None = None,
     offset_N2: Tensor | None = None,
 ) -> Tensor:
     """Turn by radians, enlarge, and shift by pixels (right, down), bilinearly; black comes in from outside."""
-    n, _, height, width = x_N1HW.shape
+    n, _, height, width = x_NCHW.shape
     angle_N = torch.zeros(n) if angle_N is None else angle_N
     zoom_N = torch.ones(n) if zoom_N is None else zoom_N
     theta_N23 = torch.zeros(n, 2, 3)
@@ -208,19 +216,21 @@ def _resample(
     if offset_N2 is not None:
         theta_N23[:, :, 2] = -2 * offset_N2 / torch.tensor([width, height])
     grid = F.affine_grid(theta_N23, [n, 1, height, width], align_corners=False)
-    return F.grid_sample(x_N1HW, grid, align_corners=False).clamp(0, 1)
+    return F.grid_sample(x_NCHW, grid, align_corners=False).clamp(0, 1)
 
 
 CORRUPTIONS: dict[str, Corruption] = {
     "rotation": Corruption(_rotate, (5, 10, 20, 30, 45), "degrees, to the left or to the right"),
     "scaling": Corruption(_scale, (1.1, 1.2, 1.3, 1.4, 1.6), "times larger or smaller"),
-    "shift": Corruption(_shift, (1, 2, 3, 4, 6), "pixels in any direction"),
+    "shift": Corruption(_shift, (1, 2, 3, 4, 6), "pixels in any direction", in_pixels=True),
     "brightness": Corruption(_brighten, (0.1, 0.2, 0.3, 0.4, 0.5), "added to every pixel, or the share taken from it"),
     "contrast": Corruption(_reduce_contrast, (0.75, 0.5, 0.4, 0.3, 0.15), "share of the contrast that is left"),
     "noise": Corruption(_add_noise, (0.04, 0.08, 0.12, 0.18, 0.26), "standard deviation of Gaussian noise, of 1"),
-    "blur": Corruption(_blur, (0.5, 0.75, 1.0, 1.5, 2.0), "standard deviation of a Gaussian, pixels"),
-    "occlusion": Corruption(_occlude, (4, 6, 8, 11, 14), "pixels along a side of a square laid over it"),
-    "clutter": Corruption(_clutter, (0.1, 0.2, 0.3, 0.45, 0.6), "brightest texture behind the garment, of 1"),
+    "blur": Corruption(_blur, (0.5, 0.75, 1.0, 1.5, 2.0), "standard deviation of a Gaussian, pixels", in_pixels=True),
+    "occlusion": Corruption(
+        _occlude, (4, 6, 8, 11, 14), "pixels along a side of a square laid over it", in_pixels=True
+    ),
+    "clutter": Corruption(_clutter, (0.1, 0.2, 0.3, 0.45, 0.6), "brightest texture where it is dark, of 1"),
 }
 # Brightness has the strengths of Hendrycks and Dietterich's ImageNet-C, contrast those of their CIFAR-10-C, noise goes
 # from CIFAR-10-C's mildest to ImageNet-C's fourth. The others are ours: strength 1 is hardly seen, and at strength 5 a

@@ -13,27 +13,23 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from fmnist_tune.config import SearchSpace, read_space
-from fmnist_tune.config.modular import ModularConfig
-from fmnist_tune.data.fashion_mnist import Images, load_part
-from fmnist_tune.data.fetch import locate_data
-from fmnist_tune.data.source import open_source
 from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import paired, spread
 from fmnist_tune.models.check import check_models
-from fmnist_tune.retrain.candidates import Candidate, Confirmation, candidates
 from fmnist_tune.retrain.folder import ModelFolder
-from fmnist_tune.retrain.metrics import evaluate
 from fmnist_tune.retrain.progress import TrainingProgress
+from fmnist_tune.retrain.top_k import Candidate, Confirmation, top_k
 from fmnist_tune.retrain.trainer import SeedTrainer
 from fmnist_tune.search.cluster import prepare_environment
 from fmnist_tune.search.run import RunOptions
-from fmnist_tune.study.database import STORAGE_ERRORS, StorageLostError, open_database, storage_trouble
+from fmnist_tune.study.database import STORAGE_ERRORS, StorageLostError, open_database, storage_problem
 from fmnist_tune.study.layout import RESULT, TEST_SCORES, StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
+from fmnist_tune.study.results import opened_text
 from fmnist_tune.study.retraining import COMPARISON
 from fmnist_tune.study.seed_results import Plan, SeedResult, plan_for
-from fmnist_tune.study.summary import opened_text
+from fmnist_tune.tasks.task import Scored
 
 MODEL_SEED = 0  # whose weights become the model: a fixed rule, since choosing by the test set would be cheating
 
@@ -51,7 +47,7 @@ class Retraining:
     confirmation: Confirmation | None
 
 
-def open_recipe(space: SearchSpace, place: RunOptions, *, name_given: bool) -> StudyRecord:
+def open_recipe(space: SearchSpace, options: RunOptions, *, name_given: bool) -> StudyRecord:
     """Open or create the study that keeps a recipe's training.
 
     A recipe that came from a search carries the search's name: its own study is then `<name>-recipe`.
@@ -59,10 +55,10 @@ def open_recipe(space: SearchSpace, place: RunOptions, *, name_given: bool) -> S
     Raises:
         UserError: a study of that name holds something else.
     """
-    paths = StudyPaths(place.studies_dir, space.settings.study, place.storage)
-    check_folder(place.studies_dir)
-    make_folder(place.studies_dir)
-    storage = open_database(place.url, create=True)
+    paths = StudyPaths(options.studies_dir, space.settings.study, options.storage)
+    check_folder(options.studies_dir)
+    make_folder(options.studies_dir)
+    storage = open_database(options.url, create=True)
     if StudyRecord.is_begun(storage, paths) and not StudyRecord.load(storage, paths).is_recipe:
         if name_given:
             raise UserError(f"--study {paths.name}: a search has that name; give another one")
@@ -73,7 +69,7 @@ def open_recipe(space: SearchSpace, place: RunOptions, *, name_given: bool) -> S
 
 def retrain(
     record: StudyRecord,
-    place: RunOptions,
+    options: RunOptions,
     *,
     command: str,
     trial: int | None,
@@ -100,16 +96,16 @@ def retrain(
     Raises:
         UserError: there is nothing to train, or a training failed.
     """
-    chosen = [] if record.is_recipe else candidates(record, trial, top)
+    chosen = [] if record.is_recipe else top_k(record, trial, top)
     prepare_environment()
-    with _storage_trouble_told(record), ExitStack() as held, TrainingProgress(console, started) as progress:
-        source = open_source(record.space, place.data_dir, progress.line)
+    with _storage_problem_told(record), ExitStack() as held, TrainingProgress(console, started) as progress:
+        source = record.space.task.open_data(record.space, options.data_dir, progress.line)
         lock = held.enter_context(DriverLock(record.paths))
         record.hold.take(lock.folder_id)
         held.callback(record.hold.end)
         record.bind_folder(lock.folder_id)
         record.bind_data(source.description)
-        work = _Work(record, place, source.images, list(range(n_seeds)), top, progress, held)
+        work = _Work(record, options, source.data, list(range(n_seeds)), top, progress, held)
         try:
             result = work.run(chosen, command)
         except KeyboardInterrupt:
@@ -126,7 +122,7 @@ def retrain(
 
 
 @contextmanager
-def _storage_trouble_told(record: StudyRecord) -> Iterator[None]:
+def _storage_problem_told(record: StudyRecord) -> Iterator[None]:
     try:
         yield
     except StorageLostError as error:
@@ -135,7 +131,7 @@ def _storage_trouble_told(record: StudyRecord) -> Iterator[None]:
             f"study {record.paths.name} cannot be written any more: {error}\n{error.advice or kept}"
         ) from None
     except Exception as error:
-        reason = storage_trouble(error)
+        reason = storage_problem(error)
         if reason is None:
             raise
         raise UserError(
@@ -150,19 +146,19 @@ class _Work:
     def __init__(
         self,
         record: StudyRecord,
-        place: RunOptions,
-        images: Images | None,
+        options: RunOptions,
+        data: Any,
         seeds: list[int],
         top: int | None,
         progress: TrainingProgress,
         held: ExitStack,
     ) -> None:
         self._record = record
-        self._place = place
-        self._images = images
+        self._options = options
+        self._task = record.space.task
         self._seeds = seeds
         self._progress = progress
-        self._trainer = SeedTrainer(record, place, images, seeds, progress, held)
+        self._trainer = SeedTrainer(record, options, data, seeds, progress, held)
         self._folder = ModelFolder(record)
         self._status: dict[str, Any] = {
             "state": RUNNING,
@@ -213,19 +209,29 @@ class _Work:
         )
 
     def _retrain(self, trial: FrozenTrial | None, command: str) -> dict[str, Any] | None:
-        """Train on train + val over the seeds, test, and save the model."""
-        plan = plan_for(self._record, trial, with_val=self._images is None)
+        """Train over the seeds, on train + val where there is a test set to test on, and save the model."""
+        plan = plan_for(self._record, trial)
         self.note(trial=None if trial is None else trial.number, label=plan.label, epochs=plan.n_epochs)
-        if self._images is None:
-            return self._retrain_pairs(trial, plan)
-        test = load_part(locate_data(self._place.data_dir, self._progress.line), "test")
+        test = None
+        if self._task.has_test:
+            test = self._task.open_test(plan.config, self._options.data_dir, self._progress.line)
         may_be_known = self._trainer.has_finished(plan)
         if not may_be_known:
             check_models([plan.config], self._record.space.source)
-        results = self._trainer.train([plan], test, lambda: self._record_test_use(trial, command))
+        use = (lambda: None) if test is None else lambda: self._record_test_use(trial, command)
+        results = self._trainer.train([plan], None if test is None else test.inputs, use)
         if results is None:
             return None
-        return self._save(trial, plan, results[plan.label], test, may_be_known=may_be_known)
+        of_seeds = results[plan.label]
+        metrics = self._metrics(trial, plan, of_seeds, test)
+        known = self._folder.known(metrics) if may_be_known else None
+        if known is not None:
+            self._progress.line("nothing was left to train")
+            return known
+        kept = next(result for result in of_seeds if result.seed == MODEL_SEED)
+        new = self._folder.begin(kept, self._record.trained_recipe(trial))
+        metrics = self._task.inspect(new, metrics, test, self._trainer.workers, self._progress.line)
+        return self._folder.keep(new, metrics)
 
     def _record_test_use(self, trial: FrozenTrial | None, command: str) -> None:
         """Record that a model is about to be scored on the test images; once for a retraining."""
@@ -240,64 +246,29 @@ class _Work:
                 "yellow",
             )
 
-    def _retrain_pairs(self, trial: FrozenTrial | None, plan: Plan) -> dict[str, Any] | None:
-        """Train on the training pairs over the seeds; there is neither a test set nor anything to audit or export."""
-        from fmnist_tune.modular.metrics import pair_metrics
+    def _metrics(
+        self, trial: FrozenTrial | None, plan: Plan, results: Sequence[SeedResult], test: Scored | None
+    ) -> dict[str, Any]:
+        """Return what metrics.json says of a retraining, as far as it follows from its trainings."""
+        paths = self._record.paths
 
-        results = self._trainer.train([plan], None)
-        if results is None:
-            return None
-        assert isinstance(plan.config, ModularConfig)
-        of_seeds = results[plan.label]
-        figures = pair_metrics(plan.config, [result.results() for result in of_seeds])
-        metrics = self._metrics(trial, plan, of_seeds) | figures
-        metrics["curves"] = [str((r.folder / RESULT).relative_to(self._record.paths.folder)) for r in of_seeds]
-        metrics["finished_at"] = time.strftime("%Y-%m-%d %H:%M:%S")
-        known = self._known(metrics)
-        recipe = self._record.trained_recipe(trial)
-        return known or self._folder.keep(self._folder.begin(_kept(of_seeds), recipe), metrics)
+        def files(name: str) -> list[str]:
+            return [str((r.folder / name).relative_to(paths.folder)) for r in results]
 
-    def _metrics(self, trial: FrozenTrial | None, plan: Plan, results: Sequence[SeedResult]) -> dict[str, Any]:
-        """Return what is told of every retraining."""
-        return {
-            "study": self._record.paths.name,
+        metrics: dict[str, Any] = {
+            "study": paths.name,
             "trial": None if trial is None else trial.number,
             "config": json.loads(json.dumps(plan.config.model_dump())),  # as it will be read back
             "seeds": [r.seed for r in results],
             "epochs": plan.n_epochs,
             "params": results[0].params,
             "train_s": round(sum(r.train_s for r in results), 3),
-            "model": str(self._record.paths.model),
+            "model": str(paths.model),
         }
-
-    def _known(self, metrics: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the metrics of an earlier command that did all this, and say so; None if there is something to do."""
-        known = self._folder.known(metrics)
-        if known is not None:
-            self._progress.line("nothing was left to train")
-        return known
-
-    def _save(
-        self, trial: FrozenTrial | None, plan: Plan, results: Sequence[SeedResult], test: Images, *, may_be_known: bool
-    ) -> dict[str, Any]:
-        """Score, audit and export the model."""
-        paths = self._record.paths
-        metrics = self._metrics(trial, plan, results) | {
-            "val_accuracy": trial.value if trial is not None and trial.state == TrialState.COMPLETE else None,
-            **evaluate([r.test_scores() for r in results], test.labels_N),
-            "test_uses": len(self._record.test_uses),
-            "scores": [str((r.folder / TEST_SCORES).relative_to(paths.folder)) for r in results],
-        }
-        known = self._known(metrics) if may_be_known else None
-        if known is not None:
-            return known
-        from fmnist_tune.retrain.inspection import inspect_model  # imports torch, which only this needs
-
-        new = self._folder.begin(_kept(results), self._record.trained_recipe(trial))
-        metrics = inspect_model(new, metrics, test, self._trainer.workers(), self._progress.line)
-        return self._folder.keep(new, metrics)
-
-
-def _kept(results: Sequence[SeedResult]) -> SeedResult:
-    """Return the training whose weights become the model."""
-    return next(result for result in results if result.seed == MODEL_SEED)
+        if test is None:
+            metrics["curves"] = files(RESULT)
+        else:
+            metrics["val_accuracy"] = trial.value if trial is not None and trial.state == TrialState.COMPLETE else None
+            metrics["test_uses"] = len(self._record.test_uses)
+            metrics["scores"] = files(TEST_SCORES)
+        return metrics | self._task.figures(plan.config, results, test)

@@ -14,19 +14,22 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fmnist_tune.config import TrialConfig, load_space
-from fmnist_tune.config.schema import FASHION_MNIST, Data
 from fmnist_tune.errors import UserError
+from fmnist_tune.models import ImageSpec
 from fmnist_tune.paths import user_path
+from fmnist_tune.retrain.prediction import image_config, read_recipe
 from fmnist_tune.study.layout import CONFIG, WEIGHTS
+from fmnist_tune.tasks.images.config import ImageConfig
+from fmnist_tune.tasks.images.data_set import DataSet
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
+from fmnist_tune.training.tensors import channels_first
 from fmnist_tune.training.threads import limit_threads
 
 
 class PixelModel(nn.Module):
-    """A model over plain pixels: float32 (N, 1, 28, 28) in [0, 1] to scores (N, 10); pads and normalises itself."""
+    """A model over plain pixels: float32 (N, C, H, W) in [0, 1] to scores (N, K); pads and normalises itself."""
 
-    def __init__(self, module: nn.Module, data: Data) -> None:
+    def __init__(self, module: nn.Module, data: DataSet) -> None:
         super().__init__()
         self.module = module
         self.padding = [data.pad] * 4
@@ -47,7 +50,7 @@ class SavedModel:
         module: float32, on the CPU, in eval mode; its input is normalised and padded.
     """
 
-    config: TrialConfig
+    config: ImageConfig
     module: nn.Module
 
     @classmethod
@@ -64,7 +67,7 @@ class SavedModel:
         folder = user_path(folder)
         limit_threads()
         cure = f"`{retrain}` makes it"
-        config = _read_config(folder / CONFIG, cure)
+        config = image_config(read_recipe(folder, retrain))
         path = folder / WEIGHTS
         module = config.model.without_files().build(config.images)
         try:
@@ -83,7 +86,7 @@ class SavedModel:
         return cls(config, module.eval().requires_grad_(False))
 
     def scores(self, images_NHW: ArrayLike) -> NDArray[np.float32]:
-        """Return float32 scores (N, 10) of grey images (N, 28, 28), or of a single one (28, 28).
+        """Return float32 scores (N, K) of grey images (N, H, W) or coloured ones (N, H, W, C), or of a single one.
 
         Args:
             images_NHW: whole numbers from 0 (black) to 255, or floats in [0, 1].
@@ -91,31 +94,32 @@ class SavedModel:
         Raises:
             UserError: it is another shape, type or range.
         """
-        return self.pixel_scores(_checked_pixels(np.asarray(images_NHW)))
+        return self.pixel_scores(_checked_pixels(np.asarray(images_NHW), self.config.data.spec))
 
-    def pixel_scores(self, pixels_N1HW: Tensor) -> NDArray[np.float32]:
-        """Return float32 scores (N, 10) of float32 pixels (N, 1, 28, 28) in [0, 1]."""
+    def pixel_scores(self, pixels_NCHW: Tensor) -> NDArray[np.float32]:
+        """Return float32 scores (N, K) of float32 pixels (N, C, H, W) in [0, 1]."""
         model = PixelModel(self.module, self.config.data)
         with torch.inference_mode():
-            return torch.cat([model(x) for x in pixels_N1HW.split(EVAL_BATCH_SIZE)]).numpy()
+            return torch.cat([model(x) for x in pixels_NCHW.split(EVAL_BATCH_SIZE)]).numpy()
 
 
 def to_pixels(images_NHW: NDArray[np.uint8]) -> Tensor:
-    """Return float32 pixels (N, 1, H, W) in [0, 1]."""
-    return torch.tensor(images_NHW).unsqueeze(1).to(torch.float32).div_(255)
+    """Return images (N, H, W) or (N, H, W, C) as float32 pixels (N, C, H, W) in [0, 1]."""
+    return channels_first(torch.tensor(images_NHW)).to(torch.float32).div_(255)
 
 
-def _checked_pixels(images: NDArray[Any]) -> Tensor:
-    """Return images as float32 pixels (N, 1, 28, 28) in [0, 1].
+def _checked_pixels(images: NDArray[Any], spec: ImageSpec) -> Tensor:
+    """Return images as float32 pixels (N, C, H, W) in [0, 1].
 
     Raises:
         UserError: that they are not images of the data set's size, or in what range their pixels are is open to doubt.
     """
-    size = (FASHION_MNIST.height, FASHION_MNIST.width)
-    if images.shape[-2:] != size or images.ndim not in (2, 3):
+    size = (spec.height, spec.width) if spec.channels == 1 else (spec.height, spec.width, spec.channels)
+    if images.shape not in (size, (*images.shape[:1], *size)):
+        kind = "grey" if spec.channels == 1 else "coloured"
         cure = "`read_picture` of fmnist_tune.retrain.pictures makes such an image of any PNG or JPEG file"
         raise UserError(
-            f"images of shape {images.shape}: must be grey images, (N, {size[0]}, {size[1]}) or {size}; {cure}"
+            f"images of shape {images.shape}: must be {kind} images, (N, {', '.join(map(str, size))}) or {size}; {cure}"
         )
     is_float = np.issubdtype(images.dtype, np.floating)
     if not is_float and not np.issubdtype(images.dtype, np.integer):
@@ -129,18 +133,5 @@ def _checked_pixels(images: NDArray[Any]) -> Tensor:
         )
     images_NHW = images.reshape(-1, *size)
     if is_float:
-        return torch.tensor(images_NHW.astype(np.float32)).unsqueeze(1)
+        return channels_first(torch.tensor(images_NHW.astype(np.float32)))
     return to_pixels(images_NHW.astype(np.uint8))
-
-
-def _read_config(path: Path, cure: str) -> TrialConfig:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; {cure}")
-    try:
-        space = load_space(path)
-        if space.parameters:
-            raise UserError(f"{path}: a search space, not a recipe")
-        space.config({})
-    except UserError as error:
-        raise UserError(f"{error}; {cure} again") from None
-    return space.picture_config({})

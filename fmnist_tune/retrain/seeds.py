@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fmnist_tune.data.fashion_mnist import Images
-from fmnist_tune.retrain.progress import TrainingProgress
+from fmnist_tune.retrain.jobs import Job
 from fmnist_tune.search import progress
-from fmnist_tune.search.messages import TrialReport
-from fmnist_tune.search.pool import Job, Pool
-from fmnist_tune.study.layout import IDENTITY, RESULT, WEIGHTS, StudyPaths, read_json, write_atomically
+from fmnist_tune.search.messages import Assignment
+from fmnist_tune.study.layout import IDENTITY, RESULT, WEIGHTS, read_json, write_atomically
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.seed_results import Plan, SeedResult, file_sizes, finished_seed
-from fmnist_tune.training.results import EpochResult
-from fmnist_tune.valuation import OBJECTIVES, value_of
 
 CHECKPOINTS = ("checkpoint.pt", "previous.pt", "worker.lock", progress.FILE)
 
@@ -25,9 +22,11 @@ CHECKPOINTS = ("checkpoint.pt", "previous.pt", "worker.lock", progress.FILE)
 class SeedStore:
     """Finished seeds of a study, on disk; a result counts only for the configuration and the data that gave it."""
 
-    def __init__(self, paths: StudyPaths, images: Images | None) -> None:
-        self._paths = paths
-        self._md5 = [] if images is None else list(images.md5)
+    def __init__(self, record: StudyRecord) -> None:
+        self._paths = record.paths
+        self._task = record.space.settings.task
+        self._objective = record.objective
+        self._md5 = record.train_md5
 
     def finished(self, plan: Plan, seed: int) -> SeedResult | None:
         """Return a seed's result; None if it is yet to be trained."""
@@ -37,67 +36,48 @@ class SeedStore:
         """Return what is yet to be trained, one configuration's seeds after another's."""
         return [(plan, seed) for plan in plans for seed in seeds if self.finished(plan, seed) is None]
 
-    def train(
-        self,
-        todo: Sequence[tuple[Plan, int]],
-        pool: Pool,
-        display: TrainingProgress,
-        before_scoring: Callable[[], None],
-    ) -> bool:
-        """Train plans with seeds; what was begun goes on.
+    def jobs(self, plans: Sequence[Plan], seeds: Sequence[int], n_threads: int) -> list[Job]:
+        """Return what is yet to be trained as jobs; what was begun of the same goes on."""
+        return [
+            self._job(plan, seed, number, n_threads)
+            for number, (plan, seed) in enumerate(itertools.product(plans, seeds))  # a single plan's are its seeds
+            if self.finished(plan, seed) is None
+        ]
 
-        Args:
-            todo: what to train.
-            pool: of Ray's actors.
-            display: shown to people.
-            before_scoring: called whenever a training has ended, before its model is scored.
-
-        Returns:
-            Whether all ended; False if it was stopped.
-
-        Raises:
-            JobError: a training failed.
-        """
-        jobs = [self._job(plan, seed) for plan, seed in todo]
-        plans = {job.folder: plan for job, (plan, _) in zip(jobs, todo, strict=True)}
-
-        histories: dict[Path, list[EpochResult]] = {job.folder: [] for job in jobs}
-
-        def on_epoch(job: Job, report: TrialReport) -> None:
-            display.on_epoch(job, report)
-            history = histories[job.folder]  # a worker that takes over from a dead one tells all of them again
-            history += [result for result in report.epochs if result.epoch > len(history)]
-            if report.stop_reason is not None:
-                before_scoring()
-
-        def on_end(job: Job, report: TrialReport) -> None:
-            display.on_end(job, self._keep(plans[job.folder], job, report.facts, histories[job.folder]))
-
-        display.expect(len(jobs))
-        return pool.run(jobs, on_epoch, on_end, display.on_begin, display.on_wait)
-
-    def _job(self, plan: Plan, seed: int) -> Job:
+    def _job(self, plan: Plan, seed: int, number: int, n_threads: int) -> Job:
         folder = self._paths.retraining(plan.label, seed)
         identity = plan.identity(self._md5)
         if read_json(folder / IDENTITY) != identity:  # what is there, if anything, belongs to something else
             shutil.rmtree(folder, ignore_errors=True)
             write_atomically(folder / IDENTITY, json.dumps(identity))
-        name = f"{plan.name}, seed {seed}"
-        return Job(name, plan.config, seed, plan.with_val, plan.n_epochs, folder, self._paths.retrain_log)
+        assignment = Assignment(
+            number=number,
+            config=plan.config.model_dump(),
+            seed=seed,
+            n_epochs_known=0,
+            checkpoint=str(folder.absolute() / "checkpoint.pt"),
+            log=str(self._paths.retrain_log.absolute()),
+            n_threads=n_threads,
+            with_val=plan.with_val,
+            n_epochs=plan.n_epochs,
+            task=self._task,
+            saves_model=True,
+        )
+        return Job(f"{plan.name}, seed {seed}", plan, assignment)
 
-    def _keep(self, plan: Plan, job: Job, facts: Mapping[str, Any], history: Sequence[EpochResult]) -> str:
+    def keep(self, job: Job, metadata: Mapping[str, Any]) -> str:
         """Write down a finished training; returns what to say of it."""
-        val_accuracy = None
+        plan, history, val_accuracy = job.plan, job.history, None
         if plan.with_val:
-            val_accuracy = value_of(plan.config, history)
+            val_accuracy = self._objective.value_of(plan.config, history)
         dropped = (*CHECKPOINTS, *(() if plan.keeps_weights else (WEIGHTS,)))
         result = {
             "files": {name: size for name, size in file_sizes(job.folder).items() if name not in dropped},
             "epochs": len(history),
             "train_s": round(sum(r.train_s + r.val_s for r in history), 3),
-            "params": facts["params"],
-            "numerics": facts["numerics"],
-            "ran_on": facts["ran_on"],
+            "params": metadata["params"],
+            "numerics": metadata["numerics"],
+            "ran_on": metadata["ran_on"],
             "val_accuracy": val_accuracy,
             "history": [
                 {k: v for k, v in dataclasses.asdict(r).items() if plan.with_val or not k.startswith("val_")}
@@ -107,5 +87,5 @@ class SeedStore:
         write_atomically(job.folder / RESULT, json.dumps(result))
         for name in dropped:
             (job.folder / name).unlink(missing_ok=True)
-        said = "" if val_accuracy is None else f", {OBJECTIVES[plan.config.task].sentence(val_accuracy)}"
+        said = "" if val_accuracy is None else f", {self._objective.sentence(val_accuracy)}"
         return f"{len(history)} epochs in {result['train_s']:.0f} s{said}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
+from fmnist_tune.retrain.jobs import JobSource
 from fmnist_tune.retrain.progress import TrainingProgress
 from fmnist_tune.retrain.seeds import SeedStore
 from fmnist_tune.search.cluster import WorkerPlan, machines, plan_workers, start_ray, stop_ray
@@ -24,8 +27,8 @@ class SeedTrainer:
     def __init__(
         self,
         record: StudyRecord,
-        place: RunOptions,
-        images: Images | None,
+        options: RunOptions,
+        data: Any,
         seeds: Sequence[int],
         progress: TrainingProgress,
         held: ExitStack,
@@ -34,19 +37,19 @@ class SeedTrainer:
 
         Args:
             record: the study, whose lock is held.
-            place: where Ray is, and how many workers.
-            images: the training files' content; None for a task whose data are computed.
+            options: where Ray is, and how many workers.
+            data: what the task's `open_data` found.
             seeds: of every configuration's trainings.
             progress: shown to people.
             held: on leaving it Ray ends, if it was started.
         """
         self._record = record
-        self._place = place
-        self._images = images
+        self._options = options
+        self._data = data
         self._seeds = seeds
         self._progress = progress
         self._held = held
-        self._store = SeedStore(record.paths, images)
+        self._store = SeedStore(record)
         self._worker_plan: WorkerPlan | None = None
 
     def has_finished(self, plan: Plan) -> bool:
@@ -54,50 +57,57 @@ class SeedTrainer:
         return not self._store.unfinished([plan], self._seeds)
 
     def train(
-        self, plans: Sequence[Plan], test: Images | None, before_scoring: Callable[[], None] = lambda: None
+        self, plans: Sequence[Plan], test_inputs: Any, before_scoring: Callable[[], None] = lambda: None
     ) -> dict[str, list[SeedResult]] | None:
         """Return every plan's results by label, in the order of the seeds; None if it was stopped.
 
         Args:
             plans: what to train.
-            test: the test files' content, scored by every finished model; None to leave it alone.
+            test_inputs: scored by every finished model; None to leave the test set alone.
             before_scoring: called whenever a training has ended, before its model is scored.
 
         Raises:
             UserError: a training failed.
         """
-        todo = self._store.unfinished(plans, self._seeds)
-        if todo:
-            from fmnist_tune.search.pool import JobError, Pool
-
-            make_folder(self._record.paths.retrain_log.parent)
-            pool = Pool(
-                self.workers(),
-                self._images,
-                None if test is None else test.images_NHW,
-                pace=Pace(is_local=self._place.address is None),
-                say=self._progress.warn,
-                check=self._record.hold.check,
-            )
-            try:
-                with stopping_on_signals(pool, self._progress.line):
-                    if not self._store.train(todo, pool, self._progress, before_scoring):
-                        return None
-            except JobError as error:
-                raise UserError(str(error)) from None
+        if self._store.unfinished(plans, self._seeds) and not self._train(plans, test_inputs, before_scoring):
+            return None
         results: dict[str, list[SeedResult]] = {}
         for plan in plans:
             found = [self._store.finished(plan, seed) for seed in self._seeds]
             results[plan.label] = [result for result in found if result is not None]
         return results
 
+    def _train(self, plans: Sequence[Plan], test_inputs: Any, before_scoring: Callable[[], None]) -> bool:
+        """Train what is yet to be trained; returns whether all of it is."""
+        make_folder(self._record.paths.retrain_log.parent)
+        workers = self.workers()
+        from fmnist_tune.search.runner import run  # imports Ray Tune, which takes seconds
+
+        source = JobSource(
+            self._store.jobs(plans, self._seeds, workers.cpus),
+            self._record.hold,
+            pace=Pace(is_local=self._options.address is None),
+            say=self._progress.line,
+            keep=lambda job, report: self._progress.done(f"{job.name}: {self._store.keep(job, report.metadata)}"),
+            before_scoring=before_scoring,
+        )
+        self._progress.attach(source)
+        with stopping_on_signals(source, self._progress.line):
+            run(source, workers, self._data, test_inputs)
+        if source.failure is not None:
+            raise UserError(source.failure)
+        return source.n_ended == source.n_jobs
+
     def workers(self) -> WorkerPlan:
         """Start Ray, once."""
         if self._worker_plan is None:
             self._progress.line("starting Ray")
             self._held.callback(stop_ray)
-            logs = start_ray(self._place.address)
+            with ThreadPoolExecutor(1) as background:  # its imports take seconds, as Ray's start does
+                imports = background.submit(importlib.import_module, "fmnist_tune.search.runner")
+                logs = start_ray(self._options.address)
+                imports.result()
             resources = self._record.space.settings.resources
-            self._worker_plan = plan_workers(resources, machines(), self._place.n_workers, logs)
+            self._worker_plan = plan_workers(resources, machines(), self._options.n_workers, logs)
             self._progress.line(str(self._worker_plan))
         return self._worker_plan

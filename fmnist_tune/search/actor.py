@@ -6,16 +6,15 @@ from typing import Any
 
 from ray.tune import Trainable
 
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.search.start import start_worker
 
 
 class TrialActor(Trainable):  # type: ignore[misc]  # Ray's classes are untyped here
     """It lives through many trials."""
 
-    def setup(self, config: dict[str, Any], images: Images | None) -> None:
+    def setup(self, config: dict[str, Any], data: Any, test_inputs: Any) -> None:
         """Start with the first assignment."""
-        self._worker = start_worker(images)
+        self._worker = start_worker(data, test_inputs)
         self._worker.assign(config["assignment"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -1,83 +1,140 @@
-"""Which trial a free worker trains: asynchronous successive halving (ASHA, Li et al. 2020, arXiv 1810.05934)."""
+"""Asynchronous successive halving (ASHA, Li et al. 2020, arXiv 1810.05934), and no pruning at all."""
 
 from __future__ import annotations
 
 import bisect
-import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Annotated, Literal
 
-from fmnist_tune.config.schema import Pruner
-from fmnist_tune.units import percent
+from pydantic import BeforeValidator, Field
+
+from fmnist_tune.registry import SectionRegistry
+from fmnist_tune.search.scheduler import Pick, Scheduler, SchedulerSection, Situation
 
 WHOLE_FROM = 0.9  # of an epoch; a rung from there on is at the end of one
-PAUSED_BEYOND = 8  # a trial may be so many places away from going on before it is given up
+PAUSED_BEYOND = 8  # a trial may be so many places away from being promoted before it is given up
 
 
-class Asha:
-    """Rungs at min_epochs * reduction_factor**k epochs; of those that reach one, the best 1 in reduction_factor go on.
+def _epochs_or_share(value: object) -> object:
+    if isinstance(value, float) and value >= 1 and not value.is_integer():
+        raise ValueError(f"{value} is neither a whole number of epochs nor a share of the first one, below 1")
+    return value
 
-    A rung below one epoch is a look within the first one.
 
-    A trial pauses at its rung until it is among them, which it may become as others arrive: so the first to arrive
-    does not go on merely because it is alone. It is rebuilt from the curves of a study's trials, and keeps no state
-    that they do not have.
+Rung = Annotated[float, Field(ge=0.01), BeforeValidator(_epochs_or_share)]
+Factor = Annotated[int, Field(ge=2, le=100)]
+
+
+class Asha(SchedulerSection):
+    """ASHA: at each rung, min_epochs * reduction_factor**k epochs, the best 1 in reduction_factor are promoted.
+
+    Attributes:
+        min_epochs: the first rung; a value below 1 is a share of the first epoch.
+        reduction_factor: of the trials at a rung, 1 in so many is promoted.
     """
 
-    def __init__(self, pruner: Pruner, curves: Mapping[int, Mapping[float, float]]) -> None:
-        """Take over what trials have reported so far.
+    name: Literal["asha"] = "asha"
+    min_epochs: Rung = 1
+    reduction_factor: Factor = 3
 
-        Args:
-            pruner: its settings.
-            curves: validation accuracy by epoch or share of the first one, by trial number.
-        """
-        self._pruner = pruner
-        self._curves: dict[int, dict[float, float]] = {}
+    def build(self) -> SuccessiveHalving:
+        """Build the scheduler."""
+        return SuccessiveHalving(self)
+
+    def warnings(self, given: Collection[str], epochs: Sequence[int], unit: str) -> Iterable[str]:
+        """Return whether trials end before they are compared."""
+        if not epochs or "min_epochs" not in given or self.min_epochs < epochs[0]:
+            return
+        rung = f"search.pruner: asha first compares trials after {unit} {self.min_epochs:g}"
+        if self.min_epochs >= epochs[-1]:
+            yield f"{rung}, but the last one is {epochs[-1]}: no trial is stopped early; use a smaller min_epochs"
+        else:
+            yield (
+                f"{rung}: those with {epochs[0]} {unit}s end before, and none of them is stopped early; use a "
+                f"min_epochs below {epochs[0]}"
+            )
+
+
+class NoPruning(SchedulerSection):
+    """No pruning: every trial is trained to its end. The keys of asha may stay, without effect.
+
+    Attributes:
+        min_epochs: without effect.
+        reduction_factor: without effect.
+    """
+
+    name: Literal["none"]
+    min_epochs: Rung | None = None
+    reduction_factor: Factor | None = None
+
+    def build(self) -> Scheduler:
+        """Build the scheduler."""
+        return Scheduler(self)
+
+    def warnings(self, given: Collection[str], epochs: Sequence[int], unit: str) -> Iterable[str]:
+        """Return which keys have no effect."""
+        ignored = [key for key in given if key != "name"]
+        if ignored:
+            have = "has" if len(ignored) == 1 else "have"
+            yield f"search.pruner: {' and '.join(ignored)} {have} no effect with name none"
+
+
+class SuccessiveHalving(Scheduler):
+    """A trial pauses at its rung until it is promoted, which it may be as others arrive.
+
+    So the first to arrive is not promoted merely because it is alone. A rung below one epoch is within the first one.
+    """
+
+    settings: Asha
+
+    def __init__(self, settings: Asha) -> None:
+        super().__init__(settings)
         self._rankings: dict[float, list[tuple[float, int]]] = {}  # of each rung: the best first, of equals the oldest
-        for number, curve in curves.items():
-            for epoch, value in curve.items():
-                self.report(number, epoch, value)
-        self.looks = tuple(itertools.takewhile(lambda rung: rung < 1, self._rungs())) if self._is_on else ()
-
-    @property
-    def _is_on(self) -> bool:
-        return self._pruner.name == "asha"
 
     def _rungs(self) -> Iterator[float]:
-        rung: float = self._pruner.min_epochs
+        rung: float = self.settings.min_epochs
         while True:
             yield rung if rung < WHOLE_FROM else round(rung)
-            rung *= self._pruner.reduction_factor
+            rung *= self.settings.reduction_factor
 
-    def _rung_after(self, epoch: float) -> float:
+    def milestone(self, epoch: float) -> float:
+        """Return the next rung."""
         return next(rung for rung in self._rungs() if rung > epoch)
-
-    def report(self, number: int, epoch: float, value: float) -> None:
-        """Take in a trial's validation accuracy after an epoch, or after a share of the first one."""
-        curve = self._curves.setdefault(number, {})
-        if self.is_rung(epoch):
-            ranking = self._rankings.setdefault(epoch, [])
-            if epoch in curve:
-                ranking.remove((-curve[epoch], number))
-            bisect.insort(ranking, (-value, number))
-        curve[epoch] = value
 
     def is_rung(self, epoch: float) -> bool:
         """Return whether trials are compared after this epoch."""
-        return self._is_on and next(rung for rung in self._rungs() if rung >= epoch) == epoch
+        return next(rung for rung in self._rungs() if rung >= epoch) == epoch
 
-    def epochs_to_rung(self, number: int | None) -> float:
-        """Return how many epochs lie between a trial at a rung, or a new one, and its next rung."""
-        last = 0.0 if number is None else self.last_epoch(number)
-        return self._rung_after(last) - last
+    def report(self, number: int, epoch: float, accuracy: float) -> None:
+        """Take in an evaluation."""
+        if self.is_rung(epoch):
+            ranking = self._rankings.setdefault(epoch, [])
+            before = self.curves.get(number, {}).get(epoch)
+            if before is not None:
+                ranking.remove((-before, number))
+            bisect.insort(ranking, (-accuracy, number))
+        super().report(number, epoch, accuracy)
 
-    def looks_left(self, number: int) -> tuple[float, ...]:
-        """Return the rungs within the first epoch that lie before a trial."""
-        return tuple(look for look in self.looks if look > self.last_epoch(number))
+    def next(self, situation: Situation) -> Pick | None:
+        """Return the best promoted trial of the highest rung, or else a new one."""
+        for number in self.ranked(situation.paused):
+            if self.is_promoted(number, rounds_up=not situation.can_begin):
+                return Pick(number)
+        return Pick() if situation.can_begin else None
 
-    def at_rung(self, number: int) -> float | None:
-        """Return the rung at which a trial stands; None if it is between two."""
-        last = self.last_epoch(number)
-        return last if self.is_rung(last) else None
+    def to_prune(self, situation: Situation) -> list[int]:
+        """Return the trials that are too far from being promoted, the most promising first."""
+        return [n for n in self.ranked(situation.paused) if self._is_far(n)]
+
+    def _is_far(self, number: int) -> bool:
+        rung = self.last_epoch(number)
+        return self._place(number)[0] > self._n_promoted(rung, rounds_up=False) + PAUSED_BEYOND
+
+    def verdict(self, number: int, situation: Situation) -> str:
+        """Return a trial's rank at its rung, and how many were promoted there."""
+        n_promoted = self._n_promoted(self.last_epoch(number), rounds_up=not situation.can_begin)
+        promoted = {0: "none was", 1: "the best one was"}.get(n_promoted, f"the best {n_promoted} were")
+        return f"asha: {self.rank_text(number)}; {promoted} promoted"
 
     def is_promoted(self, number: int, *, rounds_up: bool) -> bool:
         """Return whether a trial at a rung is among those that go on.
@@ -86,42 +143,22 @@ class Asha:
             number: the trial's.
             rounds_up: whether one goes on where there are fewer than reduction_factor, as when no new ones will come.
         """
-        rung = self.last_epoch(number)
-        return self._place(number, rung) <= self._n_promoted(rung, rounds_up=rounds_up)
+        return self._place(number)[0] <= self._n_promoted(self.last_epoch(number), rounds_up=rounds_up)
 
     def _n_promoted(self, rung: float, *, rounds_up: bool) -> int:
-        n, factor = len(self._rankings[rung]), self._pruner.reduction_factor
+        n, factor = len(self._rankings[rung]), self.settings.reduction_factor
         return -(-n // factor) if rounds_up else n // factor
 
-    def ranked(self, numbers: Collection[int]) -> list[int]:
-        """Return trials at rungs, the highest rung first, the best of a rung first."""
-        return sorted(numbers, key=lambda n: (-self.last_epoch(n), self._place(n, self.last_epoch(n))))
+    def _place(self, number: int) -> tuple[int, int]:
+        ranking = self._rankings[self.last_epoch(number)]
+        return bisect.bisect_left(ranking, (-self._latest(number), number)) + 1, len(ranking)
 
-    def is_promising(self, number: int) -> bool:
-        """Return whether a trial at a rung is in the better half of those that got there."""
-        rung = self.last_epoch(number)
-        return 2 * self._place(number, rung) <= len(self._rankings[rung]) + 1
 
-    def should_prune(self, number: int) -> bool:
-        """Return whether a trial at a rung is too far from going on to be kept."""
-        rung = self.last_epoch(number)
-        return self._place(number, rung) > self._n_promoted(rung, rounds_up=False) + PAUSED_BEYOND
-
-    def rank_text(self, number: int) -> str:
-        """Return a trial's accuracy at its rung and its rank there, for people."""
-        rung = self.last_epoch(number)
-        value, rank, n = self._curves[number][rung], self._place(number, rung), len(self._rankings[rung])
-        return f"{percent(value)} at epoch {round(rung, 2):g}, rank {rank}/{n}"
-
-    def verdict(self, number: int, *, rounds_up: bool) -> str:
-        """Return why a trial at its rung was given up, for people; arguments as `goes_on` takes them."""
-        n_promoted = self._n_promoted(self.last_epoch(number), rounds_up=rounds_up)
-        promoted = {0: "none was", 1: "the best one was"}.get(n_promoted, f"the best {n_promoted} were")
-        return f"asha: {self.rank_text(number)}; {promoted} promoted"
-
-    def last_epoch(self, number: int) -> float:
-        """Return the latest epoch that a trial has reported, or share of the first one; 0 before."""
-        return max(self._curves.get(number, {}), default=0.0)
-
-    def _place(self, number: int, rung: float) -> int:
-        return bisect.bisect_left(self._rankings[rung], (-self._curves[number][rung], number)) + 1
+SCHEDULERS: SectionRegistry[SchedulerSection] = SectionRegistry(
+    base=SchedulerSection,
+    built_in={"asha": Asha, "none": NoPruning},
+    group="fmnist_tune.schedulers",
+    needs=("build",),
+    noun="scheduler",
+    default="asha",
+)

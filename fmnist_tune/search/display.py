@@ -17,7 +17,7 @@ from fmnist_tune.search.screen import Row, Screen, headline, packed, rows_table
 from fmnist_tune.study.summary import PAUSED, Highest, highest_of
 from fmnist_tune.units import clock
 
-STYLES = {"complete": "green", "failed": "red", "interrupted": "yellow", "trouble": "yellow"}
+STYLES = {"complete": "green", "failed": "red", "interrupted": "yellow", "warning": "yellow"}
 
 
 class Display(Screen):
@@ -131,18 +131,18 @@ class Display(Screen):
 
     def _row(self, trial: RunningTrial) -> Row:
         assert self._driver is not None
-        attempt = trial.attempt
-        folder = self._driver.record.paths.trial_folder(attempt.number)
+        spec = trial.spec
+        folder = self._driver.record.paths.trial_folder(spec.number)
         progress = progress_of(folder, trial.n_epochs + 1)
         is_heard = trial.report is not None
         return Row(
-            name=str(attempt.number),
+            name=str(spec.number),
             epochs=trial.n_epochs,
-            n_epochs=attempt.config.training.epochs,
+            n_epochs=spec.config.training.epochs,
             progress=progress,
             accuracy=trial.accuracy,
             state=f"epoch {trial.n_epochs + 1}" if is_heard else "starting",
-            note=short_values(attempt.values),
+            note=short_values(spec.values),
         )
 
     def view(self, width: int) -> RenderableType:

@@ -15,7 +15,7 @@ class Event:
     """Something that people want to see.
 
     Attributes:
-        kind: epoch, complete, paused, pruned, failed, interrupted or trouble.
+        kind: epoch, complete, paused, pruned, failed, interrupted or warning.
         result: the trial's latest epoch.
         value: of a complete trial.
     """

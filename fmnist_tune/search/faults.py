@@ -20,13 +20,15 @@ class Cause(StrEnum):
     """Why a trial cannot go on.
 
     TRIAL: its values. MEMORY: the machine's memory was short. START: its worker could not be started. WORKER: its
-    worker is broken, or died. UNKNOWN: an error that may be the trial's or the machine's.
+    worker is broken, or died. DISK: its model could not be saved. UNKNOWN: an error that may be the trial's or the
+    machine's.
     """
 
     TRIAL = "trial"
     MEMORY = "memory"
     START = "start"
     WORKER = "worker"
+    DISK = "disk"
     UNKNOWN = "unknown"
 
 

@@ -64,7 +64,7 @@ def check_time(record: StudyRecord, timeout_s: float) -> None:
     Raises:
         UserError: nothing would be trained.
     """
-    deadline = Deadline(time.monotonic() + timeout_s - MIN_TIMEOUT_S, lambda number: record.space.config({}).training)
+    deadline = Deadline(time.monotonic() + timeout_s - MIN_TIMEOUT_S, lambda number: record.space.config({}))
     waiting = [t for t in record.trials if not t.state.is_finished()]
     for trial in waiting:
         deadline.recall(trial)

@@ -13,7 +13,7 @@ from fmnist_tune.search.messages import MAX_CRASHES
 
 AGAIN_S = 0.5  # doubled at every death of a trial that was alone
 SHORT_S = 10.0  # until the next try on a machine that is full, doubled at every one that fails
-QUIET_S = 60.0  # without trouble, until one more may run at a time; doubled at every trouble
+QUIET_S = 60.0  # without problem, until one more may run at a time; doubled at every problem
 LONGEST_S = 300.0  # of both
 
 
@@ -29,7 +29,7 @@ class Pace:
     """Holds work back while memory is short, which is the machine's state and no trial's fault.
 
     Attributes:
-        trouble: why nothing is trained; None if something is, or no lack of memory keeps it from being.
+        problem: why nothing is trained; None if something is, or no lack of memory keeps it from being.
     """
 
     def __init__(self, *, is_local: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,7 +41,7 @@ class Pace:
         """
         self._clock = clock
         self._n_allowed = math.inf
-        self.trouble: str | None = None
+        self.problem: str | None = None
         self._is_local = is_local
         self._n_full = 0  # that ran at a time before memory was short
         self._is_short = False
@@ -63,7 +63,7 @@ class Pace:
 
     def on_progress(self) -> None:
         """Take note that something has been trained: the machine is not full any more."""
-        self._short_s, self.trouble = SHORT_S, None
+        self._short_s, self.problem = SHORT_S, None
         self._died.clear()
 
     def on_death(self, trial: object, n_others: int, room: Room | None = None) -> tuple[Fate, str]:
@@ -96,7 +96,7 @@ class Pace:
             self._died.add(trial)
             return Fate.LAST, f"{room}, other trials go first"
         self._is_short = is_measured_here
-        self.trouble = f"memory is short: {room}"
+        self.problem = f"memory is short: {room}"
         self._not_before = self._clock() + self._short_s
         text = f"{room}: waits for more, and tries again after {self._short_s:.0f} s at the latest"
         self._short_s = min(2 * self._short_s, LONGEST_S)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib
 import time
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from fmnist_tune.config import SearchSpace
-from fmnist_tune.data.fashion_mnist import Images
-from fmnist_tune.data.source import open_source
 from fmnist_tune.errors import UserError
 from fmnist_tune.models.check import check_models
 from fmnist_tune.search.cluster import (
@@ -46,6 +45,7 @@ from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.url import without_secrets
 from fmnist_tune.study.warm_start import check_data, import_trials
+from fmnist_tune.tasks.task import Source
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class RunOutcome:
 
 def run_search(
     space: SearchSpace,
-    place: RunOptions,
+    options: RunOptions,
     limits: Limits,
     console: Console,
     started: float,
@@ -120,92 +120,159 @@ def run_search(
         UserError: something is missing or wrong, which is found before Ray starts and anything is created; or the
             study cannot be written any more.
     """
-    paths = StudyPaths(place.studies_dir, space.settings.study, place.storage)
+    paths = StudyPaths(options.studies_dir, space.settings.study, options.storage)
+    limits.check()
+    prepare_environment()
     try:
-        return _search(space, place, limits, paths, console, started, make_driver)
+        with Display(console, paths.name, started) as display, ExitStack() as held:
+            return _Search(space, options, limits, paths, display, started, make_driver, held).run()
     except StorageLostError as error:
         advice = f"what was reported before is safe; repair it and go on with `{paths.command('resume')}`"
         raise UserError(
-            f"{without_secrets(place.url)}: study {paths.name} cannot be written any more: {error}\n"
+            f"{without_secrets(options.url)}: study {paths.name} cannot be written any more: {error}\n"
             f"{error.advice or advice}"
         ) from None
 
 
-def _search(
-    space: SearchSpace,
-    place: RunOptions,
-    limits: Limits,
-    paths: StudyPaths,
-    console: Console,
-    started: float,
-    make_driver: type[Driver],
-) -> RunOutcome:
-    limits.check()
-    prepare_environment()
-    with ThreadPoolExecutor(1) as background, Display(console, paths.name, started) as display, ExitStack() as held:
+@dataclass(frozen=True)
+class _Search:
+    """One run of a search; attributes as `run_search` takes them.
+
+    Attributes:
+        held: what is let go at its end.
+    """
+
+    space: SearchSpace
+    options: RunOptions
+    limits: Limits
+    paths: StudyPaths
+    display: Display
+    started: float
+    make_driver: type[Driver]
+    held: ExitStack
+
+    def run(self) -> RunOutcome:
+        """Run it: what is missing or wrong is found before Ray starts and anything is created."""
+        background = self.held.enter_context(ThreadPoolExecutor(1))
         imports = background.submit(_import_libraries)
-        source = open_source(space, place.data_dir, display.phase)
-        for warning in space.warnings:
-            display.line(f"warning: {warning}", "yellow")
-        check_folder(place.studies_dir)
-        old = _warm_start(place, paths)
+        source = self.space.task.open_data(self.space, self.options.data_dir, self.display.phase)
+        for warning in self.space.warnings:
+            self.display.line(f"warning: {warning}", "yellow")
+        check_folder(self.options.studies_dir)
+        old = _warm_start(self.options, self.paths)
         if old is not None:
             check_data(old, source.description)
-
-        @storage_errors()
-        def open_record() -> StudyRecord:
-            make_folder(place.studies_dir)
-            storage = open_database(place.url, create=True)
-            if StudyRecord.is_begun(storage, paths):  # finds its folder, before the lock makes another one
-                StudyRecord.load(storage, paths)
-            lock = held.enter_context(DriverLock(paths))
-            record = StudyRecord.open(storage, space, paths, folder_id=lock.folder_id)
-            held.callback(record.hold.end)
-            if limits.n_trials is not None:
-                record.limit_trials(limits.n_trials)
-            record.bind_data(source.description)
-            return record
-
         # A study that is there is checked before Ray starts; a new one is not created before Ray is up and has room.
-        record = None
-        names = names_in(place.url)
-        if paths.name in names:
-            record = open_record()
-            missing = missing_files(record)
-            if missing:
-                display.line(missing, "yellow")
-        else:
-            if database_exists(place.url):
-                StudyRecord.adopt_folders(open_database(place.url, create=False), paths)
-            paths.check_unused(names)
+        record = self._known_record(source)
         if record is not None and record.is_finished and old is None:
-            with record.hold.writing():
-                record.recover()  # a kill may have left best.yaml behind
-            ending = all_trials(record)
-            display.line(f"{ending.text}; {_extension(record)}")
-            wall_s = time.monotonic() - started
-            return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, ending)
-        timeout_s = limits.timeout_of(space)
+            return self._finished(record)
+        timeout_s = self.limits.timeout_of(self.space)
         if record is not None and timeout_s is not None:
             check_time(record, timeout_s)
-        check_models(space.corner_configs(), space.source)
-        display.phase("starting Ray")
+        check_models(self.space.corner_configs(), self.space.source)
+        self.display.phase("starting Ray")
         try:
-            logs = start_ray(place.address)
+            logs = start_ray(self.options.address)
             imports.result()
-            plan = plan_workers(space.settings.resources, machines(), place.n_workers, logs)
-            record = record or open_record()
-            with record.hold.writing():
-                record.extend()
-                if old is not None:
-                    n_taken = import_trials(record, old)
-                    text = f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over"
-                    display.line(text)
-            pace = Pace(is_local=place.address is None)
-            with ThreadPoolExecutor(1, "curves") as curves:
-                return _run(record, source.images, plan, pace, timeout_s, display, started, make_driver, curves)
+            plan = plan_workers(self.space.settings.resources, machines(), self.options.n_workers, logs)
+            record = record or self._open_record(source)
+            self._prepare(record, old)
+            return self._train(record, source.data, plan, timeout_s)
         finally:
             stop_ray()
+
+    def _known_record(self, source: Source) -> StudyRecord | None:
+        """Return the study; None if it is yet to be created, which is allowed."""
+        names = names_in(self.options.url)
+        if self.paths.name in names:
+            record = self._open_record(source)
+            missing = missing_files(record)
+            if missing:
+                self.display.line(missing, "yellow")
+            return record
+        if database_exists(self.options.url):
+            StudyRecord.adopt_folders(open_database(self.options.url, create=False), self.paths)
+        self.paths.check_unused(names)
+        return None
+
+    @storage_errors()
+    def _open_record(self, source: Source) -> StudyRecord:
+        make_folder(self.options.studies_dir)
+        storage = open_database(self.options.url, create=True)
+        if StudyRecord.is_begun(storage, self.paths):  # finds its folder, before the lock makes another one
+            StudyRecord.load(storage, self.paths)
+        lock = self.held.enter_context(DriverLock(self.paths))
+        record = StudyRecord.open(storage, self.space, self.paths, folder_id=lock.folder_id)
+        self.held.callback(record.hold.end)
+        if self.limits.n_trials is not None:
+            record.limit_trials(self.limits.n_trials)
+        record.bind_data(source.description)
+        return record
+
+    def _finished(self, record: StudyRecord) -> RunOutcome:
+        with record.hold.writing():
+            record.recover()  # a kill may have left best.yaml behind
+        ending = all_trials(record)
+        self.display.line(f"{ending.text}; {_extension(record)}")
+        wall_s = time.monotonic() - self.started
+        return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, ending)
+
+    def _prepare(self, record: StudyRecord, old: StudyRecord | None) -> None:
+        with record.hold.writing():
+            record.extend()
+            if old is not None:
+                n_taken = import_trials(record, old)
+                text = f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over"
+                self.display.line(text)
+
+    def _train(self, record: StudyRecord, data: Any, plan: WorkerPlan, timeout_s: float | None) -> RunOutcome:
+        from fmnist_tune.search.runner import run
+
+        startup_s = time.monotonic() - self.started
+        self.display.phase(str(plan))
+        with ThreadPoolExecutor(1, "curves") as curves:
+            with record.hold.writing():
+                driver = self.make_driver(
+                    record,
+                    deadline=None if timeout_s is None else self.started + timeout_s,
+                    n_threads=plan.cpus,
+                    n_workers=plan.n_workers,
+                    on_event=self.display.event,
+                    pace=Pace(is_local=self.options.address is None),
+                    executor=curves,
+                )
+            n_initial = len(driver.writer.initial)
+            if n_initial and record.trials:
+                text = f"initial points that have not begun yet: {n_initial}; they come before what is sampled"
+                self.display.line(text)
+            self.display.attach(driver)
+            try:
+                with stopping_on_signals(driver, self.display.line):
+                    run(driver, plan, data)
+            except KeyboardInterrupt:
+                driver.stop_requested = True
+            except UserError:  # no worker comes up: the trials go on once one does
+                with record.hold.writing():
+                    driver.release_all()
+                raise
+            with record.hold.writing():
+                driver.release_all()
+                record.hold.check()
+                ending = ending_of(driver, timeout_s)
+            return self._outcome(driver, plan, startup_s, ending)
+
+    def _outcome(self, driver: Driver, plan: WorkerPlan, startup_s: float, ending: Ending) -> RunOutcome:
+        totals = driver.totals
+        return RunOutcome(
+            record=driver.record,
+            wall_s=time.monotonic() - self.started,
+            startup_s=startup_s,
+            first_step_s=None if totals.first_step_at is None else totals.first_step_at - self.started,
+            n_workers=plan.n_workers,
+            epochs=totals.epochs,
+            train_s=totals.train_s,
+            ending=ending,
+        )
 
 
 def _extension(record: StudyRecord) -> str:
@@ -214,74 +281,18 @@ def _extension(record: StudyRecord) -> str:
     return f"--trials {2 * record.n_target} would extend it" if record.can_grow else "that is its whole grid"
 
 
-def _warm_start(place: RunOptions, paths: StudyPaths) -> StudyRecord | None:
-    if place.warm_start is None:
+def _warm_start(options: RunOptions, paths: StudyPaths) -> StudyRecord | None:
+    if options.warm_start is None:
         return None
-    if place.warm_start == paths.name:
-        raise UserError(f"--warm-start {place.warm_start}: a study cannot take over its own trials; see --study")
-    if not study_exists(place.url, place.warm_start):
-        studies = command_line("studies", studies_dir=place.studies_dir, storage=place.storage)
-        raise UserError(f"--warm-start {place.warm_start}: no such study; `{studies}` lists them")
-    return StudyRecord.load(open_database(place.url, create=False), replace(paths, name=place.warm_start))
+    if options.warm_start == paths.name:
+        raise UserError(f"--warm-start {options.warm_start}: a study cannot take over its own trials; see --study")
+    if not study_exists(options.url, options.warm_start):
+        studies = command_line("studies", studies_dir=options.studies_dir, storage=options.storage)
+        raise UserError(f"--warm-start {options.warm_start}: no such study; `{studies}` lists them")
+    return StudyRecord.load(open_database(options.url, create=False), replace(paths, name=options.warm_start))
 
 
 def _import_libraries() -> None:
-    for module in ("ray", "fmnist_tune.search.tune_adapters"):
+    for module in ("ray", "fmnist_tune.search.runner"):
         importlib.import_module(module)
     warm_up()
-
-
-def _run(
-    record: StudyRecord,
-    images: Images | None,
-    plan: WorkerPlan,
-    pace: Pace,
-    timeout_s: float | None,
-    display: Display,
-    started: float,
-    make_driver: type[Driver],
-    curves: Executor,
-) -> RunOutcome:
-    from fmnist_tune.search.tune_adapters import run_trials
-
-    startup_s = time.monotonic() - started
-    display.phase(str(plan))
-    with record.hold.writing():
-        driver = make_driver(
-            record,
-            deadline=None if timeout_s is None else started + timeout_s,
-            n_threads=plan.cpus,
-            on_event=display.event,
-            pace=pace,
-            executor=curves,
-        )
-    n_initial = len(driver.writer.initial)
-    if n_initial and record.trials:
-        display.line(f"initial points that have not begun yet: {n_initial}; they come before what is sampled")
-    display.attach(driver)
-    try:
-        with stopping_on_signals(driver, display.line):
-            run_trials(driver, images, plan)
-    except KeyboardInterrupt:
-        driver.stop_requested = True
-    except UserError:  # no worker comes up: the trials go on once one does
-        with record.hold.writing():
-            driver.release_all()
-        raise
-    with record.hold.writing():
-        driver.release_all()
-        record.hold.check()
-        ending = ending_of(driver, timeout_s)
-    totals = driver.totals
-    wall_s = time.monotonic() - started
-    first_step_s = None if totals.first_step_at is None else totals.first_step_at - started
-    return RunOutcome(
-        record,
-        wall_s,
-        startup_s,
-        first_step_s,
-        plan.n_workers,
-        totals.epochs,
-        totals.train_s,
-        ending,
-    )

@@ -93,13 +93,13 @@ def find_folder() -> Path:
         UserError: there is none.
     """
     usual = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
-    troubles = [trouble] if (trouble := _trouble(usual)) else []
-    if not troubles:
+    problems = [problem] if (problem := _problem(usual)) else []
+    if not problems:
         return usual
-    private = _private_folder(troubles)
+    private = _private_folder(problems)
     if private is None:
         raise UserError(
-            "Ray finds no folder for its session; RAY_TMPDIR can name one with a short path\n  " + "\n  ".join(troubles)
+            "Ray finds no folder for its session; RAY_TMPDIR can name one with a short path\n  " + "\n  ".join(problems)
         )
     atexit.register(_remove, private)
     os.environ["RAY_TMPDIR"] = str(private)
@@ -115,23 +115,23 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _private_folder(troubles: list[str]) -> Path | None:
-    """Make a folder that is of use to Ray; adds to the troubles why others are not."""
+def _private_folder(problems: list[str]) -> Path | None:
+    """Make a folder that is of use to Ray; adds to the problems why others are not."""
     for place in filter(None, (*FOLDERS, os.environ.get("XDG_RUNTIME_DIR"))):
         try:
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
         except OSError as error:
-            troubles.append(f"{place}: {error.strerror or error}")
+            problems.append(f"{place}: {error.strerror or error}")
             continue
-        trouble = _trouble(folder)
-        if trouble is None:
+        problem = _problem(folder)
+        if problem is None:
             return folder
-        troubles.append(trouble)
+        problems.append(problem)
         _remove(folder)
     return None
 
 
-def _trouble(folder: Path) -> str | None:
+def _problem(folder: Path) -> str | None:
     """Return why Ray cannot keep its session in a folder; None if it can."""
     if not str(folder).isascii() or not _is_one_word(folder):
         return f"{folder}: Ray takes neither quotes nor backslashes nor letters beyond ASCII there"

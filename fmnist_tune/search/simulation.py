@@ -16,7 +16,7 @@ from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.pace import Pace
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.training.results import EpochResult, Look, StopReason, best_epoch
+from fmnist_tune.training.results import EpochResult, Evaluation, StopReason, best_epoch
 
 CHANCE = 0.1  # accuracy of a guess among ten classes
 VAL_SHARE = 0.1  # of an epoch's seconds
@@ -44,12 +44,12 @@ class Curve:
     Attributes:
         accuracies: validation accuracy after each epoch, at least as many as are trained.
         epoch_s: seconds that each epoch takes.
-        looks: validation accuracy by the share of the first epoch; where it has none, it rises linearly from chance.
+        partial: validation accuracy by the share of the first epoch; where it has none, it rises linearly from chance.
     """
 
     accuracies: Sequence[float]
     epoch_s: float
-    looks: Mapping[float, float] = field(default_factory=dict)
+    partial: Mapping[float, float] = field(default_factory=dict)
 
     def result(self, epoch: int) -> EpochResult:
         """Return what an epoch gives; only its accuracy on the validation split and its seconds mean something."""
@@ -66,10 +66,11 @@ class Curve:
             n_images=N_IMAGES,
         )
 
-    def look(self, share: float) -> Look:
-        """Return what a look within the first epoch gives."""
+    def partial_result(self, share: float) -> Evaluation:
+        """Return what an evaluation within the first epoch gives."""
         linear = CHANCE + share * (self.accuracies[0] - CHANCE)
-        return Look(share, self.looks.get(share, linear), share * (1 - VAL_SHARE) * self.epoch_s, 0.0)
+        train_s = share * (1 - VAL_SHARE) * self.epoch_s
+        return Evaluation(epoch=share, val_accuracy=self.partial.get(share, linear), train_s=train_s, val_s=0.0)
 
 
 # From a trial's number and its searched values, by dotted path.
@@ -92,7 +93,7 @@ class Checkpoint:
 
     Attributes:
         history: its epochs.
-        share: of the next one, of which the latest look was; 0 at an epoch's end.
+        share: of the next one, of which the latest evaluation was; 0 at an epoch's end.
     """
 
     history: Sequence[EpochResult] = ()
@@ -121,32 +122,32 @@ class SimulatedWorker:
         self._n_reported = None
 
     def step(self) -> TrialReport:
-        """Train to the next look or the end of the epoch, or else report epochs that the study has missed."""
+        """Train to the next evaluation, or else report epochs that the study has missed."""
         assert self.assignment is not None
-        number, look, spent_s = self.assignment.number, None, 0.0
+        number, spent_s = self.assignment.number, 0.0
+        partial: list[Evaluation] = []
         before = self._checkpoints.get(number, Checkpoint())
         if self._n_reported is None:
-            self._n_reported = min(self.assignment.n_epochs_known, len(before.history))
+            self._n_reported = min(int(self.assignment.n_epochs_known), len(before.history))
         after = before
         if len(before.history) == self._n_reported and self._stop_reason(before.history) is None:
-            shares = () if before.history else self.assignment.looks
+            shares = () if before.history else self.assignment.partial
             share = min((share for share in shares if share > before.share), default=1.0)
             spent_s = (share - before.share) * self._curve.epoch_s
             if share < 1:
-                look, after = self._curve.look(share), Checkpoint(before.history, share)
+                partial, after = [self._curve.partial_result(share)], Checkpoint(before.history, share)
             else:
                 after = Checkpoint([*before.history, self._curve.result(len(before.history) + 1)])
             self._checkpoints[number] = after
-        news = tuple(after.history[self._n_reported :])
+        news = (*after.history[self._n_reported :], *partial)
         self._n_reported = len(after.history)
         return TrialReport(
             number=number,
-            epochs=news,
+            evaluations=news,
             n_epochs=len(after.history),
             stop_reason=self._stop_reason(after.history),
             failure=None,
-            facts={"ran_on": "a simulated worker"},
-            look=look,
+            metadata={"ran_on": "a simulated worker"},
             spent_s=spent_s,
         )
 
@@ -197,6 +198,7 @@ class Simulation:
             record,
             deadline=None if timeout_s is None else self.clock() + timeout_s,
             n_threads=1,
+            n_workers=n_workers,
             on_event=on_event,
             pace=Pace(is_local=False, clock=self.clock),
             clock=self.clock,
@@ -211,7 +213,7 @@ class Simulation:
         if assignment is not None:
             assert assignment.number not in self.busy
             worker = self.idle.pop()
-            worker.assign(assignment, self.driver.running[assignment.number].attempt.values)
+            worker.assign(assignment, self.driver.running[assignment.number].spec.values)
             self.busy[assignment.number] = worker
         return assignment
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray
-
-from fmnist_tune.data.fashion_mnist import Images
 
 if TYPE_CHECKING:
     from fmnist_tune.search.worker import Worker
@@ -15,11 +13,11 @@ if TYPE_CHECKING:
 SPIN_COUNT = "5000"
 
 
-def start_worker(images: Images | None) -> Worker:
+def start_worker(data: Any, test_inputs: Any = None) -> Worker:
     """Make this process a worker.
 
     Args:
-        images: as `Worker` takes them.
+        data, test_inputs: as `Worker` takes them.
     """
     # A thread that waits for another one soon sleeps: spinning for milliseconds, as is OpenMP's default, it keeps the
     # other one from a core that someone else shares (benchmarks/RESULTS.md). To be set before torch is loaded.
@@ -30,4 +28,5 @@ def start_worker(images: Images | None) -> Worker:
     from fmnist_tune.training.memory import keep_freed_memory
 
     keep_freed_memory()
-    return Worker(images, "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
+    device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
+    return Worker(data, device, test_inputs)

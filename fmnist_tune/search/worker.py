@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -16,50 +15,51 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from fmnist_tune.config.modular import ModularConfig
-from fmnist_tune.config.schema import Data
-from fmnist_tune.config.tasks import CONFIGS
-from fmnist_tune.data.fashion_mnist import Images
 from fmnist_tune.errors import UserError
 from fmnist_tune.files import open_own
-from fmnist_tune.modular.run import ModularRun
 from fmnist_tune.search.faults import BrokenWorkerError, Cause, is_out_of_memory
 from fmnist_tune.search.memory import Room, measure_room
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.progress import EpochProgress, telling
 from fmnist_tune.study.layout import TEST_SCORES, WEIGHTS
+from fmnist_tune.tasks.registry import find_task
+from fmnist_tune.tasks.run import Run
 from fmnist_tune.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from fmnist_tune.training.results import EpochResult, Look
-from fmnist_tune.training.run import NonFiniteLossError, TrainingRun
-from fmnist_tune.training.tensors import TrainingData, pixels
+from fmnist_tune.training.results import Evaluation, NonFiniteLossError
+
+
+class _DiskError(UserError):
+    """A model cannot be saved."""
 
 
 class Worker:
     """Whatever goes wrong in a trial is reported as its failure, and the worker lives on, unless its GPU is lost."""
 
-    def __init__(self, images: Images | None, device: str) -> None:
+    def __init__(self, data: Any, device: str, test_inputs: Any = None) -> None:
         """Make a worker without an assignment.
 
         Args:
-            images: the training files' content; not changed. None for a task whose data are computed.
+            data: what the task's `open_data` found; not changed.
             device: "cpu" or a CUDA device.
+            test_inputs: of the test set, scored by every model that is saved; None to leave it alone.
         """
-        self._images = images
+        self._source = data
+        self._test_inputs = test_inputs
         self._device = device
-        self._tensors: tuple[tuple[Data, bool], TrainingData] | None = None
+        self._data: tuple[object, Any] | None = None
 
     def assign(self, assignment: Assignment) -> None:
         """Take a trial. Nothing is done yet: Ray Tune may give the trial to another worker before the first `step`."""
         self._assignment = assignment
         self._has_begun = False
-        self._run: TrainingRun | ModularRun | None = None
-        self._progress: Iterator[EpochResult | Look] = iter(())
+        self._run: Run | None = None
+        self._progress: Iterator[Evaluation] = iter(())
         self._in_epoch = False
         self._failure: str | None = None
-        self._trouble: str | None = None
-        self._n_reported = assignment.n_epochs_known
+        self._warning: str | None = None
+        self._n_reported = int(assignment.n_epochs_known)
+        self._is_saved = False
 
     def _begin(self) -> None:
         """Build the model, and take over the trial's checkpoint if there is one."""
@@ -74,45 +74,55 @@ class Worker:
             self._run = self._new_run()
         n_epochs = len(self._run.history)
         if complaint is not None:
-            self._trouble = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
+            self._warning = f"checkpoint unusable ({complaint}); goes on from epoch {n_epochs}"
         elif n_epochs < self._n_reported:
-            self._trouble = f"no checkpoint of epoch {self._n_reported}; goes on from epoch {n_epochs}"
-        elif assignment.has_looked and isinstance(self._run, TrainingRun) and not self._run.has_begun:
-            self._trouble = "no checkpoint of its first epoch, which begins anew"
+            self._warning = f"no checkpoint of epoch {self._n_reported}; goes on from epoch {n_epochs}"
+        elif 0 < assignment.n_epochs_known < 1 and not self._run.has_begun:
+            self._warning = "no checkpoint of its first epoch, which begins anew"
         self._n_reported = min(self._n_reported, n_epochs)
-        self._progress = self._run.progress(assignment.looks)
+        self._progress = self._run.progress(assignment.partial)
 
-    def _new_run(self) -> TrainingRun | ModularRun:
+    def _new_run(self) -> Run:
         assignment = self._assignment
-        seed, n_epochs = assignment.seed, assignment.n_epochs
-        config = CONFIGS[assignment.task].model_validate(assignment.config)
-        if isinstance(config, ModularConfig):
-            return ModularRun(config, seed=seed, device=self._device, n_epochs=n_epochs)
-        data = self._data(config.data, assignment.with_val)
-        return TrainingRun(config, data, seed=seed, device=self._device, n_epochs=n_epochs)
+        task = find_task(assignment.task)
+        config = task.config.model_validate(assignment.config)
+        key = (assignment.task, config.data, assignment.with_val)
+        if self._data is None or self._data[0] != key:  # most trials have the same
+            self._data = None  # frees the old ones first
+            prepared = task.prepare(config, self._source, self._device, with_val=assignment.with_val)
+            self._data = (key, prepared)
+        n_epochs = config.training.epochs if assignment.n_epochs is None else assignment.n_epochs
+        return task.new_run(config, self._data[1], seed=assignment.seed, device=self._device, n_epochs=n_epochs)
 
     def step(self) -> TrialReport:
-        """Train to the next look or the end of the epoch, or else report epochs that the study has missed.
+        """Train to the next evaluation, or else report epochs that the study has missed.
+
+        After the last epoch a step saves the model, if the assignment asks for that.
 
         Raises:
             BrokenWorkerError: the GPU, or what this process has of it, is lost.
         """
-        look, self._spent_s, cause, room = None, 0.0, Cause.TRIAL, None
+        partial, self._spent_s, cause, room = None, 0.0, Cause.TRIAL, None
         is_of_gpu = False
         try:
             with _holding(Path(self._assignment.checkpoint).parent):
                 if not self._has_begun:
                     self._begin()
                 if self._failure is None and self._run is not None and len(self._run.history) == self._n_reported:
-                    look = self._train(self._run)
+                    if self._run.stop_reason is None:
+                        partial = self._train(self._run)
+                    elif self._assignment.saves_model:
+                        self._save(self._run)
         except Exception as error:  # any error of a trial ends that trial alone
             self._failure, cause = _describe(error), _cause(error)
             is_of_gpu = isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError) or "CUDA" in str(error)
         n_epochs = len(self._run.history) if self._run is not None else 0
-        news = tuple(self._run.history[self._n_reported :]) if self._run is not None else ()
+        news: list[Evaluation] = [*self._run.history[self._n_reported :]] if self._run is not None else []
+        if partial is not None:
+            news.append(partial)
         self._n_reported = n_epochs
         stop_reason = self._run.stop_reason if self._run is not None else None
-        facts = self._facts()
+        metadata = self._metadata()
         if cause == Cause.WORKER:
             raise BrokenWorkerError(self._failure)
         if cause == Cause.MEMORY:
@@ -120,50 +130,41 @@ class Worker:
             room = _measure_room(self._device if is_of_gpu else "cpu")
         return TrialReport(
             number=self._assignment.number,
-            epochs=news,
+            evaluations=tuple(news),
             n_epochs=n_epochs,
             stop_reason=stop_reason,
             failure=self._failure,
-            facts=facts,
-            look=look,
+            metadata=metadata,
             spent_s=self._spent_s,
             cause=cause,
             room=room,
+            is_saved=self._is_saved,
         )
 
-    def finish(self, folder: Path, test_images_NHW: NDArray[np.uint8] | None) -> None:
-        """Leave a finished run's weights, and its scores on the test images if there are any.
-
-        Scores are computed in float32, whatever the training was computed in: they are those of the saved weights.
-
-        Args:
-            folder: gets weights.safetensors and test_scores.npy (float32, (N, 10)).
-            test_images_NHW: the test images.
+    def _save(self, run: Run) -> None:
+        """Leave a finished run's weights, and its scores on the test set (float32, (N, K)) if there is one.
 
         Raises:
-            OSError: they cannot be written.
+            _DiskError: they cannot be written.
         """
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        assert self._run is not None
-        run = self._run
+        folder = Path(self._assignment.checkpoint).parent
         state = run.scored_model.state_dict()
         try:
             for name in (WEIGHTS, TEST_SCORES):
                 (folder / name).unlink(missing_ok=True)  # it may be a link
             # Clones, since a file of safetensors refuses weights that a model uses in two places.
             save_file({key: value.contiguous().cpu().clone() for key, value in state.items()}, folder / WEIGHTS)
-            if test_images_NHW is not None and isinstance(run, TrainingRun):
-                x_N1HW = pixels(test_images_NHW, run.config.data, self._device)
-                np.save(folder / TEST_SCORES, run.predict(x_N1HW, bf16=False).cpu().numpy())
-        except (SafetensorError, OSError) as error:  # numpy too says it without a number when the disk is full
-            raise OSError(errno.EIO, str(error)) from None
+            if self._test_inputs is not None:
+                np.save(folder / TEST_SCORES, run.score(self._test_inputs))
+        except (SafetensorError, OSError) as error:
+            raise _DiskError(str(error)) from None
+        self._is_saved = True
 
-    def _train(self, run: TrainingRun | ModularRun) -> Look | None:
-        """Train to the next look, which is returned, or to the end of the epoch; the state is saved."""
-        if run.stop_reason is not None:
-            return None
+    def _train(self, run: Run) -> Evaluation | None:
+        """Train to the next evaluation, which is returned if it is within the epoch; the state is saved."""
         if not self._in_epoch:
             self._log("begin", len(run.history) + 1)
         start = time.perf_counter()
@@ -172,15 +173,15 @@ class Worker:
                 result = next(self._progress)
         finally:
             self._spent_s = time.perf_counter() - start
-        self._in_epoch = isinstance(result, Look)
+        self._in_epoch = result.epoch < 1
         try:
             save_checkpoint(run, Path(self._assignment.checkpoint))
         except OSError as error:  # the epoch counts all the same; after a crash it would be trained again
-            self._trouble = f"no checkpoint: {error}"
-        if isinstance(result, Look):
+            self._warning = f"no checkpoint: {error}"
+        if self._in_epoch:
             self._log("look", len(run.history) + 1)
             return result
-        self._log("end", result.epoch, val_accuracy=result.val_accuracy)
+        self._log("end", len(run.history), val_accuracy=result.val_accuracy)
         return None
 
     def _log(self, event: str, epoch: int, **values: float) -> None:
@@ -194,26 +195,14 @@ class Worker:
             finally:
                 os.close(file)
 
-    def _data(self, data: Data, with_val: bool) -> TrainingData:
-        """Return the tensors for a trial's data section; the last ones are kept, since most trials share them."""
-        if self._tensors is None or self._tensors[0] != (data, with_val):
-            assert self._images is not None
-            images_NHW, labels_N = self._images.images_NHW, self._images.labels_N
-            self._tensors = None  # frees the old ones first
-            self._tensors = (
-                (data, with_val),
-                TrainingData.from_images(images_NHW, labels_N, data, self._device, with_val=with_val),
-            )
-        return self._tensors[1]
-
-    def _facts(self) -> dict[str, Any]:
+    def _metadata(self) -> dict[str, Any]:
         where = f"{_device_name(self._device)}, {socket.gethostname()}, process {os.getpid()}"
-        facts: dict[str, Any] = {"ran_on": where}
+        metadata: dict[str, Any] = {"ran_on": where}
         if self._run is not None:
-            facts |= self._run.facts
-        if self._trouble is not None:
-            facts["trouble"] = self._trouble
-        return facts
+            metadata |= self._run.metadata
+        if self._warning is not None:
+            metadata["trouble"] = self._warning
+        return metadata
 
 
 @contextlib.contextmanager
@@ -244,6 +233,8 @@ def _describe(error: Exception) -> str:
 def _cause(error: Exception) -> Cause:
     if isinstance(error, NonFiniteLossError):
         return Cause.TRIAL
+    if isinstance(error, _DiskError):
+        return Cause.DISK
     if isinstance(error, MemoryError) or is_out_of_memory(f"{type(error).__name__}: {error}"):
         return Cause.MEMORY
     if isinstance(error, torch.AcceleratorError):  # its context is lost with it: whatever comes next fails too

@@ -10,16 +10,17 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import flatten
+from fmnist_tune.document.blocks import Table
 from fmnist_tune.errors import UserError
-from fmnist_tune.evaluation import MIN_FOR_INTERVAL, SeedStats
-from fmnist_tune.study.columns import Column, NamedTable
-from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import spread_text, steps_text
-from fmnist_tune.study.summary import count_states, importances_of
-from fmnist_tune.study.trial_data import facts_of
+from fmnist_tune.study.importances import importances_of
+from fmnist_tune.study.record import DONE, StudyRecord
+from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
+from fmnist_tune.study.summary import STATE_NAMES, count_states, on_screen
+from fmnist_tune.study.trial_data import metadata_of
 from fmnist_tune.study.trial_table import short_names
+from fmnist_tune.tasks.objective import Objective
+from fmnist_tune.tasks.task import Task
 from fmnist_tune.units import clock, percent
-from fmnist_tune.valuation import Objective
 
 N_IMPORTANT = 3
 
@@ -38,18 +39,18 @@ class ComparedStudy:
     """A study beside others.
 
     Attributes:
-        objective: what it maximises.
+        task: what it learns.
         trials: by state, and in total; those of a recipe are none.
         is_recipe: whether nothing is searched.
         best: the best COMPLETE trial's number and value; None before there is one.
         epochs, train_s: of all trials; training and validation, summed.
         progress: each new best; where the objective is an accuracy, that of any trial after any epoch.
         important: the parameters that set the best trials apart, with their shares; at most N_IMPORTANT.
-        retrained: as in metrics.json `test_accuracy` or `steps_to_solve`; None before there is one.
+        retrained: the task's result as metrics.json has it; None before there is one.
     """
 
     name: str
-    objective: Objective
+    task: Task
     trials: dict[str, int]
     is_recipe: bool
     best: tuple[int, float] | None
@@ -59,28 +60,32 @@ class ComparedStudy:
     important: dict[str, float]
     retrained: dict[str, Any] | None
 
+    @property
+    def objective(self) -> Objective:
+        """What it maximises."""
+        return self.task.objective
+
     @classmethod
-    def of(cls, record: StudyRecord, *, is_driven: bool) -> ComparedStudy:
+    def of(cls, record: StudyRecord, *, is_running: bool) -> ComparedStudy:
         """Look at a study."""
         trials, best, metrics = record.trials, record.best, record.retrained or {}
         importances = importances_of(record)
         return cls(
             name=record.paths.name,
-            objective=record.objective,
-            trials=count_states(trials, is_driven=is_driven),
+            task=record.space.task,
+            trials=count_states(trials, is_running=is_running),
             is_recipe=record.is_recipe,
             best=None if best is None else (best.number, best.value or 0.0),
             epochs=sum(len(t.intermediate_values) for t in trials),
             train_s=sum(_seconds(t) for t in trials),
-            progress=progress(trials, is_val_accuracy=record.objective.is_val_accuracy),
+            progress=progress(trials, is_on_curve=record.objective.is_on_curve),
             important={} if importances is None else dict(list(importances.shares.items())[:N_IMPORTANT]),
-            retrained=metrics.get("test_accuracy") or metrics.get("steps_to_solve"),
+            retrained=metrics.get(record.space.task.result_key),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return it for JSON."""
         best = None if self.best is None else {"number": self.best[0], "value": self.best[1]}
-        metric = "test_accuracy" if self.objective.is_val_accuracy else "steps_to_solve"
         return {
             "study": self.name,
             "metric": self.objective.metric,
@@ -89,12 +94,12 @@ class ComparedStudy:
             "epochs": self.epochs,
             "train_s": round(self.train_s, 3),
             "importances": self.important,
-            metric: self.retrained,
+            self.task.result_key: self.retrained,
             "progress": [asdict(step) for step in self.progress],
         }
 
 
-def progress(trials: Sequence[FrozenTrial], *, is_val_accuracy: bool) -> tuple[Step, ...]:
+def progress(trials: Sequence[FrozenTrial], *, is_on_curve: bool) -> tuple[Step, ...]:
     """Return when a search had found what, as if it had trained its trials one after the other.
 
     They come in the order of their ends, those that have not ended last; a trial's epochs are taken to be equally long.
@@ -103,7 +108,7 @@ def progress(trials: Sequence[FrozenTrial], *, is_val_accuracy: bool) -> tuple[S
     epochs, train_s = 0, 0.0
     for trial in sorted(trials, key=lambda t: (t.datetime_complete or datetime.max, t.number)):
         curve = [value for _, value in sorted(trial.intermediate_values.items())]
-        values = curve if is_val_accuracy else [trial.value] if trial.state == TrialState.COMPLETE else []
+        values = curve if is_on_curve else [trial.value] if trial.state == TrialState.COMPLETE else []
         n_before, epoch_s = len(curve) - len(values), _seconds(trial) / max(1, len(curve))
         for i, value in enumerate(values, start=1 + n_before):
             if value is not None and (not steps or value > steps[-1].value):
@@ -113,7 +118,7 @@ def progress(trials: Sequence[FrozenTrial], *, is_val_accuracy: bool) -> tuple[S
 
 
 def _seconds(trial: FrozenTrial) -> float:
-    return float(facts_of(trial).get("duration_s", 0.0))
+    return float(metadata_of(trial).get("duration_s", 0.0))
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -151,46 +156,51 @@ def _different(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]
     return [key for key in dict.fromkeys([*leaves, *others]) if leaves.get(key) != others.get(key)]
 
 
-def comparison_table(studies: Sequence[ComparedStudy]) -> NamedTable:
+def comparison_table(studies: Sequence[ComparedStudy]) -> Table:
     """Return studies as a table, in their order."""
-    best = [("-", "-") if s.best is None else (s.objective.text(s.best[1]), str(s.best[0])) for s in studies]
-    totals = ["recipe" if s.is_recipe else str(s.trials["total"]) for s in studies]
-    times = [clock(s.train_s) for s in studies]
-    short = [short_names(list(s.important)) for s in studies]
-    important = [
-        ", ".join(f"{names[path]} {percent(share, 0)}" for path, share in s.important.items())
-        for s, names in zip(studies, short, strict=True)
-    ]
-    retrained = ["-" if s.retrained is None else _retrained(s) for s in studies]
-    first = [
-        Column("best", [value for value, _ in best], is_right=True),
-        Column("trial", [number for _, number in best], is_right=True),
-        Column("trials", totals, is_right=True),
-    ]
-    costs = [
-        Column("epochs", [f"{s.epochs:,}" for s in studies], is_right=True),
-        Column("training", times, is_right=True),
-    ]
-    test = [Column("retrained", retrained)]
-    facts = [
-        ("a recipe" if s.is_recipe else f"best {value} (trial {number}) of {total} trials, ")
-        + ("" if s.is_recipe else f"{s.epochs:,} epochs, {time} of training")
-        + ("" if s.retrained is None else f"; retrained: {_retrained(s)}")
-        for s, (value, number), total, time in zip(studies, best, totals, times, strict=True)
-    ]
-    tiers = [
-        [*first, *costs, *test, Column("what mattered", important)],
-        [*first, *costs, *test],
-        [*first, *test],
-    ]
-    return NamedTable([s.name for s in studies], tiers, facts)
+    header = ("study", "best", "trial", "trials", "epochs", "training", "retrained", "what mattered")
+    rows = []
+    for s in studies:
+        names = short_names(list(s.important))
+        best = ("-", "-") if s.best is None else (s.objective.text(s.best[1]), str(s.best[0]))
+        total = "recipe" if s.is_recipe else str(s.trials["total"])
+        retrained = "-" if s.retrained is None else s.task.compared_result(s.retrained)
+        mattered = ", ".join(f"{names[path]} {percent(share, 0)}" for path, share in s.important.items())
+        rows.append((s.name, *best, total, f"{s.epochs:,}", clock(s.train_s), retrained, mattered))
+    return Table(header, rows, left=header[-2:], optional=(header[-1:], ("epochs", "training")))
 
 
-def _retrained(study: ComparedStudy) -> str:
-    assert study.retrained is not None
-    if not study.objective.is_val_accuracy:
-        return steps_text(study.retrained)
-    known = SeedStats.from_json(study.retrained)
-    if len(known.values) < MIN_FOR_INTERVAL or known.ci95 is None:
-        return spread_text(study.retrained)
-    return f"{percent(known.mean)} ({percent(known.ci95[0])} to {percent(known.ci95[1])})"
+def studies_table(rows: Sequence[tuple[str, ...]]) -> Table:
+    """Return the rows of studies as a table."""
+    states = tuple(map(on_screen, STATE_NAMES.values()))
+    return Table(("study", "trials", *states, "best", "trial", "retrained"), rows, ("retrained",), (states,))
+
+
+def study_row(record: StudyRecord, *, is_running: bool) -> tuple[str, ...]:
+    """Return how a study stands: its trials by state, its best one and its retraining."""
+    retrained = retraining_cell(record, retraining_status(record, is_running=is_running))
+    counts = count_states(record.trials, is_running=is_running)
+    if record.is_recipe:
+        return (record.paths.name, "recipe", *[""] * len(STATE_NAMES), "", "", retrained)
+    best = ("-", "-")
+    if record.best is not None:
+        best = (record.objective.text(record.best.value or 0.0), str(record.best.number))
+    states = (str(counts[state]) for state in STATE_NAMES.values())
+    return (record.paths.name, f"{counts['total']}/{record.n_target}", *states, *best, retrained)
+
+
+def retraining_cell(record: StudyRecord, retraining: RetrainingStatus | None) -> str:
+    """Return how a study's retraining stands and what the latest one gave, in a few words; empty before there is one.
+
+    A recipe's says that it is not trained yet.
+    """
+    parts = []
+    if retraining is not None and retraining.state != DONE:
+        parts.append(", ".join(text for text in (retraining.state, retraining.progress) if text))
+    metrics = record.retrained
+    if metrics is not None:
+        task = record.space.task
+        parts.append(task.short_result(metrics[task.result_key]))
+    elif not parts and record.is_recipe:
+        parts.append("not trained yet")
+    return "; ".join(parts)

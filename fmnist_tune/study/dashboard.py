@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,23 @@ from optuna_dashboard import get_note, save_note
 from optuna_dashboard.artifact import get_artifact_path
 
 from fmnist_tune.config.schema import ARTIFACTS
+from fmnist_tune.document.blocks import Plot, Section
+from fmnist_tune.document.markdown import to_markdown
 from fmnist_tune.errors import UserError
-from fmnist_tune.escaping import as_code, as_markdown, in_table
-from fmnist_tune.evaluation import SeedStats, classes_text, recalls_of, share_text
+from fmnist_tune.study.findings import next_commands, study_section
 from fmnist_tune.study.folder import files_elsewhere
 from fmnist_tune.study.layout import make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.patience import patient
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import standing_text, steps_text
 from fmnist_tune.study.retraining import retraining_status
-from fmnist_tune.study.summary import STATE_NAMES, Summary, on_screen, summarize, uses_text
-from fmnist_tune.study.trial_data import facts_of
-from fmnist_tune.units import percent
+from fmnist_tune.study.summary import summarize
 
 FIRST_FIGURE = "confusion_matrix.png"
+ELSEWHERE = (
+    "The first page shows the same importances where `fmnist-tune dashboard` runs it; optuna-dashboard on its own "
+    "compares the complete trials alone, by their values."
+)
 # Everything above this line of a note is ours, everything below it is the reader's.
 OWN_NOTES = "*fmnist-tune replaces what stands above this line; what you write below it stays.*"
 
@@ -59,7 +62,7 @@ def publish(record: StudyRecord, figures: Sequence[Path], csvs: Sequence[Path] =
     Raises:
         UserError: the study is being searched or trained, or the artifacts' folder cannot be written to.
     """
-    if record.is_driven:
+    if record.is_running:
         raise UserError(f"study {record.paths.name} is being searched or trained; its driver alone writes it")
     with DriverLock(record.paths) as lock:
         if files_elsewhere(record) is None:
@@ -71,7 +74,7 @@ def publish(record: StudyRecord, figures: Sequence[Path], csvs: Sequence[Path] =
         plots = {figure: get_artifact_path(record.optuna, ids[figure.name]) for figure in ordered}
         before: str = get_note(record.optuna)
         _, ours, own = before.partition(OWN_NOTES)
-        note = f"{_summary(record)}{_plots(record, plots)}\n---\n\n{OWN_NOTES}" + (own if ours else f"\n\n{before}")
+        note = f"{_note(record, plots)}\n---\n\n{OWN_NOTES}" + (own if ours else f"\n\n{before}")
         if note.rstrip() != before.rstrip():
             save_note(record.optuna, note)
 
@@ -134,92 +137,22 @@ def _stored(store: FileSystemArtifactStore, artifact_id: str) -> bytes | None:
         return None
 
 
-def _summary(record: StudyRecord) -> str:
-    """Return a study's summary in Markdown; nobody drives the study."""
-    summary = summarize(record, is_driven=False)
-    counts = summary.counts
-    states = ", ".join(f"{counts[name]} {on_screen(name)}" for name in STATE_NAMES.values() if counts[name])
-    metrics = record.retrained
-    standing = standing_text(summary, retraining_status(record, is_driven=False))
-    blocks = [f"# {as_markdown(summary.study)}"]
-    if summary.is_recipe:
-        blocks.append(f"A recipe; {as_markdown(standing or 'trained without a search')}.")
-    else:
-        blocks.append(f"{counts['total']} of {summary.n_target} trials: {states or 'none yet'}.")
-        blocks += [f"- {n} failed: {as_code(reason)}" for reason, n in summary.failures.items()]
-        blocks += _best(summary)
-        blocks += [f"{as_markdown(standing[0].upper() + standing[1:])}."] if standing else []
-    if metrics is not None:
-        blocks += _test(metrics, summary.test_uses)
-    commands = _next_commands(record, has_model=metrics is not None)
-    return "\n\n".join([*blocks, "## Next", "```\n" + "\n".join(commands) + "\n```\n"])
+def _note(record: StudyRecord, plots: Mapping[Path, str]) -> str:
+    """Return a study's summary and plots in Markdown; nobody drives the study.
 
-
-def _best(summary: Summary) -> list[str]:
-    best, importances = summary.best, summary.importances
-    if best is None:
-        return ["No trial has been trained to its end yet, so there is no best trial."]
-    rows = ["| parameter | value | importance |", "| --- | --- | ---: |"]
-    if importances is None:
-        rows = ["| parameter | value |", "| --- | --- |"]
-    for path, value in summary.best_values.items():
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        share = "" if importances is None else f" {share_text(importances.shares.get(path), 0)} |"
-        rows.append(f"| {in_table(as_code(path))} | {in_table(as_code(shown))} |{share}")
-    known, facts = facts_of(best), [f"{len(best.intermediate_values)} epochs"]
-    if "params" in known:
-        facts.append(f"{known['params']:,} parameters")
-    if "duration_s" in known:
-        facts.append(f"{known['duration_s']:.0f} s")
-    if summary.is_best_initial:
-        facts.append("initial point")
-    text = summary.objective.text(best.value or 0.0)
-    sentence = summary.objective.sentence(best.value or 0.0).replace(text, f"**{text}**")
-    blocks = [f"## Best trial: {best.number}", f"{sentence[0].upper()}{sentence[1:]} ({', '.join(facts)})."]
-    if rows[2:]:
-        blocks.append("\n".join(rows))
-    if importances:
-        blocks.append(
-            f"Importance: {as_markdown(importances.meaning)}. The first page shows the same figures where "
-            "`fmnist-tune dashboard` runs it; optuna-dashboard on its own compares the complete trials alone, by their "
-            "values."
-        )
-    return blocks + [f"- Edge: {as_markdown(line)}" for line in summary.edges]
-
-
-def _test(metrics: dict[str, Any], uses: Sequence[Mapping[str, Any]]) -> list[str]:
-    if "test_accuracy" not in metrics:
-        who = "The recipe" if metrics["trial"] is None else f"Trial {metrics['trial']}"
-        return [f"{who} retrained: 99 % validation accuracy **{steps_text(metrics['steps_to_solve'])}**."]
-    accuracy, trial = metrics["test_accuracy"], metrics["trial"]
-    result = f"Test accuracy **{percent(accuracy['mean'])}** ({SeedStats.from_json(accuracy).certainty()})"
-    if metrics["val_accuracy"] is not None:
-        result += f"; the search had promised {percent(metrics['val_accuracy'])} (validation)"
-    return [
-        f"## Test of {'the recipe' if trial is None else f'trial {trial}'}, retrained on train + val",
-        f"{result}.",
-        as_markdown(classes_text(recalls_of(metrics["per_class"]))),
-        as_markdown(uses_text(uses)),
-    ]
-
-
-def _next_commands(record: StudyRecord, *, has_model: bool) -> list[str]:
-    if record.is_recipe:
-        return [record.paths.command("report" if has_model else "retrain")]
-    commands = []
-    if len(record.trials) < record.n_target or any(not t.state.is_finished() for t in record.trials):
-        commands.append(record.paths.command("resume"))
-    if record.best is not None and not has_model:
-        commands.append(record.paths.command("retrain"))
-    return [*commands, record.paths.command("report")]
-
-
-def _plots(record: StudyRecord, plots: dict[Path, str]) -> str:
-    """Return the plots in Markdown, and whether they still show every trial."""
-    if not plots:
-        return ""
-    drawn = datetime.fromtimestamp(min(plot.stat().st_mtime for plot in plots))
-    n_later = sum(t.datetime_complete is not None and t.datetime_complete > drawn for t in record.trials)
-    later = f"\nTrials that have ended since these were drawn: {n_later}.\n" if n_later else ""
-    images = [f"\n![{plot.stem.replace('_', ' ')}]({url})\n" for plot, url in plots.items()]
-    return f"\n## Plots\n{later}{''.join(images)}"
+    Args:
+        record: the study.
+        plots: each PNG file's URL.
+    """
+    summary = summarize(record, is_running=False)
+    document = study_section(summary, retraining_status(record, is_running=False), next_commands(record))
+    blocks = list(document.blocks)
+    if plots:
+        drawn = datetime.fromtimestamp(min(plot.stat().st_mtime for plot in plots))
+        n_later = sum(t.datetime_complete is not None and t.datetime_complete > drawn for t in record.trials)
+        later = [f"trials that have ended since these were drawn: {n_later}"] if n_later else []
+        images = [Plot(url, plot.stem.replace("_", " ")) for plot, url in plots.items()]
+        blocks.append(Section("plots", (*later, *images)))
+    if summary.importances is not None:
+        blocks.append(Section("importances elsewhere", (ELSEWHERE,)))
+    return to_markdown(replace(document, blocks=blocks))

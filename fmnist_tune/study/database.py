@@ -178,7 +178,7 @@ def _is_server_whole(url: str) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Return whether an Optuna database is there; False where nothing is, or the making of one was cut short.
+    """Return whether an Optuna database is there; False where nothing is, or the making of one was interrupted.
 
     Raises:
         UserError: something else is there; it is left as it is.
@@ -237,7 +237,7 @@ DATABASE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, sqlite3
 STORAGE_ERRORS = (*DATABASE_ERRORS, OSError)
 
 
-def storage_trouble(error: Exception) -> str | None:
+def storage_problem(error: Exception) -> str | None:
     """Return why a study's database or disk cannot be written; None if an error, a worker's too, is something else."""
     error = getattr(error, "cause", None) or error  # of Ray's RayTaskError
     if isinstance(error, OSError):
@@ -247,7 +247,7 @@ def storage_trouble(error: Exception) -> str | None:
     return None
 
 
-def database_trouble(error: Exception) -> str | None:
+def database_problem(error: Exception) -> str | None:
     """Return what a database, which could be opened, says of a later statement; None if an error is something else."""
     if not isinstance(error, DATABASE_ERRORS):
         return None

@@ -25,7 +25,7 @@ class DatabaseFile:
 
     Attributes:
         path: as it was given.
-        is_overwritten: whether trouble was found in the file itself, so that what is saved may be a mixture.
+        is_overwritten: whether problem was found in the file itself, so that what is saved may be a mixture.
     """
 
     def __init__(self, path: Path, study_name: str, timeout_s: float) -> None:
@@ -64,7 +64,7 @@ class DatabaseFile:
             self._seen_mark = self._own_mark
         self._marked_at = time.monotonic()
 
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """Return what became of the file; None if it is as it should be.
 
         Raises:

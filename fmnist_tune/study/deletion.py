@@ -21,7 +21,7 @@ from fmnist_tune.study.database import STORAGE_ERRORS, study_names
 from fmnist_tune.study.folder import FOLDER_KEY
 from fmnist_tune.study.layout import StudyPaths, disk_bytes
 from fmnist_tune.study.lease import Lease, holder_of
-from fmnist_tune.study.lock import DriverLock, folder_id_of, holder_text, is_driven, storage_of
+from fmnist_tune.study.lock import DriverLock, folder_id_of, holder_text, is_running, storage_of
 from fmnist_tune.study.record import FORMAT_KEY, SPACE_KEY, StudyRecord
 
 
@@ -74,11 +74,11 @@ class Deletion:
 
     def _driver(self) -> str | None:
         """Return which process drives the study, for the end of a sentence; None if none does."""
-        if is_driven(self.paths):
+        if is_running(self.paths):
             return holder_text(self.paths)
         holder = holder_of(self._storage.engine, self.paths.name)
         is_own = holder is not None and holder.folder_id == folder_id_of(self._aside)  # of a deletion that was killed
-        if holder is None or is_own or not is_driven(self.paths, self._storage.engine):
+        if holder is None or is_own or not is_running(self.paths, self._storage.engine):
             return None
         return f", from {holder.place}"
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fmnist_tune.config.schema import is_study_name
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.layout import CONFIG, METRICS, StudyPaths
-from fmnist_tune.study.lock import folder_id_of, holder_text, is_driven
+from fmnist_tune.study.lock import folder_id_of, holder_text, is_running
 from fmnist_tune.study.trial_data import latest_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def adopt_folder(paths: StudyPaths, known: Mapping[str, Any] | None, old_name: s
     if folder is None:  # or of a deletion that was interrupted, or set aside by hand
         return
     old = StudyPaths(paths.studies_dir, folder.name, paths.storage)
-    if is_driven(old):
+    if is_running(old):
         raise UserError(
             f"study {paths.name!r}: it was renamed while it was searched under the name {folder.name!r}"
             f"{holder_text(old)}; wait for that process to end, or stop it"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.render import state_name
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.trial_data import facts_of, history_of
+from fmnist_tune.study.summary import state_name
+from fmnist_tune.study.trial_data import history_of, metadata_of
 
 
-def trials_frame(record: StudyRecord, *, is_driven: bool) -> pd.DataFrame:
+def trials_frame(record: StudyRecord, *, is_running: bool) -> pd.DataFrame:
     """Return one row for each trial.
 
     Returns:
@@ -22,11 +22,11 @@ def trials_frame(record: StudyRecord, *, is_driven: bool) -> pd.DataFrame:
         rows.append(
             {
                 "number": trial.number,
-                "state": state_name(trial, is_driven=is_driven),
+                "state": state_name(trial, is_running=is_running),
                 "value": trial.value,
                 "epochs": len(trial.intermediate_values),
                 **values_of(trial.params, record.space),
-                **{key: value for key, value in facts_of(trial).items() if key != "epochs"},
+                **{key: value for key, value in metadata_of(trial).items() if key != "epochs"},
             }
         )
     fixed = ["number", "state", "value", "epochs", *(p.path for p in record.space.parameters)]

@@ -87,10 +87,10 @@ class Hold:
 
     def _check_file(self) -> None:
         try:
-            trouble = None if self._file is None else self._file.trouble()
+            problem = None if self._file is None else self._file.problem()
         except sqlite3.Error as error:
             raise StorageLostError(str(error)) from error
-        if self._file is None or trouble is None:
+        if self._file is None or problem is None:
             return
         file, self._file = self._file, None
         try:
@@ -100,9 +100,9 @@ class Hold:
         resume = self._paths.command("resume")
         if saved is None:
             advice = f"nothing of it could be saved: {why_not}; restore it from a backup, and go on with `{resume}`"
-            raise StorageLostError(trouble, advice)
+            raise StorageLostError(problem, advice)
         requeue = shlex.join(["mv", str(saved), str(file.path)])
         what = "what could be read, which may be a mixture of both," if file.is_overwritten else "what it held"
         raise StorageLostError(
-            trouble, f"{what} is saved in {saved}: put that in its place (`{requeue}`) and go on with `{resume}`"
+            problem, f"{what} is saved in {saved}: put that in its place (`{requeue}`) and go on with `{resume}`"
         )

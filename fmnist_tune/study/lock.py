@@ -92,7 +92,7 @@ class DriverLock:
         os.close(self._file)
 
 
-def is_driven(paths: StudyPaths, engine: Engine | None = None) -> bool:
+def is_running(paths: StudyPaths, engine: Engine | None = None) -> bool:
     """Return whether a living process drives a study, from its folder or, if a database says so, from another one."""
     try:
         file = open_own(paths.lock, os.O_RDONLY)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, NonNegativeInt
 _N_SHOWN = 3
 
 
-class _Figure(BaseModel):
+class Figure(BaseModel):
     """A figure over seeds; None where no seed has one."""
 
     values: Sequence[float | None]
@@ -20,7 +20,7 @@ class _Figure(BaseModel):
     ci95: tuple[float, float] | None
 
 
-class _Accuracy(_Figure):
+class _Accuracy(Figure):
     values: Sequence[float] = pydantic.Field(min_length=1)
     mean: float
 
@@ -30,12 +30,14 @@ class _Class(BaseModel):
     support: NonNegativeInt
 
 
-class _Common(BaseModel):
+class StoredMetrics(BaseModel):
+    """What is read of every task's, in the study."""
+
     trial: NonNegativeInt | None
     seeds: list[NonNegativeInt] = pydantic.Field(min_length=1)
 
 
-class _ShownImages(_Common):
+class ImageMetrics(StoredMetrics):
     """Of a task that classifies images: what `show`, `studies` and the dashboard read in the study."""
 
     test_accuracy: _Accuracy
@@ -43,15 +45,7 @@ class _ShownImages(_Common):
     val_accuracy: float | None
 
 
-class _ShownPairs(_Common):
-    """Of modular addition: what the same and the report read in the study."""
-
-    steps_to_solve: _Figure
-    config: dict[str, Any]
-    curves: list[str]
-
-
-class _Reported(_Common):
+class _Reported(StoredMetrics):
     """What the report reads in metrics.json."""
 
     config: dict[str, Any]
@@ -61,18 +55,27 @@ class _Reported(_Common):
     scores: list[str] = pydantic.Field(min_length=1)
 
 
-def stored_trouble(found: object) -> str | None:
-    """Return what is missing or wrong in the metrics that a study keeps; None if nothing is."""
-    is_pairs = isinstance(found, dict) and ("pairs" in found or "steps_to_solve" in found)
-    return _trouble(found, _ShownPairs if is_pairs else _ShownImages)
+def stored_problem(found: object, schema: type[StoredMetrics], result: str) -> str | None:
+    """Return what is missing or wrong in the metrics that a study keeps; None if nothing is.
+
+    Args:
+        found: the metrics.
+        schema: what is read of them, by the task.
+        result: the key of the figure that says how the retraining did.
+    """
+    problem = _problem(found, schema)
+    if problem is None and isinstance(found, dict):
+        problem = _problem(found.get(result), Figure)
+        return None if problem is None else f"{result}: {problem}"
+    return problem
 
 
-def report_trouble(found: object) -> str | None:
+def report_problem(found: object) -> str | None:
     """Return what a report misses in the content of metrics.json; None if nothing."""
-    return _trouble(found, _Reported)
+    return _problem(found, _Reported)
 
 
-def _trouble(found: object, schema: type[BaseModel]) -> str | None:
+def _problem(found: object, schema: type[BaseModel]) -> str | None:
     if not isinstance(found, dict):
         return "not a JSON object"
     try:

@@ -22,7 +22,6 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import SearchSpace, dump_yaml, read_space
-from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.escaping import printable
 from fmnist_tune.study.database import study_names
@@ -30,13 +29,14 @@ from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.folder import FOLDER_KEY, adopt_folder, folder_facts
 from fmnist_tune.study.hold import Hold
 from fmnist_tune.study.layout import StudyPaths, write_atomically
-from fmnist_tune.study.lock import is_driven
-from fmnist_tune.study.metrics_file import stored_trouble
+from fmnist_tune.study.lock import is_running
+from fmnist_tune.study.metrics_file import stored_problem
 from fmnist_tune.study.patience import patient
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.trial_data import best_epoch_of, facts_of
+from fmnist_tune.study.trial_data import best_epoch_of, metadata_of
 from fmnist_tune.study.trials import Trials
-from fmnist_tune.valuation import OBJECTIVES, Objective
+from fmnist_tune.tasks.config import TaskConfig
+from fmnist_tune.tasks.objective import Objective
 
 SPACE_KEY = "space"
 TAKEN_FROM_KEY = "taken_from"  # user attribute of a trial that --warm-start copied: its study and number there
@@ -200,14 +200,14 @@ class StudyRecord:
         self._trials = trials
 
     @property
-    def is_driven(self) -> bool:
+    def is_running(self) -> bool:
         """Whether a living process drives the study, from this studies folder or another one."""
-        return is_driven(self.paths, self.storage.engine)
+        return is_running(self.paths, self.storage.engine)
 
     @property
     def objective(self) -> Objective:
         """What the study maximises."""
-        return OBJECTIVES[self.space.settings.task]
+        return self.space.task.objective
 
     def limit_trials(self, n_trials: int) -> None:
         """Take what `--trials` says: more than the study is to hold extend it, fewer end this run alone."""
@@ -274,9 +274,9 @@ class StudyRecord:
 
     @property
     def train_md5(self) -> list[str]:
-        """Checksums of the training files that the study is bound to; empty for a task whose data are computed."""
+        """Checksums of the training data that the study is bound to; empty for a task whose data are computed."""
         data = self.optuna.user_attrs.get("data")
-        keys = ("train_images_md5", "train_labels_md5")
+        keys = ("train_images_md5", "train_labels_md5", "fingerprint")
         return [str(data[key]) for key in keys if key in data] if isinstance(data, dict) else []
 
     @property
@@ -293,16 +293,20 @@ class StudyRecord:
     def retrained(self) -> dict[str, Any] | None:
         """What the latest retraining gave, as `metrics.json` has it; None before there is one, or if it is damaged."""
         metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
-        if metrics is None or stored_trouble(metrics) is not None:
+        if metrics is None or self._problem_of(metrics) is not None:
             return None
         uses = {"test_uses": len(self.test_uses)} if "test_uses" in metrics else {}  # a report opens it again
         return {**metrics, **uses, "study": self.paths.name, "model": str(self.paths.model)}  # may have changed
 
     @property
-    def retrained_trouble(self) -> str | None:
+    def retrained_problem(self) -> str | None:
         """What is wrong with what the study records of its latest retraining's result; None if nothing is."""
         metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
-        return None if metrics is None else stored_trouble(metrics)
+        return None if metrics is None else self._problem_of(metrics)
+
+    def _problem_of(self, metrics: object) -> str | None:
+        task = self.space.task
+        return stored_problem(metrics, task.stored, task.result_key)
 
     @property
     def latest_retraining(self) -> dict[str, Any] | None:
@@ -333,7 +337,7 @@ class StudyRecord:
         """Record what a retraining gave."""
         self.optuna.set_user_attr(RETRAINED_KEY, metrics)
 
-    def config_of(self, trial: FrozenTrial) -> AnyConfig:
+    def config_of(self, trial: FrozenTrial) -> TaskConfig:
         """Return what a trial trains or has trained."""
         return self.space.config(values_of(trial.params, self.space))
 
@@ -341,7 +345,7 @@ class StudyRecord:
         """Return a trial as a recipe in YAML."""
         value = f", {self.objective.metric} {trial.value:.4f}" if trial.value is not None else ""
         if trial.state == TrialState.FAIL:
-            value = f", which failed: {' '.join(printable(str(facts_of(trial).get('reason', 'unknown'))).split())}"
+            value = f", which failed: {' '.join(printable(str(metadata_of(trial).get('reason', 'unknown'))).split())}"
         lines = [f"# Trial {trial.number} of study {self.paths.name}{value}."]
         best_epoch = best_epoch_of(trial)
         if best_epoch is not None and best_epoch < (n_epochs := self.config_of(trial).training.epochs):

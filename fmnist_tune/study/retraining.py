@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Literal
 
 import pydantic
+import pydantic.dataclasses
 
-from fmnist_tune.config.modular import ModularConfig
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
@@ -16,7 +16,7 @@ from fmnist_tune.study.seed_results import finished_seed, plan_for
 COMPARISON, UNKNOWN = "confirm", "unknown"  # labels of no seeds' folder
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True)
 class RetrainingStatus:
     """The latest retraining.
 
@@ -33,14 +33,14 @@ class RetrainingStatus:
         began_at: local time, when the latest command began.
     """
 
-    state: str
+    state: Literal["running", "interrupted", "failed", "done"]
     reason: str | None
-    trial: int | None
+    trial: pydantic.NonNegativeInt | None
     label: str
-    top: int | None
-    seeds: list[int]
+    top: pydantic.PositiveInt | None
+    seeds: list[pydantic.NonNegativeInt]
     trained: list[int]
-    epochs: int | None
+    epochs: pydantic.PositiveInt | None
     began_at: str
 
     @property
@@ -75,50 +75,38 @@ class RetrainingStatus:
         return ""
 
 
-def retraining_status(record: StudyRecord, *, is_driven: bool) -> RetrainingStatus | None:
+STORED: pydantic.TypeAdapter[RetrainingStatus] = pydantic.TypeAdapter(RetrainingStatus)
+
+
+def retraining_status(record: StudyRecord, *, is_running: bool) -> RetrainingStatus | None:
     """Return how a study's latest retraining stands; None before there is one.
 
     Args:
         record: the study.
-        is_driven: whether a living process drives it; what nobody drives is not running, but was killed.
+        is_running: whether a living process drives it; what nobody drives is not running, but was killed.
     """
     known = record.latest_retraining
     if known is None:
         return None
     try:
-        stored = _Stored.model_validate(known)
+        stored = STORED.validate_python({**known, "trained": []})
         trained = _trained(record, stored)
     except (pydantic.ValidationError, UserError) as error:
-        trouble = f"what the study records of it cannot be read: {str(error).splitlines()[0]}"
-        return RetrainingStatus(FAILED, trouble, None, UNKNOWN, None, [], [], None, "")
-    changed: dict[str, str] = {}
-    if stored.state == RUNNING and not is_driven:
-        changed = {"state": INTERRUPTED}
-    elif stored.state == DONE and record.retrained_trouble is not None:
-        reason = f"what the study records of its result is damaged: {record.retrained_trouble}"
-        changed = {"state": FAILED, "reason": reason}
-    return RetrainingStatus(**{**dict(stored), **changed}, trained=trained)
+        problem = f"what the study records of it cannot be read: {str(error).splitlines()[0]}"
+        return RetrainingStatus("failed", problem, None, UNKNOWN, None, [], [], None, "")
+    if stored.state == RUNNING and not is_running:
+        return replace(stored, trained=trained, state="interrupted")
+    if stored.state == DONE and record.retrained_problem is not None:
+        reason = f"what the study records of its result is damaged: {record.retrained_problem}"
+        return replace(stored, trained=trained, state="failed", reason=reason)
+    return replace(stored, trained=trained)
 
 
-class _Stored(pydantic.BaseModel):
-    """What the study records of its latest retraining."""
-
-    state: Literal["running", "interrupted", "failed", "done"]
-    reason: str | None
-    trial: pydantic.NonNegativeInt | None
-    label: str
-    top: pydantic.PositiveInt | None
-    seeds: list[pydantic.NonNegativeInt]
-    epochs: pydantic.PositiveInt | None
-    began_at: str
-
-
-def _trained(record: StudyRecord, stored: _Stored) -> list[int]:
+def _trained(record: StudyRecord, stored: RetrainingStatus) -> list[int]:
     """Return the seeds that need not be trained any more."""
     trials = record.trials
     if stored.label == COMPARISON or (stored.trial is not None and stored.trial >= len(trials)):
         return []
-    is_computed = record.space.settings.task == ModularConfig.task
-    plan = plan_for(record, None if stored.trial is None else trials[stored.trial], with_val=is_computed)
+    plan = plan_for(record, None if stored.trial is None else trials[stored.trial])
     md5 = record.train_md5
     return [seed for seed in stored.seeds if finished_seed(record.paths, plan, seed, md5) is not None]

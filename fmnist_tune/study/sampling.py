@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.config import Parameter, SearchSpace
 from fmnist_tune.config.domain import ChoiceDomain, Domain, FloatDomain, IntDomain
 from fmnist_tune.seeds import derive_seed
-from fmnist_tune.study.trial_data import looks_of
+from fmnist_tune.study.trial_data import latest_of
 
 # Up to so many trials TPE sees them all; beyond, the best ones (by value, and by how far they got) and the latest. It
 # takes 25 at most for good ones (optuna.samplers.TPESampler, gamma), and its time grows with the number of the others.
@@ -39,10 +39,10 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     return IntDistribution(int(low), high, log=domain.log, step=domain.step)
 
 
-def draw(space: SearchSpace, trials: Sequence[FrozenTrial], number: int, *, given: Mapping[str, Any]) -> FrozenTrial:
-    """Draw a trial's parameters, in a study in memory that shows the sampler what it shall see.
+def sample(space: SearchSpace, trials: Sequence[FrozenTrial], number: int, *, given: Mapping[str, Any]) -> FrozenTrial:
+    """Sample a trial's parameters, in a study in memory that shows the sampler what it shall see.
 
-    The draw follows from the study's seed, the number, and the trials before.
+    The sample follows from the study's seed, the number, and the trials before.
 
     Args:
         space: what is searched.
@@ -67,10 +67,10 @@ def draw(space: SearchSpace, trials: Sequence[FrozenTrial], number: int, *, give
 
 
 class _Seen(InMemoryStorage):
-    """A study as a sampler sees it while it draws one trial, with at most TPE_TRIALS others.
+    """A study as a sampler sees it while it samples one trial, with at most TPE_TRIALS others.
 
     A trial that has reported something counts as pruned there while it waits or runs, so that what it taught is used at
-    once; TPE would take a running one for a bad one. One that got no further than a look within its first epoch counts
+    once; TPE would take a running one for a bad one. One that got no further than its first epoch counts
     as pruned after step 0.
     """
 
@@ -80,7 +80,7 @@ class _Seen(InMemoryStorage):
         self._number = number
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        """Return the trial that is drawn, under the number that it will have."""
+        """Return the trial that is sampled, under the number that it will have."""
         trial = copy.copy(super().get_trial(trial_id))
         trial.number = self._number
         return trial
@@ -88,11 +88,11 @@ class _Seen(InMemoryStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """Return the others, and the trial that is drawn as the last one."""
-        drawn = [copy.copy(trial) for trial in super().get_all_trials(study_id, deepcopy=False, states=states)]
-        for trial in drawn:
+        """Return the others, and the trial that is sampled as the last one."""
+        sampled = [copy.copy(trial) for trial in super().get_all_trials(study_id, deepcopy=False, states=states)]
+        for trial in sampled:
             trial.number = self._number
-        return [*(t for t in self._others if states is None or t.state in states), *drawn]
+        return [*(t for t in self._others if states is None or t.state in states), *sampled]
 
 
 def shown_to_sampler(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -103,8 +103,9 @@ def shown_to_sampler(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 def _as_seen(trial: FrozenTrial) -> FrozenTrial:
     if trial.state.is_finished() and (trial.intermediate_values or trial.state != TrialState.PRUNED):
         return trial
-    looks = {} if trial.intermediate_values else looks_of(trial)
-    curve = trial.intermediate_values or ({0: looks[max(looks)]} if looks else {})
+    curve = trial.intermediate_values
+    if not curve and (latest := latest_of(trial)) is not None:
+        curve = {0: latest.accuracy}
     seen = copy.copy(trial)
     seen.state = TrialState.PRUNED if curve or trial.state.is_finished() else TrialState.RUNNING
     seen.intermediate_values = curve
@@ -196,7 +197,7 @@ class _WholeSpaceSampler(BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        raise RuntimeError(f"{param_name} was not drawn with the others")
+        raise RuntimeError(f"{param_name} was not sampled with the others")
 
 
 class _WholeSpaceQmc(_WholeSpaceSampler):

@@ -15,11 +15,10 @@ import pydantic
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
-from fmnist_tune.config import TrialConfig
-from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.study.layout import IDENTITY, RESULT, TEST_SCORES, WEIGHTS, StudyPaths, read_json
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_data import best_epoch_of
+from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.training.results import EpochResult
 
 UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile)  # what numpy raises for a damaged file
@@ -41,7 +40,7 @@ class Plan:
 
     label: str
     name: str
-    config: AnyConfig
+    config: TaskConfig
     n_epochs: int
     with_val: bool
     keeps_weights: bool = False
@@ -57,7 +56,7 @@ class Plan:
         """Return what a seed's result follows from, besides the seed, as JSON has it.
 
         Args:
-            train_md5: checksums of the training files; empty for a task whose data are computed.
+            train_md5: as `StudyRecord.train_md5` has them.
         """
         described = {
             "config": self.config.model_dump(),
@@ -69,20 +68,19 @@ class Plan:
         return identity
 
 
-def plan_for(record: StudyRecord, trial: FrozenTrial | None, *, with_val: bool) -> Plan:
+def plan_for(record: StudyRecord, trial: FrozenTrial | None) -> Plan:
     """Return what a retraining trains: a trial's configuration, for as long as it was best, or the recipe.
 
     Args:
         record: the study.
         trial: one that has ended; None for a recipe.
-        with_val: hold out the validation split all the same.
     """
+    with_val = not record.space.task.has_test
     config = record.space.config({}) if trial is None else record.config_of(trial)
     best_epoch = None if trial is None else best_epoch_of(trial)
     n_epochs = config.training.epochs if best_epoch is None else best_epoch
-    if isinstance(config, TrialConfig) and config.training.early_stopping is not None:
-        # there is nothing to validate on
-        config = config.model_copy(update={"training": config.training.model_copy(update={"early_stopping": None})})
+    if not with_val:
+        config = config.without_early_stopping()
     label = "recipe" if trial is None else f"trial-{trial.number}"
     return Plan(label, label.replace("-", " "), config, n_epochs, with_val=with_val, keeps_weights=True)
 
@@ -122,7 +120,7 @@ class SeedResult(pydantic.BaseModel):
         return HISTORY.validate_python(self.history)
 
     def test_scores(self) -> NDArray[np.float32]:
-        """Return the scores on the test images, (N, 10)."""
+        """Return the scores on the test set, (N, K)."""
         with (self.folder / TEST_SCORES).open("rb") as file:  # which numpy leaves open where it is damaged
             scores: NDArray[np.float32] = np.load(file, allow_pickle=False)
         return scores
@@ -138,7 +136,7 @@ def finished_seed(paths: StudyPaths, plan: Plan, seed: int, train_md5: Sequence[
         paths: of the study.
         plan: what is trained.
         seed: of the training.
-        train_md5: checksums of the training files.
+        train_md5: as of `Plan.identity`.
     """
     folder = paths.retraining(plan.label, seed)
     found = read_json(folder / RESULT)

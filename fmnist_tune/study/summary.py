@@ -1,31 +1,31 @@
-"""What a study says: counts, best trial, which parameters mattered, what to look at next. Numbers only; no printing."""
+"""A study at one moment, as numbers and as JSON: counts, best trial, which parameters mattered."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from fmnist_tune.config import TrialConfig
 from fmnist_tune.config.domain import ChoiceDomain, Domain
 from fmnist_tune.errors import UserError
+from fmnist_tune.study.importances import Importances, importances_of
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
+from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.trial_data import facts_of, is_initial, looks_of
+from fmnist_tune.study.trial_data import curve_of, is_initial, latest_of, metadata_of
+from fmnist_tune.tasks.objective import Objective
+from fmnist_tune.tasks.task import Task
 from fmnist_tune.units import percent
-from fmnist_tune.valuation import OBJECTIVES, Objective
 
 EDGE_SHARE = 0.05  # of a range, in the scale that it is searched on
-MIN_TRIALS_FOR_IMPORTANCE = 10
-BEST_SHARE, MIN_BEST = 0.1, 5  # the best trials of which importances tell; with fewer they would be chance
+# of metrics.json: what a list of studies says of a retraining
+RESULT_KEYS = ("trial", "seeds", "epochs", "test_accuracy", "steps_to_solve", "finished_at")
 
 STATE_NAMES = {
     TrialState.COMPLETE: "complete",
@@ -63,27 +63,6 @@ class Highest:
 
 
 @dataclass(frozen=True)
-class Importances:
-    """By which parameters the best trials differ from all.
-
-    Attributes:
-        shares: by dotted path, largest first; they add up to 1.
-        of: by what trials are the best.
-        n_best, n_trials: how many they are, of how many that have it.
-    """
-
-    shares: dict[str, float]
-    of: str
-    n_best: int
-    n_trials: int
-
-    @property
-    def meaning(self) -> str:
-        """What the shares are, for people."""
-        return f"what sets the best {self.n_best} of {self.n_trials} trials apart, by {self.of}"
-
-
-@dataclass(frozen=True)
 class Summary:
     """A study at one moment.
 
@@ -92,6 +71,7 @@ class Summary:
         counts: trials by state: complete, pruned, failed, running, waiting (can go on) and total.
         best: the best COMPLETE trial.
         best_values: its searched values, by dotted path.
+        searched: range or choices of every searched parameter, by dotted path.
         architecture: what its model, or a recipe's, says of itself; None without one.
         n_sampled: how many trials the sampler drew; the others are initial points, or taken from another study.
         n_sampled_complete: how many of them were trained to their ends.
@@ -99,10 +79,10 @@ class Summary:
         importances: None while there are too few trials.
         failures: reasons, with how often.
         retrained: what the latest retraining gave, as `metrics.json` has it; None before there is one.
-        objective: what the study maximises.
+        task: what the study learns.
         is_recipe: whether nothing is searched.
         test_uses: every opening of the test set for this study, as `StudyRecord.test_uses` has them.
-        highest: None before any trial was looked at.
+        highest: None before any trial was evaluated.
     """
 
     paths: StudyPaths
@@ -110,6 +90,7 @@ class Summary:
     n_target: int
     best: FrozenTrial | None
     best_values: dict[str, Any]
+    searched: dict[str, str]
     architecture: str | None
     n_sampled: int
     n_sampled_complete: int
@@ -118,9 +99,14 @@ class Summary:
     failures: dict[str, int]
     retrained: dict[str, Any] | None
     test_uses: tuple[Mapping[str, Any], ...]
-    objective: Objective
+    task: Task
     is_recipe: bool
     highest: Highest | None
+
+    @property
+    def objective(self) -> Objective:
+        """What the study maximises."""
+        return self.task.objective
 
     @property
     def study(self) -> str:
@@ -138,39 +124,37 @@ def common_failure(record: StudyRecord) -> str | None:
     trials = record.trials
     if not trials or any(t.state != TrialState.FAIL for t in trials):
         return None
-    ((reason, n), *_) = Counter(facts_of(t).get("reason", "unknown") for t in trials).most_common()
+    ((reason, n), *_) = Counter(metadata_of(t).get("reason", "unknown") for t in trials).most_common()
     if len(trials) == 1:
         return f"the only trial failed: {reason}"
     return f"all {len(trials)} trials failed" + (f", {n} of them" if n < len(trials) else "") + f": {reason}"
 
 
-def summarize(record: StudyRecord, *, is_driven: bool) -> Summary:
+def summarize(record: StudyRecord, *, is_running: bool) -> Summary:
     """Sum up a study; without a process that drives it, what was running waits."""
     trials = record.trials
     best = record.best
     values = values_of(best.params, record.space) if best is not None else {}
     sampled = [t for t in trials if not is_initial(t) and TAKEN_FROM_KEY not in t.user_attrs]
+    failures = Counter(str(metadata_of(t).get("reason", "unknown")) for t in trials if t.state == TrialState.FAIL)
     return Summary(
-        record.paths,
-        count_states(trials, is_driven=is_driven),
-        record.n_target,
-        best,
-        values,
-        _architecture(record, values) if best is not None or record.is_recipe else None,
-        len(sampled),
-        sum(t.state == TrialState.COMPLETE for t in sampled),
-        tuple(_edges(record, values)),
-        importances_of(record),
-        dict(
-            Counter(
-                str(facts_of(t).get("reason", "unknown")) for t in trials if t.state == TrialState.FAIL
-            ).most_common()
-        ),
-        record.retrained,
-        tuple(record.test_uses),
-        record.objective,
-        record.is_recipe,
-        highest_of(trials),
+        paths=record.paths,
+        counts=count_states(trials, is_running=is_running),
+        n_target=record.n_target,
+        best=best,
+        best_values=values,
+        searched={p.path: str(p.domain) for p in record.space.parameters},
+        architecture=_architecture(record, values) if best is not None or record.is_recipe else None,
+        n_sampled=len(sampled),
+        n_sampled_complete=sum(t.state == TrialState.COMPLETE for t in sampled),
+        edges=tuple(_edges(record, values)),
+        importances=importances_of(record),
+        failures=dict(failures.most_common()),
+        retrained=record.retrained,
+        test_uses=tuple(record.test_uses),
+        task=record.space.task,
+        is_recipe=record.is_recipe,
+        highest=highest_of(trials),
     )
 
 
@@ -181,81 +165,55 @@ def _architecture(record: StudyRecord, values: Mapping[str, Any]) -> str | None:
 
 
 def highest_of(trials: Sequence[FrozenTrial]) -> Highest | None:
-    """Return the highest validation accuracy, the first of equals; None before any trial was looked at.
+    """Return the highest validation accuracy, the first of equals; None before any trial was evaluated.
 
-    Looks within the first epoch are at a sample of the validation split: they count where no trial has ended an epoch.
+    Within the first epoch it is that of a sample of the validation split, which counts where no trial has ended one.
     """
-    for curve in (lambda trial: trial.intermediate_values, looks_of):
-        points = [Highest(value, t.number, epoch) for t in trials for epoch, value in curve(t).items()]
-        if points:
-            return max(points, key=lambda p: (p.value, -p.number, -p.epoch))
-    return None
+    points = [Highest(value, t.number, epoch) for t in trials for epoch, value in curve_of(t).items()]
+    return max(points, key=lambda p: (p.epoch >= 1, p.value, -p.number, -p.epoch), default=None)
 
 
-def count_states(trials: list[FrozenTrial], *, is_driven: bool) -> dict[str, int]:
+def count_states(trials: Sequence[FrozenTrial], *, is_running: bool) -> dict[str, int]:
     """Count trials by state, and in total; without a process that drives the study, what was running waits."""
-    names = STATE_NAMES if is_driven else STATE_NAMES | {TrialState.RUNNING: "waiting"}
-    counts = Counter(names[t.state] for t in trials)
+    counts = Counter(state_name(trial, is_running=is_running) for trial in trials)
     return {name: counts[name] for name in STATE_NAMES.values()} | {"total": len(trials)}
 
 
-def opened_text(n_uses: int) -> str:
-    """Return how often the test set has been opened for a study, as a sentence without its full stop."""
-    if not n_uses:
-        return "the test set has never been opened for this study"
-    return f"the test set has been opened {'once' if n_uses == 1 else f'{n_uses} times'} for this study"
+def state_name(trial: FrozenTrial, *, is_running: bool) -> str:
+    """Return a trial's state; one that the database has as running while no process drives the study is waiting."""
+    if trial.state == TrialState.RUNNING and not is_running:
+        return "waiting"
+    return STATE_NAMES[trial.state]
 
 
-def uses_text(uses: Sequence[Mapping[str, Any]]) -> str:
-    """Return as a sentence how often the test set has been opened for a study, and by which commands."""
-    text = opened_text(len(uses))
-    commands = Counter(str(use["command"]) for use in uses)
-    listed = f" ({', '.join(f'{command} {n}' for command, n in commands.items())})" if uses else ""
-    return f"{text[0].upper()}{text[1:]}{listed}."
+def study_json(record: StudyRecord, *, is_running: bool) -> dict[str, Any]:
+    """Return the parts of the JSON object that search and show share."""
+    trials, metrics = record.trials, record.retrained
+    retraining = retraining_status(record, is_running=is_running)
+    return {
+        "trials": count_states(trials, is_running=is_running),
+        "best": record.best_as_data,
+        "highest": None if (highest := highest_of(trials)) is None else asdict(highest),
+        "retraining": None if retraining is None else asdict(retraining),
+        "retrained": None if metrics is None else {key: metrics[key] for key in RESULT_KEYS if key in metrics},
+    }
 
 
-def importances_of(record: StudyRecord) -> Importances | None:
-    """Return by which parameters the best trials of a study differ from all; None while there are too few trials."""
-    if record.objective is OBJECTIVES[TrialConfig.task]:
-        return parameter_importances(record.trials)
-    return value_importances(record.trials)
-
-
-def parameter_importances(trials: list[FrozenTrial]) -> Importances | None:
-    """Compare trials by the accuracy after the latest epoch that enough of them reached."""
-    curves = [t for t in trials if t.intermediate_values]
-    epochs = sorted({epoch for t in curves for epoch in t.intermediate_values}, reverse=True)
-    for epoch in epochs:
-        reached = [(t, t.intermediate_values[epoch]) for t in curves if epoch in t.intermediate_values]
-        if len(reached) >= MIN_TRIALS_FOR_IMPORTANCE:
-            return _importances(reached, f"accuracy after epoch {epoch}")
-    return None
-
-
-def value_importances(trials: list[FrozenTrial]) -> Importances | None:
-    """Compare COMPLETE trials by their values, where a trial that ends early is a good one."""
-    ended = [(t, t.value) for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
-    return _importances(ended, "the result") if len(ended) >= MIN_TRIALS_FOR_IMPORTANCE else None
-
-
-def _importances(valued: list[tuple[FrozenTrial, float]], of: str) -> Importances | None:
-    """Tell what distinguishes the best trials, by PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255)."""
-    n_best = max(MIN_BEST, round(BEST_SHARE * len(valued)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        study = optuna.create_study(direction="maximize")
-        study.add_trials(
-            [optuna.create_trial(params=t.params, distributions=t.distributions, value=value) for t, value in valued]
-        )
-        try:
-            evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=n_best / len(valued))
-            shares = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
-        except (RuntimeError, ValueError):  # all trials alike
-            return None
-    total = sum(shares.values())
-    if not shares or not math.isfinite(total) or total <= 0:
-        return None
-    return Importances({path: share / total for path, share in shares.items()}, of, n_best, len(valued))
+def trials_json(record: StudyRecord, *, is_running: bool) -> list[dict[str, Any]]:
+    """Return every trial for JSON."""
+    return [
+        {
+            "number": t.number,
+            "state": state_name(t, is_running=is_running),
+            "value": t.value,
+            "epochs": len(t.intermediate_values),
+            "latest": None if (latest := latest_of(t)) is None else asdict(latest),
+            "params": values_of(t.params, record.space),
+            "intermediate": {str(epoch): value for epoch, value in sorted(t.intermediate_values.items())},
+            "attributes": metadata_of(t),
+        }
+        for t in record.trials
+    ]
 
 
 def edge_of(domain: Domain, value: Any) -> str | None:
@@ -274,17 +232,9 @@ def edge_of(domain: Domain, value: Any) -> str | None:
     return "upper" if share >= 1 - EDGE_SHARE else None
 
 
-def _edges(record: StudyRecord, values: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for parameter in record.space.parameters:
-        if parameter.path not in values:
-            continue
-        edge = edge_of(parameter.domain, values[parameter.path])
+def _edges(record: StudyRecord, values: Mapping[str, Any]) -> Iterator[str]:
+    for path, domain in ((p.path, p.domain) for p in record.space.parameters if p.path in values):
+        edge = edge_of(domain, values[path])
         if edge is not None:
-            value = values[parameter.path]
-            shown = f"{value:.3g}" if isinstance(value, float) else value
-            lines.append(
-                f"{parameter.path} = {shown} is at the {edge} end of {parameter.domain}; "
-                "a wider range may hold better values"
-            )
-    return lines
+            shown = f"{values[path]:.3g}" if isinstance(values[path], float) else values[path]
+            yield f"{path} = {shown} is at the {edge} end of {domain}; a wider range may hold better values"

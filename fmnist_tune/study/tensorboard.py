@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fmnist_tune.config import Parameter
 from fmnist_tune.config.domain import ChoiceDomain
 from fmnist_tune.study.trial_writer import TrialSpec
-from fmnist_tune.training.results import EpochResult
+from fmnist_tune.training.results import EpochResult, Evaluation
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -32,8 +32,7 @@ ROOM = 2**16  # bytes; an epoch takes 300
 class _Run:
     """All that a trial's run shows; it is written anew unless there is a writer."""
 
-    looks: dict[float, float]
-    epochs: list[EpochResult]
+    evaluations: list[Evaluation]
     writer: SummaryWriter | None = None
 
 
@@ -46,17 +45,17 @@ class _Point(NamedTuple):
 class TensorBoard:
     """The folder for `tensorboard --logdir`; what cannot be written there is said once, and ends nothing."""
 
-    def __init__(self, folder: Path, parameters: Sequence[Parameter], on_trouble: Callable[[int, str], None]) -> None:
+    def __init__(self, folder: Path, parameters: Sequence[Parameter], on_warning: Callable[[int, str], None]) -> None:
         """Take over a folder, which need not exist.
 
         Args:
             folder: holds a run `trial-<number>` for each trial.
             parameters: of the search space.
-            on_trouble: told the first time that something cannot be written: of which trial, and why.
+            on_warning: told the first time that something cannot be written: of which trial, and why.
         """
         self._folder = folder
         self._parameters = parameters
-        self._on_trouble = on_trouble
+        self._on_warning = on_warning
         self._has_complained = False
         self._runs: dict[int, _Run] = {}
 
@@ -66,9 +65,8 @@ class TensorBoard:
 
     def add(
         self,
-        attempt: TrialSpec,
-        epochs: Sequence[EpochResult],
-        looks: Mapping[float, float],
+        spec: TrialSpec,
+        evaluations: Sequence[Evaluation],
         *,
         known: Sequence[EpochResult] = (),
     ) -> None:
@@ -78,30 +76,30 @@ class TensorBoard:
         epochs: whatever is on disk, no point is lost or doubled.
 
         Args:
-            attempt: the trial.
-            epochs: new ones, oldest first; they replace those from the first one's number on.
-            looks: new ones: validation accuracy by the share of the first epoch.
-            known: all epochs before these. They and the attempt's looks are read by the trial's first call alone.
+            spec: the trial.
+            evaluations: new ones, oldest first; they replace those from the first one's epoch on.
+            known: all epochs before these. They and the spec's curve within the first epoch are read by the trial's
+                first call alone.
         """
-        if not (epochs or looks or known):
+        earlier = [*_partial(spec), *known]
+        if not (evaluations or earlier):
             return
-        run = self._runs.setdefault(attempt.number, _Run(dict(attempt.looks), list(known)))
-        kept = [result for result in run.epochs if not epochs or result.epoch < epochs[0].epoch]
-        if len(kept) < len(run.epochs) or looks.keys() & run.looks.keys():
-            self.close(attempt.number)
-        run.epochs = [*kept, *epochs]
-        run.looks |= looks
+        run = self._runs.setdefault(spec.number, _Run(earlier))
+        kept = [result for result in run.evaluations if not evaluations or result.epoch < evaluations[0].epoch]
+        if len(kept) < len(run.evaluations):
+            self.close(spec.number)
+        run.evaluations = [*kept, *evaluations]
         try:
             if run.writer is None:
-                run.writer = self._write_anew(attempt, run)
+                run.writer = self._write_anew(spec, run)
             else:
-                _check_room(self._run_folder(attempt.number))
-                _write(run.writer, _points(epochs, looks))
+                _check_room(self._run_folder(spec.number))
+                _write(run.writer, _points(evaluations))
         except Exception as error:  # whatever ended SummaryWriter's thread; no curve is worth a search
-            self.close(attempt.number)
+            self.close(spec.number)
             if not self._has_complained:
                 self._has_complained = True
-                self._on_trouble(attempt.number, f"its curves for TensorBoard cannot be written: {error}")
+                self._on_warning(spec.number, f"its curves for TensorBoard cannot be written: {error}")
 
     def close(self, number: int) -> None:
         """Close a trial's files, for one that pauses; the next `add` goes on from what they show."""
@@ -116,7 +114,7 @@ class TensorBoard:
         self.close(number)
         self._runs.pop(number, None)
 
-    def _write_anew(self, attempt: TrialSpec, run: _Run) -> SummaryWriter:
+    def _write_anew(self, spec: TrialSpec, run: _Run) -> SummaryWriter:
         """Replace a trial's run, and return the writer for what it trains from here.
 
         TensorBoard reads a folder's files in the order of their names, each to its end, and may hang at one that is
@@ -124,17 +122,17 @@ class TensorBoard:
         """
         from torch.utils.tensorboard import SummaryWriter
 
-        folder = self._run_folder(attempt.number)
+        folder = self._run_folder(spec.number)
         folder.mkdir(parents=True, exist_ok=True)
         _check_room(folder)
         old = _files(folder)
-        points = _points(run.epochs, run.looks)
+        points = _points(run.evaluations)
         metric = {VAL_TAG: points[-1].scalars.pop(VAL_TAG)}  # add_hparams adds this point
         with SummaryWriter(str(folder), purge_step=0) as writer:
             curves = _files(folder) - old
             _write(writer, points)
             writer.add_hparams(
-                {p.path: _cell(p, attempt.values) for p in self._parameters},
+                {p.path: _cell(p, spec.values) for p in self._parameters},
                 metric,
                 {
                     p.path: [_cell(p, {p.path: value}) for value in p.domain.values]
@@ -149,7 +147,7 @@ class TensorBoard:
         later = _files(folder) - old - curves - hparams
         if not max(curves) < max(hparams) < max(later):  # names count a second's files: 10 comes before 9
             writer.close()
-            return self._write_anew(attempt, run)
+            return self._write_anew(spec, run)
         for file in old:
             if file.is_symlink() or not file.stat().st_size:
                 file.unlink()
@@ -183,20 +181,31 @@ def _cell(parameter: Parameter, values: Mapping[str, Any]) -> float | str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _points(epochs: Sequence[EpochResult], looks: Mapping[float, float]) -> list[_Point]:
-    """Return looks as points at step 0, then epochs; the last one ends now, the others without a break before it."""
-    at = time.time() - sum(result.train_s + result.val_s for result in epochs)
-    points = [_Point(0, at, {VAL_TAG: accuracy}) for _, accuracy in sorted(looks.items())]
-    for result in epochs:
-        at += result.train_s + result.val_s
-        scalars = {
-            "accuracy/train": result.train_accuracy,
-            VAL_TAG: result.val_accuracy,
-            "loss/train": result.train_loss,
-            "loss/val": result.val_loss,
-            "lr": result.lr,
-        }
-        points.append(_Point(result.epoch, at, scalars))
+def _partial(spec: TrialSpec) -> list[Evaluation]:
+    """Return what is known of a trial within its first epoch."""
+    return [
+        Evaluation(epoch=epoch, val_accuracy=accuracy, train_s=0.0, val_s=0.0)
+        for epoch, accuracy in sorted(spec.curve.items())
+        if epoch < 1
+    ]
+
+
+def _points(evaluations: Sequence[Evaluation]) -> list[_Point]:
+    """Return those within the first epoch at step 0, then epochs; the last ends now, the others right before it."""
+    whole_s = [result.train_s + result.val_s if result.epoch >= 1 else 0.0 for result in evaluations]
+    at, points = time.time() - sum(whole_s), []
+    for result, seconds in zip(evaluations, whole_s, strict=True):
+        at += seconds
+        scalars = {VAL_TAG: result.val_accuracy}
+        if isinstance(result, EpochResult):
+            scalars = {
+                "accuracy/train": result.train_accuracy,
+                **scalars,
+                "loss/train": result.train_loss,
+                "loss/val": result.val_loss,
+                "lr": result.lr,
+            }
+        points.append(_Point(int(result.epoch), at, scalars))
     return points
 
 

@@ -1,8 +1,9 @@
-"""What a study's database holds of a trial beside Optuna's own fields: its epochs, and facts of its training.
+"""What a study's database holds of a trial beside Optuna's own fields: its epochs, and metadata of its training.
 
-A trial that comes to a rung, or ends, gets one system attribute more: the epochs since the last one, and the facts as
-they are then. None of them grows with the number of epochs. An ended trial has the facts in a user attribute too, where
-the dashboard shows them. Studies of format 1 have every epoch in one attribute, and each fact in its own.
+A trial that comes to a milestone, or ends, gets one more system attribute: the epochs since the last one, and the
+metadata as they are then. None of them grows with the number of epochs. An ended trial has its metadata in a user
+attribute too, where the dashboard shows them. Studies of format 1 have every epoch in one attribute, and each item of
+metadata in its own.
 """
 
 from __future__ import annotations
@@ -17,29 +18,29 @@ from fmnist_tune.training.results import EpochResult
 
 PROGRESS_PREFIX = "progress:"  # system attributes, counted from 0: {"epochs": [...], "facts": {...}}
 MAX_EPOCHS = 100  # of one of them: 20 kB, where MySQL allows 64
-FACTS_KEY = "training"  # user attribute of an ended trial
+METADATA_KEY = "training"  # user attribute of an ended trial
 HISTORY_KEY = "history"  # system attribute in format 1: every epoch
-LOOKS_KEY = "looks"
+PARTIAL_KEY = "looks"  # fact: [share of the first epoch, validation accuracy] pairs
 INITIAL_KEY = "initial"  # user attribute of a trial that was begun from a point of search.initial: true
 FORMER_INITIAL_KEY = "known_good"  # the same in version 0.1
 
 
 @dataclass(frozen=True)
 class Point:
-    """A validation accuracy, and after how many epochs it was measured: less than 1 for a look within the first."""
+    """A validation accuracy, and after how many epochs it was measured: less than 1 for a share of the first."""
 
     epoch: float
     accuracy: float
 
 
 def progress_attributes(
-    trial: FrozenTrial, epochs: Sequence[EpochResult], facts: Mapping[str, Any]
+    trial: FrozenTrial, epochs: Sequence[EpochResult], metadata: Mapping[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the system attributes that record a trial's new epochs and its facts, with their keys."""
+    """Yield the system attributes that record a trial's new epochs and its metadata, with their keys."""
     n_known = sum(key.startswith(PROGRESS_PREFIX) for key in trial.system_attrs)
     for i, start in enumerate(range(0, max(1, len(epochs)), MAX_EPOCHS)):
         part = [vars(result) for result in epochs[start : start + MAX_EPOCHS]]
-        yield f"{PROGRESS_PREFIX}{n_known + i}", {"epochs": part, "facts": dict(facts)}
+        yield f"{PROGRESS_PREFIX}{n_known + i}", {"epochs": part, "facts": dict(metadata)}
 
 
 def history_of(trial: FrozenTrial) -> list[EpochResult]:
@@ -48,16 +49,16 @@ def history_of(trial: FrozenTrial) -> list[EpochResult]:
     return [EpochResult(**epoch) for epoch in known]
 
 
-def facts_of(trial: FrozenTrial) -> dict[str, Any]:
+def metadata_of(trial: FrozenTrial) -> dict[str, Any]:
     """Return what is known of a trial's training by name, such as duration_s, params and stop_reason.
 
-    A driver that was killed while it ended a trial may have left the facts of that end at one that goes on; they are
+    A driver that was killed while it ended a trial may have left the metadata of that end at one that goes on; they are
     not those of another end.
     """
-    facts: dict[str, Any] = {key: value for key, value in trial.user_attrs.items() if key != FACTS_KEY}
+    metadata: dict[str, Any] = {key: value for key, value in trial.user_attrs.items() if key != METADATA_KEY}
     for part in _progress(trial):
-        facts |= part["facts"]
-    return {**facts, **(trial.user_attrs.get(FACTS_KEY, {}) if trial.state.is_finished() else {})}
+        metadata |= part["facts"]
+    return {**metadata, **(trial.user_attrs.get(METADATA_KEY, {}) if trial.state.is_finished() else {})}
 
 
 def _progress(trial: FrozenTrial) -> list[dict[str, Any]]:
@@ -71,13 +72,8 @@ def is_initial(trial: FrozenTrial) -> bool:
 
 
 def curve_of(trial: FrozenTrial) -> dict[float, float]:
-    """Return validation accuracy by epoch, and by the share of the first epoch where a look gave it."""
-    return looks_of(trial) | trial.intermediate_values
-
-
-def looks_of(trial: FrozenTrial) -> dict[float, float]:
-    """Return validation accuracy by the share of the first epoch that was trained."""
-    return dict(facts_of(trial).get(LOOKS_KEY, ()))
+    """Return validation accuracy by epoch; below 1, by the share of the first epoch, on a sample."""
+    return dict(sorted({**dict(metadata_of(trial).get(PARTIAL_KEY, ())), **trial.intermediate_values}.items()))
 
 
 def latest_of(trial: FrozenTrial) -> Point | None:
@@ -88,5 +84,5 @@ def latest_of(trial: FrozenTrial) -> Point | None:
 
 def best_epoch_of(trial: FrozenTrial) -> int | None:
     """Return the epoch that a trial with early stopping, trained to its end, is valued by; None of another one."""
-    best_epoch: int | None = facts_of(trial).get("best_epoch")
+    best_epoch: int | None = metadata_of(trial).get("best_epoch")
     return best_epoch if trial.state == TrialState.COMPLETE else None

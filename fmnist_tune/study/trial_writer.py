@@ -1,33 +1,54 @@
 """What becomes of a study's trials: every state that one passes through is written here, by the driver alone.
 
 A trial is WAITING while it pauses at a rung or is interrupted and may go on, RUNNING while a worker trains it, and ends
-as COMPLETE (trained to its end), PRUNED (stopped by ASHA) or FAIL (with its reason).
+as COMPLETE (trained to its end), PRUNED (stopped by the scheduler) or FAIL (with its reason).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from optuna.trial import FrozenTrial, TrialState
 
-from fmnist_tune.config.tasks import AnyConfig
 from fmnist_tune.errors import UserError
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.sampling import draw, key_of, params_of, values_of
-from fmnist_tune.study.trial_data import FACTS_KEY, INITIAL_KEY, facts_of, history_of, looks_of, progress_attributes
+from fmnist_tune.study.sampling import key_of, params_of, sample, values_of
+from fmnist_tune.study.trial_data import (
+    INITIAL_KEY,
+    METADATA_KEY,
+    curve_of,
+    history_of,
+    metadata_of,
+    progress_attributes,
+)
+from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.training.results import EpochResult, StopReason
 
-PROMOTED_KEY = "goes_on_from"
+MILESTONE_KEY = "milestone"  # system attribute: the epoch to which a trial is or was trained; None for its end
+PROMOTED_KEY = "goes_on_from"  # until version 0.2.0: the rung from which it was promoted
 HELD_KEY = "held_back"  # system attribute of a trial that failed before anything was trained: why; None once it was
 
 
-def is_promoted_from(trial: FrozenTrial, rung: float) -> bool:
-    """Return whether a waiting trial at a rung had been let go on from there, or had been trained to its end."""
-    is_trained = facts_of(trial).get("stop_reason") in get_args(StopReason)
-    return is_trained or trial.system_attrs.get(PROMOTED_KEY) == rung
+def milestone_of(trial: FrozenTrial) -> float | None:
+    """Return the epoch to which a trial is or was trained; None where an earlier version did not record it."""
+    if MILESTONE_KEY not in trial.system_attrs:
+        return None
+    milestone: float | None = trial.system_attrs[MILESTONE_KEY]
+    return math.inf if milestone is None else milestone
+
+
+def promoted_from(trial: FrozenTrial) -> float | None:
+    """Return the rung from which an earlier version promoted a trial; None for none."""
+    return trial.system_attrs.get(PROMOTED_KEY)
+
+
+def has_ended_training(trial: FrozenTrial) -> bool:
+    """Return whether a trial had been trained to its end when its driver died."""
+    return metadata_of(trial).get("stop_reason") in get_args(StopReason)
 
 
 @dataclass(frozen=True)
@@ -41,16 +62,19 @@ class TrialSpec:
         values: the searched values, by dotted path.
         history: its epochs up to its last rung or interruption.
         curve: validation accuracy by epoch, as far as the study knows it, which may be further.
-        looks: the same by the share of the first epoch.
     """
 
     number: int
-    config: AnyConfig
+    config: TaskConfig
     seed: int
     values: Mapping[str, Any]
     history: Sequence[EpochResult]
-    curve: Mapping[int, float]
-    looks: Mapping[float, float]
+    curve: Mapping[float, float]
+
+    @property
+    def n_epochs_known(self) -> float:
+        """How many epochs its workers need not report; below 1, how far the study knows it within the first one."""
+        return len(self.history) or max((epoch for epoch in self.curve if epoch < 1), default=0)
 
 
 def trial_spec(record: StudyRecord, trial: FrozenTrial) -> TrialSpec:
@@ -66,8 +90,7 @@ def trial_spec(record: StudyRecord, trial: FrozenTrial) -> TrialSpec:
         seed=derive_seed(record.space.settings.search.sampler.seed, trial.number, "training"),
         values=values,
         history=history_of(trial),
-        curve=dict(trial.intermediate_values),
-        looks=looks_of(trial),
+        curve=curve_of(trial),
     )
 
 
@@ -110,11 +133,15 @@ class TrialWriter:
             self._trials.set_state(number, TrialState.WAITING)
         return orphans
 
-    def begin(self, number: int | None = None) -> TrialSpec | None:
+    def begin(
+        self, number: int | None = None, *, milestone: float = math.inf, proposed: Mapping[str, Any] | None = None
+    ) -> TrialSpec | None:
         """Give a trial to a worker: one that waits, or a new one.
 
         Args:
             number: of the waiting trial; None for a new one.
+            milestone: of a new one, recorded with it: an epoch, infinite for its end.
+            proposed: values for a new one that is no initial point, by dotted path; what they leave out is sampled.
 
         Returns:
             None if it was to be a new one and the study is full.
@@ -125,17 +152,19 @@ class TrialWriter:
         if number is None:
             if self._record.is_full:
                 return None
-            number = self._trials.create(self._new()).number
+            new = self._new(params_of(proposed or {}, self._record.space)[0])
+            new.system_attrs[MILESTONE_KEY] = _stored(milestone)
+            number = self._trials.create(new).number
         else:
             self._fill_in(self._trials[number])
             self._trials.set_state(number, TrialState.RUNNING)
         try:
-            return self.attempt(number)
+            return self.spec(number)
         except UserError as error:
             self.fail(number, str(error))
             raise UnbuildableError(number, str(error)) from None
 
-    def attempt(self, number: int) -> TrialSpec:
+    def spec(self, number: int) -> TrialSpec:
         """Return what a trial trains, with its curve so far.
 
         Raises:
@@ -143,43 +172,44 @@ class TrialWriter:
         """
         return trial_spec(self._record, self._trials[number])
 
-    def _new(self) -> FrozenTrial:
-        """Return the next new trial: from the next initial point, or sampled."""
+    def _new(self, proposed: Mapping[str, Any]) -> FrozenTrial:
+        """Return the next new trial: from the next initial point, or as it is proposed, or sampled."""
         number, is_grid = len(self._trials.all), self._record.space.settings.search.sampler.name == "grid"
         while self.initial:
-            drawn = self._draw(number, self.initial.pop(0))
-            if not is_grid or all(t.params != drawn.params for t in self._trials.all):
-                drawn.user_attrs[INITIAL_KEY] = True
-                return drawn
-        return self._draw(number, {})
+            sampled = self._sample(number, self.initial.pop(0))
+            if not is_grid or all(t.params != sampled.params for t in self._trials.all):
+                sampled.user_attrs[INITIAL_KEY] = True
+                return sampled
+        return self._sample(number, proposed)
 
     def _fill_in(self, trial: FrozenTrial) -> None:
-        """Draw what a waiting trial lacks: one that was enqueued, or killed by version 0.1 while it was drawn."""
+        """Sample what a waiting trial lacks: one that was enqueued, or killed by version 0.1 while it was sampled."""
         given = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
         space = self._record.space
         known = values_of(trial.params, space)
         if all(p.path in known for p in space.parameters if space.is_active(p, known)):
             return
-        drawn = self._draw(trial.number, given)
-        missing = {name: value for name, value in drawn.params.items() if name not in trial.params}
-        self._trials.set_params(trial.number, missing, drawn.distributions)
+        sampled = self._sample(trial.number, given)
+        missing = {name: value for name, value in sampled.params.items() if name not in trial.params}
+        self._trials.set_params(trial.number, missing, sampled.distributions)
 
-    def _draw(self, number: int, given: Mapping[str, Any]) -> FrozenTrial:
+    def _sample(self, number: int, given: Mapping[str, Any]) -> FrozenTrial:
         others = [trial for trial in self._trials.all if trial.number != number]
-        return draw(self._record.space, others, number, given=given)
+        return sample(self._record.space, others, number, given=given)
 
     def report(self, number: int, epoch: int, val_accuracy: float) -> None:
         """Record an epoch's validation accuracy."""
         self._trials.report(number, epoch, val_accuracy)
 
-    def note_progress(self, number: int, epochs: Sequence[EpochResult], facts: Mapping[str, Any]) -> None:
+    def note_progress(self, number: int, epochs: Sequence[EpochResult], metadata: Mapping[str, Any]) -> None:
         """Record a running trial's epochs since the last call, and what is known of it."""
-        for key, value in progress_attributes(self._trials[number], epochs, facts):
+        for key, value in progress_attributes(self._trials[number], epochs, metadata):
             self._trials.set_system_attr(number, key, value)
 
-    def note_promotion(self, number: int, rung: float) -> None:
-        """Record that a trial is let go on from its rung."""
-        self._trials.set_system_attr(number, PROMOTED_KEY, rung)
+    def note_promotion(self, number: int, milestone: float) -> None:
+        """Record to which milestone a trial goes on: an epoch, infinite for its end."""
+        if milestone_of(self._trials[number]) != milestone:
+            self._trials.set_system_attr(number, MILESTONE_KEY, _stored(milestone))
 
     def note_held(self, number: int, reason: str | None) -> None:
         """Record why a trial waits behind all others; None once it has been trained."""
@@ -201,12 +231,12 @@ class TrialWriter:
             self._record.write_best_recipe()
 
     def prune(self, number: int, reason: str) -> None:
-        """End a trial that ASHA stopped, running or waiting.
+        """End a trial that the scheduler stopped, running or waiting.
 
         Its value is its last epoch's validation accuracy, if it ended one and that is what the study maximises.
         """
         trial, value = self._trials[number], None
-        if trial.last_step is not None and self._record.objective.is_val_accuracy:
+        if trial.last_step is not None and self._record.objective.is_on_curve:
             value = trial.intermediate_values[trial.last_step]
         self._end(number, TrialState.PRUNED, {"stop_reason": reason}, value)
 
@@ -214,14 +244,19 @@ class TrialWriter:
         """End a trial that cannot go on."""
         self._end(number, TrialState.FAIL, {"reason": reason}, None)
 
-    def _end(self, number: int, state: TrialState, facts: Mapping[str, Any], value: float | None) -> None:
-        """End a trial; first its facts go where the dashboard shows them, since it cannot change afterwards."""
+    def _end(self, number: int, state: TrialState, metadata: Mapping[str, Any], value: float | None) -> None:
+        """End a trial; first its metadata go where the dashboard shows them: an ended trial cannot change."""
         known = self._trials[number]
-        new = {key: fact for key, fact in {**facts_of(known), **facts}.items() if known.user_attrs.get(key) != fact}
-        if new != known.user_attrs.get(FACTS_KEY, {}):
-            self._trials.set_user_attr(number, FACTS_KEY, new)
+        found = {**metadata_of(known), **metadata}
+        new = {key: value for key, value in found.items() if known.user_attrs.get(key) != value}
+        if new != known.user_attrs.get(METADATA_KEY, {}):
+            self._trials.set_user_attr(number, METADATA_KEY, new)
         self._trials.set_state(number, state, value)
 
     def release(self, number: int) -> None:
         """Put a running trial back in the queue."""
         self._trials.set_state(number, TrialState.WAITING)
+
+
+def _stored(milestone: float) -> float | None:
+    return None if math.isinf(milestone) else milestone

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.sampling import params_of
-from fmnist_tune.study.trial_data import facts_of, history_of, progress_attributes
+from fmnist_tune.study.trial_data import history_of, metadata_of, progress_attributes
 
 
 def check_data(old: StudyRecord, data: Mapping[str, object]) -> None:
@@ -59,7 +59,7 @@ def import_trials(new: StudyRecord, old: StudyRecord) -> int:
             intermediate_values=trial.intermediate_values,
             user_attrs={**trial.user_attrs, TAKEN_FROM_KEY: origin},
         )
-        copied.system_attrs = dict(progress_attributes(copied, history_of(trial), facts_of(trial)))
+        copied.system_attrs = dict(progress_attributes(copied, history_of(trial), metadata_of(trial)))
         new.optuna.add_trial(copied)
         origins.append(origin)
     new.write_best_recipe()

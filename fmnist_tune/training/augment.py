@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fmnist_tune.config.schema import Augment
+from fmnist_tune.tasks.images.config import Augment
 
 # Random erasing (Zhong et al. 2017, arXiv 1708.04896), torchvision's defaults.
 ERASE_AREA = (0.02, 0.33)
@@ -37,12 +37,12 @@ def augment_batch(x_N1HW: Tensor, augment: Augment, blank: float) -> Tensor:
 
 def _shift(x_N1HW: Tensor, limit: int, blank: float) -> Tensor:
     n, _, height, width = x_N1HW.shape
-    padded = F.pad(x_N1HW, [limit] * 4, value=blank)[:, 0]
+    padded = F.pad(x_N1HW, [limit] * 4, value=blank)
     offset = torch.randint(0, 2 * limit + 1, (2, n, 1), device=x_N1HW.device)
     rows = offset[0] + torch.arange(height, device=x_N1HW.device)
     columns = offset[1] + torch.arange(width, device=x_N1HW.device)
     picture = torch.arange(n, device=x_N1HW.device)[:, None, None]
-    return padded[picture, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
+    return padded.movedim(1, 3)[picture, rows[:, :, None], columns[:, None, :]].movedim(3, 1).contiguous()
 
 
 def _affine(x_N1HW: Tensor, augment: Augment, blank: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""A training run's state on disk, between epochs and at looks within one."""
+"""A training run's state on disk, between epochs and within one."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fmnist_tune.config import TrialConfig
+from fmnist_tune.tasks.images.config import ImageConfig
 
 
-def criterion(config: TrialConfig, y_N: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+def criterion(config: ImageConfig, y_N: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the loss of a batch's scores (B, 10) and labels (B,), as a scalar.
 
     Args:

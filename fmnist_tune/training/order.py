@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fmnist_tune.config import TrialConfig
+from fmnist_tune.tasks.images.config import ImageConfig
 
 
-def epoch_sampler(config: TrialConfig, y_N: Tensor) -> Callable[[], Tensor]:
+def epoch_sampler(config: ImageConfig, y_N: Tensor) -> Callable[[], Tensor]:
     """Return a function that draws an epoch's indices of training images, in the order of training.
 
     Args:

@@ -1,4 +1,4 @@
-"""The part of an epoch that has been trained: saved where a trial is looked at, so that it can go on from there."""
+"""The part of an epoch that has been trained: saved where a trial is evaluated, so that it can go on from there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class PartialEpoch:
     Attributes:
         losses: each step's.
         scores: (N, 10) of each step, or of several.
-        train_s, look_s: seconds in steps, and in looks.
+        train_s, look_s: seconds in steps, and in evaluations.
     """
 
     losses: list[Tensor]

@@ -6,21 +6,46 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-LOOK_STRIDE = 5  # a look within an epoch is at one validation image in so many
+SAMPLE_STRIDE = 5  # within an epoch one validation image in so many is scored
 
 StopReason = Literal["epochs", "early_stopping", "solved"]
 
 
-@dataclass(frozen=True)
-class EpochResult:
-    """What one epoch gave.
+class NonFiniteLossError(ArithmeticError):
+    """The training loss became infinite or not a number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A validation accuracy, and when it was measured.
 
     Attributes:
-        epoch: counted from 1.
+        epoch: counted from 1; below 1, the share of the first epoch that was trained.
+        val_accuracy: on the validation split, in [0, 1]; within an epoch, on a sample of it; nan without one.
+        train_s, val_s: seconds spent in training and in validation since the epoch began.
+    """
+
+    epoch: float
+    val_accuracy: float
+    train_s: float
+    val_s: float
+
+    @property
+    def epoch_s(self) -> float:
+        """How long the whole epoch took; within one, is expected to take: too long rather than too short."""
+        if self.epoch < 1:
+            return self.train_s / self.epoch + SAMPLE_STRIDE * self.val_s
+        return self.train_s + self.val_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochResult(Evaluation):
+    """What one whole epoch gave.
+
+    Attributes:
         train_loss, train_accuracy: mean over the epoch's batches as they were trained on, augmented and with dropout.
-        val_loss, val_accuracy: on the validation split after the epoch, accuracy in [0, 1]; nan without one.
+        val_loss: on the validation split; nan without one.
         lr: learning rate of the last step.
-        train_s, val_s: seconds spent in training and in validation.
         n_images: images trained on.
     """
 
@@ -28,32 +53,8 @@ class EpochResult:
     train_loss: float
     train_accuracy: float
     val_loss: float
-    val_accuracy: float
     lr: float
-    train_s: float
-    val_s: float
     n_images: int
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a look within the first epoch gave.
-
-    Attributes:
-        share: of the epoch that was trained.
-        val_accuracy: on a sample of the validation split, in [0, 1].
-        train_s, val_s: seconds spent so far in training and in looks.
-    """
-
-    share: float
-    val_accuracy: float
-    train_s: float
-    val_s: float
-
-    @property
-    def epoch_s(self) -> float:
-        """How long the whole epoch is expected to take; too long rather than too short after more looks than one."""
-        return self.train_s / self.share + LOOK_STRIDE * self.val_s
 
 
 def best_epoch(history: Sequence[EpochResult]) -> int:

@@ -1,4 +1,4 @@
-"""One training run: a generator of epoch results and looks, after each of which its state can be saved."""
+"""One training run: a generator of evaluations, after each of which its state can be saved."""
 
 from __future__ import annotations
 
@@ -7,34 +7,39 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fmnist_tune.config import TrialConfig
 from fmnist_tune.models.layers import n_params
 from fmnist_tune.seeds import derive_seed
+from fmnist_tune.tasks.images.config import ImageConfig
 from fmnist_tune.training import averaging
 from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.averaging import WeightAverage
 from fmnist_tune.training.checkpoint import Stateful
 from fmnist_tune.training.graphed import GraphedSteps
 from fmnist_tune.training.loss import accuracy, criterion, squared_error
-from fmnist_tune.training.numerics import Numerics, choose_numerics, has_fast_bf16
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
 from fmnist_tune.training.order import epoch_sampler
 from fmnist_tune.training.partial_epoch import PartialEpoch
-from fmnist_tune.training.results import LOOK_STRIDE, EpochResult, Look, StopReason, best_epoch
-from fmnist_tune.training.tensors import TrainingData
+from fmnist_tune.training.precision import Precision, choose_precision, has_fast_bf16
+from fmnist_tune.training.results import (
+    SAMPLE_STRIDE,
+    EpochResult,
+    Evaluation,
+    NonFiniteLossError,
+    StopReason,
+    best_epoch,
+)
+from fmnist_tune.training.tensors import TrainingData, pixels
 
 # Images at a time without gradients. On a CPU a small batch's feature maps stay in the cache: a CNN 64-128-256 scored
 # 2,606 pictures/s by hundreds and 1,852 by five hundreds, an MLP 341,000 and 385,000 (Zen 4, one thread, n = 3).
 EVAL_BATCH_SIZE, CUDA_EVAL_BATCH_SIZE = 100, 5000
 STEPS_BETWEEN_CHECKS = 64
-
-
-class NonFiniteLossError(ArithmeticError):
-    """The training loss became infinite or not a number."""
 
 
 class TrainingRun:
@@ -46,12 +51,12 @@ class TrainingRun:
 
     def __init__(
         self,
-        config: TrialConfig,
+        config: ImageConfig,
         data: TrainingData,
         *,
         seed: int,
         device: str = "cpu",
-        numerics: Numerics | None = None,
+        precision: Precision | None = None,
         n_epochs: int | None = None,
         graphed: bool = True,
     ) -> None:
@@ -62,7 +67,7 @@ class TrainingRun:
             data: on `device`.
             seed: of initialisation, batch order, dropout and augmentation.
             device: "cpu" or a CUDA device.
-            numerics: number format and memory layout; None for the fastest on this machine.
+            precision: number format and memory layout; None for the fastest on this machine.
             n_epochs: stop after so many, on the schedule of all that are configured; None for all.
             graphed: launch steps as one CUDA graph where that can be done; it changes nothing but the time.
         """
@@ -70,10 +75,10 @@ class TrainingRun:
         self.data = data
         self.seed = seed
         self.device = device
-        self.numerics = numerics or choose_numerics(config, fast_bf16=has_fast_bf16(device))
+        self.precision = precision or choose_precision(config, fast_bf16=has_fast_bf16(device))
         torch.manual_seed(derive_seed(seed, "init"))
         self.model = config.build().to(device)
-        if self.numerics.channels_last:
+        if self.precision.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(trained, config.training.optimizer)
@@ -92,9 +97,9 @@ class TrainingRun:
         )
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What to record of a run besides its results."""
-        return {"params": self.n_params, "numerics": str(self.numerics)}
+        return {"params": self.n_params, "numerics": str(self.precision)}
 
     @property
     def parts(self) -> dict[str, Stateful]:
@@ -130,18 +135,18 @@ class TrainingRun:
         """
         yield from (result for result in self.progress() if isinstance(result, EpochResult))
 
-    def progress(self, looks: Sequence[float] = ()) -> Iterator[EpochResult | Look]:
-        """Do as `epochs`, and look at a sample of the validation images within the first epoch.
+    def progress(self, partial: Sequence[float] = ()) -> Iterator[Evaluation]:
+        """Do as `epochs`, and evaluate on a sample of the validation images within the first epoch.
 
-        Looking changes nothing of what is trained, nor does going on from a state that was saved at a look.
+        That changes nothing of what is trained, nor does going on from a state that was saved there.
 
         Args:
-            looks: after which shares of the first epoch; one that lies behind a state taken over is not looked at.
+            partial: after which shares of the first epoch; those behind a state taken over are left out.
         """
         while self.stop_reason is None:
             epoch = len(self.history) + 1
             torch.manual_seed(derive_seed(self.seed, "epoch", epoch))
-            self.history.append((yield from self._train_epoch(epoch, looks if epoch == 1 else ())))
+            self.history.append((yield from self._train_epoch(epoch, partial if epoch == 1 else ())))
             yield self.history[-1]
 
     def evaluate(self, x_N1HW: Tensor, y_N: Tensor) -> tuple[float, float]:
@@ -160,8 +165,12 @@ class TrainingRun:
         """Return float32 scores (N, 10); computed in bf16 where the training is, unless told otherwise."""
         model = self.scored_model.eval()
         batch_size = CUDA_EVAL_BATCH_SIZE if self.device.startswith("cuda") else EVAL_BATCH_SIZE
-        with torch.inference_mode(), self._autocast(self.numerics.bf16 if bf16 is None else bf16):
+        with torch.inference_mode(), self._autocast(self.precision.bf16 if bf16 is None else bf16):
             return torch.cat([model(x).float() for x in x_N1HW.split(batch_size)])
+
+    def score(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return float32 scores (N, K) of images, computed in float32: those of the weights that are kept."""
+        return self.predict(pixels(inputs, self.config.data, self.device), bf16=False).cpu().numpy()
 
     def draw_batches(self) -> list[Tensor]:
         """Return the indices of an epoch's training images, batch by batch."""
@@ -181,7 +190,7 @@ class TrainingRun:
     def _step(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         data, optimizer = self.data, self.optimizer
         x = augment_batch(data.x_train[batch], self.config.training.augment, data.blank)
-        with self._autocast(self.numerics.bf16):
+        with self._autocast(self.precision.bf16):
             scores = self.model(x)
         loss = self.criterion(scores.float(), data.y_train[batch])
         optimizer.zero_grad(set_to_none=True)
@@ -189,14 +198,14 @@ class TrainingRun:
         optimizer.step()
         return loss.detach(), scores.detach()
 
-    def _train_epoch(self, epoch: int, looks: Sequence[float]) -> Generator[Look, None, EpochResult]:
+    def _train_epoch(self, epoch: int, shares: Sequence[float]) -> Generator[Evaluation, None, EpochResult]:
         """Train an epoch, or what is left of it, and validate it; what its steps gave is read at the end alone."""
         training, partial = self.config.training, self.partial
         start = time.perf_counter()
         batches = self.draw_batches()
         partial.restore_random()
         n_before = len(partial.losses)
-        share_after = {max(1, round(share * len(batches))): share for share in looks}
+        share_after = {max(1, round(share * len(batches))): share for share in shares}
         total_steps = training.epochs * len(batches)
 
         def lr_of(step: int) -> float:
@@ -204,8 +213,8 @@ class TrainingRun:
             return training.optimizer.lr * lr_factor(training.schedule, done / total_steps)
 
         lr = lr_of(max(n_before - 1, 0))
-        if n_before in share_after:  # whoever waited for this look died before it was heard of
-            yield self._look(share_after[n_before])
+        if n_before in share_after:  # whoever waited for this died before it was heard of
+            yield self._evaluate_sample(share_after[n_before])
             start = time.perf_counter()
         self.model.train()
         self.position = (epoch, n_before, len(batches))
@@ -220,7 +229,7 @@ class TrainingRun:
             if i + 1 in share_after:
                 loss.item()  # a GPU is done with what it has been given
                 partial.train_s += time.perf_counter() - start
-                yield self._look(share_after[i + 1])
+                yield self._evaluate_sample(share_after[i + 1])
                 self.model.train()
                 start = time.perf_counter()
             if i % STEPS_BETWEEN_CHECKS == STEPS_BETWEEN_CHECKS - 1 and not math.isfinite(loss.item()):
@@ -235,16 +244,28 @@ class TrainingRun:
         trained = time.perf_counter()
         train_s, look_s = partial.train_s + trained - start, partial.look_s
         partial.clear()
-        val = self.evaluate(self.data.x_val, self.data.y_val)
+        val_loss, val_accuracy = self.evaluate(self.data.x_val, self.data.y_val)
         val_s = look_s + time.perf_counter() - trained
-        return EpochResult(epoch, mean_loss, train_accuracy, *val, lr, train_s, val_s, n_images)
+        return EpochResult(
+            epoch=epoch,
+            train_loss=mean_loss,
+            train_accuracy=train_accuracy,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            lr=lr,
+            train_s=train_s,
+            val_s=val_s,
+            n_images=n_images,
+        )
 
-    def _look(self, share: float) -> Look:
+    def _evaluate_sample(self, share: float) -> Evaluation:
         """Score a sample of the validation images."""
         start = time.perf_counter()
-        _, val_accuracy = self.evaluate(self.data.x_val[::LOOK_STRIDE], self.data.y_val[::LOOK_STRIDE])
+        _, val_accuracy = self.evaluate(self.data.x_val[::SAMPLE_STRIDE], self.data.y_val[::SAMPLE_STRIDE])
         self.partial.look_s += time.perf_counter() - start
-        return Look(share, val_accuracy, self.partial.train_s, self.partial.look_s)
+        return Evaluation(
+            epoch=share, val_accuracy=val_accuracy, train_s=self.partial.train_s, val_s=self.partial.look_s
+        )
 
     def _autocast(self, bf16: bool) -> torch.autocast:
         return torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=bf16)

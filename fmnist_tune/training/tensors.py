@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from fmnist_tune.config.schema import Data
 from fmnist_tune.data.split import keep_shares, stratified_split
+from fmnist_tune.tasks.images.data_set import DataSet
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class TrainingData:
     """Training and validation images, normalised and on the device; read-only.
 
     Attributes:
-        x_train, x_val: float32 (N, 1, H, W); no validation images if all are trained on.
+        x_train, x_val: float32 (N, C, H, W); no validation images if all are trained on.
         y_train, y_val: int64 (N,).
         blank: value of a black pixel after normalisation.
     """
@@ -35,7 +35,7 @@ class TrainingData:
         cls,
         images_NHW: NDArray[np.uint8],
         labels_N: NDArray[np.int64],
-        data: Data,
+        data: DataSet,
         device: str,
         *,
         with_val: bool = True,
@@ -43,7 +43,7 @@ class TrainingData:
         """Split, thin out, normalise and pad the training files' images.
 
         Args:
-            images_NHW, labels_N: the files' content.
+            images_NHW, labels_N: the training images, as `Images` has them.
             data: the split, the shares that are kept, the scaling.
             device: where the tensors go.
             with_val: hold out the validation split; otherwise it is trained on too.
@@ -65,7 +65,12 @@ class TrainingData:
         return cls(pictures(train), labels(train), pictures(val), labels(val), -data.mean / data.std)
 
 
-def pixels(images_NHW: NDArray[np.uint8], data: Data, device: str) -> Tensor:
-    """Return images as float32 (N, 1, H, W), padded and normalised."""
-    x = torch.from_numpy(images_NHW).to(device).unsqueeze(1)
+def pixels(images_NHW: NDArray[np.uint8], data: DataSet, device: str) -> Tensor:
+    """Return images as float32 (N, C, H, W), padded and normalised."""
+    x = channels_first(torch.from_numpy(images_NHW).to(device))
     return F.pad(x, [data.pad] * 4).to(torch.float32).div_(255).sub_(data.mean).div_(data.std)
+
+
+def channels_first(images: Tensor) -> Tensor:
+    """Return images (N, H, W) or (N, H, W, C) as (N, C, H, W)."""
+    return images.unsqueeze(1) if images.ndim == 3 else images.movedim(3, 1).contiguous()

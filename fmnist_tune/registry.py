@@ -1,0 +1,189 @@
+"""Classes by name: built in, of an entry point, or `package.module:Class`; and sections that name theirs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pydantic
+from pydantic_core import PydanticCustomError
+
+from fmnist_tune.errors import did_you_mean
+from fmnist_tune.section import Section
+
+UNUSABLE, UNKNOWN_NAME = "unusable_name", "unknown_name"  # pydantic's kinds of errors about a section's name
+
+C = TypeVar("C")
+S = TypeVar("S", bound=Section)
+
+
+class PluginError(ValueError):
+    """What a name stands for cannot be had, is of the wrong kind, or has a mistake."""
+
+
+@dataclass(frozen=True)
+class Registry(Generic[C]):
+    """Classes of one kind.
+
+    Attributes:
+        base: from which each is derived.
+        built_in: ours, by name; a text is a place, imported when it is asked for.
+        group: of entry points.
+        needs: methods that a class must have of its own.
+        found: others that have been asked for so far, by name.
+    """
+
+    base: type[C]
+    built_in: Mapping[str, type[C] | str]
+    group: str = ""
+    needs: tuple[str, ...] = ()
+    found: dict[str, type[C]] = field(default_factory=dict)
+
+    def known(self) -> dict[str, type[C]]:
+        """Return the classes by name that need not be imported any more."""
+        return {**{name: c for name, c in self.built_in.items() if not isinstance(c, str)}, **self.found}
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names that a file may use; package.module:Class apart."""
+        return tuple(dict.fromkeys((*self.built_in, *_entry_points(self.group))))
+
+    def find(self, name: object) -> type[C] | None:
+        """Return the class of a name; None if the name is unknown.
+
+        Raises:
+            PluginError: what it stands for cannot be imported, or is of another kind.
+        """
+        if not isinstance(name, str):
+            return None
+        if name in self.built_in:
+            return self._built_in(name)
+        place = name if ":" in name else _entry_points(self.group).get(name)
+        if place is None:
+            return None
+        found = _imported(place, os.getcwd())
+        if isinstance(found, PluginError):
+            raise found
+        if not isinstance(found, type) or not issubclass(found, self.base):
+            what = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+            raise PluginError(f"{place} is {what}; it must be a class derived from {public_name(self.base)}")
+        for method in self.needs:
+            if getattr(found, method) is getattr(self.base, method):
+                kind = "method" if callable(getattr(self.base, method)) else "property"
+                raise PluginError(f"{place} has no {kind} {method}")
+        self.found[name] = found
+        return found
+
+    def _built_in(self, name: str) -> type[C]:
+        place = self.built_in[name]
+        if isinstance(place, str):
+            module, _, attribute = place.partition(":")
+            place = getattr(importlib.import_module(module), attribute)
+        return place
+
+
+@dataclass(frozen=True)
+class SectionRegistry(Registry[S]):
+    """The classes that a section of a task may be of.
+
+    Attributes:
+        noun: what they are called in messages.
+        default: the name of a section that has none; None where each needs one.
+    """
+
+    noun: str = "model"
+    default: str | None = None
+
+    def read(self, value: object) -> object:
+        """Return the section that a mapping names; what is no mapping as it is.
+
+        Raises:
+            PydanticCustomError, pydantic.ValidationError: there is no such class, or it cannot have such keys.
+        """
+        if not isinstance(value, dict):
+            return value
+        try:
+            found = self.find(value.get("name", self.default))
+            if found is None:
+                raise PydanticCustomError(UNKNOWN_NAME, "unknown")
+            with blamed_on(found):
+                return found.model_validate(value)
+        except PluginError as error:
+            raise PydanticCustomError(UNUSABLE, "{reason}", {"reason": str(error)}) from None
+
+
+def public_name(base: type) -> str:
+    """Return the name under which a class is imported: of its package where that has it, not of the module in it."""
+    package = base.__module__.rpartition(".")[0]
+    place = package if getattr(sys.modules.get(package), base.__name__, None) is base else base.__module__
+    return f"{place}.{base.__name__}"
+
+
+@contextlib.contextmanager
+def blamed_on(found: type) -> Iterator[None]:
+    """Turn what a class's own code raises, other than a ValueError, into a PluginError that names it."""
+    try:
+        yield
+    except (ValueError, PydanticCustomError):
+        raise
+    except Exception as error:
+        raise PluginError(f"{found.__module__}:{found.__qualname__} raised {told(error)}") from None
+
+
+def told(error: BaseException) -> str:
+    """Return an exception of somebody else's code on one line, with the last line of it that is no library's."""
+    libraries = ("<", str(Path(__file__).parent), str(Path(pydantic.__file__).parents[1]))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(libraries)]
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    text = str(error).strip().partition("\n")[0]
+    return type(error).__name__ + (f": {text}" if text else "") + ("" if isinstance(error, SyntaxError) else where)
+
+
+def forget_imports() -> None:
+    """Look again for what could not be imported: its author may have repaired it."""
+    _imported.cache_clear()
+
+
+@cache
+def _imported(place: str, folder: str) -> Any:
+    """Return what `package.module:Class` names, or a PluginError that says why it cannot be had.
+
+    Args:
+        place: the name.
+        folder: the current one, from which modules are imported too; installed ones come first. Ray adds the same
+            folder to its workers' paths.
+    """
+    module_name, _, attribute = place.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
+        return PluginError(f"{place!r} must be package.module:Class")
+    if not {"", folder} & set(sys.path):
+        sys.path.append(folder)
+    importlib.invalidate_caches()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
+            near = did_you_mean(error.name, (p.stem for p in Path(folder).glob("*.py")))
+            return PluginError(
+                f"{place}: no module {error.name} among the installed packages or in the current folder, {folder}{near}"
+            )
+        return PluginError(f"{place}: {module_name} cannot be imported: {told(error)}")
+    if not hasattr(module, attribute):
+        near = did_you_mean(attribute, (name for name, v in vars(module).items() if isinstance(v, type)))
+        return PluginError(f"{place}: {getattr(module, '__file__', None) or module_name} has no {attribute}{near}")
+    return getattr(module, attribute)
+
+
+@cache
+def _entry_points(group: str) -> dict[str, str]:
+    """Return what is installed under a group: the place of each name."""
+    return {entry.name: f"{entry.module}:{entry.attr}" for entry in entry_points(group=group)} if group else {}

@@ -1,0 +1,258 @@
+"""The trials that wait, and what the scheduler is asked about them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from optuna.trial import FrozenTrial, TrialState
+
+from fmnist_tune.config.domain import ChoiceDomain
+from fmnist_tune.errors import UserError
+from fmnist_tune.registry import told
+from fmnist_tune.search.budget import Budget
+from fmnist_tune.search.deadline import Deadline
+from fmnist_tune.search.scheduler import KnownTrial, Pick, Situation, State
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study.trial_data import curve_of
+from fmnist_tune.study.trial_writer import HELD_KEY, has_ended_training, milestone_of, promoted_from
+
+T = TypeVar("T")
+
+
+class Planner:
+    """Between the driver and a scheduler: keeps what waits and where each trial is compared next.
+
+    Interrupted trials go first, held ones last. What is wrong with a scheduler ends the search, and no trial is lost.
+
+    Attributes:
+        problem: what is wrong with the scheduler; None as long as nothing is.
+    """
+
+    def __init__(self, record: StudyRecord, deadline: Deadline, *, n_workers: int) -> None:
+        """Take over the trials of a study, none of which is running.
+
+        Args:
+            record: the study.
+            deadline: of the run.
+            n_workers: how many trials are trained at a time.
+        """
+        self._record = record
+        self._deadline = deadline
+        self._n_workers = n_workers
+        self._section = record.space.settings.search.pruner
+        self.problem: str | None = None
+        self._interrupted: set[int] = set()
+        self._paused: set[int] = set()
+        self._held: set[int] = set()
+        self._running: set[int] = set()
+        self._milestones: dict[int, float] = {}
+        self._scheduler = self._section.build()
+        self._budget = Budget(self._scheduler, deadline)
+        for trial in record.trials:
+            for epoch, accuracy in curve_of(trial).items():
+                self.report(trial.number, epoch, accuracy)
+        for trial in record.trials:
+            if trial.state == TrialState.WAITING:
+                deadline.recall(trial)
+                self._ask(partial(self._restore, trial), None)
+
+    def _restore(self, trial: FrozenTrial) -> None:
+        """Let a trial of an earlier run wait: paused at its milestone, or interrupted on the way to it."""
+        number, curve, milestone = trial.number, curve_of(trial), milestone_of(trial)
+        latest = max(curve, default=0.0)
+        if milestone is None:  # until version 0.2.0 it followed from the settings
+            is_promoted = promoted_from(trial) == latest
+            before = latest if is_promoted else max((epoch for epoch in curve if epoch < latest), default=0.0)
+            milestone = self._milestone_after(before)
+        self._milestones[number] = math.inf if has_ended_training(trial) else milestone
+        is_paused = latest > 0 and self.is_at_milestone(number, latest)
+        is_held = trial.system_attrs.get(HELD_KEY) is not None
+        (self._held if is_held else self._paused if is_paused else self._interrupted).add(number)
+
+    def report(self, number: int, epoch: float, accuracy: float) -> None:
+        """Take in an evaluation."""
+        self._ask(lambda: self._scheduler.report(number, epoch, accuracy), None)
+
+    def is_at_milestone(self, number: int, epoch: float) -> bool:
+        """Return whether a trial that has come to an epoch is to be compared there."""
+        if self._milestones[number] < epoch:
+            self._milestones[number] = self._ask(lambda: self._milestone_after(epoch), math.inf)
+        return self._milestones[number] == epoch
+
+    def partial_milestones(self, number: int) -> tuple[float, ...]:
+        """Return the milestones within the first epoch that a trial may come to, given where it goes to now."""
+        found, milestone = [], self._milestones[number]
+        while milestone < 1:
+            found.append(milestone)
+            milestone = self._ask(lambda: self._milestone_after(found[-1]), math.inf)
+        return tuple(found)
+
+    def next(self) -> Pick | None:
+        """Return what a free worker trains, with its milestone; None if that is nothing for now."""
+        situation = self._situation()
+
+        def found() -> Pick | None:
+            return self._checked(self._budget.next(situation, self._interrupted), situation)
+
+        pick = self._ask(found, None)
+        if pick is None and self._record.is_full and not self._running and self._held:
+            number = min(self._held)
+            return Pick(number, self._milestones[number])
+        return pick
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nothing would be trained even if there was time for everything."""
+        situation = replace(self._situation(), left_s=math.inf)
+        return self._ask(lambda: self._budget.pick(situation, self._interrupted) is None, False)
+
+    def start(self, number: int, milestone: float) -> None:
+        """Take a trial out of those that wait, if it is one: a worker trains it to its milestone."""
+        self.end(number)
+        self._milestones[number] = milestone
+        self._running.add(number)
+
+    def end(self, number: int) -> None:
+        """Forget a trial: it has ended."""
+        for numbers in (self._interrupted, self._paused, self._held, self._running):
+            numbers.discard(number)
+
+    def requeue(self, number: int) -> None:
+        """Let a trial wait that was interrupted on the way to its milestone."""
+        self._running.discard(number)
+        self._interrupted.add(number)
+
+    def hold(self, number: int) -> None:
+        """Let a trial wait behind all others, new ones too."""
+        self._running.discard(number)
+        self._held.add(number)
+
+    def pause(self, number: int) -> None:
+        """Let a trial wait at its milestone."""
+        self._running.discard(number)
+        self._paused.add(number)
+
+    def goes_on(self, number: int) -> Pick | None:
+        """Return what a trial that has just paused is picked for; None if it is not picked."""
+        if self._ask(lambda: self._budget.is_finishing(number), False):
+            situation = self._situation()
+            return self._ask(lambda: self._checked(Pick(number), situation), None)
+        pick = self.next()
+        return pick if pick is not None and pick.number == number else None
+
+    @property
+    def n_paused(self) -> int:
+        """How many trials wait at their milestones."""
+        return len(self._paused)
+
+    def rank_text(self, number: int) -> str:
+        """Return how a trial compares with others at its milestone, for people."""
+        return self._ask(lambda: str(self._scheduler.rank_text(number)), "")
+
+    def to_prune(self, *, everything: bool = False) -> dict[int, str]:
+        """Return why paused trials are given up, by number: those that the scheduler names, or all."""
+        situation = self._situation()
+
+        def found() -> dict[int, str]:
+            scheduler = self._scheduler
+            named = scheduler.ranked(situation.paused) if everything else scheduler.to_prune(situation)
+            return {n: str(self._scheduler.verdict(n, situation)) for n in named if n in self._paused}
+
+        return self._ask(found, {})
+
+    def _situation(self) -> Situation:
+        return Situation(
+            paused=sorted(self._paused),
+            running={number: self._milestones[number] for number in sorted(self._running)},
+            can_begin=not self._record.is_full,
+            n_workers=self._n_workers,
+            left_s=self._deadline.left_s,
+            epoch_s=self._deadline.epoch_s(None),
+            space=self._record.space,
+            trials=_KnownTrials(self._record, self._deadline, {"paused": self._paused, "running": self._running}),
+        )
+
+    def _checked(self, pick: Pick | None, situation: Situation) -> Pick | None:
+        """Return a pick with its milestone.
+
+        Raises:
+            ValueError: it cannot be trained.
+        """
+        if pick is None:
+            return None
+        number = pick.number
+        if number in self._interrupted:
+            return replace(pick, milestone=self._milestones[number])
+        if number is None and not situation.can_begin:
+            raise ValueError(f"{pick}: the study has all of its trials")
+        if number is not None and number not in self._paused:
+            raise ValueError(f"{pick}: trial {number} does not wait at a milestone")
+        for path, value in pick.values.items():
+            domain = next((p.domain for p in situation.space.parameters if p.path == path), None)
+            known = domain.listed(value) if isinstance(domain, ChoiceDomain) else value
+            if domain is None or known not in domain:
+                raise ValueError(f"{pick}: {path} cannot be {value!r}: {domain or 'it is not searched'}")
+        epoch = 0.0 if number is None else self._scheduler.last_epoch(number)
+        return replace(pick, milestone=self._milestone_after(epoch, pick.milestone))
+
+    def _milestone_after(self, epoch: float, milestone: float | None = None) -> float:
+        """Return the scheduler's milestone, or a given one.
+
+        Raises:
+            ValueError: it is none.
+        """
+        milestone = self._scheduler.milestone(epoch) if milestone is None else milestone
+        if not milestone > epoch or not (milestone < 1 or math.isinf(milestone) or milestone == int(milestone)):
+            raise ValueError(f"milestone {milestone} after epoch {epoch:g}: must be later, and above 1 a whole number")
+        return milestone
+
+    def _ask(self, question: Callable[[], T], otherwise: T) -> T:
+        """Return the scheduler's answer; what else it raises than what is wrong with a trial is its problem."""
+        if self.problem is not None:
+            return otherwise
+        try:
+            return question()
+        except UserError:
+            raise
+        except Exception as error:
+            if type(self._section).__module__.startswith(f"{__package__}."):
+                raise
+            self.problem = f"search.pruner: {self._section.name}: {told(error)}"
+            return otherwise
+
+
+class _KnownTrials(Mapping[int, KnownTrial]):
+    """A study's trials as a scheduler sees them, each made when it is asked for."""
+
+    def __init__(self, record: StudyRecord, deadline: Deadline, places: Mapping[State, set[int]]) -> None:
+        self._record = record
+        self._deadline = deadline
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._record.trials)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+    def __getitem__(self, number: int) -> KnownTrial:
+        trial, n_epochs = self._record.trials[number], 0
+        with suppress(UserError):  # it has failed since it cannot be built
+            n_epochs = self._deadline.n_epochs(number)
+        state: State = "ended" if trial.state.is_finished() else "interrupted"
+        for other, numbers in self._places.items():
+            state = other if number in numbers else state
+        return KnownTrial(
+            number=number,
+            state=state,
+            values=values_of(trial.params, self._record.space),
+            curve=curve_of(trial),
+            n_epochs=n_epochs,
+            epoch_s=self._deadline.epoch_s(number),
+        )

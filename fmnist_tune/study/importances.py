@@ -1,0 +1,80 @@
+"""By which parameters the best trials of a study differ from all."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from fmnist_tune.study.record import StudyRecord
+
+MIN_TRIALS_FOR_IMPORTANCE = 10
+BEST_SHARE, MIN_BEST = 0.1, 5  # the best trials of which importances tell; with fewer they would be chance
+
+
+@dataclass(frozen=True)
+class Importances:
+    """By which parameters the best trials differ from all.
+
+    Attributes:
+        shares: by dotted path, largest first; they add up to 1.
+        of: by what trials are the best.
+        n_best, n_trials: how many they are, of how many that have it.
+    """
+
+    shares: dict[str, float]
+    of: str
+    n_best: int
+    n_trials: int
+
+    @property
+    def meaning(self) -> str:
+        """What the shares are, for people."""
+        return f"what sets the best {self.n_best} of {self.n_trials} trials apart, by {self.of}"
+
+
+def importances_of(record: StudyRecord) -> Importances | None:
+    """Return by which parameters the best trials of a study differ from all; None while there are too few trials."""
+    if record.objective.is_on_curve:
+        return parameter_importances(record.trials)
+    return value_importances(record.trials)
+
+
+def parameter_importances(trials: list[FrozenTrial]) -> Importances | None:
+    """Compare trials by the accuracy after the latest epoch that enough of them reached."""
+    curves = [t for t in trials if t.intermediate_values]
+    epochs = sorted({epoch for t in curves for epoch in t.intermediate_values}, reverse=True)
+    for epoch in epochs:
+        reached = [(t, t.intermediate_values[epoch]) for t in curves if epoch in t.intermediate_values]
+        if len(reached) >= MIN_TRIALS_FOR_IMPORTANCE:
+            return _importances(reached, f"accuracy after epoch {epoch}")
+    return None
+
+
+def value_importances(trials: list[FrozenTrial]) -> Importances | None:
+    """Compare COMPLETE trials by their values, where a trial that ends early is a good one."""
+    ended = [(t, t.value) for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+    return _importances(ended, "the result") if len(ended) >= MIN_TRIALS_FOR_IMPORTANCE else None
+
+
+def _importances(valued: list[tuple[FrozenTrial, float]], of: str) -> Importances | None:
+    """Tell what distinguishes the best trials, by PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255)."""
+    n_best = max(MIN_BEST, round(BEST_SHARE * len(valued)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study = optuna.create_study(direction="maximize")
+        study.add_trials(
+            [optuna.create_trial(params=t.params, distributions=t.distributions, value=value) for t, value in valued]
+        )
+        try:
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=n_best / len(valued))
+            shares = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
+        except (RuntimeError, ValueError):  # all trials alike
+            return None
+    total = sum(shares.values())
+    if not shares or not math.isfinite(total) or total <= 0:
+        return None
+    return Importances({path: share / total for path, share in shares.items()}, of, n_best, len(valued))

@@ -1,0 +1,77 @@
+"""What a task's trainings are configured by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field, SerializeAsAny, field_validator
+
+from fmnist_tune.models.section import Model
+from fmnist_tune.registry import SectionRegistry
+from fmnist_tune.section import Section
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class TaskTraining(Section):
+    """How a model is trained, as far as every task needs to know.
+
+    Attributes:
+        epochs: passes over the training data; after each one the model is evaluated.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
+
+
+class TaskConfig(Section):
+    """Everything that one training depends on, besides its seed: the sections model, training and data of a file.
+
+    Derive from it, and give `model`, `training` and `data` the types of the task. What stands for `training` must have
+    `epochs`, a field or a property.
+    """
+
+    # The classes that `model.name` chooses from.
+    models: ClassVar[SectionRegistry[Any]]
+
+    model: SerializeAsAny[Model]
+    training: Any = TaskTraining()
+    data: Any = Section()
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _read_model(cls, value: object) -> object:
+        return cls.models.read(value)
+
+    @classmethod
+    def registries(cls) -> dict[str, SectionRegistry[Any]]:
+        """Return for each section whose `name` chooses its class the classes there are."""
+        return {"model": cls.models}
+
+    @property
+    def early_stopping(self) -> int | None:
+        """Epochs without a better validation figure after which a training ends; None for no early stopping."""
+        found: int | None = getattr(self.training, "early_stopping", None)
+        return found
+
+    @property
+    def schedule(self) -> str:
+        """Of the learning rate."""
+        return str(getattr(self.training, "schedule", "constant"))
+
+    def without_early_stopping(self) -> TaskConfig:
+        """Return the configuration for a training that has nothing to validate on."""
+        if self.early_stopping is None:
+            return self
+        return self.model_copy(update={"training": self.training.model_copy(update={"early_stopping": None})})
+
+    def build(self) -> nn.Module:
+        """Build the model."""
+        return self.model.build(self.data)
+
+    def example(self) -> tuple[Tensor, int] | None:
+        """Return two inputs and how many scores a model must make of each, to try out one that is not ours.
+
+        None for a task whose models are not tried out so.
+        """
+        return None

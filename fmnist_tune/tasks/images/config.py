@@ -1,0 +1,133 @@
+"""What may stand in the sections model, training and data of a file that classifies images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+
+from fmnist_tune.config.schema import Optimizer
+from fmnist_tune.models import MODELS, ImageSpec, ModelSection
+from fmnist_tune.registry import SectionRegistry, blamed_on
+from fmnist_tune.section import Section
+from fmnist_tune.tasks.config import TaskConfig, TaskTraining
+from fmnist_tune.tasks.images.data_set import DataSet
+from fmnist_tune.tasks.images.fashion_mnist import FashionMnist
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+DATA_SETS: SectionRegistry[DataSet] = SectionRegistry(
+    base=DataSet,
+    built_in={"fashion-mnist": FashionMnist},
+    group="fmnist_tune.data_sets",
+    needs=("spec", "load_train", "load_test"),
+    noun="data set",
+    default="fashion-mnist",
+)
+
+
+class Augment(Section):
+    """Random changes of every training image, sampled anew in each epoch.
+
+    Attributes:
+        flip: mirror left to right with probability 0.5.
+        shift: the largest translation along each axis, in pixels.
+        rotate: the largest rotation either way, in degrees.
+        scale: the largest fraction by which an image is enlarged or shrunk.
+        erase: the probability of random erasing: a rectangle of 2 to 33 % of the image is blanked (Zhong et al. 2017).
+    """
+
+    flip: bool = False
+    shift: Annotated[int, Field(ge=0, le=14)] = 0
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    erase: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Training(TaskTraining):
+    """How a model is trained.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: images of a step.
+        schedule: of the learning rate, stepped every batch; `lr` is its peak. cosine falls from it to 0. one_cycle
+            rises to it from a 25th over 30 % of the steps, then falls to nearly 0. step divides it by 10 after 1/2 and
+            3/4 of the steps.
+        loss: mse is taken between the softmax output and the one-hot label.
+        label_smoothing: the share of a label's weight that is spread over all classes.
+        average_weights: evaluate and keep a running average of the weights instead of the latest ones.
+        early_stopping: epochs without a better validation accuracy after which a trial ends; its best epoch then
+            counts; None for no early stopping.
+    """
+
+    batch_size: Annotated[int, Field(ge=1, le=60_000)] = 128
+    optimizer: Optimizer = Optimizer()
+    schedule: Literal["constant", "cosine", "one_cycle", "step"] = "constant"
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    average_weights: bool = False
+    early_stopping: Annotated[int, Field(ge=1)] | None = None
+    augment: Augment = Augment()
+
+
+class ImageConfig(TaskConfig):
+    """Everything that one training on images depends on, besides its seed.
+
+    Attributes:
+        model: the classifier; its `name` decides which other keys it has.
+        training: how it is trained.
+        data: what it is trained on.
+    """
+
+    models: ClassVar[SectionRegistry[ModelSection]] = MODELS
+
+    model: SerializeAsAny[ModelSection]
+    training: Training = Training()
+    data: Annotated[SerializeAsAny[DataSet], BeforeValidator(DATA_SETS.read)] = FashionMnist()
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> ImageConfig:
+        """Read what `model_dump` gave and JSON has kept, in which every key is a text."""
+        return cls.model_validate({**tree, "data": data_from_json(tree)})
+
+    @classmethod
+    def registries(cls) -> dict[str, SectionRegistry[Any]]:
+        return {"model": MODELS, "data": DATA_SETS}
+
+    @property
+    def images(self) -> ImageSpec:
+        """What the model is built for: the data set's images, padded."""
+        return self.data.spec.padded(self.data.pad)
+
+    def build(self) -> nn.Module:
+        return self.model.build(self.images)
+
+    def example(self) -> tuple[Tensor, int]:
+        import torch
+
+        return torch.zeros(2, *self.images.shape), self.images.n_classes
+
+    @model_validator(mode="after")
+    def _buildable(self) -> ImageConfig:
+        try:
+            with blamed_on(type(self.model)):
+                self.model.check(self.images, self.training.batch_size)
+        except ValueError as error:
+            raise ValueError(str(error) if str(error).startswith("training.") else f"model: {error}") from None
+        return self
+
+
+def data_from_json(tree: Mapping[str, Any]) -> DataSet:
+    """Return the data set of a configuration that JSON has kept, whatever else is in it.
+
+    Raises:
+        ValueError, TypeError, AttributeError: it is damaged, or its class cannot be had.
+    """
+    data = tree.get("data") or {}
+    keep = {int(label): share for label, share in (data.get("keep") or {}).items()}
+    found = DATA_SETS.read({**data, "keep": keep})
+    assert isinstance(found, DataSet)
+    return found

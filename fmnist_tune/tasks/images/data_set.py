@@ -1,0 +1,182 @@
+"""What a data set of images is, and which there are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from fmnist_tune.errors import UserError
+from fmnist_tune.models import ImageSpec
+from fmnist_tune.registry import told
+from fmnist_tune.section import Section
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+Log = Callable[[str], None]
+Part = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images.
+
+    Attributes:
+        images_NHW: uint8 (N, H, W); (N, H, W, C) where there are more channels than one.
+        labels_N: int64 in [0, K).
+        md5: of the images and of the labels, in this order; computed where a data set leaves it out.
+    """
+
+    images_NHW: NDArray[np.uint8]
+    labels_N: NDArray[np.int64]
+    md5: tuple[str, str] = ("", "")
+
+    @property
+    def inputs(self) -> NDArray[np.uint8]:
+        """What a model scores."""
+        return self.images_NHW
+
+
+class DataSet(Section):
+    """A data set, and the section `data` of a file that names it: derive from it, and give it fields of its own.
+
+    Attributes:
+        name: the data set's name.
+        val_size: images of the training set that are held out for validation, every class in its share.
+        mean: subtracted from pixels in [0, 1].
+        std: by which the difference is divided.
+        pad: blank pixels added on each side.
+        keep: the share of a class's training images that stays, by label, such as {5: 0.1}; 1 for the other classes.
+        mitigation: what is done about an imbalance.
+    """
+
+    # For people.
+    title: ClassVar[str] = ""
+    # What a model card says of the data and their biases, and of the uses that a model is made for, in Markdown.
+    data_notes: ClassVar[str] = "Nothing is known of how these images were made."
+    use_notes: ClassVar[str] = (
+        "- Not intended: rejecting what is of none of the classes: whatever it is shown, it names one of them, often "
+        "confidently."
+    )
+
+    name: str
+    val_size: Annotated[int, Field(ge=10, le=50_000)] = 10_000
+    mean: Annotated[float, Field(allow_inf_nan=False)] = 0.5
+    std: Annotated[float, Field(allow_inf_nan=False, gt=0)] = 0.5
+    pad: Annotated[int, Field(ge=0, le=16)] = 0
+    keep: dict[Annotated[int, Field(ge=0)], Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
+    mitigation: Literal["none", "class_weights", "weighted_sampler", "oversample"] = "none"
+
+    @property
+    def spec(self) -> ImageSpec:
+        """Size, channels and class names of its images, unpadded; asked for often, so it must be quick."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _labels(self) -> DataSet:
+        highest, n_classes = max(self.keep, default=0), self.spec.n_classes
+        if highest >= n_classes:
+            raise ValueError(f"keep: label {highest}; labels are 0 to {n_classes - 1}")
+        return self
+
+    @property
+    def own_keys(self) -> dict[str, Any]:
+        """What says which data these are: its name and its own keys."""
+        return {key: value for key, value in self if key == "name" or key not in DataSet.model_fields}
+
+    def load_train(self, data_dir: Path | None, log: Log) -> Images:
+        """Return the training images.
+
+        Args:
+            data_dir: what `--data-dir` says.
+            log: gets a line for people about what is being done.
+
+        Raises:
+            UserError: they are missing or damaged.
+        """
+        raise NotImplementedError
+
+    def load_test(self, data_dir: Path | None, log: Log) -> Images:
+        """Return the test images, as `load_train` the others; a search never calls it."""
+        raise NotImplementedError
+
+    def check_test(self, data_dir: Path | None, log: Log) -> None:
+        """Raise a UserError if the test images are not there, without opening them: an opening is recorded first."""
+
+    def place(self, data_dir: Path | None, log: Log) -> str:
+        """Return where the data are from, for messages."""
+        return f"data set {self.name}"
+
+    def describe(self, train: Images) -> dict[str, object]:
+        """Return what a study records of its data, and by which it refuses others."""
+        own = {key: value for key, value in self.model_dump(mode="json").items() if key in self.own_keys}
+        return {"data_set": own, "train_images_md5": train.md5[0], "train_labels_md5": train.md5[1]}
+
+    def prepare_picture(self, picture: Image, *, invert: bool) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+        """Return an image file's pixels as a model takes them, uint8 (H, W) or (H, W, C), and warnings about them.
+
+        Args:
+            picture: upright, in grey (`L`) or in colour (`RGB`), by the channels of the spec.
+            invert: whether it was inverted.
+        """
+        import numpy as np
+        from PIL.Image import Resampling
+
+        size = (self.spec.width, self.spec.height)
+        return np.array(picture if picture.size == size else picture.resize(size, Resampling.LANCZOS)), ()
+
+
+def open_part(data: DataSet, part: Part, data_dir: Path | None, log: Log) -> Images:
+    """Return a data set's training or test images, checked against what it says of them.
+
+    Raises:
+        UserError: they cannot be had, or are not what they must be.
+    """
+    method = f"load_{part}"
+    where = f"data set {data.name}: {method}"
+    try:
+        found = getattr(data, method)(data_dir, log)
+    except UserError:
+        raise
+    except Exception as error:
+        if type(data).__module__.startswith("fmnist_tune."):
+            raise
+        raise UserError(f"{where} raised {told(error)}") from None
+    problem = _problem(found, data.spec)
+    if problem:
+        raise UserError(f"{where} returned {problem}")
+    if found.md5 == ("", ""):
+        md5 = [hashlib.md5(a.tobytes(), usedforsecurity=False).hexdigest() for a in (found.images_NHW, found.labels_N)]
+        found = replace(found, md5=(md5[0], md5[1]))
+    return found  # type: ignore[no-any-return]  # which the check has found out
+
+
+def _problem(found: object, spec: ImageSpec) -> str:
+    """Return in what images are not what a data set says of them; empty where they are."""
+    import numpy as np
+
+    if not isinstance(found, Images):
+        return f"a {type(found).__name__}; it must be an Images(images_NHW, labels_N)"
+    images, labels = found.images_NHW, found.labels_N
+    for name, array in (("images_NHW", images), ("labels_N", labels)):
+        if not isinstance(array, np.ndarray):
+            return f"{name} of type {type(array).__name__}; it must be a numpy array"
+    size = (spec.height, spec.width) if spec.channels == 1 else (spec.height, spec.width, spec.channels)
+    if images.dtype != np.uint8 or images.shape[1:] != size:
+        wanted = f"uint8 (N, {', '.join(map(str, size))})"
+        return f"images_NHW of {images.dtype} {images.shape}; its spec says {wanted}"
+    if labels.dtype != np.int64 or labels.shape != (len(images),):
+        return f"labels_N of {labels.dtype} {labels.shape}; they must be int64 ({len(images)},), one for each image"
+    if not len(labels):
+        return "no images"
+    if labels.min() < 0 or labels.max() >= spec.n_classes:
+        given = f"labels from {labels.min()} to {labels.max()}"
+        return f"{given}; its spec has {spec.n_classes} classes, 0 to {spec.n_classes - 1}"
+    return ""

@@ -1,0 +1,61 @@
+"""Tasks by name: built in, of an entry point, or `package.module:Class`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fmnist_tune.errors import did_you_mean, nearest
+from fmnist_tune.registry import PluginError, Registry, public_name
+from fmnist_tune.tasks.config import TaskConfig
+from fmnist_tune.tasks.task import Task
+
+DEFAULT = "fashion-mnist"  # classification of images; of Fashion-MNIST's, unless the file names another data set
+TASKS: Registry[Task] = Registry(
+    base=Task,
+    built_in={
+        DEFAULT: "fmnist_tune.tasks.images:ImageTask",
+        "modular-addition": "fmnist_tune.tasks.modular_addition:ModularAddition",
+    },
+    group="fmnist_tune.tasks",
+    needs=("new_run",),
+)
+
+
+def find_task(name: object) -> Task:
+    """Return the task of a name.
+
+    Raises:
+        PluginError: there is none, or what it stands for is no task or cannot be imported.
+    """
+    found = TASKS.find(name)
+    if found is None:
+        names = TASKS.names()
+        hint = did_you_mean(name, names) or "; a task of your own is named package.module:Class"
+        raise PluginError(f"{name!r} is not one of {', '.join(names)}{hint}")
+    if not isinstance(getattr(found, "config", None), type) or not issubclass(found.config, TaskConfig):
+        raise PluginError(f"{name} has no config, which must be a class derived from {public_name(TaskConfig)}")
+    return found()
+
+
+def is_unusable(name: object) -> bool:
+    """Return whether a name is of somebody else's task, which cannot be had."""
+    try:
+        find_task(name)
+    except PluginError:
+        return isinstance(name, str) and (":" in name or name in TASKS.names())
+    return False
+
+
+def guess_task(tree: Mapping[str, Any]) -> Task:
+    """Return the task of a file; where it is misspelt the one that is probably meant, by its name or its model's."""
+    task, model = tree.get("task", DEFAULT), tree.get("model")
+    try:
+        return find_task(task)
+    except PluginError:
+        meant = nearest(task, TASKS.names()) if isinstance(task, str) and ":" not in task else None
+    if meant is not None:
+        return find_task(meant)
+    name = model.get("name") if isinstance(model, dict) else None
+    built_in = [find_task(key) for key in TASKS.built_in]
+    return next((t for t in built_in if isinstance(name, str) and name in t.config.models.built_in), built_in[0])

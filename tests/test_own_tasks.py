@@ -1,0 +1,240 @@
+"""Tasks and data sets that are not ours: found by name, searched, resumed, retrained, reported, exported, predicted."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import CommandLine
+
+PLUGINS = Path(__file__).parent / "plugins"
+WAVES = """\
+study: waves
+task: my_waves:Waves
+search:
+  trials: 3
+  sampler: {name: random, seed: 0}
+  pruner: {name: asha, min_epochs: 1, reduction_factor: 2}
+model: {name: net, width: {int: [2, 16]}}
+training:
+  epochs: 4
+  optimizer: {name: adam, lr: {float: [1e-2, 1e-1], log: true}}
+data: {n: 32}
+"""
+SHAPES = """\
+study: shapes
+search:
+  trials: 3
+  sampler: {name: random, seed: 0}
+  pruner: {name: none}
+model: {name: my_models:Wide, width: {int: [8, 24]}}
+training:
+  epochs: 6
+  batch_size: 16
+  optimizer: {name: adam, lr: 1e-2}
+  augment: {shift: 1}
+data: {name: my_shapes:Shapes, keep: {1: 0.9}}
+"""
+
+
+@pytest.fixture
+def here(command: CommandLine) -> CommandLine:
+    """The command line in a folder with the files of a task, a data set and a model."""
+    for file in PLUGINS.glob("*.py"):
+        shutil.copy(file, command.folder)
+    return command
+
+
+def install(here: CommandLine, entry_points: str) -> None:
+    """Give the command line a package with entry points; its modules are those in the folder."""
+    info = here.folder / "installed" / "mine-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(entry_points)
+    here.environment["PYTHONPATH"] = f"{here.environment.get('PYTHONPATH', '')}:{info.parent}"
+
+
+def check(here: CommandLine, text: str, code: str | None = None) -> str:
+    """Return what `check` says of a space, on one line; `code` is that of a module `broken`."""
+    if code is not None:
+        (here.folder / "broken.py").write_text(code)
+    (here.folder / "s.yaml").write_text(text)
+    process = here.start("check", "s.yaml")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == (2 if err else 0), err
+    assert "Traceback" not in err
+    return " ".join((err or out).split())
+
+
+def test_keys_of_an_own_task_are_checked_and_shown_as_ours_are(here: CommandLine) -> None:
+    shown = check(here, WAVES)
+    assert "model.width int 2 .. 16" in shown
+    assert "training.steps 20" in shown
+    assert "data.frequency 3" in shown
+    text = WAVES.replace("width: {int", "widht: {int").replace("n: 32", "n: 2").replace("epochs: 4", "batch_size: 4")
+    found = check(here, text)
+    assert "model.widht: unknown key; allowed are name, width; did you mean 'width'? (line 7)" in found
+    assert "data.n: 2: should be greater than or equal to 4 (line 11)" in found
+    assert "training.batch_size: unknown key; allowed are epochs, steps, optimizer" in found
+
+
+@pytest.mark.parametrize(
+    ("task", "code", "message"),
+    [
+        ("fashion_mnist", None, "'fashion_mnist' is not one of fashion-mnist, modular-addition; did you mean 'fashion-mnist'? (line 2)"),
+        ("regression", None, "s.yaml: task: 'regression' is not one of fashion-mnist, modular-addition; a task of your own is named package.module:Class (line 2)"),
+        ("my_waves:Wave", None, "my_waves.py has no Wave; did you mean 'Waves'? (line 2)"),
+        ("my_wave:Waves", None, "no module my_wave among the installed packages or in the current folder"),
+        ("my_waves:Net", None, "my_waves:Net is the class Net; it must be a class derived from fmnist_tune.tasks.Task"),
+        ("broken:X", "import nothing_of_that_name", "broken:X: broken cannot be imported: ModuleNotFoundError: No module named 'nothing_of_that_name' (broken.py, line 1)"),
+        ("broken:X", "from fmnist_tune.tasks import Task\nclass X(Task): pass", "broken:X has no method new_run"),
+        ("broken:X", "from fmnist_tune.tasks import Task\nclass X(Task):\n    def new_run(self, *a, **k): pass", "broken:X has no config, which must be a class derived from fmnist_tune.tasks.TaskConfig"),
+        ("broken:X", "X = 3", "broken:X is a int; it must be a class derived from fmnist_tune.tasks.Task"),
+    ],
+)  # fmt: skip
+def test_what_is_no_task_is_named_and_refused(here: CommandLine, task: str, code: str | None, message: str) -> None:
+    assert message in check(here, f"study: s\ntask: {task}\nmodel: {{name: mlp}}\n", code)
+
+
+DATA = "from fmnist_tune.tasks.images import *\nimport numpy as np\nclass X(DataSet):\n    val_size: int = 10\n"
+SPEC = "    @property\n    def spec(self): return ImageSpec(1, 5, 5, ('a', 'b'))\n"
+LOADS = "    def load_test(self, *a): raise AssertionError('sealed')\n    def load_train(self, *a): return "
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "message"),
+    [
+        ("fashion-mnits", None, "data.name: 'fashion-mnits' is not a data set; allowed are fashion-mnist; did you mean 'fashion-mnist'? (line 3)"),
+        ("my_shapes:Wide", None, "my_shapes.py has no Wide"),
+        ("my_models:Wide", None, "my_models:Wide is the class Wide; it must be a class derived from fmnist_tune.tasks.images.DataSet"),
+        ("broken:X", DATA, "broken:X has no property spec"),
+        ("broken:X", DATA + SPEC, "broken:X has no method load_train"),
+        ("broken:X", DATA + SPEC.replace("ImageSpec(", "1 / 0, ImageSpec(") + LOADS + "1", "broken:X raised ZeroDivisionError: division by zero (broken.py, line 6)"),
+        ("my_shapes:Shapes, nois: 3", None, "data.nois: unknown key; allowed are name, val_size, mean, std, pad, keep, mitigation, noise; did you mean 'noise'?"),
+        ("my_shapes:Shapes, keep: {4: 0.5}", None, "data: keep: label 4; labels are 0 to 3 (line 3)"),
+        ("my_shapes:Shapes, noise: {int: [3, 9]}", None, "data.noise: cannot be searched: all trials of a study are trained on the same images"),
+        ("{choice: [fashion-mnist, 'my_shapes:Shapes']}", None, "data.name: cannot be searched"),
+    ],
+)  # fmt: skip
+def test_what_is_no_data_set_is_named_and_refused(here: CommandLine, data: str, code: str | None, message: str) -> None:
+    assert message in check(here, f"study: s\nmodel: {{name: mlp, dropout: 0.1}}\ndata: {{name: {data}}}\n", code)
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("3", "data set broken:X: load_train returned a int; it must be an Images(images_NHW, labels_N)"),
+        ("Images([1], [2])", "images_NHW of type list; it must be a numpy array"),
+        ("Images(np.zeros((9, 5, 5)), np.zeros(9, dtype=int))", "images_NHW of float64 (9, 5, 5); its spec says uint8 (N, 5, 5)"),
+        ("Images(np.zeros((9, 5, 5, 3), dtype=np.uint8), np.zeros(9, dtype=int))", "images_NHW of uint8 (9, 5, 5, 3); its spec says uint8 (N, 5, 5)"),
+        ("Images(np.zeros((9, 5, 5), dtype=np.uint8), np.zeros(8, dtype=int))", "labels_N of int64 (8,); they must be int64 (9,), one for each image"),
+        ("Images(np.zeros((9, 5, 5), dtype=np.uint8), np.zeros(9))", "labels_N of float64 (9,); they must be int64 (9,), one for each image"),
+        ("Images(np.zeros((9, 5, 5), dtype=np.uint8), np.arange(9))", "labels from 0 to 8; its spec has 2 classes, 0 to 1"),
+        ("Images(np.zeros((0, 5, 5), dtype=np.uint8), np.zeros(0, dtype=int))", "no images"),
+        ("Images(np.zeros((9, 5, 5), dtype=np.uint8), np.zeros(9, dtype=int))", "data.val_size: 10 leaves nothing to train on; there are 9 training images"),
+        ("{}['x']", "data set broken:X: load_train raised KeyError: 'x' (broken.py, line 8)"),
+    ],
+)  # fmt: skip
+def test_images_that_are_not_what_the_data_set_says_end_a_search_before_ray_starts(
+    here: CommandLine, returned: str, message: str
+) -> None:
+    (here.folder / "broken.py").write_text(DATA + SPEC + LOADS + returned)
+    text = "study: s\nsearch: {trials: 1}\nmodel: {name: mlp, dropout: {float: [0, 0.5]}}\ndata: {name: broken:X}\n"
+    (here.folder / "s.yaml").write_text(text)
+    process = here.start("search", "s.yaml")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    assert not (here.folder / "studies").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("name", ["my_waves:Waves", "waves"])
+def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine, name: str) -> None:
+    install(here, "[fmnist_tune.tasks]\nwaves = my_waves:Waves\n")
+    path = here.folder / "space.yaml"
+    path.write_text(WAVES.replace("my_waves:Waves", name))
+    process = here.start("check", path)
+    assert process.communicate(timeout=60)[1] == ""
+    result = here("search", path, "--json")
+    assert result.code == 0, result.err
+    assert result.json["trials"]["failed"] == 0
+    assert result.json["best"]["config"]["task"] == name
+    result = here("resume", "waves", "--trials", "5", "--json")
+    assert result.json["trials"]["total"] == 5, result.err
+    best = result.json["best"]["value"]
+    result = here("retrain", "waves", "--seeds", "2", "--json")
+    assert result.code == 0, result.err
+    assert len(result.json["val_r2"]["values"]) == 2
+    assert "test_accuracy" not in result.json
+    result = here("retrain", "waves", "--seeds", "2")
+    assert "nothing was left to train" in result.err
+    assert "explained variance " in result.out
+    assert here("report", "waves").code == 0
+    report = (here.folder / "studies" / "waves" / "report" / "report.md").read_text()
+    assert "hyperparameter search on waves" in report
+    assert f"| Best on validation | {best:.3f} " in report
+    assert "retrained: explained variance " in report
+    for command, wanted in (
+        (("show", "waves"), "retrained: explained variance "),
+        (("studies",), "explained variance"),
+        (("export", "waves"), f"task: {name}"),
+    ):
+        process = here.start(*command)
+        out, err = process.communicate(timeout=60)
+        assert wanted in " ".join(out.split()), err
+    Image.new("L", (12, 12)).save(here.folder / "a.png")
+    result = here("predict", "waves", "a.png")
+    assert (result.code, "has no images" in result.err) == (2, True)
+    here.start("export", "waves", "--output", "r.yaml").communicate(timeout=60)
+    result = here("find-lr", "r.yaml")
+    assert (result.code, "has no learning-rate range test" in result.err) == (2, True)
+    assert here("train", "r.yaml", "--seeds", "1", "--json").json["study"] == "waves-recipe"
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("name", ["my_shapes:Shapes", "shapes"])
+def test_an_own_data_set_goes_from_the_search_to_a_prediction(here: CommandLine, name: str) -> None:
+    install(here, "[fmnist_tune.data_sets]\nshapes = my_shapes:Shapes\n")
+    path, opened = here.folder / "space.yaml", here.folder / "test_is_open"
+    path.write_text(SHAPES.replace("my_shapes:Shapes", name))
+    process = here.start("check", path)
+    assert process.communicate(timeout=60)[1] == ""
+    result = here("search", path, "--json")
+    assert result.code == 0, result.err
+    assert result.json["trials"]["failed"] == 0
+    assert here("resume", "shapes", "--trials", "4", "--json").json["trials"]["total"] == 4
+    assert not opened.exists()
+    result = here("retrain", "shapes", "--seeds", "1", "--json")
+    assert result.code == 0, result.err
+    assert opened.exists()
+    assert list(result.json["per_class"]) == ["bar", "pole", "square", "nothing"]
+    assert result.json["test_accuracy"]["mean"] > 0.6
+    assert result.json["export"] == {"onnx_agreement": 1.0, "torch_export_agreement": 1.0}
+    assert "nothing was left to train" in here("retrain", "shapes", "--seeds", "1").err
+    card = (here.folder / "studies" / "shapes" / "model" / "model_card.md").read_text()
+    assert "tell the four classes of Shapes apart" in card
+    assert "Computed; they have no biases" in card
+    assert "garment" not in card
+    assert "(N, 3, 12, 12)" in card
+    opened.unlink()
+    assert here("report", "shapes").code == 0
+    assert opened.exists()
+    folder = here.folder / "studies" / "shapes" / "report"
+    report = (folder / "report.md").read_text()
+    assert "hyperparameter search on Shapes" in report
+    assert "could not be drawn" not in report
+    assert (folder / "confusion_matrix.csv").read_text().splitlines()[0] == "true,bar,pole,square,nothing"
+    pixels = np.full((40, 40, 3), 20, dtype=np.uint8)
+    pixels[10:30, 12:18] = (250, 200, 150)
+    Image.fromarray(pixels).save(here.folder / "a.png")
+    prediction = here("predict", "shapes", "a.png", "--json").json["predictions"][0]
+    assert list(prediction["probabilities"]) == ["bar", "pole", "square", "nothing"]
+    assert prediction["class"] == "pole"
+    here.start("export", "shapes", "--output", "r.yaml").communicate(timeout=60)
+    assert here("find-lr", "r.yaml", "--steps", "10", "--json").code == 0
