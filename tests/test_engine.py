@@ -217,7 +217,7 @@ def test_running_trials_are_not_given_twice_and_do_not_attract_others():
     study.go_on(engine(), 12)
     state, begun = list(study.trials), []
     for i in range(6):
-        decision = engine().decide(SearchState(state, 12 + i, left_s=500.0, workers=6))
+        decision = engine().decide(SearchState(state, 12 + i, left_s=500.0))
         if isinstance(decision, Continue):
             assert state[decision.trial].until is None
             trial = state[decision.trial]

@@ -46,7 +46,7 @@ class EngineSystem:
 
     def next_job(self, left_s: float) -> Job | None:
         """Ask the engine."""
-        state = SearchState(trials=self.trials, decision=self._decision, left_s=left_s, workers=self._n_workers)
+        state = SearchState(trials=self.trials, decision=self._decision, left_s=left_s)
         self._decision += 1
         decision = self._engine.decide(state)
         if decision is None:

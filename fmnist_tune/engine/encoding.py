@@ -172,6 +172,17 @@ class Encoding:
                 columns.append(used.astype(float))
         return np.stack(columns, axis=1) if columns else np.zeros((len(units), 0))
 
+    def numbers(self, path: str, units: Array) -> Array | None:
+        """Return the numbers that a parameter has in rows of units, NaN where unused; None if it is not searched."""
+        if path not in self._index:
+            return None
+        axis, column = self._axes[self._index[path]], units[:, self._index[path]]
+        numbers = axis.numbers(column)
+        if isinstance(axis.domain, ChoiceDomain):
+            chosen = np.nan_to_num(numbers).astype(np.int64)
+            numbers = np.where(np.isnan(numbers), np.nan, np.array(axis.domain.values, dtype=float)[chosen])
+        return numbers
+
     def values(self, units: Array) -> dict[str, Any]:
         """Return the configuration of one row of units; unused parameters are left out."""
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class History:
         features: (n, d).
         epoch: (n,) trained.
         until: (n,) to which it is trained now; NaN if it is not.
+        epochs: (n,) of its whole training.
         log_s: (n,) of the measured seconds of an epoch; NaN where none was.
         n_reports: evaluations in all.
     """
@@ -46,7 +47,7 @@ class History:
         self.numbers: list[int] = []
         self.units = np.zeros((0, len(encoding.parameters)))
         self.features = np.zeros((0, len(encoding.groups)))
-        self.epoch = self.until = self.log_s = self._first = self._top = self._begun = np.zeros(0)
+        self.epoch = self.epochs = self.until = self.log_s = self._first = self._top = self._begun = np.zeros(0)
         self._n_points = np.zeros(0, dtype=np.int64)
         self._is_over = np.zeros(0, dtype=bool)
         self.n_reports = 0
@@ -68,6 +69,7 @@ class History:
             self._n_points = np.concatenate([self._n_points, np.zeros(n - n_old, dtype=np.int64)])
             nan = np.full(n - n_old, np.nan)
             self.epoch = np.concatenate([self.epoch, np.zeros(n - n_old)])
+            self.epochs = np.concatenate([self.epochs, np.full(n - n_old, float(self.max_epochs))])
             self._is_over = np.concatenate([self._is_over, np.zeros(n - n_old, dtype=bool)])
             self.until, self.log_s, self._first, self._top, self._begun = (
                 np.concatenate([column, nan])
@@ -81,6 +83,7 @@ class History:
 
     def _take(self, i: int, trial: TrialState) -> None:
         self.until[i] = np.nan if trial.until is None else trial.until
+        self.epochs[i] = self.max_epochs if trial.epochs is None else trial.epochs
         self._is_over[i] = trial.is_over
         self._n_points[i] = len(trial.points)
         if not trial.points:
@@ -100,11 +103,14 @@ class History:
         """Return the rows that a worker trains now."""
         return np.flatnonzero(~np.isnan(self.until))
 
+    @property
+    def is_any_finished(self) -> bool:
+        """Whether a trial has been trained to its end, or is going to be."""
+        return bool(np.any(np.fmax(self.epoch, self.until) >= self.epochs))
+
     def unfinished(self, limit: int) -> Ints:
         """Return the rows that can be continued, at most so many, the most promising."""
-        rows = np.flatnonzero(
-            np.isnan(self.until) & ~self._is_over & (self._n_points > 0) & (self.epoch < self.max_epochs)
-        )
+        rows = np.flatnonzero(np.isnan(self.until) & ~self._is_over & (self._n_points > 0) & (self.epoch < self.epochs))
         return rows if len(rows) <= limit else np.sort(rows[np.argsort(-self._top[rows], kind="stable")[:limit]])
 
     def stalled(self) -> float:
@@ -129,19 +135,22 @@ class History:
         n = max(3, int(share * len(rows)))
         return rows[np.argsort(-self._first[rows], kind="stable")[:n]]
 
-    def best_z(self, transform: Callable[[Array], Array]) -> float:
-        """Return the best value, transformed."""
-        return float(transform(np.array([np.nanmax(self._top)]))[0])
+    def transformed(self, values: Array) -> Array:
+        """Return values on the scale of the model: as they are, if they are no accuracies."""
+        is_accuracy = np.nanmax(self._top) <= 1 and np.nanmin(self._first) >= 0
+        return log_error(values) if is_accuracy else values
 
-    def observations(
-        self, limit: int, transform: Callable[[Array], Array], n_reports: int | None = None
-    ) -> Observations:
+    @property
+    def best_z(self) -> float:
+        """The best value, transformed."""
+        return float(self.transformed(np.array([np.nanmax(self._top)]))[0])
+
+    def observations(self, limit: int, n_reports: int | None = None) -> Observations:
         """Return evaluations for a model.
 
         Args:
             limit: of rows: the best trials have several, spaced geometrically, others their last one; if these are
                 still too many, some are left out.
-            transform: of values.
             n_reports: as if there were only the first so many evaluations; None for all.
         """
         known = np.flatnonzero(self._begun < (math.inf if n_reports is None else n_reports))
@@ -165,7 +174,7 @@ class History:
             features=self.features[rows],
             time=self.time_of(np.array([epoch for _, epoch, _ in chosen])),
             trial=rows,
-            z=transform(np.array([value for _, _, value in chosen])),
+            z=self.transformed(np.array([value for _, _, value in chosen])),
         )
 
     def _seen(self, row: int, n_reports: int | None) -> list[tuple[float, float]]:

@@ -14,7 +14,7 @@ class Point:
     Attributes:
         epoch: epochs trained until then, a fraction within the first one.
         value: the objective, the larger the better.
-        order: how many evaluations of the study had been reported before this one.
+        order: how many evaluations of the study had been reported before this one; with several workers, at least.
     """
 
     epoch: float
@@ -32,6 +32,7 @@ class TrialState:
         points: its evaluations, by epoch.
         seconds: that these took.
         until: epoch to which a worker trains it now; None if none does.
+        epochs: of its whole training; None for the most that the space allows.
         is_over: whether it cannot be continued: complete, failed, or stopped by its own rule.
     """
 
@@ -40,6 +41,7 @@ class TrialState:
     points: tuple[Point, ...] = ()
     seconds: float = 0.0
     until: float | None = None
+    epochs: int | None = None
     is_over: bool = False
 
 
@@ -49,36 +51,15 @@ class SearchState:
 
     Attributes:
         trials: of the study, by number.
-        decision: how many decisions were made before this one.
+        decision: a number that follows from the trials, another one for each decision.
         left_s: until the search ends; None for no limit.
-        workers: how many train at a time.
+        can_begin: whether there may be another trial.
     """
 
     trials: Sequence[TrialState]
     decision: int
     left_s: float | None = None
-    workers: int = 1
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """Why a decision was made.
-
-    Attributes:
-        horizon: the epoch for which gains were compared.
-        value: predicted there.
-        low: lower end of its 80 % interval.
-        high: upper end.
-        seconds: from now to the horizon.
-        gain: expected improvement over the best value, on the model's scale.
-    """
-
-    horizon: float
-    value: float
-    low: float
-    high: float
-    seconds: float
-    gain: float
+    can_begin: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,7 +68,6 @@ class Begin:
 
     values: Mapping[str, Any]
     until: float
-    why: Expectation | None = None
 
 
 @dataclass(frozen=True)
@@ -96,4 +76,3 @@ class Continue:
 
     trial: int
     until: float
-    why: Expectation | None = None

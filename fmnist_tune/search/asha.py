@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from fmnist_tune.registry import SectionRegistry
-from fmnist_tune.search.scheduler import Pick, Scheduler, SchedulerSection, Situation
+from fmnist_tune.search.freeze_thaw import FreezeThaw
+from fmnist_tune.search.scheduler import WHOLE_FROM, Pick, Scheduler, SchedulerSection, Situation
 
-WHOLE_FROM = 0.9  # of an epoch; a rung from there on is at the end of one
 PAUSED_BEYOND = 8  # a trial may be so many places away from being promoted before it is given up
 
 
@@ -156,7 +156,7 @@ class SuccessiveHalving(Scheduler):
 
 SCHEDULERS: SectionRegistry[SchedulerSection] = SectionRegistry(
     base=SchedulerSection,
-    built_in={"asha": Asha, "none": NoPruning},
+    built_in={"asha": Asha, "freeze-thaw": FreezeThaw, "none": NoPruning},
     group="fmnist_tune.schedulers",
     needs=("build",),
     noun="scheduler",

@@ -15,6 +15,16 @@ from fmnist_tune.tasks.config import TaskConfig
 RECENT = 20  # a trial that has ended no epoch is expected to take the median of so many latest ones
 
 
+def measured_epoch_s(trial: FrozenTrial) -> tuple[float, float] | None:
+    """Return the latest epoch of which a study knows the seconds, or that within the first one, and the seconds."""
+    history, latest = history_of(trial), latest_of(trial)
+    if history:
+        return history[-1].epoch, history[-1].epoch_s
+    if latest is not None and latest.epoch < 1 and "duration_s" in (metadata := metadata_of(trial)):
+        return latest.epoch, metadata["duration_s"] / latest.epoch
+    return None
+
+
 class Deadline:
     """When a run ends, and how long epochs take.
 
@@ -39,11 +49,9 @@ class Deadline:
 
     def recall(self, trial: FrozenTrial) -> None:
         """Take note of how long a trial that waits took in an earlier run."""
-        history, latest = history_of(trial), latest_of(trial)
-        if history:
-            self.note(trial.number, history[-1].epoch, history[-1].epoch_s)
-        elif latest is not None and latest.epoch < 1 and "duration_s" in (metadata := metadata_of(trial)):
-            self.note(trial.number, latest.epoch, metadata["duration_s"] / latest.epoch)
+        measured = measured_epoch_s(trial)
+        if measured is not None:
+            self.note(trial.number, *measured)
 
     def note(self, number: int, epoch: float, epoch_s: float) -> None:
         """Take note of how long an epoch of a trial took or, from its first part, is expected to take."""

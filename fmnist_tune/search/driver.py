@@ -172,7 +172,7 @@ class Driver(Source):
         pick = None if self.is_over(number) else self._planner.goes_on(number)
         if pick is not None:
             assert pick.milestone is not None
-            self.writer.note_promotion(number, pick.milestone)
+            self.writer.note_promotion(number, pick.milestone, pick.note)
             self._planner.start(number, pick.milestone)
             return True
         self._ledger.pause(number, self._planner.rank_text(number))

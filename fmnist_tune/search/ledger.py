@@ -79,9 +79,9 @@ class Ledger:
         milestone = pick.milestone
         assert milestone is not None
         if pick.number is not None:  # what it trains from here must not be lost if the driver dies
-            self.writer.note_promotion(pick.number, milestone)
+            self.writer.note_promotion(pick.number, milestone, pick.note)
         try:
-            spec = self.writer.begin(pick.number, milestone=milestone, proposed=pick.values)
+            spec = self.writer.begin(pick.number, milestone=milestone, proposed=pick.values, note=pick.note)
         except UnbuildableError as error:
             self._tell_end(Event("failed", error.number, str(error)))
             raise

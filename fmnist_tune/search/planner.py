@@ -15,12 +15,12 @@ from fmnist_tune.config.domain import ChoiceDomain
 from fmnist_tune.errors import UserError
 from fmnist_tune.registry import told
 from fmnist_tune.search.budget import Budget
-from fmnist_tune.search.deadline import Deadline
+from fmnist_tune.search.deadline import Deadline, measured_epoch_s
 from fmnist_tune.search.scheduler import KnownTrial, Pick, Situation, State
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_data import curve_of
-from fmnist_tune.study.trial_writer import HELD_KEY, has_ended_training, milestone_of, promoted_from
+from fmnist_tune.study.trial_writer import HELD_KEY, has_ended_training, milestone_of, notes_of, promoted_from
 
 T = TypeVar("T")
 
@@ -245,6 +245,7 @@ class _KnownTrials(Mapping[int, KnownTrial]):
         trial, n_epochs = self._record.trials[number], 0
         with suppress(UserError):  # it has failed since it cannot be built
             n_epochs = self._deadline.n_epochs(number)
+        measured = measured_epoch_s(trial)  # the study's, so that it is the same after an interruption
         state: State = "ended" if trial.state.is_finished() else "interrupted"
         for other, numbers in self._places.items():
             state = other if number in numbers else state
@@ -254,5 +255,6 @@ class _KnownTrials(Mapping[int, KnownTrial]):
             values=values_of(trial.params, self._record.space),
             curve=curve_of(trial),
             n_epochs=n_epochs,
-            epoch_s=self._deadline.epoch_s(number),
+            epoch_s=self._deadline.epoch_s(number) if measured is None else measured[1],
+            notes=notes_of(trial),
         )

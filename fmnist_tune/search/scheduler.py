@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from fmnist_tune.config import SearchSpace
 
 
+WHOLE_FROM = 0.9  # of an epoch; our schedulers have no milestone between there and the end of the first epoch
+
 State: TypeAlias = Literal["running", "paused", "interrupted", "ended"]
 
 
@@ -30,6 +32,7 @@ class KnownTrial:
         curve: validation accuracy by epoch; below 1, by the share of the first epoch, on a sample.
         n_epochs: of its whole training.
         epoch_s: seconds that its next epoch is expected to take; 0 where no epoch has been trained.
+        notes: of the picks that it was trained for, by the epoch at which it stood.
     """
 
     number: int
@@ -38,6 +41,7 @@ class KnownTrial:
     curve: Mapping[float, float]
     n_epochs: int
     epoch_s: float
+    notes: Mapping[float, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,13 @@ class Pick:
             `Scheduler.milestone`.
         values: proposed for a new trial, by dotted path; what they leave out is sampled. The study's initial points
             come before.
+        note: kept with the trial, for the scheduler after an interruption; what JSON can say, and short.
     """
 
     number: int | None = None
     milestone: float | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
+    note: Any = None
 
 
 class Scheduler:

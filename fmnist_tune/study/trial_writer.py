@@ -30,6 +30,7 @@ from fmnist_tune.training.results import EpochResult, StopReason
 
 MILESTONE_KEY = "milestone"  # system attribute: the epoch to which a trial is or was trained; None for its end
 PROMOTED_KEY = "goes_on_from"  # until version 0.2.0: the rung from which it was promoted
+NOTE_PREFIX = "picked:"  # system attributes, each with the epoch where a trial was picked: the scheduler's note of that
 HELD_KEY = "held_back"  # system attribute of a trial that failed before anything was trained: why; None once it was
 
 
@@ -39,6 +40,12 @@ def milestone_of(trial: FrozenTrial) -> float | None:
         return None
     milestone: float | None = trial.system_attrs[MILESTONE_KEY]
     return math.inf if milestone is None else milestone
+
+
+def notes_of(trial: FrozenTrial) -> dict[float, Any]:
+    """Return a scheduler's notes, by the epoch at which the trial was picked."""
+    attributes = trial.system_attrs.items()
+    return {float(k.removeprefix(NOTE_PREFIX)): note for k, note in attributes if k.startswith(NOTE_PREFIX)}
 
 
 def promoted_from(trial: FrozenTrial) -> float | None:
@@ -134,7 +141,12 @@ class TrialWriter:
         return orphans
 
     def begin(
-        self, number: int | None = None, *, milestone: float = math.inf, proposed: Mapping[str, Any] | None = None
+        self,
+        number: int | None = None,
+        *,
+        milestone: float = math.inf,
+        proposed: Mapping[str, Any] | None = None,
+        note: Any = None,
     ) -> TrialSpec | None:
         """Give a trial to a worker: one that waits, or a new one.
 
@@ -142,6 +154,7 @@ class TrialWriter:
             number: of the waiting trial; None for a new one.
             milestone: of a new one, recorded with it: an epoch, infinite for its end.
             proposed: values for a new one that is no initial point, by dotted path; what they leave out is sampled.
+            note: the scheduler's, of a new one.
 
         Returns:
             None if it was to be a new one and the study is full.
@@ -154,6 +167,8 @@ class TrialWriter:
                 return None
             new = self._new(params_of(proposed or {}, self._record.space)[0])
             new.system_attrs[MILESTONE_KEY] = _stored(milestone)
+            if note is not None:
+                new.system_attrs[f"{NOTE_PREFIX}0"] = note
             number = self._trials.create(new).number
         else:
             self._fill_in(self._trials[number])
@@ -206,9 +221,12 @@ class TrialWriter:
         for key, value in progress_attributes(self._trials[number], epochs, metadata):
             self._trials.set_system_attr(number, key, value)
 
-    def note_promotion(self, number: int, milestone: float) -> None:
-        """Record to which milestone a trial goes on: an epoch, infinite for its end."""
-        if milestone_of(self._trials[number]) != milestone:
+    def note_promotion(self, number: int, milestone: float, note: Any = None) -> None:
+        """Record to which milestone a trial goes on: an epoch, infinite for its end; first the scheduler's note."""
+        trial = self._trials[number]
+        if note is not None:
+            self._trials.set_system_attr(number, f"{NOTE_PREFIX}{max(curve_of(trial), default=0)}", note)
+        if milestone_of(trial) != milestone:
             self._trials.set_system_attr(number, MILESTONE_KEY, _stored(milestone))
 
     def note_held(self, number: int, reason: str | None) -> None:

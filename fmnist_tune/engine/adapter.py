@@ -1,0 +1,114 @@
+"""The engine as a scheduler: trials frozen and thawed by what a Gaussian process expects of their curves."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from fmnist_tune.engine.candidates import epoch_after
+from fmnist_tune.engine.decision import Engine
+from fmnist_tune.engine.encoding import Encoding
+from fmnist_tune.engine.state import Begin, Point, SearchState, TrialState
+from fmnist_tune.search.freeze_thaw import FreezeThaw
+from fmnist_tune.search.scheduler import KnownTrial, Pick, Scheduler, Situation
+
+if TYPE_CHECKING:
+    from fmnist_tune.config.space import SearchSpace
+
+
+class FreezeThawScheduler(Scheduler):
+    """What the engine decides.
+
+    With each pick it notes how many evaluations there were: so the order of all evaluations is known after an
+    interruption too, and the same is decided.
+    """
+
+    settings: FreezeThaw
+    plans_time: ClassVar[bool] = True
+
+    def __init__(self, settings: FreezeThaw) -> None:
+        super().__init__(settings)
+        self._engine: Engine | None = None
+        self._trials: dict[int, TrialState] = {}
+        self._n_evaluations = 0
+        self._ended: set[int] = set()
+        self._answer: tuple[object, Pick | None] | None = None
+
+    def report(self, number: int, epoch: float, accuracy: float) -> None:
+        """Take in an evaluation."""
+        self._n_evaluations += epoch not in self.curves.get(number, {})
+        super().report(number, epoch, accuracy)
+
+    def milestone(self, epoch: float) -> float:
+        """Return where a trial pauses next."""
+        return epoch_after(epoch, self.settings.looks)
+
+    def next(self, situation: Situation) -> Pick | None:
+        """Return what is expected to gain most per second; None if nothing fits into the time, or is worth it."""
+        left_s = situation.left_s if math.isinf(situation.left_s) else round(situation.left_s)
+        places = (tuple(situation.paused), dict(situation.running), situation.can_begin)
+        key = (places, self._n_evaluations, len(situation.trials), left_s)
+        if self._answer is None or self._answer[0] != key:  # it is asked twice where a trial comes to its milestone
+            self._answer = key, self._decide(situation)
+        return self._answer[1]
+
+    def _decide(self, situation: Situation) -> Pick | None:
+        if self._engine is None:
+            self._engine = self._made(situation.space)
+        state = SearchState(
+            trials=[self._state(number, situation) for number in situation.trials],
+            decision=self._n_evaluations + len(situation.trials),
+            left_s=None if math.isinf(situation.left_s) else situation.left_s,
+            can_begin=situation.can_begin,
+        )
+        found = self._engine.decide(state)
+        if found is None:
+            return None
+        if isinstance(found, Begin):
+            is_grid = situation.space.settings.search.sampler.name == "grid"  # which has its own order
+            return Pick(milestone=found.until, values={} if is_grid else found.values, note=self._n_evaluations)
+        return Pick(found.trial, milestone=found.until, note=self._n_evaluations)
+
+    def _made(self, space: SearchSpace) -> Engine:
+        return Engine(
+            Encoding(space.parameters, space.tree),
+            max_epochs=max((config.training.epochs for config in space.end_configs()), default=1),
+            seed=space.settings.search.sampler.seed,
+            looks=self.settings.looks,
+        )
+
+    def _state(self, number: int, situation: Situation) -> TrialState:
+        """Return a trial as the engine sees it: the same object as long as it is the same."""
+        if number not in self._ended:
+            trial = situation.trials[number]
+            found = _as_seen(trial, situation.running.get(number))
+            if found != self._trials.get(number):
+                self._trials[number] = found
+            if trial.state == "ended":
+                self._ended.add(number)
+        return self._trials[number]
+
+
+def _as_seen(trial: KnownTrial, milestone: float | None) -> TrialState:
+    curve = {epoch: value for epoch, value in sorted(trial.curve.items()) if math.isfinite(value)}
+    last = max(curve, default=0.0)
+    return TrialState(
+        number=trial.number,
+        values=trial.values,
+        points=tuple(_points(curve, trial.notes)),
+        seconds=trial.epoch_s * last,
+        until=None if milestone is None else max(last, min(milestone, trial.n_epochs)),
+        epochs=trial.n_epochs or None,
+        is_over=trial.state != "paused",
+    )
+
+
+def _points(curve: Mapping[float, float], notes: Mapping[float, int]) -> Iterator[Point]:
+    """Yield a curve's points with their order: after the evaluations that there were when the trial was picked."""
+    n_since: Counter[float] = Counter()
+    for epoch, value in curve.items():
+        picked = max((at for at in notes if at < epoch), default=0.0)
+        yield Point(epoch=epoch, value=value, order=notes.get(picked, 0) + n_since[picked])
+        n_since[picked] += 1
