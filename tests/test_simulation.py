@@ -181,6 +181,8 @@ class SearchMachine(RuleBasedStateMachine):
                 "{name: asha, min_epochs: 2, reduction_factor: 2}",
                 "{name: 'tests.plugins.my_schedulers:MedianStopping', first: 0.3, every: 2}",
                 "{name: 'tests.plugins.my_schedulers:Growing', share: 0.5}",
+                "{name: freeze-thaw}",
+                "{name: freeze-thaw, min_epochs: 0.3}",
             ]
         ),
         epochs=st.sampled_from([1, 2, 4, 9]),
