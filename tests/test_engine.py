@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from scipy.optimize import approx_fprime
 from scipy.stats import norm
 
+from benchmarks.engine.__main__ import main
 from benchmarks.engine.simulator import search
 from benchmarks.engine.systems import SYSTEMS
 from benchmarks.engine.tables import load_tables
@@ -266,3 +268,28 @@ def test_every_system_searches_a_table_with_choices_conditions_and_looks(tmp_pat
     regrets = list(outcome.regret.values())
     assert outcome.n_trials > 2
     assert regrets[-1] < 1.0
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (None, "--tables: {folder}: no such folder"),
+        ({}, "no table of any name in {folder}"),
+        ({"a.json": "{"}, "a.json: cannot be read as a table: JSONDecodeError"),
+        ({"a.json": "[]"}, "a.json: cannot be read as a table: TypeError"),
+        ({"a.json": '{"source": "x"}'}, "a.json: 'parameters' is missing"),
+        ({"a.json": '{"parameters": []}'}, "a.json: cannot be read as a table: FileNotFoundError"),
+        ({"a.json": '{"parameters": []}', "a.npz": "x"}, "a.json: cannot be read as a table: "),
+    ],
+)
+def test_tables_that_cannot_be_read_are_named(tmp_path, capsys, monkeypatch, files, message):
+    folder = tmp_path / "tables"
+    if files is not None:
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / name).write_text(text)
+    monkeypatch.setattr(sys, "argv", ["benchmarks.engine", "--tables", str(folder)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert message.format(folder=folder) in capsys.readouterr().err

@@ -38,8 +38,8 @@ def told(pruner: str) -> str:
 @pytest.mark.parametrize(
     ("pruner", "message"),
     [
-        ("{name: ahsa}", "search.pruner.name: 'ahsa' is not a scheduler; allowed are asha, none; did you mean 'asha'?"),
-        ("{name: hyperband}", "'hyperband' is not a scheduler; allowed are asha, none; a scheduler of your own is named package.module:Class"),
+        ("{name: ahsa}", "search.pruner.name: 'ahsa' is not a scheduler; allowed are asha, freeze-thaw, none; did you mean 'asha'?"),
+        ("{name: hyperband}", "'hyperband' is not a scheduler; allowed are asha, freeze-thaw, none; a scheduler of your own is named package.module:Class"),
         ("{name: 'absent_schedulers:X'}", "search.pruner.name: absent_schedulers:X: no module absent_schedulers among the installed packages"),
         ("{name: 'tests.plugins.my_models:Wide'}", "is the class Wide; it must be a class derived from fmnist_tune.search.scheduler.SchedulerSection"),
         ("{name: 'tests.plugins.my_schedulers:MedianStoping'}", "has no MedianStoping; did you mean 'MedianStopping'?"),

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.engine.simulator import FRACTIONS, Outcome, search
 from benchmarks.engine.systems import SYSTEMS
-from benchmarks.engine.tables import load_tables
+from benchmarks.engine.tables import TableError, load_tables
 
 
 def main() -> None:
@@ -27,7 +27,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--json", action="store_true", help="print one object, no table")
     arguments = parser.parse_args()
-    rows, tables = [], load_tables(arguments.tables, arguments.only)
+    try:
+        rows, tables = [], load_tables(arguments.tables, arguments.only)
+    except TableError as error:
+        parser.exit(2, f"{parser.prog}: --tables: {error}\n")
     if not tables:
         parser.error(f"--tables: no table of {', '.join(arguments.only) or 'any name'} in {arguments.tables}")
     for budget in arguments.budgets:

@@ -75,14 +75,34 @@ class Table:
         return (self.best - accuracy) / (self.best - self.median_final)
 
 
+class TableError(Exception):
+    """A table cannot be read."""
+
+
 def load_tables(folder: Path, only: Sequence[str] = ()) -> list[Table]:
-    """Return the tables of a folder whose names begin with one of `only`, all if that is empty."""
+    """Return the tables of a folder whose names begin with one of `only`, all if that is empty.
+
+    Raises:
+        TableError: the folder is not there, or a file of it is broken.
+    """
+    if not folder.is_dir():
+        raise TableError(f"{folder}: no such folder")
     sessions: dict[Path, Any] = {}
     return [
-        _load(path, sessions)
+        _checked(path, sessions)
         for path in sorted(folder.glob("*.json"))
         if not only or any(path.stem.startswith(name.rstrip("*")) for name in only)
     ]
+
+
+def _checked(path: Path, sessions: dict[Path, Any]) -> Table:
+    try:
+        return _load(path, sessions)
+    except KeyError as error:
+        raise TableError(f"{path}: {error} is missing") from None
+    except Exception as error:  # of JSON, NumPy, ONNX or the file system, which have no base in common
+        reason = str(error).partition("\n")[0]
+        raise TableError(f"{path}: cannot be read as a table: {type(error).__name__}: {reason}") from None
 
 
 def _load(path: Path, sessions: dict[Path, Any]) -> Table:

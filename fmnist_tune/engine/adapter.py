@@ -83,7 +83,7 @@ class FreezeThawScheduler(Scheduler):
         """Return a trial as the engine sees it: the same object as long as it is the same."""
         if number not in self._ended:
             trial = situation.trials[number]
-            found = _as_seen(trial, situation.running.get(number))
+            found = as_seen(trial, situation.running.get(number))
             if found != self._trials.get(number):
                 self._trials[number] = found
             if trial.state == "ended":
@@ -91,7 +91,8 @@ class FreezeThawScheduler(Scheduler):
         return self._trials[number]
 
 
-def _as_seen(trial: KnownTrial, milestone: float | None) -> TrialState:
+def as_seen(trial: KnownTrial, milestone: float | None) -> TrialState:
+    """Return a trial as the engine sees it, and its milestone if a worker trains it."""
     curve = {epoch: value for epoch, value in sorted(trial.curve.items()) if math.isfinite(value)}
     last = max(curve, default=0.0)
     return TrialState(
