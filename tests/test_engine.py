@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -282,14 +281,13 @@ def test_every_system_searches_a_table_with_choices_conditions_and_looks(tmp_pat
         ({"a.json": '{"parameters": []}', "a.npz": "x"}, "a.json: cannot be read as a table: "),
     ],
 )
-def test_tables_that_cannot_be_read_are_named(tmp_path, capsys, monkeypatch, files, message):
+def test_tables_that_cannot_be_read_are_named(tmp_path, capsys, files, message):
     folder = tmp_path / "tables"
     if files is not None:
         folder.mkdir()
         for name, text in files.items():
             (folder / name).write_text(text)
-    monkeypatch.setattr(sys, "argv", ["benchmarks.engine", "--tables", str(folder)])
     with pytest.raises(SystemExit) as end:
-        main()
+        main(["--tables", str(folder)])
     assert end.value.code == 2
     assert message.format(folder=folder) in capsys.readouterr().err

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from benchmarks.engine.systems import SYSTEMS
 from benchmarks.engine.tables import TableError, load_tables
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Search every table with every system, and print the regret."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
     parser.add_argument("--tables", type=Path, required=True, help="folder of tables")
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--json", action="store_true", help="print one object, no table")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     try:
         rows, tables = [], load_tables(arguments.tables, arguments.only)
     except TableError as error:
