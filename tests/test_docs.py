@@ -155,7 +155,11 @@ def test_shown_commands_are_found_in_code_alone() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_benchmark_that_a_page_names_exists(page: Path) -> None:
     modules = set(re.findall(r"python -m (benchmarks[\w.]*\w)", page.read_text(encoding="utf-8")))
-    assert [name for name in modules if not (ROOT / f"{name.replace('.', '/')}.py").exists()] == []
+    places = {name: ROOT / name.replace(".", "/") for name in modules}
+    files = {
+        name: place / "__main__.py" if place.is_dir() else place.with_suffix(".py") for name, place in places.items()
+    }
+    assert [name for name, file in files.items() if not file.exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
