@@ -14,7 +14,7 @@ from fmnist_tune.config import read_space
 from fmnist_tune.errors import FileError
 from fmnist_tune.search.scheduler import Pick
 from fmnist_tune.search.simulation import Checkpoint, Curve, Simulation
-from fmnist_tune.study.sampling import draw
+from fmnist_tune.study.sampling import sample
 from fmnist_tune.study.trial_data import curve_of, metadata_of
 from fmnist_tune.study.trial_writer import milestone_of
 from tests.conftest import TINY_SPACE, CommandLine
@@ -174,7 +174,7 @@ def test_trials_of_an_earlier_version_wait_where_they_waited(tmp_path: Path) -> 
         ({}, {}),
     ]
     for number, (curve, attributes) in enumerate(waiting):
-        trial = draw(record.space, [], number, given={})
+        trial = sample(record.space, [], number, given={})
         trial.state, trial.intermediate_values, trial.system_attrs = TrialState.WAITING, curve, attributes
         record.optuna.add_trial(trial)
     driver = drive(record)
