@@ -154,11 +154,9 @@ def test_images_that_are_not_what_the_data_set_says_end_a_search_before_ray_star
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("name", ["my_waves:Waves", "waves"])
-def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine, name: str) -> None:
-    install(here, "[fmnist_tune.tasks]\nwaves = my_waves:Waves\n")
-    path = here.folder / "space.yaml"
-    path.write_text(WAVES.replace("my_waves:Waves", name))
+def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine) -> None:
+    path, name = here.folder / "space.yaml", "my_waves:Waves"
+    path.write_text(WAVES)
     process = here.start("check", path)
     assert process.communicate(timeout=60)[1] == ""
     result = here("search", path, "--json")
@@ -198,11 +196,10 @@ def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine, name: s
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("name", ["my_shapes:Shapes", "shapes"])
-def test_an_own_data_set_goes_from_the_search_to_a_prediction(here: CommandLine, name: str) -> None:
+def test_an_own_data_set_of_an_entry_point_goes_from_the_search_to_a_prediction(here: CommandLine) -> None:
     install(here, "[fmnist_tune.data_sets]\nshapes = my_shapes:Shapes\n")
     path, opened = here.folder / "space.yaml", here.folder / "test_is_open"
-    path.write_text(SHAPES.replace("my_shapes:Shapes", name))
+    path.write_text(SHAPES.replace("my_shapes:Shapes", "shapes"))
     process = here.start("check", path)
     assert process.communicate(timeout=60)[1] == ""
     result = here("search", path, "--json")
