@@ -116,16 +116,15 @@ class JobSource(Source):
         if report.epochs and report.spent_s:  # not what a dead worker has left in the checkpoint
             self._setbacks.on_progress()
         self._tell_warning(trial, report.metadata.get("trouble"))
+        if report.stop_reason is not None and not report.is_saved:
+            self._before_scoring()  # also of one that failed just then: its next worker scores it at once
         if report.failure is not None:
             self._on_setback(number, report.failure, report.cause, report.room)
         elif report.is_saved:
             del self.running[number]
             self.n_ended += 1
             self._keep(job, report)
-        elif report.stop_reason is not None:
-            self._before_scoring()
-            return True
-        elif self.is_over(number):
+        elif report.stop_reason is None and self.is_over(number):
             self.release(number)
         else:
             return True

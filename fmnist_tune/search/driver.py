@@ -87,6 +87,7 @@ class Driver(Source):
         if trial is None:
             return None
         spec = trial.spec
+        trial.partial = self._planner.partial_milestones(spec.number)
         checkpoint = self.record.paths.trial_folder(spec.number).absolute() / "checkpoint.pt"
         return Assignment(
             spec.number,
@@ -97,7 +98,7 @@ class Driver(Source):
             str(self.record.paths.training_log.absolute()),
             self._n_threads,
             task=self.record.space.settings.task,
-            partial=self._planner.partial_milestones(spec.number),
+            partial=trial.partial,
         )
 
     def _begin(self) -> RunningTrial | None:
@@ -111,8 +112,11 @@ class Driver(Source):
                 self.was_held_back = True
                 return None
             if pick is None:
-                if self.record.is_full and not self.running and self._planner.is_stuck:
-                    self._prune(self._planner.to_prune(everything=True))
+                if not self.running and self._planner.is_stuck:
+                    if not self.record.is_full:
+                        self._planner.blame("next picked nothing, although nothing is trained and there is room")
+                    else:
+                        self._prune(self._planner.to_prune(everything=True))
                 return None
             try:
                 trial = self._ledger.begin(pick)
@@ -174,9 +178,13 @@ class Driver(Source):
             assert pick.milestone is not None
             self.writer.note_promotion(number, pick.milestone)
             self._planner.start(number, pick.milestone)
-            return True
+            if pick.milestone >= 1 or pick.milestone in self.running[number].partial:
+                return True
+            self.release(number)  # its worker does not know of this milestone: it is assigned anew
+            return False
         self._ledger.pause(number, self._planner.rank_text(number))
-        self._prune(self._planner.to_prune())
+        if not self.is_over(None):  # a run that stops here would else give up what the next one picks
+            self._prune(self._planner.to_prune())
         return False
 
     def _on_progress(self, number: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -129,9 +130,12 @@ class Ledger:
         self._tell_end(Event("pruned", number, text))
 
     def complete(self, number: int) -> None:
-        """End a trial that has been trained to its end."""
+        """End a trial that has been trained to its end; one without a finite value fails."""
+        value = self._record.objective.value_of(self.running[number].spec.config, self.running[number].history)
+        if not math.isfinite(value):  # which the database could not keep
+            self.fail(number, f"its {self._record.objective.label} is {value}")
+            return
         trial = self._end(number)
-        value = self._record.objective.value_of(trial.spec.config, trial.history)
         self.writer.complete(number, value)
         self._tell_end(Event("complete", number, self._record.objective.text(value), trial.last, value))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -23,6 +24,7 @@ from fmnist_tune.study.trial_data import curve_of
 from fmnist_tune.study.trial_writer import HELD_KEY, has_ended_training, milestone_of, promoted_from
 
 T = TypeVar("T")
+LEAST_STEP = 0.001  # epochs between two milestones
 
 
 class Planner:
@@ -81,8 +83,9 @@ class Planner:
 
     def is_at_milestone(self, number: int, epoch: float) -> bool:
         """Return whether a trial that has come to an epoch is to be compared there."""
-        if self._milestones[number] < epoch:
-            self._milestones[number] = self._ask(lambda: self._milestone_after(epoch), math.inf)
+        while self._milestones[number] < epoch:  # within the first epoch not every milestone may be evaluated
+            before = self._milestones[number]
+            self._milestones[number] = self._ask(partial(self._milestone_after, before), math.inf)
         return self._milestones[number] == epoch
 
     def partial_milestones(self, number: int) -> tuple[float, ...]:
@@ -101,7 +104,7 @@ class Planner:
             return self._checked(self._budget.next(situation, self._interrupted), situation)
 
         pick = self._ask(found, None)
-        if pick is None and self._record.is_full and not self._running and self._held:
+        if pick is None and not self._running and self._held:
             number = min(self._held)
             return Pick(number, self._milestones[number])
         return pick
@@ -111,6 +114,10 @@ class Planner:
         """Whether nothing would be trained even if there was time for everything."""
         situation = replace(self._situation(), left_s=math.inf)
         return self._ask(lambda: self._budget.pick(situation, self._interrupted) is None, False)
+
+    def blame(self, text: str) -> None:
+        """Take note of what is wrong with the scheduler; the search ends by it."""
+        self.problem = self.problem or f"search.pruner: {self._section.name}: {text}"
 
     def start(self, number: int, milestone: float) -> None:
         """Take a trial out of those that wait, if it is one: a worker trains it to its milestone."""
@@ -161,7 +168,7 @@ class Planner:
 
         def found() -> dict[int, str]:
             scheduler = self._scheduler
-            named = scheduler.ranked(situation.paused) if everything else scheduler.to_prune(situation)
+            named = situation.paused if everything else scheduler.to_prune(situation)
             return {n: str(self._scheduler.verdict(n, situation)) for n in named if n in self._paused}
 
         return self._ask(found, {})
@@ -186,7 +193,8 @@ class Planner:
         """
         if pick is None:
             return None
-        number = pick.number
+        number = None if pick.number is None else operator.index(pick.number)
+        pick = replace(pick, number=number, values={path: _plain(value) for path, value in pick.values.items()})
         if number in self._interrupted:
             return replace(pick, milestone=self._milestones[number])
         if number is None and not situation.can_begin:
@@ -207,9 +215,11 @@ class Planner:
         Raises:
             ValueError: it is none.
         """
-        milestone = self._scheduler.milestone(epoch) if milestone is None else milestone
-        if not milestone > epoch or not (milestone < 1 or math.isinf(milestone) or milestone == int(milestone)):
-            raise ValueError(f"milestone {milestone} after epoch {epoch:g}: must be later, and above 1 a whole number")
+        milestone = float(self._scheduler.milestone(epoch) if milestone is None else milestone)
+        is_sound = milestone < 1 or math.isinf(milestone) or milestone == int(milestone)
+        if milestone < epoch + LEAST_STEP or not is_sound:
+            wanted = f"must be at least {LEAST_STEP:g} later, and above 1 a whole number"
+            raise ValueError(f"milestone {milestone:g} after epoch {epoch:g}: {wanted}")
         return milestone
 
     def _ask(self, question: Callable[[], T], otherwise: T) -> T:
@@ -223,8 +233,13 @@ class Planner:
         except Exception as error:
             if type(self._section).__module__.startswith(f"{__package__}."):
                 raise
-            self.problem = f"search.pruner: {self._section.name}: {told(error)}"
+            self.blame(told(error))
             return otherwise
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can hold: numpy's numbers are not."""
+    return value.item() if hasattr(value, "item") else value
 
 
 class _KnownTrials(Mapping[int, KnownTrial]):

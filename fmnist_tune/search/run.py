@@ -251,7 +251,7 @@ class _Search:
                     run(driver, plan, data)
             except KeyboardInterrupt:
                 driver.stop_requested = True
-            except UserError:  # no worker comes up: the trials go on once one does
+            except Exception:  # such as that no worker comes up: the trials go on once one does
                 with record.hold.writing():
                     driver.release_all()
                 raise

@@ -25,6 +25,7 @@ class RunningTrial:
         clock: tells the time in seconds.
         history: its epochs, as the study knows them and its workers have told since.
         n_noted: how many of them the study knows.
+        partial: milestones within the first epoch that its worker knows of.
         report: its latest report; None before the first.
         warning: what there was to complain of; None if there was nothing.
         curve: validation accuracy by epoch, since it was given to the worker and before.
@@ -36,6 +37,7 @@ class RunningTrial:
     clock: Callable[[], float] = time.monotonic
     history: list[EpochResult] = field(init=False)
     n_noted: int = field(init=False)
+    partial: tuple[float, ...] = ()
     report: TrialReport | None = None
     warning: str | None = None
     curve: dict[float, float] = field(init=False)

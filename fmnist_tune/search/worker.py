@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import platform
 import socket
@@ -174,6 +175,9 @@ class Worker:
         finally:
             self._spent_s = time.perf_counter() - start
         self._in_epoch = result.epoch < 1
+        if self._assignment.with_val and not math.isfinite(result.val_accuracy):
+            del run.history[self._n_reported :]
+            raise NonFiniteLossError(f"the validation figure is {result.val_accuracy} in epoch {result.epoch:g}")
         try:
             save_checkpoint(run, Path(self._assignment.checkpoint))
         except OSError as error:  # the epoch counts all the same; after a crash it would be trained again
