@@ -13,7 +13,7 @@ from optuna.storages import RDBStorage
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.folder import ModelFolder
-from fmnist_tune.study.dashboard import has_note, publish_report
+from fmnist_tune.study.dashboard import has_note, republish
 from fmnist_tune.study.database import rename_row, study_names
 from fmnist_tune.study.folder import files_elsewhere
 from fmnist_tune.study.lock import DriverLock
@@ -68,5 +68,5 @@ def _name_files(record: StudyRecord) -> None:
     record.write_best_recipe()
     ModelFolder(record).rename()
     if has_note(record):
-        publish_report(record)
+        republish(record)
     record.write_space()  # the last: it says that all is done

@@ -67,22 +67,38 @@ def publish(record: StudyRecord, figures: Sequence[Path], csvs: Sequence[Path] =
     with DriverLock(record.paths) as lock:
         if files_elsewhere(record) is None:
             record.bind_folder(lock.folder_id)  # a copied folder has a new one
-        record = record.snapshot()
-        store = artifact_store(record.paths.studies_dir)
-        ids = _upload(record, store, [*figures, *csvs])
-        ordered = sorted(figures, key=lambda figure: (figure.name != FIRST_FIGURE, figure.name))
-        plots = {figure: get_artifact_path(record.optuna, ids[figure.name]) for figure in ordered}
-        before: str = get_note(record.optuna)
-        _, ours, own = before.partition(OWN_NOTES)
-        note = f"{_note(record, plots)}\n---\n\n{OWN_NOTES}" + (own if ours else f"\n\n{before}")
-        if note.rstrip() != before.rstrip():
-            save_note(record.optuna, note)
+        _publish(record.snapshot(), figures, csvs)
 
 
 def publish_report(record: StudyRecord) -> None:
     """Publish a study with the plots and tables of its latest report; errors as `publish`."""
+    publish(record, *_of_report(record))
+
+
+def republish(record: StudyRecord) -> None:
+    """Do as `publish_report`, for the holder of the study's lock.
+
+    Raises:
+        UserError: the artifacts' folder cannot be written to.
+    """
+    _publish(record.snapshot(), *_of_report(record))
+
+
+def _of_report(record: StudyRecord) -> tuple[list[Path], list[Path]]:
     report = record.paths.folder / "report"
-    publish(record, sorted(report.glob("*.png")), sorted(report.glob("*.csv")))
+    return sorted(report.glob("*.png")), sorted(report.glob("*.csv"))
+
+
+def _publish(record: StudyRecord, figures: Sequence[Path], csvs: Sequence[Path]) -> None:
+    store = artifact_store(record.paths.studies_dir)
+    ids = _upload(record, store, [*figures, *csvs])
+    ordered = sorted(figures, key=lambda figure: (figure.name != FIRST_FIGURE, figure.name))
+    plots = {figure: get_artifact_path(record.optuna, ids[figure.name]) for figure in ordered}
+    before: str = get_note(record.optuna)
+    _, ours, own = before.partition(OWN_NOTES)
+    note = f"{_note(record, plots)}\n---\n\n{OWN_NOTES}" + (own if ours else f"\n\n{before}")
+    if note.rstrip() != before.rstrip():
+        save_note(record.optuna, note)
 
 
 def has_note(record: StudyRecord) -> bool:
