@@ -89,8 +89,8 @@ class Budget:
     def _usual(self, situation: Situation, interrupted: Collection[int]) -> Pick | None:
         """Return what would be trained if there were time for more.
 
-        A paused trial that cannot be completed in time yields to others, and to a new trial that can: its partial training
-        would be wasted unless the study is extended later.
+        A paused trial that cannot be completed in time yields to others, and to a new trial that can: its partial
+        training would be wasted unless the study is extended later.
         """
         fits = self._deadline.fits
         usual = self.pick(situation, interrupted, fits)

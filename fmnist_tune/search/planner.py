@@ -86,7 +86,7 @@ class Planner:
         return self._milestones[number] == epoch
 
     def partial_milestones(self, number: int) -> tuple[float, ...]:
-        """Return the milestones within the first epoch that a trial may reach after its current one."""
+        """Return the milestones within the first epoch that a running trial may reach, its next one first."""
         found, milestone = [], self._milestones[number]
         while milestone < 1:
             found.append(milestone)
