@@ -137,7 +137,7 @@ def initial_point(summary: Summary) -> list[Finding]:
 
 
 def progress(summary: Summary, *, is_running: bool, is_retrained: bool) -> list[Finding]:
-    """Return whether the study is complete, as findings.
+    """Return what is still running or missing in the study.
 
     Args:
         summary: of the study.

@@ -27,7 +27,7 @@ def are_tables_ours(tables: set[str]) -> bool:
 
 
 def are_tables_whole(connection: sqlite3.Connection, tables: set[str]) -> bool:
-    """Return whether a SQLite file's tables are complete, or from an older Optuna."""
+    """Return whether a SQLite file's tables are complete: the last one has its row, or there are studies."""
     if not {"studies", "trials"} <= tables:
         return False
     return any(connection.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in {_LAST, "studies"} & tables)

@@ -97,7 +97,7 @@ def trial_rows(trials: Iterable[FrozenTrial], space: SearchSpace, *, is_running:
 
 
 def ranked(rows: Iterable[TrialRow], objective: Objective) -> list[TrialRow]:
-    """Sort by value or, if that is an accuracy, also by latest accuracy, highest first; failed trials last.
+    """Sort by value or, without one and if the objective is an accuracy, latest accuracy, highest first; failed last.
 
     Ties go to the lower number.
     """
