@@ -164,9 +164,9 @@ class Settings(Section):
 
     Attributes:
         study: the name of the study and of its folder.
-        task: the task.
+        task: the task, which determines the keys of model, training and data.
         search: how long the study runs, and its sampler and pruner.
-        resources: of one trial.
+        resources: the resources of one trial.
     """
 
     study: Annotated[str, AfterValidator(study_name)]

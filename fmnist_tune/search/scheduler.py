@@ -161,7 +161,7 @@ class SchedulerSection(Section):
     """A scheduler's settings: subclass it, add fields, and implement `build`.
 
     Attributes:
-        name: of the scheduler.
+        name: the scheduler.
     """
 
     name: str
