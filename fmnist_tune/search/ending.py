@@ -19,7 +19,7 @@ class Ending:
         by: trials (the study has all of them), timeout (the time is over or too short for another epoch), interrupted
             (by Ctrl-C or SIGTERM), nothing_left (no trial could continue), or failed (nothing could be trained, or
             every trial failed).
-        text: the same for people.
+        text: the same as text, shown to people.
     """
 
     by: Literal["trials", "timeout", "interrupted", "nothing_left", "failed"]

@@ -49,11 +49,11 @@ class Screen(ABC):
 
     @abstractmethod
     def view(self, width: int) -> RenderableType:
-        """Return what is going on, in so many columns."""
+        """Return the current state, `width` columns wide."""
 
     @abstractmethod
     def status(self) -> str:
-        """Return what is going on as a line."""
+        """Return the current state on one line."""
 
     @property
     def _is_live(self) -> bool:
@@ -124,11 +124,11 @@ class Work(Screen):
         self._text, self._share = text, share
 
     def status(self) -> str:
-        """Return what is going on as a line."""
+        """Return the current state on one line."""
         return f"{self._text} ..."
 
     def view(self, width: int) -> RenderableType:
-        """Return what is going on, in so many columns."""
+        """Return the current state, `width` columns wide."""
         return headline(self._text, self._share, f"{clock(self.elapsed_s)} elapsed", width)
 
 
