@@ -26,7 +26,7 @@ class Budget:
         """Wrap a scheduler.
 
         Args:
-            scheduler: has been told all evaluations of the study.
+            scheduler: has received all evaluations of the study.
             deadline: of the run.
         """
         self._scheduler = scheduler

@@ -38,7 +38,7 @@ class Screen(ABC):
         Args:
             console: writes to stderr.
             started: time.monotonic() at the start of the command.
-            status_every_s: seconds between status lines where there is no view.
+            status_every_s: seconds between status lines without a view.
         """
         self._console = console
         self._started = started
