@@ -28,13 +28,7 @@ class Deadline:
         config_of: Callable[[int], TaskConfig],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Set the deadline.
-
-        Args:
-            at: by `clock`, when every epoch should have ended; None for no limit.
-            config_of: returns a trial's configuration by its number.
-            clock: tells the time in seconds.
-        """
+        """Set the deadline; `config_of` returns a trial's configuration by its number."""
         self.at = at
         self._clock = clock
         self._config_of = config_of
