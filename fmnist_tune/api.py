@@ -23,11 +23,11 @@ if TYPE_CHECKING:  # imports torch
 
 
 def compare_studies(*names: str, studies_dir: Path | str = "studies", storage: str | None = None) -> pd.DataFrame:
-    """Return one row for each study, in the order of their names; what cannot be compared gives a warning.
+    """Return one row for each study, in the given order; warn about studies that are not comparable.
 
     Returns:
         Columns study, metric, best (value), trial (its number), trials, complete, epochs, train_s and test_accuracy
-        (mean over seeds); missing where there is none.
+        (mean over seeds); missing without one.
 
     Raises:
         UserError: there is no such database or study.
@@ -57,10 +57,10 @@ def compare_studies(*names: str, studies_dir: Path | str = "studies", storage: s
 
 
 def rename_study(name: str, new: str, studies_dir: Path | str = "studies", storage: str | None = None) -> Study:
-    """Give a study another name, as `fmnist-tune rename` does; returns it.
+    """Rename a study, as `fmnist-tune rename` does, and return it.
 
     Raises:
-        UserError: there is no such study, the new name is taken or cannot name one, or somebody drives the study.
+        UserError: there is no such study, the new name is taken or invalid, or a process drives the study.
     """
     from fmnist_tune.retrain.renaming import rename_study as rename
 
@@ -70,10 +70,10 @@ def rename_study(name: str, new: str, studies_dir: Path | str = "studies", stora
 
 
 def delete_study(name: str, studies_dir: Path | str = "studies", storage: str | None = None) -> None:
-    """Delete a study, its files, and what the dashboard shows of it; this cannot be undone, and nobody is asked.
+    """Delete a study, its files and its artifacts; this cannot be undone, and there is no confirmation.
 
     Raises:
-        UserError: there is no such study, or somebody drives it.
+        UserError: there is no such study, or a process drives it.
     """
     folder = user_path(studies_dir)
     database = open_database(storage or database_url(folder), create=False)
@@ -81,7 +81,7 @@ def delete_study(name: str, studies_dir: Path | str = "studies", storage: str | 
 
 
 class Study:
-    """A study to read; what it shows is what the database holds at the moment of asking."""
+    """A read-only study; every access reads the database again."""
 
     def __init__(self, name: str, studies_dir: Path | str = "studies", storage: str | None = None) -> None:
         """Open a study.
@@ -112,7 +112,7 @@ class Study:
 
     @property
     def space(self) -> SearchSpace:
-        """What is searched."""
+        """The search space."""
         return self._record.space
 
     @property
@@ -127,7 +127,7 @@ class Study:
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The best COMPLETE trial: number, value and config (a recipe as plain data); None before there is one."""
+        """The best COMPLETE trial: number, value and config (a recipe as plain data); None without one."""
         return self._record.best_as_data
 
     @property
@@ -137,7 +137,7 @@ class Study:
 
     @property
     def retrained(self) -> dict[str, Any] | None:
-        """What the latest retraining gave, as `model/metrics.json` has it; None before there is one."""
+        """The latest retraining's result, as in `model/metrics.json`; None without one."""
         return self._record.retrained
 
     def model(self) -> SavedModel:

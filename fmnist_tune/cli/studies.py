@@ -132,7 +132,7 @@ def export(arguments: argparse.Namespace, started: float) -> int:
     refuse_overwriting(output, arguments)
     try:
         if output.exists() and not output.is_file():
-            output.write_text(recipe, encoding="utf-8")  # a device or a pipe, which is not to be replaced
+            output.write_text(recipe, encoding="utf-8")  # a device or a pipe, which must not be replaced
         else:
             write_atomically(output.resolve(), recipe)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a file searches: its parameters, their conditions, and their values put in their places."""
+"""A file's searched parameters, their conditions, and the substitution of their values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Parameter:
     Attributes:
         path: dotted path in the file; also its name in Optuna.
         domain: the values it may take.
-        when: other parameters' paths, each with the values under which this one is used; all must hold.
+        when: conditions: paths of other parameters, each with the values under which this one is used; all must hold.
     """
 
     path: str
@@ -30,7 +30,7 @@ class Parameter:
 
 
 def flatten(tree: object, path: str = "") -> dict[str, Any]:
-    """Return every leaf of nested mappings by its dotted path; lists are leaves, and so are empty mappings."""
+    """Return every leaf of nested mappings by its dotted path; lists and empty mappings are leaves."""
     if not isinstance(tree, dict) or not tree:
         return {path: tree}
     return {
@@ -72,7 +72,7 @@ def is_active(parameter: Parameter, values: Mapping[str, Any], tree: object) -> 
 
 
 def substitute(tree: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return model, training and data with searched values filled in; those without a value are left out."""
+    """Return model, training and data with searched values filled in; parameters without a value are left out."""
 
     def fill(node: Any, path: str) -> Any:
         if isinstance(node, dict):
@@ -96,7 +96,7 @@ def substitute(tree: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any
 
 
 def read_parameters(tree: dict[str, Any]) -> tuple[list[Parameter], list[Problem], set[str]]:
-    """Return the parameters in dependency order, what is wrong with them, and the paths that could not be read."""
+    """Return the parameters in dependency order, their problems, and the paths that could not be read."""
     nodes = dict(searched_nodes({key: tree[key] for key in TRIAL_KEYS if key in tree}, ()))
     parameters: dict[str, Parameter] = {}
     problems: list[Problem] = []

@@ -1,4 +1,4 @@
-"""The retrained model of a study, with its predictions on the test set."""
+"""A study's retrained model, with its predictions on the test set."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from fmnist_tune.tasks.images.data_set import Images, open_part
 
 @dataclass(frozen=True)
 class Retrained:
-    """What a retraining left.
+    """A retraining's results.
 
     Attributes:
         metrics: metrics.json.
         class_names: in the order of the labels.
-        scores: (N, K) on the test set, of each seed; the first is the model's.
+        scores: (N, K) on the test set, for each seed; the first is the model's.
         train, test: the data files.
-        robustness: None if the audit was not made.
+        robustness: None without an audit.
     """
 
     metrics: dict[str, Any]
@@ -47,10 +47,10 @@ class Retrained:
 
 
 def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[str], None]) -> Retrained | None:
-    """Read the retrained model's results and open the test set, which is recorded; None if there is no model.
+    """Read the retrained model's results and open the test set, which is recorded; None without a model.
 
     Raises:
-        UserError: a file is missing or does not fit, or the data are not those of the study.
+        UserError: a file is missing or inconsistent, or the data are not the study's.
     """
     path = record.paths.model / METRICS
     metrics = read_json(path)

@@ -1,4 +1,4 @@
-"""A report from the study to the files."""
+"""Writing a study's report."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.results import openings
 from fmnist_tune.study.summary import summarize
 
-# What a report may hold besides report.html and its task's files; those that this one lacks are deleted, lest they be
-# taken for its own.
+# Files that a report may have besides report.html and its task's files; those not in this report are deleted, so that
+# they are not taken for part of it.
 FILES = (
     "report.md", "history.png", "importances.png", "slices.png", "curves.png", "parallel.png", "trials.csv",
     "curves.csv",
@@ -31,7 +31,7 @@ FILES = (
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """Where a report is: report.html, and every file of it, that one first."""
+    """A report's files: report.html, and all files, with that one first."""
 
     html: Path
     files: tuple[Path, ...]
@@ -43,7 +43,7 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
     Args:
         record: the study.
         data_dir: the user's copy of the data set.
-        log: gets a line for people about what is being done.
+        log: receives progress messages.
 
     Raises:
         UserError: the study has nothing to report, a file of its model is missing, or the folder is not writable.
@@ -81,12 +81,12 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
         if plot.error:
             log(f"warning: {plot.file} could not be drawn: {plot.error}")
     contents |= {file: text.encode() for file, text in texts.items()}
-    contents["report.html"] = to_html(page).encode()  # last: whoever sees it sees the rest
+    contents["report.html"] = to_html(page).encode()  # last: when it appears, the other files exist
     return _write(record.paths.folder / "report", contents, (*FILES, *task.report_files))
 
 
 def _write(folder: Path, contents: Mapping[str, bytes], known: Sequence[str]) -> ReportPaths:
-    """Write files so that a crash leaves each one whole, old or new; what else is `known` is deleted."""
+    """Write each file atomically; delete all other `known` files."""
     new = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The report's half about the search."""
+"""The report's half on the search."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ N_BEST = 10
 
 
 def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> Content:
-    """Return what the report says of a search."""
+    """Return the report's content on a search."""
     space, best, is_running = record.space, summary.best, record.is_running
     rows = study_info.trial_rows(record.trials, space, is_running=is_running)
     climb = study_info.climb(rows)
@@ -48,7 +48,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
 
 
 def climbing(climb: study_info.Climb | None, schedule: str) -> list[Finding]:
-    """Say whether the best curves still climb; `schedule` is the best trial's."""
+    """Return whether the best curves still climb; `schedule` is the best trial's."""
     if climb is None:
         return [Finding("No trial that was trained to its end has three epochs, too few to say whether curves climb.")]
     n = len(climb.trials)
@@ -65,7 +65,7 @@ def climbing(climb: study_info.Climb | None, schedule: str) -> list[Finding]:
 
 @dataclass(frozen=True)
 class _Search:
-    """What the sections are about; `shown` are the paths that plots have room for, `which` what to call them."""
+    """The input of the sections; `shown` are the parameters that plots have room for, `which` describes them."""
 
     record: StudyRecord
     summary: Summary
@@ -163,7 +163,7 @@ def _history_text(rows: Sequence[TrialRow], history: study_info.HistoryInfo) -> 
 
 
 def _shown(record: StudyRecord, summary: Summary) -> tuple[list[str], str]:
-    """Return the paths of the parameters that the plots have room for, and what to call them."""
+    """Return the paths of the parameters that plots have room for, and a description of these."""
     paths = [p.path for p in record.space.parameters]
     if len(paths) <= study_figures.MAX_SHOWN:
         return paths, "each parameter"
@@ -175,7 +175,7 @@ def _shown(record: StudyRecord, summary: Summary) -> tuple[list[str], str]:
 
 
 def _best_trials(search: _Search) -> Section:
-    """Return a table of the best trials, with what they were trained with."""
+    """Return a table of the best trials with their parameters."""
     objective = search.record.objective
     cells = []
     for row in study_info.best_rows(search.rows, N_BEST):

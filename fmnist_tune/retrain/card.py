@@ -1,4 +1,4 @@
-"""The model card: what the model is, what it is for, and how far it can be trusted."""
+"""The model card: the model, its intended use, and its limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fmnist_tune.units import in_words, percent
 
 
 def write_card(folder: Path, metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> None:
-    """Write the card into a model's folder; arguments as of `model_card`."""
+    """Write the card into a model's folder; arguments as for `model_card`."""
     write_atomically(folder / CARD, model_card(metrics, rows))
 
 
@@ -53,7 +53,7 @@ def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str
 
 
 def _prose(text: str) -> list[Block]:
-    """Return a paragraph and the points of a list below it."""
+    """Return a paragraph and the list items below it."""
     paragraph, *points = (" ".join(part.split()) for part in f"\n{text}".split("\n- "))
     return [*([paragraph] if paragraph else []), *map(Finding, points)]
 

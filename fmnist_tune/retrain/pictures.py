@@ -1,4 +1,4 @@
-"""Any image file as a model takes it."""
+"""Any image file as model input."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from fmnist_tune.tasks.images.fashion_mnist import FashionMnist
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as the model takes it.
+    """An image as model input.
 
     Attributes:
         pixels_HW: uint8 (H, W), or (H, W, C) in colour.
-        warnings: in what it looks unlike the training data.
+        warnings: how it differs from the training data.
     """
 
     pixels_HW: NDArray[np.uint8]
@@ -29,15 +29,15 @@ class Picture:
 
 
 def read_picture(path: Path | str, invert: bool, data: DataSet | None = None) -> Picture:
-    """Read a PNG or JPEG file of any size and mode, and prepare it as the data set says.
+    """Read a PNG or JPEG file of any size and mode, and prepare it as the data set requires.
 
     Args:
         path: the file.
-        invert: light becomes dark and dark light; what is transparent becomes black either way.
+        invert: swap light and dark; transparent pixels become black either way.
         data: the model's data set; None for Fashion-MNIST.
 
     Raises:
-        UserError: it is not an image, or its pixels are damaged, or too many.
+        UserError: it is not an image, or its pixels are damaged or too many.
     """
     data = FashionMnist() if data is None else data
     image = read_image(Path(path), invert=invert, mode="L" if data.spec.channels == 1 else "RGB")

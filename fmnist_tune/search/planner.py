@@ -1,4 +1,4 @@
-"""The trials that wait, and what the scheduler is asked about them."""
+"""The waiting trials, and the scheduler's decisions about them."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ LEAST_STEP = 0.001  # epochs between two milestones
 
 
 class Planner:
-    """Between the driver and a scheduler: keeps what waits and where each trial is compared next.
+    """Connects the driver and a scheduler: keeps the waiting trials and each trial's milestone.
 
-    Interrupted trials go first, held ones last. What is wrong with a scheduler ends the search, and no trial is lost.
+    Interrupted trials go first, held ones last. An error of the scheduler ends the search; no trial is lost.
 
     Attributes:
-        problem: what is wrong with the scheduler; None as long as nothing is.
+        problem: the scheduler's error; None while there is none.
     """
 
     def __init__(self, record: StudyRecord, deadline: Deadline, *, n_workers: int) -> None:
-        """Take over the trials of a study, none of which is running.
+        """Plan the trials of a study; none is running.
 
         Args:
             record: the study.
@@ -65,10 +65,10 @@ class Planner:
                 self._ask(partial(self._restore, trial), None)
 
     def _restore(self, trial: FrozenTrial) -> None:
-        """Let a trial of an earlier run wait: paused at its milestone, or interrupted on the way to it."""
+        """Restore a waiting trial of an earlier run: paused at its milestone, or interrupted on the way to it."""
         number, curve, milestone = trial.number, curve_of(trial), milestone_of(trial)
         latest = max(curve, default=0.0)
-        if milestone is None:  # until version 0.2.0 it followed from the settings
+        if milestone is None:  # before version 0.2.0 it followed from the settings
             is_promoted = promoted_from(trial) == latest
             before = latest if is_promoted else max((epoch for epoch in curve if epoch < latest), default=0.0)
             milestone = self._milestone_after(before)
@@ -78,18 +78,18 @@ class Planner:
         (self._held if is_held else self._paused if is_paused else self._interrupted).add(number)
 
     def report(self, number: int, epoch: float, accuracy: float) -> None:
-        """Take in an evaluation."""
+        """Pass an evaluation to the scheduler."""
         self._ask(lambda: self._scheduler.report(number, epoch, accuracy), None)
 
     def is_at_milestone(self, number: int, epoch: float) -> bool:
-        """Return whether a trial that has come to an epoch is to be compared there."""
+        """Return whether an epoch is the trial's milestone."""
         while self._milestones[number] < epoch:  # within the first epoch not every milestone may be evaluated
             before = self._milestones[number]
             self._milestones[number] = self._ask(partial(self._milestone_after, before), math.inf)
         return self._milestones[number] == epoch
 
     def partial_milestones(self, number: int) -> tuple[float, ...]:
-        """Return the milestones within the first epoch that a trial may come to, given where it goes to now."""
+        """Return the milestones within the first epoch that a running trial may reach, its next one first."""
         found, milestone = [], self._milestones[number]
         while milestone < 1:
             found.append(milestone)
@@ -97,7 +97,7 @@ class Planner:
         return tuple(found)
 
     def next(self) -> Pick | None:
-        """Return what a free worker trains, with its milestone; None if that is nothing for now."""
+        """Return what a free worker trains, with its milestone; None for nothing now."""
         situation = self._situation()
 
         def found() -> Pick | None:
@@ -111,7 +111,7 @@ class Planner:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether nothing would be trained even if there was time for everything."""
+        """Whether nothing would be trained even with unlimited time."""
         situation = replace(self._situation(), left_s=math.inf)
         return self._ask(lambda: self._budget.pick(situation, self._interrupted) is None, False)
 
@@ -120,33 +120,33 @@ class Planner:
         self.problem = self.problem or f"search.pruner: {self._section.name}: {text}"
 
     def start(self, number: int, milestone: float) -> None:
-        """Take a trial out of those that wait, if it is one: a worker trains it to its milestone."""
+        """Start a trial, waiting or new: a worker trains it to its milestone."""
         self.end(number)
         self._milestones[number] = milestone
         self._running.add(number)
 
     def end(self, number: int) -> None:
-        """Forget a trial: it has ended."""
+        """Forget an ended trial."""
         for numbers in (self._interrupted, self._paused, self._held, self._running):
             numbers.discard(number)
 
     def requeue(self, number: int) -> None:
-        """Let a trial wait that was interrupted on the way to its milestone."""
+        """Requeue a trial that was interrupted on the way to its milestone."""
         self._running.discard(number)
         self._interrupted.add(number)
 
     def hold(self, number: int) -> None:
-        """Let a trial wait behind all others, new ones too."""
+        """Requeue a trial behind all others, including new ones."""
         self._running.discard(number)
         self._held.add(number)
 
     def pause(self, number: int) -> None:
-        """Let a trial wait at its milestone."""
+        """Pause a trial at its milestone."""
         self._running.discard(number)
         self._paused.add(number)
 
     def goes_on(self, number: int) -> Pick | None:
-        """Return what a trial that has just paused is picked for; None if it is not picked."""
+        """Return the pick that lets a trial continue that has just paused; None if it stays paused."""
         if self._ask(lambda: self._budget.is_finishing(number), False):
             situation = self._situation()
             return self._ask(lambda: self._checked(Pick(number), situation), None)
@@ -155,15 +155,15 @@ class Planner:
 
     @property
     def n_paused(self) -> int:
-        """How many trials wait at their milestones."""
+        """Number of trials paused at their milestones."""
         return len(self._paused)
 
     def rank_text(self, number: int) -> str:
-        """Return how a trial compares with others at its milestone, for people."""
+        """Return a trial's rank at its milestone as text."""
         return self._ask(lambda: str(self._scheduler.rank_text(number)), "")
 
     def to_prune(self, *, everything: bool = False) -> dict[int, str]:
-        """Return why paused trials are given up, by number: those that the scheduler names, or all."""
+        """Return the paused trials to prune, by number, with reasons: the scheduler's choice, or all."""
         situation = self._situation()
 
         def found() -> dict[int, str]:
@@ -186,10 +186,10 @@ class Planner:
         )
 
     def _checked(self, pick: Pick | None, situation: Situation) -> Pick | None:
-        """Return a pick with its milestone.
+        """Return a pick, completed by its milestone.
 
         Raises:
-            ValueError: it cannot be trained.
+            ValueError: the pick is invalid.
         """
         if pick is None:
             return None
@@ -210,10 +210,10 @@ class Planner:
         return replace(pick, milestone=self._milestone_after(epoch, pick.milestone))
 
     def _milestone_after(self, epoch: float, milestone: float | None = None) -> float:
-        """Return the scheduler's milestone, or a given one.
+        """Return the given milestone, or else the scheduler's.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is invalid.
         """
         milestone = float(self._scheduler.milestone(epoch) if milestone is None else milestone)
         is_sound = milestone < 1 or math.isinf(milestone) or milestone == int(milestone)
@@ -223,7 +223,7 @@ class Planner:
         return milestone
 
     def _ask(self, question: Callable[[], T], otherwise: T) -> T:
-        """Return the scheduler's answer; what else it raises than what is wrong with a trial is its problem."""
+        """Return the scheduler's answer; record any error of its own as `problem`."""
         if self.problem is not None:
             return otherwise
         try:
@@ -243,7 +243,7 @@ def _plain(value: Any) -> Any:
 
 
 class _KnownTrials(Mapping[int, KnownTrial]):
-    """A study's trials as a scheduler sees them, each made when it is asked for."""
+    """A study's trials as a scheduler sees them, each made on access."""
 
     def __init__(self, record: StudyRecord, deadline: Deadline, places: Mapping[State, set[int]]) -> None:
         self._record = record
@@ -258,7 +258,7 @@ class _KnownTrials(Mapping[int, KnownTrial]):
 
     def __getitem__(self, number: int) -> KnownTrial:
         trial, n_epochs = self._record.trials[number], 0
-        with suppress(UserError):  # it has failed since it cannot be built
+        with suppress(UserError):  # it has failed because it cannot be built
             n_epochs = self._deadline.n_epochs(number)
         state: State = "ended" if trial.state.is_finished() else "interrupted"
         for other, numbers in self._places.items():

@@ -50,7 +50,7 @@ from fmnist_tune.tasks.task import Source
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where a search finds and leaves things; None for the default.
+    """A search's files, database and cluster; None for the default.
 
     Attributes:
         studies_dir: folder of all studies.
@@ -58,7 +58,7 @@ class RunOptions:
         data_dir: the user's copy of the data set.
         address: a Ray cluster to join.
         n_workers: trials at a time.
-        warm_start: a study whose finished trials are taken over where they fit.
+        warm_start: a study whose finished trials are imported where they fit.
     """
 
     studies_dir: Path
@@ -76,13 +76,13 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What one run of a search did.
+    """The result of one run of a search.
 
     Attributes:
         wall_s: seconds from the command to the end.
-        startup_s: of these, until Ray was up.
-        first_step_s: of these, until the first training step; None if there was none.
-        n_workers: trials at a time; 0 if there was nothing left to do.
+        startup_s: of these, until Ray was running.
+        first_step_s: of these, until the first training step; None without one.
+        n_workers: trials at a time; 0 if nothing was left to do.
         epochs, train_s: epochs of this run; seconds in training and validation, summed over trials.
         ending: why it ended.
     """
@@ -106,19 +106,19 @@ def run_search(
     *,
     make_driver: type[Driver] = Driver,
 ) -> RunOutcome:
-    """Run a study until it has its trials, its time is over, or it is interrupted.
+    """Run a study until it has all its trials, its time is over, or it is interrupted.
 
     Args:
         space: what to search.
-        place: where.
+        options: its files, database and cluster.
         limits: of this run alone.
         console: for progress, on stderr.
         started: time.monotonic() of the command.
-        make_driver: the class of what decides, one that measures it for instance.
+        make_driver: the driver's class, such as one that is instrumented.
 
     Raises:
-        UserError: something is missing or wrong, which is found before Ray starts and anything is created; or the
-            study cannot be written any more.
+        UserError: something is missing or wrong, found before Ray starts and anything is created; or the study can no
+            longer be written.
     """
     paths = StudyPaths(options.studies_dir, space.settings.study, options.storage)
     limits.check()
@@ -139,7 +139,7 @@ class _Search:
     """One run of a search; attributes as `run_search` takes them.
 
     Attributes:
-        held: what is let go at its end.
+        held: released at its end.
     """
 
     space: SearchSpace
@@ -152,7 +152,7 @@ class _Search:
     held: ExitStack
 
     def run(self) -> RunOutcome:
-        """Run it: what is missing or wrong is found before Ray starts and anything is created."""
+        """Run it; anything missing or wrong is found before Ray starts and anything is created."""
         background = self.held.enter_context(ThreadPoolExecutor(1))
         imports = background.submit(_import_libraries)
         source = self.space.task.open_data(self.space, self.options.data_dir, self.display.phase)
@@ -162,7 +162,7 @@ class _Search:
         old = _warm_start(self.options, self.paths)
         if old is not None:
             check_data(old, source.description)
-        # A study that is there is checked before Ray starts; a new one is not created before Ray is up and has room.
+        # An existing study is checked before Ray starts; a new one is created only once Ray is running and has room.
         record = self._known_record(source)
         if record is not None and record.is_finished and old is None:
             return self._finished(record)
@@ -182,7 +182,7 @@ class _Search:
             stop_ray()
 
     def _known_record(self, source: Source) -> StudyRecord | None:
-        """Return the study; None if it is yet to be created, which is allowed."""
+        """Return the existing study; None if it may be created."""
         names = names_in(self.options.url)
         if self.paths.name in names:
             record = self._open_record(source)
@@ -199,7 +199,7 @@ class _Search:
     def _open_record(self, source: Source) -> StudyRecord:
         make_folder(self.options.studies_dir)
         storage = open_database(self.options.url, create=True)
-        if StudyRecord.is_begun(storage, self.paths):  # finds its folder, before the lock makes another one
+        if StudyRecord.is_begun(storage, self.paths):  # finds its folder before the lock would create another
             StudyRecord.load(storage, self.paths)
         lock = self.held.enter_context(DriverLock(self.paths))
         record = StudyRecord.open(storage, self.space, self.paths, folder_id=lock.folder_id)
@@ -211,7 +211,7 @@ class _Search:
 
     def _finished(self, record: StudyRecord) -> RunOutcome:
         with record.hold.writing():
-            record.recover()  # a kill may have left best.yaml behind
+            record.recover()  # after a kill, best.yaml may be out of date
         ending = all_trials(record)
         self.display.line(f"{ending.text}; {_extension(record)}")
         wall_s = time.monotonic() - self.started

@@ -1,7 +1,7 @@
-"""A study's folder: which one it is, and what it should hold and does not.
+"""A study's folder: finding it, and what is missing in it.
 
-The study knows its folder by the identity in that folder's lock, so that it is found again when the study gets another
-name, in the dashboard too.
+The study records the id in its folder's lock, so the folder is found again after the study is renamed, in the
+dashboard too.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from fmnist_tune.study.trial_data import latest_of
 if TYPE_CHECKING:
     from fmnist_tune.study.record import StudyRecord
 
-FOLDER_KEY = "folder"  # user attribute of a study, since the dashboard's renaming keeps only those: see folder_facts
+FOLDER_KEY = "folder"  # user attribute of a study, since renaming in the dashboard keeps only those; see folder_facts
 
 
 def folder_facts(paths: StudyPaths, folder_id: str) -> dict[str, str]:
-    """Return what a study remembers of the folder in which it was searched or retrained last."""
+    """Return what a study records about the folder it was last searched or retrained in."""
     return {"id": folder_id, "path": str(paths.folder.absolute()), "host": gethostname()}
 
 
 def adopt_folder(paths: StudyPaths, known: Mapping[str, Any] | None, old_name: str, names: Collection[str]) -> None:
-    """Move the folder of a study that was renamed, without its folder, to where the new name has it.
+    """Move the folder of a study that was renamed in the database only.
 
     Args:
-        paths: of the study under its new name, where no folder is.
-        known: the study's `folder_facts`; None for a study that was begun before there were any.
-        old_name: in the study's search space; its own, or the one it was begun with.
+        paths: of the study under its new name; that folder does not exist.
+        known: the study's `folder_facts`; None for a study older than these.
+        old_name: in the study's search space: its present name or its first one.
         names: of all studies in the database, whose folders are left alone.
 
     Raises:
-        UserError: a living process has the folder, or it cannot be moved.
+        UserError: a live process holds the folder, or it cannot be moved.
     """
     if not paths.studies_dir.is_dir():
         return
@@ -48,7 +48,7 @@ def adopt_folder(paths: StudyPaths, known: Mapping[str, Any] | None, old_name: s
     else:
         candidates = [f for f in paths.studies_dir.iterdir() if f.is_dir() and folder_id_of(f) == known["id"]]
     folder = next((f for f in candidates if f.is_dir() and f.name not in names and is_study_name(f.name)), None)
-    if folder is None:  # or of a deletion that was interrupted, or set aside by hand
+    if folder is None:  # or left by an interrupted deletion, or moved away by hand
         return
     old = StudyPaths(paths.studies_dir, folder.name, paths.storage)
     if is_running(old):
@@ -66,7 +66,7 @@ def adopt_folder(paths: StudyPaths, known: Mapping[str, Any] | None, old_name: s
 
 
 def files_elsewhere(record: StudyRecord) -> str | None:
-    """Return where a study's files are, if it was searched last from another studies folder that may still be there."""
+    """Return where a study's files are if it was last searched from another studies folder, which may still exist."""
     known = record.optuna.user_attrs.get(FOLDER_KEY)
     if known is None or known["id"] == folder_id_of(record.paths.folder):
         return None
@@ -77,9 +77,9 @@ def files_elsewhere(record: StudyRecord) -> str | None:
 
 
 def missing_files(record: StudyRecord) -> str:
-    """Return in a sentence what a study's folder should hold and does not; empty if it is whole.
+    """Return in a sentence what is missing in a study's folder; empty if nothing is.
 
-    Not to be asked while the study is driven.
+    Do not call it while a process drives the study.
     """
     paths = record.paths
     elsewhere = files_elsewhere(record)

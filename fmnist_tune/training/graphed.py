@@ -1,4 +1,4 @@
-"""On a GPU, a training step as one CUDA graph: one by one, its hundred kernels take longer to launch than to run."""
+"""A training step as one CUDA graph: launched one by one, its hundred kernels take longer to launch than to run."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-WARM_UP_STEPS = 3  # launched one by one: cuDNN and the optimizer prepare themselves in them
+WARM_UP_STEPS = 3  # launched one by one, for the setup of cuDNN and the optimizer
 Step = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class GraphedSteps:
-    """Takes the steps that a function takes, with the same results; those of full batches as a graph."""
+    """Takes the same steps as a function, with the same results; full batches run as a graph."""
 
     def __init__(self, step: Step, optimizer: torch.optim.Optimizer, batch_size: int, device: str) -> None:
-        """Prepare; nothing is trained yet.
+        """Prepare without training.
 
         Args:
-            step: trains on the images with the given indices, with the optimizer's learning rate; returns the loss
-                and the scores, which depend on nothing but its argument and what it changes in place.
-            optimizer: that it uses, fused.
+            step: trains on the images with the given indices, with the optimizer's learning rate; returns the loss and
+                the scores, which depend only on its argument and the state that it changes in place.
+            optimizer: its optimizer, fused.
             batch_size: of a full batch.
             device: a CUDA device.
         """
@@ -32,7 +32,7 @@ class GraphedSteps:
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, batch: Tensor, lr: float) -> tuple[Tensor, Tensor]:
-        """Take a step; returns what the function does."""
+        """Take a step; return the function's result."""
         self._optimizer.param_groups[0]["lr"] = lr
         if len(batch) != len(self._batch) or self._n_warm_up < WARM_UP_STEPS:
             self._n_warm_up += 1
@@ -46,7 +46,7 @@ class GraphedSteps:
         return loss.clone(), scores.clone()
 
     def _capture(self) -> torch.cuda.CUDAGraph:
-        """Record a step without taking it; its learning rate is read from the device, so that it can change."""
+        """Record a step without taking it; it reads the learning rate from the device, so the rate can change."""
         graph, (group,) = torch.cuda.CUDAGraph(), self._optimizer.param_groups
         as_saved = dict(group)
         group.update(lr=self._lr, capturable=True)

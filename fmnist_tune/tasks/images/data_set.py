@@ -1,4 +1,4 @@
-"""What a data set of images is, and which there are."""
+"""Data sets of images, and their registry."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Images:
     """Labelled images.
 
     Attributes:
-        images_NHW: uint8 (N, H, W); (N, H, W, C) where there are more channels than one.
+        images_NHW: uint8 (N, H, W); (N, H, W, C) with several channels.
         labels_N: int64 in [0, K).
-        md5: of the images and of the labels, in this order; computed where a data set leaves it out.
+        md5: of the images and of the labels, in this order; computed if a data set leaves it out.
     """
 
     images_NHW: NDArray[np.uint8]
@@ -45,21 +45,21 @@ class Images:
 
 
 class DataSet(Section):
-    """A data set, and the section `data` of a file that names it: derive from it, and give it fields of its own.
+    """A data set, and the section `data` of a file that names it: subclass it, and add its own fields.
 
     Attributes:
         name: the data set's name.
-        val_size: images of the training set that are held out for validation, every class in its share.
+        val_size: images of the training set that are held out for validation, stratified by class.
         mean: subtracted from pixels in [0, 1].
         std: by which the difference is divided.
         pad: blank pixels added on each side.
-        keep: the share of a class's training images that stays, by label, such as {5: 0.1}; 1 for the other classes.
-        mitigation: what is done about an imbalance.
+        keep: the share of a class's training images to keep, by label, such as {5: 0.1}; 1 for the other classes.
+        mitigation: the measure against class imbalance.
     """
 
-    # For people.
+    # Shown to people.
     title: ClassVar[str] = ""
-    # What a model card says of the data and their biases, and of the uses that a model is made for, in Markdown.
+    # The model card's Markdown on the data, their biases, and a model's intended uses.
     data_notes: ClassVar[str] = "Nothing is known of how these images were made."
     use_notes: ClassVar[str] = (
         "- Not intended: rejecting what is of none of the classes: whatever it is shown, it names one of them, often "
@@ -76,7 +76,7 @@ class DataSet(Section):
 
     @property
     def spec(self) -> ImageSpec:
-        """Size, channels and class names of its images, unpadded; asked for often, so it must be quick."""
+        """Size, channels and class names of its images, unpadded; called often, so it must be quick."""
         raise NotImplementedError
 
     @model_validator(mode="after")
@@ -88,42 +88,42 @@ class DataSet(Section):
 
     @property
     def own_keys(self) -> dict[str, Any]:
-        """What says which data these are: its name and its own keys."""
+        """The keys that identify the data: its name and its own keys."""
         return {key: value for key, value in self if key == "name" or key not in DataSet.model_fields}
 
     def load_train(self, data_dir: Path | None, log: Log) -> Images:
         """Return the training images.
 
         Args:
-            data_dir: what `--data-dir` says.
-            log: gets a line for people about what is being done.
+            data_dir: from `--data-dir`.
+            log: receives progress messages.
 
-        Raises:
-            UserError: they are missing or damaged.
+            Raises:
+                UserError: they are missing or damaged.
         """
         raise NotImplementedError
 
     def load_test(self, data_dir: Path | None, log: Log) -> Images:
-        """Return the test images, as `load_train` the others; a search never calls it."""
+        """Return the test images; arguments and errors as for `load_train`. A search never calls it."""
         raise NotImplementedError
 
     def check_test(self, data_dir: Path | None, log: Log) -> None:
-        """Raise a UserError if the test images are not there, without opening them: an opening is recorded first."""
+        """Raise a UserError if the test images are missing, without opening them: an opening is recorded first."""
 
     def place(self, data_dir: Path | None, log: Log) -> str:
-        """Return where the data are from, for messages."""
+        """Return the source of the data, for messages."""
         return f"data set {self.name}"
 
     def describe(self, train: Images) -> dict[str, object]:
-        """Return what a study records of its data, and by which it refuses others."""
+        """Return what a study records about its data, to refuse other data."""
         own = {key: value for key, value in self.model_dump(mode="json").items() if key in self.own_keys}
         return {"data_set": own, "train_images_md5": train.md5[0], "train_labels_md5": train.md5[1]}
 
     def prepare_picture(self, picture: Image, *, invert: bool) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-        """Return an image file's pixels as a model takes them, uint8 (H, W) or (H, W, C), and warnings about them.
+        """Return an image file's pixels as model input, uint8 (H, W) or (H, W, C), and warnings about them.
 
         Args:
-            picture: upright, in grey (`L`) or in colour (`RGB`), by the channels of the spec.
+            picture: upright, in grey (`L`) or in colour (`RGB`), according to the spec's channels.
             invert: whether it was inverted.
         """
         import numpy as np
@@ -134,10 +134,10 @@ class DataSet(Section):
 
 
 def open_part(data: DataSet, part: Part, data_dir: Path | None, log: Log) -> Images:
-    """Return a data set's training or test images, checked against what it says of them.
+    """Return a data set's training or test images, checked against its spec.
 
     Raises:
-        UserError: they cannot be had, or are not what they must be.
+        UserError: they are not available, or invalid.
     """
     method = f"load_{part}"
     where = f"data set {data.name}: {method}"
@@ -155,11 +155,11 @@ def open_part(data: DataSet, part: Part, data_dir: Path | None, log: Log) -> Ima
     if found.md5 == ("", ""):
         md5 = [hashlib.md5(a.tobytes(), usedforsecurity=False).hexdigest() for a in (found.images_NHW, found.labels_N)]
         found = replace(found, md5=(md5[0], md5[1]))
-    return found  # type: ignore[no-any-return]  # which the check has found out
+    return found  # type: ignore[no-any-return]  # the check has verified this
 
 
 def _problem(found: object, spec: ImageSpec) -> str:
-    """Return in what images are not what a data set says of them; empty where they are."""
+    """Return how images contradict a data set's spec; empty if they match."""
     import numpy as np
 
     if not isinstance(found, Images):

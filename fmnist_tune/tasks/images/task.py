@@ -1,4 +1,4 @@
-"""Classification of images, as a task."""
+"""Image classification as a task."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ImageTask(Task):
-    """Images of any size and any number of classes; the data set is found by its name."""
+    """Images of any size with any number of classes; the data set is found by its name."""
 
     config: ClassVar[type[TaskConfig]] = ImageConfig
     has_test: ClassVar[bool] = True
@@ -45,7 +45,7 @@ class ImageTask(Task):
         return data.title or data.name
 
     def problems(self, configs: Sequence[TaskConfig]) -> Iterator[tuple[str, str]]:
-        """Yield that not every configuration is trained on the same data, by which none could be compared."""
+        """Yield a problem if configurations use different data, which makes them incomparable."""
         keys = [flatten(config.data.own_keys) for config in configs]
         for key in dict.fromkeys(key for found in keys for key in found):
             if len({str(found.get(key)) for found in keys}) > 1:
@@ -79,7 +79,7 @@ class ImageTask(Task):
     def inspect(
         self, folder: Path, metrics: dict[str, Any], test: Any, workers: Callable[[], WorkerPlan], log: Log
     ) -> dict[str, Any]:
-        from fmnist_tune.retrain.inspection import inspect_model  # imports torch, which only this needs
+        from fmnist_tune.retrain.inspection import inspect_model  # imports torch, needed only here
 
         return inspect_model(folder, metrics, test, workers(), log)
 
