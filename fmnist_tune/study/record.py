@@ -1,14 +1,8 @@
-"""One study in its database: what is searched, what came of it, and how often the test set was opened for it.
-
-Its trials are written by `trial_writer`.
-"""
+"""One study in its database: what is searched, and its trials, which `trial_writer` writes."""
 
 from __future__ import annotations
 
 import copy
-import math
-import shutil
-import time
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,32 +15,28 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from fmnist_tune.config import SearchSpace, dump_yaml, read_space
+from fmnist_tune.config import SearchSpace, flatten, read_space
 from fmnist_tune.errors import UserError, did_you_mean
-from fmnist_tune.escaping import printable
 from fmnist_tune.study.database import study_names
-from fmnist_tune.study.differences import space_differences
 from fmnist_tune.study.folder import FOLDER_KEY, adopt_folder, folder_facts
 from fmnist_tune.study.hold import Hold
-from fmnist_tune.study.layout import StudyPaths, write_atomically
+from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import is_running
-from fmnist_tune.study.metrics_file import stored_problem
 from fmnist_tune.study.patience import patient
+from fmnist_tune.study.quota import EXTENDED_KEY, Quota
+from fmnist_tune.study.retraining_record import RetrainingRecord
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.trial_data import best_epoch_of, metadata_of
 from fmnist_tune.study.trials import Trials
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.objective import Objective
 
 SPACE_KEY = "space"
 TAKEN_FROM_KEY = "taken_from"  # user attribute of a trial that --warm-start copied: its study and number there
-EXTENDED_KEY = "extended_to"  # user attribute: how many trials `--trials` has given the study, beyond its file's
-TEST_USES_KEY = "test_uses"
-RETRAINED_KEY = "retrained"
-LATEST_RETRAINING_KEY = "retraining"
-RUNNING, INTERRUPTED, FAILED, DONE = "running", "interrupted", "failed", "done"  # how a retraining stands
 FORMAT_KEY = "fmnist_tune_format"
 FORMAT = 2
+# What may differ: a budget changes how long a study goes on, and initial points what it tries next, not what it is.
+FREE = ("search.trials", "search.timeout", "search.epoch_timeout", "search.initial")
+NAME_KEY = "study"  # which the study has itself
 
 
 class StudyRecord:
@@ -64,8 +54,7 @@ class StudyRecord:
         self.space = space
         self.paths = paths
         self.hold = Hold(storage, paths)
-        self._extended_to = extended_to
-        self._n_of_run: int | None = None
+        self.quota = Quota(study, space, extended_to)
         self.former_name: str | None = None
         self._trials: list[FrozenTrial] | None = None
 
@@ -144,7 +133,7 @@ class StudyRecord:
         if folder_id is not None:
             record.hold.take(folder_id)
             record.bind_folder(folder_id)
-        record.space = space
+        record.space = record.quota.space = space
         record.write_space()  # the budget and the initial points may have changed
         return record
 
@@ -205,45 +194,20 @@ class StudyRecord:
         return is_running(self.paths, self.storage.engine)
 
     @property
+    def retraining(self) -> RetrainingRecord:
+        """What is recorded of retrainings and of the test set."""
+        return RetrainingRecord(self.optuna, self.space.task, self.paths)
+
+    @property
     def objective(self) -> Objective:
         """What the study maximises."""
         return self.space.task.objective
-
-    def limit_trials(self, n_trials: int) -> None:
-        """Take what `--trials` says: more than the study is to hold extend it, fewer end this run alone."""
-        self._n_of_run = n_trials
-        self._extended_to = max(self._extended_to, n_trials if n_trials > self._n_whole else 0)
-
-    def extend(self) -> None:
-        """Record an extension, once nothing refuses the run; to be called by the holder of the driver's lock."""
-        if self._extended_to != self.optuna.user_attrs.get(EXTENDED_KEY, 0):
-            self.optuna.set_user_attr(EXTENDED_KEY, self._extended_to)
-
-    @property
-    def n_target(self) -> int:
-        """How many trials the study holds in the end: its file's, more if it was extended; fewer at the run's wish."""
-        n = self._n_whole if self._n_of_run is None else self._n_of_run
-        if self.space.settings.search.sampler.name == "grid":
-            return min(n, self.space.size() or n)
-        return n
-
-    @property
-    def _n_whole(self) -> int:
-        return max(self.space.settings.search.trials, self._extended_to)
 
     @property
     def best(self) -> FrozenTrial | None:
         """The COMPLETE trial with the highest value, the first of equals; None before there is one."""
         complete = [t for t in self.trials if t.state == TrialState.COMPLETE]
         return max(complete, key=lambda t: (t.value, -t.number), default=None)
-
-    @property
-    def best_as_data(self) -> dict[str, Any] | None:
-        """The best COMPLETE trial as plain data: number, value and config (a recipe); None before there is one."""
-        best = self.best
-        if best is None:
-            return None
-        return {"number": best.number, "value": best.value, "config": self._recipe_as_data(best)}
 
     def bind_data(self, data: dict[str, object]) -> None:
         """Record what the study is trained on, once.
@@ -284,129 +248,43 @@ class StudyRecord:
         """Whether nothing is searched: the study holds the training of one recipe."""
         return not self.space.parameters
 
-    @property
-    def test_uses(self) -> list[dict[str, Any]]:
-        """Every opening of the test set for this study: at, command, trial (None for a recipe), seeds."""
-        return list(self.optuna.user_attrs.get(TEST_USES_KEY, ()))
-
-    @property
-    def retrained(self) -> dict[str, Any] | None:
-        """What the latest retraining gave, as `metrics.json` has it; None before there is one, or if it is damaged."""
-        metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
-        if metrics is None or self._problem_of(metrics) is not None:
-            return None
-        uses = {"test_uses": len(self.test_uses)} if "test_uses" in metrics else {}  # a report opens it again
-        return {**metrics, **uses, "study": self.paths.name, "model": str(self.paths.model)}  # may have changed
-
-    @property
-    def retrained_problem(self) -> str | None:
-        """What is wrong with what the study records of its latest retraining's result; None if nothing is."""
-        metrics = self.optuna.user_attrs.get(RETRAINED_KEY)
-        return None if metrics is None else self._problem_of(metrics)
-
-    def _problem_of(self, metrics: object) -> str | None:
-        task = self.space.task
-        return stored_problem(metrics, task.stored, task.result_key)
-
-    @property
-    def latest_retraining(self) -> dict[str, Any] | None:
-        """How the latest retraining stands, as `RetrainingStatus` describes it; None before there is one."""
-        known = self.optuna.user_attrs.get(LATEST_RETRAINING_KEY)
-        return None if known is None else dict(known) if isinstance(known, dict) else {}
-
-    def record_test_use(self, command: str, trial: int | None, seeds: list[int]) -> int:
-        """Record that the test set is being opened for this study; returns how often it has been now.
-
-        A retraining that goes on after an interruption is the one that was recorded, also where `train` began it and
-        `retrain` goes on.
-        """
-        interchangeable = ("train", "retrain")
-        same = (u for u in self.test_uses if u["trial"] == trial and u["command"] in interchangeable)
-        if command in interchangeable and any(set(seeds) <= set(use["seeds"]) for use in same):
-            return len(self.test_uses)
-        use = {"at": time.strftime("%Y-%m-%d %H:%M:%S"), "command": command, "trial": trial, "seeds": seeds}
-        uses = [*self.test_uses, use]
-        self.optuna.set_user_attr(TEST_USES_KEY, uses)
-        return len(uses)
-
-    def record_latest_retraining(self, facts: Mapping[str, Any]) -> None:
-        """Record how a retraining stands; to be called by the holder of the driver's lock."""
-        self.optuna.set_user_attr(LATEST_RETRAINING_KEY, dict(facts))
-
-    def record_retraining(self, metrics: dict[str, Any]) -> None:
-        """Record what a retraining gave."""
-        self.optuna.set_user_attr(RETRAINED_KEY, metrics)
-
     def config_of(self, trial: FrozenTrial) -> TaskConfig:
         """Return what a trial trains or has trained."""
         return self.space.config(values_of(trial.params, self.space))
 
-    def recipe_of(self, trial: FrozenTrial) -> str:
-        """Return a trial as a recipe in YAML."""
-        value = f", {self.objective.metric} {trial.value:.4f}" if trial.value is not None else ""
-        if trial.state == TrialState.FAIL:
-            value = f", which failed: {' '.join(printable(str(metadata_of(trial).get('reason', 'unknown'))).split())}"
-        lines = [f"# Trial {trial.number} of study {self.paths.name}{value}."]
-        best_epoch = best_epoch_of(trial)
-        if best_epoch is not None and best_epoch < (n_epochs := self.config_of(trial).training.epochs):
-            lines.append(
-                f"# It was best after epoch {best_epoch}: `retrain` trains it for so many. `train` of this file,"
-            )
-            lines.append(f"# which has no validation split to stop early by, trains it for all {n_epochs}.")
-        return "\n".join([*lines, dump_yaml(self._recipe_as_data(trial))])
-
-    def trained_recipe(self, trial: FrozenTrial | None) -> str:
-        """Return what a retraining trains, in YAML: a trial, or where there is none the study's own recipe."""
-        return self.space.to_yaml() if trial is None else self.recipe_of(trial)
-
-    def _recipe_as_data(self, trial: FrozenTrial) -> dict[str, Any]:
-        return self.space.recipe(values_of(trial.params, self.space))
-
-    def write_best_recipe(self) -> None:
-        """Keep best.yaml current; there is none before there is a best trial."""
-        best = self.best
-        if best is not None:
-            write_atomically(self.paths.best_recipe, self.recipe_of(best))
-
-    def recover(self) -> None:
-        """Put right what a killed process left; to be called by the holder of the driver's lock.
-
-        A driver that was killed between the end of its best trial and best.yaml left an earlier one there: it is
-        written again. One killed between a trial's end and the removal of its checkpoints left those. A retraining that
-        is recorded as running was killed: it is recorded as interrupted.
-        """
-        self.write_best_recipe()
-        alive = {str(t.number) for t in self.trials if not t.state.is_finished()}
-        folder = self.paths.trial_folder(0).parent
-        for trial in folder.iterdir() if folder.is_dir() else ():
-            if trial.name not in alive:
-                shutil.rmtree(trial, ignore_errors=True)
-        retraining = self.latest_retraining
-        if retraining is not None and retraining.get("state") == RUNNING:
-            self.record_latest_retraining({**retraining, "state": INTERRUPTED})
-
-    @property
-    def is_extended(self) -> bool:
-        """Whether `--trials` has given it more trials than its file."""
-        return self.n_target > self.space.settings.search.trials
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether `--trials` gives this run fewer trials than the study is to hold."""
-        return self._n_of_run is not None and self._n_of_run < self._n_whole
-
-    @property
-    def can_grow(self) -> bool:
-        """Whether it could hold more trials; a grid has no more than its configurations."""
-        search = self.space.settings.search
-        return search.sampler.name != "grid" or self.n_target < (self.space.size() or math.inf)
-
     @property
     def is_full(self) -> bool:
         """Whether every trial that the study holds in the end has begun."""
-        return len(self.trials) >= self.n_target
+        return len(self.trials) >= self.quota.n_target
 
     @property
     def is_finished(self) -> bool:
         """Whether every trial that the study holds in the end has ended."""
         return self.is_full and all(trial.state.is_finished() for trial in self.trials)
+
+
+def space_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return a readable line for each value in which two search spaces differ, what is free aside."""
+    before, after = ({k: v for k, v in _leaves(tree).items() if k not in (*FREE, NAME_KEY)} for tree in (old, new))
+    lines = []
+    for path in [*before, *(p for p in after if p not in before)]:
+        if before.get(path) != after.get(path) or (path in before) != (path in after):
+            was = before.get(path, "absent")
+            now = after.get(path, "absent")
+            lines.append(f"{path}: {was} -> {now}")
+    return lines
+
+
+def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Flatten a search space so that a range reads `lr: low`, `lr: high`."""
+    leaves: dict[str, Any] = {}
+    for path, value in flatten(dict(tree)).items():
+        head, _, kind = path.rpartition(".")
+        if kind in ("float", "int") and isinstance(value, list) and len(value) == 2:
+            leaves[f"{head}: kind"] = kind
+            leaves[f"{head}: low"], leaves[f"{head}: high"] = value
+        elif kind in ("choice", "log", "step"):
+            leaves[f"{head}: {kind}"] = value
+        else:
+            leaves[path] = value
+    return leaves
