@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fmnist_tune.config import SearchSpace
-from fmnist_tune.paths import user_path
+from fmnist_tune.files import user_path
 from fmnist_tune.study.comparison import ComparedStudy, check_names, incomparable
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.deletion import Deletion

@@ -45,14 +45,14 @@ class SeedStats:
         """What to show around the mean: the interval, of two seeds both values, of one nothing."""
         return self.ci95 if len(self.values) >= MIN_FOR_INTERVAL else _ends(self.values)
 
-    def certainty(self, digits: int = 2) -> str:
+    def certainty(self) -> str:
         """Return in words how well the mean of this share is known."""
         n = len(self.values)
         if n == 1:
             return "one seed, no interval"
         if self.extent is None:
             return f"{n} seeds, no interval"
-        low, high = (percent(end, digits) for end in self.extent)
+        low, high = (percent(end) for end in self.extent)
         if n < MIN_FOR_INTERVAL:
             return f"two seeds, {low} and {high}: too few for an interval"
         return f"95 % interval of the mean {low} to {high}, {n} seeds"

@@ -24,8 +24,7 @@ from rich.console import Console
 from fmnist_tune.config import read_space
 from fmnist_tune.data.fashion_mnist import CLASSES, load_part
 from fmnist_tune.document.blocks import Code, Fact, Finding, Section, Table
-from fmnist_tune.document.html import to_html
-from fmnist_tune.document.markdown import to_markdown
+from fmnist_tune.document.page import to_html, to_markdown
 from fmnist_tune.document.terminal import View
 from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import share_spread

@@ -15,7 +15,7 @@ from fmnist_tune.cli.store import load_record, storage_url
 from fmnist_tune.config import SearchSpace, load_space, read_space
 from fmnist_tune.config.schema import STUDY_NAME
 from fmnist_tune.errors import UserError, did_you_mean, nearest
-from fmnist_tune.paths import user_path
+from fmnist_tune.files import user_path
 from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import command_line
 from fmnist_tune.study.recipes import recipe_of

@@ -12,8 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fmnist_tune.document.blocks import Note, Section
-from fmnist_tune.document.html import to_html
-from fmnist_tune.document.markdown import to_markdown
+from fmnist_tune.document.page import to_html, to_markdown
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.origin_part import origin_part
 from fmnist_tune.report.study_part import study_content
