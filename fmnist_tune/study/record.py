@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -15,7 +13,8 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from fmnist_tune.config import SearchSpace, flatten, read_space
+from fmnist_tune.config import SearchSpace, read_space
+from fmnist_tune.config.parameters import space_differences
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.study.database import study_names
 from fmnist_tune.study.folder import FOLDER_KEY, adopt_folder, folder_facts
@@ -34,9 +33,6 @@ SPACE_KEY = "space"
 TAKEN_FROM_KEY = "taken_from"  # user attribute of a trial that --warm-start copied: its study and number there
 FORMAT_KEY = "fmnist_tune_format"
 FORMAT = 2
-# What may differ: a budget changes how long a study goes on, and initial points what it tries next, not what it is.
-FREE = ("search.trials", "search.timeout", "search.epoch_timeout", "search.initial")
-NAME_KEY = "study"  # which the study has itself
 
 
 class StudyRecord:
@@ -71,22 +67,15 @@ class StudyRecord:
             name = paths.name.removesuffix(".yaml").removesuffix(".yml")
             raise UserError(f"study {paths.name!r}: no such study{did_you_mean(name, names) or known}")
         study = optuna.load_study(study_name=paths.name, storage=patient(storage))
-        text, version = study.user_attrs.get(SPACE_KEY), study.user_attrs.get(FORMAT_KEY)
-        if not isinstance(text, str) or not isinstance(version, int):
-            raise UserError(f"study {paths.name!r}: not made by fmnist-tune (it has no search space)")
-        if version > FORMAT:
-            raise UserError(
-                f"study {paths.name!r}: made by a newer fmnist-tune (format {version}, not {FORMAT}); upgrade"
-            )
+        text = _stored_space(study)
         space = read_space(text, f"study {paths.name}", is_stored=True)
         old_name, n_extended = space.settings.study, study.user_attrs.get(EXTENDED_KEY, 0)
         if not paths.folder.exists():
             adopt_folder(paths, study.user_attrs.get(FOLDER_KEY), old_name, names)
-        if old_name == paths.name:
-            return cls(storage, study, space, paths, extended_to=n_extended)
-        renamed = read_space(text, space.source, {"study": paths.name}, is_stored=True)
-        record = cls(storage, study, renamed, paths, extended_to=n_extended)
-        record.former_name = old_name
+        if old_name != paths.name:
+            space = read_space(text, space.source, {"study": paths.name}, is_stored=True)
+        record = cls(storage, study, space, paths, extended_to=n_extended)
+        record.former_name = old_name if old_name != paths.name else None
         return record
 
     @classmethod
@@ -114,22 +103,14 @@ class StudyRecord:
             record = cls(storage, study, space, paths)
             if folder_id is not None:
                 record.hold.take(folder_id)
-            record._begin()
+            record.name_metric()
+            study.set_user_attr(SPACE_KEY, space.to_yaml())
+            study.set_user_attr(FORMAT_KEY, FORMAT)  # the last: with it the study is whole
             if folder_id is not None:
                 record.bind_folder(folder_id)
             return record
         record = cls.load(storage, paths)
-        changes = space_differences(record.space.tree, space.tree)
-        if changes:
-            what, warm_start = "recipe", ""
-            if space.parameters:
-                what = "search space"
-                warm_start = f", with --warm-start {paths.name} to take over the trials that fit it"
-            raise UserError(
-                f"{space.source}: study {paths.name!r} was begun with another {what}:\n  "
-                + "\n  ".join(changes)
-                + f"\neither give it a name of its own (--study {paths.name}-2{warm_start}), or change it back"
-            )
+        _check_same(record, space)
         if folder_id is not None:
             record.hold.take(folder_id)
             record.bind_folder(folder_id)
@@ -160,11 +141,6 @@ class StudyRecord:
             warnings.simplefilter("ignore", ExperimentalWarning)
             self.optuna.set_metric_names([self.objective.metric])
 
-    def _begin(self) -> None:
-        self.name_metric()
-        self.optuna.set_user_attr(SPACE_KEY, self.space.to_yaml())
-        self.optuna.set_user_attr(FORMAT_KEY, FORMAT)  # the last: with it the study is whole
-
     @property
     def trials(self) -> list[FrozenTrial]:
         """Every trial, by number; not to be changed."""
@@ -173,7 +149,7 @@ class StudyRecord:
     def snapshot(self) -> StudyRecord:
         """Return the study with its trials as they are now: all that is said of it then fits, and is read once."""
         record = copy.copy(self)
-        record.show(self.trials)
+        record._trials = self.trials
         return record
 
     def keep_trials(self) -> Trials:
@@ -181,12 +157,8 @@ class StudyRecord:
         if self.optuna.user_attrs[FORMAT_KEY] != FORMAT:
             self.optuna.set_user_attr(FORMAT_KEY, FORMAT)
         trials = Trials(patient(self.storage), self.paths.name)
-        self.show(trials.all)
+        self._trials = trials.all
         return trials
-
-    def show(self, trials: list[FrozenTrial]) -> None:
-        """Have these trials, and not ask the database for them."""
-        self._trials = trials
 
     @property
     def is_running(self) -> bool:
@@ -263,28 +235,33 @@ class StudyRecord:
         return self.is_full and all(trial.state.is_finished() for trial in self.trials)
 
 
-def space_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return a readable line for each value in which two search spaces differ, what is free aside."""
-    before, after = ({k: v for k, v in _leaves(tree).items() if k not in (*FREE, NAME_KEY)} for tree in (old, new))
-    lines = []
-    for path in [*before, *(p for p in after if p not in before)]:
-        if before.get(path) != after.get(path) or (path in before) != (path in after):
-            was = before.get(path, "absent")
-            now = after.get(path, "absent")
-            lines.append(f"{path}: {was} -> {now}")
-    return lines
+def _stored_space(study: optuna.Study) -> str:
+    """Return a study's search space as YAML.
+
+    Raises:
+        UserError: it is not one of ours, or from a newer version.
+    """
+    text, version = study.user_attrs.get(SPACE_KEY), study.user_attrs.get(FORMAT_KEY)
+    if not isinstance(text, str) or not isinstance(version, int):
+        raise UserError(f"study {study.study_name!r}: not made by fmnist-tune (it has no search space)")
+    if version > FORMAT:
+        raise UserError(
+            f"study {study.study_name!r}: made by a newer fmnist-tune (format {version}, not {FORMAT}); upgrade"
+        )
+    return text
 
 
-def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Flatten a search space so that a range reads `lr: low`, `lr: high`."""
-    leaves: dict[str, Any] = {}
-    for path, value in flatten(dict(tree)).items():
-        head, _, kind = path.rpartition(".")
-        if kind in ("float", "int") and isinstance(value, list) and len(value) == 2:
-            leaves[f"{head}: kind"] = kind
-            leaves[f"{head}: low"], leaves[f"{head}: high"] = value
-        elif kind in ("choice", "log", "step"):
-            leaves[f"{head}: {kind}"] = value
-        else:
-            leaves[path] = value
-    return leaves
+def _check_same(record: StudyRecord, space: SearchSpace) -> None:
+    """Refuse a search space that is not the one which the study was begun with; names every difference."""
+    changes, name = space_differences(record.space.tree, space.tree), record.paths.name
+    if not changes:
+        return
+    what, warm_start = "recipe", ""
+    if space.parameters:
+        what = "search space"
+        warm_start = f", with --warm-start {name} to take over the trials that fit it"
+    raise UserError(
+        f"{space.source}: study {name!r} was begun with another {what}:\n  "
+        + "\n  ".join(changes)
+        + f"\neither give it a name of its own (--study {name}-2{warm_start}), or change it back"
+    )

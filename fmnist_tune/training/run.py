@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fmnist_tune.models.layers import n_params
 from fmnist_tune.seeds import derive_seed
@@ -20,9 +19,9 @@ from fmnist_tune.tasks.images.config import ImageConfig
 from fmnist_tune.training import averaging
 from fmnist_tune.training.averaging import WeightAverage
 from fmnist_tune.training.checkpoint import Stateful
-from fmnist_tune.training.loss import accuracy, criterion, squared_error
+from fmnist_tune.training.loss import accuracy, criterion, plain_loss
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
-from fmnist_tune.training.order import epoch_sampler
+from fmnist_tune.training.order import batches_of, epoch_sampler
 from fmnist_tune.training.partial_epoch import PartialEpoch
 from fmnist_tune.training.precision import Precision, choose_precision, has_fast_bf16
 from fmnist_tune.training.results import (
@@ -152,12 +151,7 @@ class TrainingRun:
         if len(y_N) == 0:
             return math.nan, math.nan
         logits_NK = self.predict(x_N1HW)
-        loss = (
-            F.cross_entropy(logits_NK, y_N)
-            if self.config.training.loss == "cross_entropy"
-            else squared_error(logits_NK, y_N).mean()
-        )
-        return loss.item(), accuracy(logits_NK, y_N)
+        return plain_loss(self.config, logits_NK, y_N), accuracy(logits_NK, y_N)
 
     def predict(self, x_N1HW: Tensor, *, bf16: bool | None = None) -> Tensor:
         """Return float32 scores (N, 10); computed in bf16 where the training is, unless told otherwise."""
@@ -173,11 +167,7 @@ class TrainingRun:
 
     def draw_batches(self) -> list[Tensor]:
         """Return the indices of an epoch's training images, batch by batch."""
-        order = self.draw_order()
-        batches = order.split(self.config.training.batch_size)
-        if self.config.training.batch_size == 1 or len(order) == 1:
-            return list(batches)
-        return [batch for batch in batches if len(batch) > 1]  # batch norm needs 2
+        return batches_of(self.draw_order(), self.config.training.batch_size)
 
     def _train_epoch(self, epoch: int, shares: Sequence[float]) -> Generator[Evaluation, None, EpochResult]:
         """Train an epoch, or what is left of it, and validate it; what its steps gave is read at the end alone."""
