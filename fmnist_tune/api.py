@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fmnist_tune.config import SearchSpace
-from fmnist_tune.paths import user_path
+from fmnist_tune.files import user_path
 from fmnist_tune.study.comparison import ComparedStudy, check_names, incomparable
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.deletion import Deletion
 from fmnist_tune.study.frames import curves_frame, trials_frame
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.recipes import best_as_data
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import Summary, summarize
 
@@ -128,7 +129,7 @@ class Study:
     @property
     def best(self) -> dict[str, Any] | None:
         """The best COMPLETE trial: number, value and config (a recipe as plain data); None without one."""
-        return self._record.best_as_data
+        return best_as_data(self._record)
 
     @property
     def summary(self) -> Summary:
@@ -138,7 +139,7 @@ class Study:
     @property
     def retrained(self) -> dict[str, Any] | None:
         """The latest retraining's result, as in `model/metrics.json`; None without one."""
-        return self._record.retrained
+        return self._record.retraining.result
 
     def model(self) -> SavedModel:
         """Return the retrained model; `scores(images)` takes uint8 images (N, 28, 28), or floats in [0, 1].

@@ -68,3 +68,11 @@ def _quota_v2(folder: Path) -> float | None:
         if quota != "max":
             return int(quota) / int(period)
     return None
+
+
+def limit_threads() -> None:
+    """Let PyTorch use no more threads than there are CPUs for them: it knows the affinity, but no quota."""
+    import torch
+
+    if torch.get_num_threads() > cpu_count():
+        torch.set_num_threads(cpu_count())

@@ -45,14 +45,14 @@ class SeedStats:
         """The range shown with the mean: the interval, for two seeds both values, for one nothing."""
         return self.ci95 if len(self.values) >= MIN_FOR_INTERVAL else _ends(self.values)
 
-    def certainty(self, digits: int = 2) -> str:
+    def certainty(self) -> str:
         """Return the uncertainty of the mean of this share as text."""
         n = len(self.values)
         if n == 1:
             return "one seed, no interval"
         if self.extent is None:
             return f"{n} seeds, no interval"
-        low, high = (percent(end, digits) for end in self.extent)
+        low, high = (percent(end) for end in self.extent)
         if n < MIN_FOR_INTERVAL:
             return f"two seeds, {low} and {high}: too few for an interval"
         return f"95 % interval of the mean {low} to {high}, {n} seeds"

@@ -78,7 +78,7 @@ def _publish(storage: RDBStorage, arguments: argparse.Namespace, name: str) -> d
         record = StudyRecord.load(storage, paths)
         is_running = record.is_running
         counts = count_states(record.trials, is_running=is_running)
-        status = f"{counts['total']} of {record.n_target} trials, {counts['pruned']} pruned"
+        status = f"{counts['total']} of {record.quota.n_target} trials, {counts['pruned']} pruned"
         if record.is_recipe:
             status = f"recipe, {retraining_cell(record, retraining_status(record, is_running=is_running))}"
         if is_running:

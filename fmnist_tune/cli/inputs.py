@@ -15,9 +15,10 @@ from fmnist_tune.cli.store import load_record, storage_url
 from fmnist_tune.config import SearchSpace, load_space, read_space
 from fmnist_tune.config.schema import STUDY_NAME
 from fmnist_tune.errors import UserError, did_you_mean, nearest
-from fmnist_tune.paths import user_path
+from fmnist_tune.files import user_path
 from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import command_line
+from fmnist_tune.study.recipes import recipe_of
 from fmnist_tune.study.record import StudyRecord
 
 SPACES_DIR = Path("search_spaces")
@@ -82,7 +83,7 @@ def load_recipe_or_trial(arguments: argparse.Namespace) -> SearchSpace:
             raise UserError(f"--trial {arguments.trial}: study {name!r} is a recipe's; it has no trials")
         return record.space
     trial = choose_trial(record, arguments.trial)
-    return read_space(record.recipe_of(trial), f"trial {trial.number} of study {name}")
+    return read_space(recipe_of(record, trial), f"trial {trial.number} of study {name}")
 
 
 def choose_trial(record: StudyRecord, number: int | None) -> FrozenTrial:

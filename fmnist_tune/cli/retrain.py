@@ -80,7 +80,8 @@ def _run(arguments: argparse.Namespace, record: StudyRecord, options: RunOptions
     metrics, blocks = result.metrics, list[Block]([f"{arguments.command}ed"])
     if result.confirmation is not None:
         blocks.append(confirmation_section(result.confirmation, record.objective))
-    blocks.append(result_section(record.space.task, metrics, record.test_uses, len(record.trials), is_full=True))
+    uses = record.retraining.test_uses
+    blocks.append(result_section(record.space.task, metrics, uses, len(record.trials), is_full=True))
     commands = [record.paths.command("report")]
     if "test_accuracy" in metrics:
         commands.append(record.paths.command("predict", "IMAGE.png"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from fmnist_tune.config.yaml_reader import read_yaml
+from fmnist_tune.config.yaml_text import read_yaml
 from fmnist_tune.errors import FileError
 
 # Names of searches in Ray Tune, Optuna, hyperopt, Weights & Biases, NNI, Hydra and Ax, reduced to small letters.

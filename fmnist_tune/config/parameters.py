@@ -11,6 +11,10 @@ from fmnist_tune.config.domain import ChoiceDomain, Domain, is_searched, parse_d
 from fmnist_tune.config.schema import TRIAL_KEYS
 from fmnist_tune.errors import Problem, did_you_mean
 
+# What may differ: a budget changes how long a study goes on, and initial points what it tries next, not what it is.
+FREE = ("search.trials", "search.timeout", "search.epoch_timeout", "search.initial")
+NAME_KEY = "study"  # which the study has itself
+
 PathParts = tuple[str | int, ...]
 
 
@@ -170,3 +174,30 @@ def _in_dependency_order(parameters: Mapping[str, Parameter]) -> tuple[list[Para
         for parameter in ready:
             ordered[parameter.path] = waiting.pop(parameter.path)
     return list(ordered.values()), []
+
+
+def space_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return a readable line for each value in which two search spaces differ, what is free aside."""
+    before, after = ({k: v for k, v in _leaves(tree).items() if k not in (*FREE, NAME_KEY)} for tree in (old, new))
+    lines = []
+    for path in [*before, *(p for p in after if p not in before)]:
+        if before.get(path) != after.get(path) or (path in before) != (path in after):
+            was = before.get(path, "absent")
+            now = after.get(path, "absent")
+            lines.append(f"{path}: {was} -> {now}")
+    return lines
+
+
+def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Flatten a search space so that a range reads `lr: low`, `lr: high`."""
+    leaves: dict[str, Any] = {}
+    for path, value in flatten(dict(tree)).items():
+        head, _, kind = path.rpartition(".")
+        if kind in ("float", "int") and isinstance(value, list) and len(value) == 2:
+            leaves[f"{head}: kind"] = kind
+            leaves[f"{head}: low"], leaves[f"{head}: high"] = value
+        elif kind in ("choice", "log", "step"):
+            leaves[f"{head}: {kind}"] = value
+        else:
+            leaves[path] = value
+    return leaves

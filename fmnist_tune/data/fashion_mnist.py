@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_tune.errors import UserError
-from fmnist_tune.paths import user_path
+from fmnist_tune.files import user_path
 from fmnist_tune.tasks.images.data_set import Images, Part
 from fmnist_tune.tasks.images.fashion_mnist import FASHION_MNIST
 

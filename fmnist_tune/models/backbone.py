@@ -18,10 +18,10 @@ from torch.nn import functional as F
 from torchvision.models import get_model, get_model_weights
 
 from fmnist_tune.errors import UserError, near_file
+from fmnist_tune.files import user_path
 from fmnist_tune.models.architectures import WEIGHT_FILES
 from fmnist_tune.models.section import ImageSpec
 from fmnist_tune.models.torchvision import Torchvision
-from fmnist_tune.paths import user_path
 
 _LAYERS = (nn.Conv2d, nn.Linear)  # squeezenet's classifier is a convolution
 # torchvision's DenseNet files are older than dots as module separators; its own builder renames keys in this way.

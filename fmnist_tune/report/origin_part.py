@@ -17,7 +17,7 @@ def origin_part(record: StudyRecord, part: TaskReport, uses: Sequence[Mapping[st
     """Return how to reproduce the study, its data, and the uses of the test set."""
     name = record.paths.name
     # without --studies-dir: these are for any machine, starting from the file below
-    extension = f" --trials {record.n_target}" if record.is_extended else ""
+    extension = f" --trials {record.quota.n_target}" if record.quota.is_extended else ""
     commands = [f"fmnist-tune search {name}.yaml{extension}"] if not record.is_recipe else []
     if part.metrics is not None:
         n_seeds = len(part.metrics["seeds"])

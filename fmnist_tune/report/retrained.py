@@ -71,7 +71,7 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
     if data and any(data.get(key) != value for key, value in data_set.describe(train).items()):
         raise UserError(f"{place}: not the data that study {record.paths.name!r} was trained on")
     data_set.check_test(data_dir, log)
-    record.record_test_use("report", metrics["trial"], metrics["seeds"])
+    record.retraining.add_test_use("report", metrics["trial"], metrics["seeds"])
     test = open_part(data_set, "test", data_dir, log)
     names = data_set.spec.class_names
     for path, scores_NK in zip(paths, scores, strict=True):

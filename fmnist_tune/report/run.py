@@ -12,8 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fmnist_tune.document.blocks import Note, Section
-from fmnist_tune.document.html import to_html
-from fmnist_tune.document.markdown import to_markdown
+from fmnist_tune.document.page import to_html, to_markdown
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.origin_part import origin_part
 from fmnist_tune.report.study_part import study_content
@@ -55,14 +54,14 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
         raise UserError(f"study {name!r} has no trials yet; `{record.paths.command('resume')}` runs it")
     task = record.space.task
     part = task.report(record, summary, data_dir, log)
-    if record.is_recipe and part.content is None and record.retrained is None:
+    if record.is_recipe and part.content is None and record.retraining.result is None:
         raise UserError(
             f"study {name!r}: a recipe without a trained model; `{record.paths.command('retrain')}` makes it"
         )
     halves = [] if part.content is None else [part.content]
     if not record.is_recipe:
         halves.append(study_content(record, summary, has_model=part.content is not None or not task.has_test))
-    uses = record.test_uses
+    uses = record.retraining.test_uses
     written = f"Written {time.strftime('%Y-%m-%d %H:%M')} by fmnist-tune {version('fmnist-tune')}"
     page = Section(
         f"{name}: {'recipe' if record.is_recipe else 'hyperparameter search'} on {task.title_of(record.space)}",

@@ -10,9 +10,10 @@ from fmnist_tune.report import study_figures, study_info
 from fmnist_tune.report.drawing import plot_of, short
 from fmnist_tune.study import findings
 from fmnist_tune.study.frames import curves_frame, trials_frame
-from fmnist_tune.study.record import RUNNING, StudyRecord
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.results import points
 from fmnist_tune.study.retraining import retraining_status
+from fmnist_tune.study.retraining_record import RUNNING
 from fmnist_tune.study.summary import Summary, on_screen
 from fmnist_tune.study.trial_table import TrialRow
 from fmnist_tune.training.results import SAMPLE_STRIDE

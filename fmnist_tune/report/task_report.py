@@ -33,7 +33,7 @@ class TaskReport:
 
 def plain_report(task: Task, record: StudyRecord) -> TaskReport:
     """Return the result of a retraining, for a task without details of its own."""
-    metrics = record.retrained
+    metrics = record.retraining.result
     if metrics is None:
         return TaskReport()
     figure = metrics[task.result_key]

@@ -10,7 +10,7 @@ import numpy as np
 
 from fmnist_tune.config import dump_yaml
 from fmnist_tune.document.blocks import Block, Code, Finding, Section, Table, capital
-from fmnist_tune.document.markdown import to_markdown
+from fmnist_tune.document.page import to_markdown
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, ClassSpread
 from fmnist_tune.models import MODELS, ImageSpec
 from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, SIDE, RobustnessRow

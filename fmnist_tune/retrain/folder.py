@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_tune.study.layout import CONFIG, METRICS, WEIGHTS, read_json, write_atomically
+from fmnist_tune.study.recipes import recipe_of
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.seed_results import SeedResult
 
@@ -27,7 +28,7 @@ class ModelFolder:
     def known(self, metrics: dict[str, Any]) -> dict[str, Any] | None:
         """Return the content of metrics.json if it is from the same trainings; None if the model must be saved."""
         expected = json.loads(json.dumps(metrics))
-        stored, saved = self._record.retrained, read_json(self._path / METRICS)
+        stored, saved = self._record.retraining.result, read_json(self._path / METRICS)
         if stored is None or not isinstance(saved, dict) or stored.get("finished_at") != saved.get("finished_at"):
             return None
         if any(found.get(key) != expected[key] for found in (stored, saved) for key in expected.keys() - _MAY_DIFFER):
@@ -43,11 +44,11 @@ class ModelFolder:
 
         Weights and exports contain no name. A model changed by another program is left to `retrain`.
         """
-        saved, known = read_json(self._path / METRICS), self._record.retrained
+        saved, known = read_json(self._path / METRICS), self._record.retraining.result
         if known is None or not isinstance(saved, dict) or saved.get("finished_at") != known.get("finished_at"):
             return
         trial = None if known["trial"] is None else self._record.trials[known["trial"]]
-        write_atomically(self._path / CONFIG, self._record.trained_recipe(trial))
+        write_atomically(self._path / CONFIG, recipe_of(self._record, trial))
         metrics = {**saved, "study": self._record.paths.name, "model": str(self._path)}
         try:
             self._record.space.task.rename(self._path, metrics)
@@ -55,7 +56,7 @@ class ModelFolder:
             return
         metrics["files"] = _checksums(self._path)
         write_atomically(self._path / METRICS, json.dumps(metrics, indent=1))
-        self._record.record_retraining(metrics)
+        self._record.retraining.set_result(metrics)
 
     def begin(self, result: SeedResult, recipe: str) -> Path:
         """Create a new folder with a training's weights and its recipe in YAML."""
@@ -79,7 +80,7 @@ class ModelFolder:
             shutil.rmtree(old, ignore_errors=True)
         else:
             old.unlink(missing_ok=True)
-        self._record.record_retraining(metrics)
+        self._record.retraining.set_result(metrics)
         return metrics
 
 

@@ -17,6 +17,7 @@ from fmnist_tune.study.dashboard import has_note, republish
 from fmnist_tune.study.database import rename_row, study_names
 from fmnist_tune.study.folder import files_elsewhere
 from fmnist_tune.study.lock import DriverLock
+from fmnist_tune.study.recipes import write_best_recipe
 from fmnist_tune.study.record import StudyRecord
 
 
@@ -65,7 +66,7 @@ def finish_renaming(record: StudyRecord) -> None:
 
 def _name_files(record: StudyRecord) -> None:
     record.name_metric()
-    record.write_best_recipe()
+    write_best_recipe(record)
     ModelFolder(record).rename()
     if has_note(record):
         republish(record)

@@ -25,9 +25,11 @@ from fmnist_tune.search.run import RunOptions
 from fmnist_tune.study.database import STORAGE_ERRORS, StorageLostError, open_database, storage_problem
 from fmnist_tune.study.layout import RESULT, TEST_SCORES, StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
-from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
+from fmnist_tune.study.recipes import recipe_of
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.results import opened_text
 from fmnist_tune.study.retraining import COMPARISON
+from fmnist_tune.study.retraining_record import DONE, FAILED, INTERRUPTED, RUNNING
 from fmnist_tune.study.seed_results import Plan, SeedResult, plan_for
 from fmnist_tune.tasks.task import Scored
 
@@ -174,7 +176,7 @@ class _Work:
     def note(self, **facts: Any) -> None:
         """Record the retraining's status in the study."""
         self._status |= facts
-        self._record.record_latest_retraining(self._status)
+        self._record.retraining.set_status(self._status)
 
     def run(self, chosen: Sequence[FrozenTrial], command: str) -> Retraining | None:
         """Retrain the best of the chosen trials, or the recipe without any; return None if stopped."""
@@ -229,17 +231,18 @@ class _Work:
             self._progress.line("nothing was left to train")
             return known
         kept = next(result for result in of_seeds if result.seed == MODEL_SEED)
-        new = self._folder.begin(kept, self._record.trained_recipe(trial))
+        new = self._folder.begin(kept, recipe_of(self._record, trial))
         metrics = self._task.inspect(new, metrics, test, self._trainer.workers, self._progress.line)
         return self._folder.keep(new, metrics)
 
     def _record_test_use(self, trial: FrozenTrial | None, command: str) -> None:
         """Record, once per retraining, that models are about to be scored on the test images."""
-        before = len(self._record.test_uses)
+        before = len(self._record.retraining.test_uses)
         number = None if trial is None else trial.number
-        n_uses = self._record.record_test_use(command, number, self._seeds)
+        n_uses = self._record.retraining.add_test_use(command, number, self._seeds)
         if n_uses > max(before, 1):
-            others = {use["trial"] for use in self._record.test_uses if use["command"] != "report"} - {number}
+            uses = self._record.retraining.test_uses
+            others = {use["trial"] for use in uses if use["command"] != "report"} - {number}
             self._progress.line(
                 opened_text(n_uses)
                 + (", for more than one trial: choosing between them by it would not be honest" if others else ""),
@@ -269,6 +272,6 @@ class _Work:
             metrics["curves"] = files(RESULT)
         else:
             metrics["val_accuracy"] = trial.value if trial is not None and trial.state == TrialState.COMPLETE else None
-            metrics["test_uses"] = len(self._record.test_uses)
+            metrics["test_uses"] = len(self._record.retraining.test_uses)
             metrics["scores"] = files(TEST_SCORES)
         return metrics | self._task.figures(plan.config, results, test)

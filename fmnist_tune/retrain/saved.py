@@ -14,16 +14,16 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fmnist_tune.cpus import limit_threads
 from fmnist_tune.errors import UserError
+from fmnist_tune.files import user_path
 from fmnist_tune.models import ImageSpec
-from fmnist_tune.paths import user_path
 from fmnist_tune.retrain.prediction import image_config, read_recipe
 from fmnist_tune.study.layout import CONFIG, WEIGHTS
 from fmnist_tune.tasks.images.config import ImageConfig
 from fmnist_tune.tasks.images.data_set import DataSet
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
 from fmnist_tune.training.tensors import channels_first
-from fmnist_tune.training.threads import limit_threads
 
 
 class PixelModel(nn.Module):

@@ -48,7 +48,7 @@ class Display(Screen):
     def attach(self, driver: Driver) -> None:
         """Show a driver from now on, including the trials already in its study."""
         trials = driver.record.trials
-        self._n_target = driver.record.n_target
+        self._n_target = driver.record.quota.n_target
         names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
         self._counts = Counter(dict.fromkeys(names.values(), 0))  # all keys: the screen's thread iterates over them
         self._counts.update(names[t.state] for t in trials if t.state in names)

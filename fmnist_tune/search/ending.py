@@ -31,9 +31,9 @@ def all_trials(record: StudyRecord) -> Ending:
     failure = common_failure(record)
     if failure is not None:
         return Ending("failed", failure)
-    n = record.n_target
+    n = record.quota.n_target
     has = f"study {record.paths.name} has all of its {n} trials"
-    if record.is_limited:
+    if record.quota.is_limited:
         has = f"study {record.paths.name} has {len(record.trials)} of its trials, and --trials {n} is reached"
     return Ending("trials", has)
 

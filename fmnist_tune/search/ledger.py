@@ -14,6 +14,7 @@ from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.search.running import RunningTrial
 from fmnist_tune.search.scheduler import Pick
+from fmnist_tune.study.folder import recover
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.tensorboard import TensorBoard
 from fmnist_tune.study.trial_data import latest_of
@@ -58,7 +59,7 @@ class Ledger:
             record.space.parameters,
             on_warning=lambda number, text: on_event(Event("warning", number, text)),
         )
-        record.recover()
+        recover(record)
         for number in self.writer.recover():
             self.tell(Event("interrupted", number, "earlier, goes on"))
         self._restore_runs(record.trials)

@@ -39,7 +39,7 @@ from fmnist_tune.study.database import (
     study_exists,
     warm_up,
 )
-from fmnist_tune.study.folder import missing_files
+from fmnist_tune.study.folder import missing_files, recover
 from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
@@ -205,13 +205,13 @@ class _Search:
         record = StudyRecord.open(storage, self.space, self.paths, folder_id=lock.folder_id)
         self.held.callback(record.hold.end)
         if self.limits.n_trials is not None:
-            record.limit_trials(self.limits.n_trials)
+            record.quota.limit(self.limits.n_trials)
         record.bind_data(source.description)
         return record
 
     def _finished(self, record: StudyRecord) -> RunOutcome:
         with record.hold.writing():
-            record.recover()  # after a kill, best.yaml may be out of date
+            recover(record)  # after a kill, best.yaml may be out of date
         ending = all_trials(record)
         self.display.line(f"{ending.text}; {_extension(record)}")
         wall_s = time.monotonic() - self.started
@@ -219,7 +219,7 @@ class _Search:
 
     def _prepare(self, record: StudyRecord, old: StudyRecord | None) -> None:
         with record.hold.writing():
-            record.extend()
+            record.quota.extend()
             if old is not None:
                 n_taken = import_trials(record, old)
                 text = f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over"
@@ -276,9 +276,11 @@ class _Search:
 
 
 def _extension(record: StudyRecord) -> str:
-    if record.is_limited:
+    if record.quota.is_limited:
         return "without that it goes on"
-    return f"--trials {2 * record.n_target} would extend it" if record.can_grow else "that is its whole grid"
+    if not record.quota.can_grow:
+        return "that is its whole grid"
+    return f"--trials {2 * record.quota.n_target} would extend it"
 
 
 def _warm_start(options: RunOptions, paths: StudyPaths) -> StudyRecord | None:

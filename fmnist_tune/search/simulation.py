@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from fmnist_tune.search.driver import Driver
-from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.pace import Pace
 from fmnist_tune.study.record import StudyRecord
@@ -180,7 +179,6 @@ class Simulation:
         clock: SimulatedClock | None = None,
         timeout_s: float | None = None,
         checkpoints: MutableMapping[int, Checkpoint] | None = None,
-        on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
         """Start or resume a run on a study.
 
@@ -191,7 +189,6 @@ class Simulation:
             clock: of the simulation.
             timeout_s: of the run; None for no limit.
             checkpoints: left by an earlier run; updated.
-            on_event: receives each event.
         """
         self.clock = SimulatedClock() if clock is None else clock
         self.driver = Driver(
@@ -199,7 +196,7 @@ class Simulation:
             deadline=None if timeout_s is None else self.clock() + timeout_s,
             n_threads=1,
             n_workers=n_workers,
-            on_event=on_event,
+            on_event=lambda event: None,
             pace=Pace(is_local=False, clock=self.clock),
             clock=self.clock,
         )

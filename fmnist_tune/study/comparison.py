@@ -13,8 +13,9 @@ from fmnist_tune.config import flatten
 from fmnist_tune.document.blocks import Table
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.importances import importances_of
-from fmnist_tune.study.record import DONE, StudyRecord
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
+from fmnist_tune.study.retraining_record import DONE
 from fmnist_tune.study.summary import STATE_NAMES, count_states, on_screen
 from fmnist_tune.study.trial_data import metadata_of
 from fmnist_tune.study.trial_table import short_names
@@ -68,7 +69,7 @@ class ComparedStudy:
     @classmethod
     def of(cls, record: StudyRecord, *, is_running: bool) -> ComparedStudy:
         """Read a study."""
-        trials, best, metrics = record.trials, record.best, record.retrained or {}
+        trials, best, metrics = record.trials, record.best, record.retraining.result or {}
         importances = importances_of(record)
         return cls(
             name=record.paths.name,
@@ -186,7 +187,7 @@ def study_row(record: StudyRecord, *, is_running: bool) -> tuple[str, ...]:
     if record.best is not None:
         best = (record.objective.text(record.best.value or 0.0), str(record.best.number))
     states = (str(counts[state]) for state in STATE_NAMES.values())
-    return (record.paths.name, f"{counts['total']}/{record.n_target}", *states, *best, retrained)
+    return (record.paths.name, f"{counts['total']}/{record.quota.n_target}", *states, *best, retrained)
 
 
 def retraining_cell(record: StudyRecord, retraining: RetrainingStatus | None) -> str:
@@ -197,7 +198,7 @@ def retraining_cell(record: StudyRecord, retraining: RetrainingStatus | None) ->
     parts = []
     if retraining is not None and retraining.state != DONE:
         parts.append(", ".join(text for text in (retraining.state, retraining.progress) if text))
-    metrics = record.retrained
+    metrics = record.retraining.result
     if metrics is not None:
         task = record.space.task
         parts.append(task.short_result(metrics[task.result_key]))

@@ -18,7 +18,7 @@ from optuna_dashboard.artifact import get_artifact_path
 
 from fmnist_tune.config.schema import ARTIFACTS
 from fmnist_tune.document.blocks import Plot, Section
-from fmnist_tune.document.markdown import to_markdown
+from fmnist_tune.document.page import to_markdown
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.findings import next_commands, study_section
 from fmnist_tune.study.folder import files_elsewhere

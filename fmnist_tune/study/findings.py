@@ -182,14 +182,14 @@ def next_commands(record: StudyRecord, *, is_after_search: bool = False) -> list
     """Return the next commands for a study; after a search also those that extend it and show its trials."""
     paths = record.paths
     if record.is_recipe:
-        return [paths.command("retrain" if record.retrained is None else "report")]
-    extends = is_after_search and record.is_finished and record.can_grow and not record.is_limited
+        return [paths.command("retrain" if record.retraining.result is None else "report")]
+    extends = is_after_search and record.is_finished and record.quota.can_grow and not record.quota.is_limited
     names = {
         "resume": is_after_search or not record.is_finished,
         "show": is_after_search,
-        "retrain": record.best is not None and (is_after_search or record.retrained is None),
+        "retrain": record.best is not None and (is_after_search or record.retraining.result is None),
         "report": True,
     }
-    words = {"resume": ("--trials", 2 * record.n_target)} if extends else {}
+    words = {"resume": ("--trials", 2 * record.quota.n_target)} if extends else {}
     commands = [paths.command(name, *words.get(name, ())) for name, is_due in names.items() if is_due]
     return [*commands, *([paths.command_on_all("dashboard")] if is_after_search else [])]

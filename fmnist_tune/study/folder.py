@@ -7,6 +7,7 @@ dashboard too.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from socket import gethostname
@@ -16,6 +17,8 @@ from fmnist_tune.config.schema import is_study_name
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.layout import CONFIG, METRICS, StudyPaths
 from fmnist_tune.study.lock import folder_id_of, holder_text, is_running
+from fmnist_tune.study.recipes import write_best_recipe
+from fmnist_tune.study.retraining_record import INTERRUPTED, RUNNING
 from fmnist_tune.study.trial_data import latest_of
 
 if TYPE_CHECKING:
@@ -91,16 +94,34 @@ def missing_files(record: StudyRecord) -> str:
     if n_lost:
         trials = "1 unfinished trial" if n_lost == 1 else f"{n_lost} unfinished trials"
         lost.append(f"the checkpoints of {trials}, which `{paths.command('resume')}` begins anew")
-    if record.retrained is not None and not all((paths.model / name).is_file() for name in (METRICS, CONFIG)):
+    if record.retraining.result is not None and not all((paths.model / name).is_file() for name in (METRICS, CONFIG)):
         lost.append(f"the retrained model, which `{paths.command('retrain')}` makes again")
     if record.best is not None and not paths.best_recipe.is_file():
         lost.append(f"best.yaml, which `{paths.command('export')}` prints")
     if paths.folder.is_dir():
         return f"{paths.folder}: files are gone: {'; '.join(lost)}" if lost else ""
-    if not record.trials and record.retrained is None:
+    if not record.trials and record.retraining.result is None:
         return ""
     return f"{paths.folder}: the folder is gone" + (f": {'; '.join(lost)}" if lost else "")
 
 
 def _has_files(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
+
+
+def recover(record: StudyRecord) -> None:
+    """Put right what a killed process left; to be called by the holder of the driver's lock.
+
+    A driver that was killed between the end of its best trial and best.yaml left an earlier one there: it is written
+    again. One killed between a trial's end and the removal of its checkpoints left those. A retraining that is recorded
+    as running was killed: it is recorded as interrupted.
+    """
+    write_best_recipe(record)
+    alive = {str(t.number) for t in record.trials if not t.state.is_finished()}
+    folder = record.paths.trial_folder(0).parent
+    for trial in folder.iterdir() if folder.is_dir() else ():
+        if trial.name not in alive:
+            shutil.rmtree(trial, ignore_errors=True)
+    status = record.retraining.status
+    if status is not None and status.get("state") == RUNNING:
+        record.retraining.set_status({**status, "state": INTERRUPTED})

@@ -10,7 +10,8 @@ import pydantic.dataclasses
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.retraining_record import DONE, FAILED, INTERRUPTED, RUNNING
 from fmnist_tune.study.seed_results import finished_seed, plan_for
 
 COMPARISON, UNKNOWN = "confirm", "unknown"  # labels without a folder of seeds
@@ -85,7 +86,7 @@ def retraining_status(record: StudyRecord, *, is_running: bool) -> RetrainingSta
         record: the study.
         is_running: whether a live process drives it; otherwise a retraining recorded as running was killed.
     """
-    known = record.latest_retraining
+    known = record.retraining.status
     if known is None:
         return None
     try:
@@ -96,8 +97,8 @@ def retraining_status(record: StudyRecord, *, is_running: bool) -> RetrainingSta
         return RetrainingStatus("failed", problem, None, UNKNOWN, None, [], [], None, "")
     if stored.state == RUNNING and not is_running:
         return replace(stored, trained=trained, state="interrupted")
-    if stored.state == DONE and record.retrained_problem is not None:
-        reason = f"what the study records of its result is damaged: {record.retrained_problem}"
+    if stored.state == DONE and record.retraining.problem is not None:
+        reason = f"what the study records of its result is damaged: {record.retraining.problem}"
         return replace(stored, trained=trained, state="failed", reason=reason)
     return replace(stored, trained=trained)
 

@@ -15,6 +15,7 @@ from fmnist_tune.config.domain import ChoiceDomain, Domain
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.importances import Importances, importances_of
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.recipes import best_as_data
 from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.sampling import values_of
@@ -81,7 +82,7 @@ class Summary:
         retrained: the latest retraining's result, as in `metrics.json`; None without one.
         task: the task.
         is_recipe: whether nothing is searched.
-        test_uses: every opening of the test set for this study, as in `StudyRecord.test_uses`.
+        test_uses: every opening of the test set for this study, as in `RetrainingRecord.test_uses`.
         highest: None before any evaluation.
     """
 
@@ -140,7 +141,7 @@ def summarize(record: StudyRecord, *, is_running: bool) -> Summary:
     return Summary(
         paths=record.paths,
         counts=count_states(trials, is_running=is_running),
-        n_target=record.n_target,
+        n_target=record.quota.n_target,
         best=best,
         best_values=values,
         searched={p.path: str(p.domain) for p in record.space.parameters},
@@ -150,8 +151,8 @@ def summarize(record: StudyRecord, *, is_running: bool) -> Summary:
         edges=tuple(_edges(record, values)),
         importances=importances_of(record),
         failures=dict(failures.most_common()),
-        retrained=record.retrained,
-        test_uses=tuple(record.test_uses),
+        retrained=record.retraining.result,
+        test_uses=tuple(record.retraining.test_uses),
         task=record.space.task,
         is_recipe=record.is_recipe,
         highest=highest_of(trials),
@@ -188,11 +189,11 @@ def state_name(trial: FrozenTrial, *, is_running: bool) -> str:
 
 def study_json(record: StudyRecord, *, is_running: bool) -> dict[str, Any]:
     """Return the part of the JSON object that `search` and `show` share."""
-    trials, metrics = record.trials, record.retrained
+    trials, metrics = record.trials, record.retraining.result
     retraining = retraining_status(record, is_running=is_running)
     return {
         "trials": count_states(trials, is_running=is_running),
-        "best": record.best_as_data,
+        "best": best_as_data(record),
         "highest": None if (highest := highest_of(trials)) is None else asdict(highest),
         "retraining": None if retraining is None else asdict(retraining),
         "retrained": None if metrics is None else {key: metrics[key] for key in RESULT_KEYS if key in metrics},

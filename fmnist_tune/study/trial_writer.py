@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.seeds import derive_seed
+from fmnist_tune.study.recipes import write_best_recipe
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import key_of, params_of, sample, values_of
 from fmnist_tune.study.trial_data import (
@@ -228,7 +229,7 @@ class TrialWriter:
         self._end(number, TrialState.COMPLETE, {}, value)
         best = self._record.best
         if best is not None and best.number == number:
-            self._record.write_best_recipe()
+            write_best_recipe(self._record)
 
     def prune(self, number: int, reason: str) -> None:
         """Prune a trial, running or waiting.

@@ -9,6 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.errors import UserError
+from fmnist_tune.study.recipes import write_best_recipe
 from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.sampling import params_of
 from fmnist_tune.study.trial_data import history_of, metadata_of, progress_attributes
@@ -62,7 +63,7 @@ def import_trials(new: StudyRecord, old: StudyRecord) -> int:
         copied.system_attrs = dict(progress_attributes(copied, history_of(trial), metadata_of(trial)))
         new.optuna.add_trial(copied)
         origins.append(origin)
-    new.write_best_recipe()
+    write_best_recipe(new)
     return sum(_origin(trial, source) in origins for trial in old.trials)
 
 

@@ -23,6 +23,10 @@ class Precision:
     bf16: bool
     channels_last: bool
 
+    def autocast(self, device: str) -> torch.autocast:
+        """Return the context in which a model computes on a device."""
+        return torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=self.bf16)
+
     def __str__(self) -> str:
         return ("bf16" if self.bf16 else "float32") + (" channels_last" if self.channels_last else "")
 

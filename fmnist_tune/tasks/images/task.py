@@ -126,7 +126,7 @@ class ImageTask(Task):
     def lr_range_run(self, space: SearchSpace, data_dir: Path | None, log: Log, seed: int) -> TrainingRun:
         import torch
 
-        from fmnist_tune.training.threads import limit_threads
+        from fmnist_tune.cpus import limit_threads
 
         config = space.config({})
         images = open_part(config.data, "train", data_dir, log)

@@ -84,7 +84,7 @@ def grokking_content(record: StudyRecord) -> Content | None:
     Raises:
         UserError: a file of a retrained seed is missing.
     """
-    metrics, best = record.retrained, record.best
+    metrics, best = record.retraining.result, record.best
     if metrics is not None:
         config = ModularConfig.model_validate(metrics["config"])
         curves = [

@@ -1,4 +1,4 @@
-"""YAML text to plain data, with the line of every value and without YAML 1.1's surprises."""
+"""YAML text to plain data, with the line of every value and none of YAML 1.1's surprises; and back."""
 
 from __future__ import annotations
 
@@ -148,3 +148,19 @@ def _construct_scalar(loader: _Loader, node: yaml.Node, name: str, problems: lis
         what = f"{node.value!r} is no {node.tag.rpartition(':')[2]}"
     problems.append(Problem(name, what, node.start_mark.line + 1))
     return None
+
+
+def dump_yaml(tree: object) -> str:
+    """Return YAML text with the keys in their order, lists and small mappings on one line."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes 1e-4 as 1.0e-4, which YAML 1.1 readers take for a number too; aliases are written out."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+for resolver in NUMBERS:  # texts that would be read as numbers are put into quotes: `08`, `1e5`
+    _Dumper.add_implicit_resolver(*resolver)
