@@ -37,7 +37,7 @@ def find_task(name: object) -> Task:
         raise PluginError(f"{name} has no config, which must be a class derived from {public_name(TaskConfig)}")
     if not isinstance(getattr(found.config, "models", None), SectionRegistry):
         config = place_of(found.config)
-        raise PluginError(f"{name}: {config} has no models, which must be a {public_name(SectionRegistry)}")
+        raise PluginError(f"{name}: {config} has no models, which must be a fmnist_tune.tasks.SectionRegistry")
     try:
         return found()
     except UserError:
