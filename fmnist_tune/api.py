@@ -40,7 +40,7 @@ def compare_studies(*names: str, studies_dir: Path | str = "studies", storage: s
     rows = []
     for study in (ComparedStudy.of(record, is_running=record.is_running) for record in records):
         number, value = study.best or (None, None)
-        tested = study.retrained if study.objective.is_on_curve else None
+        tested = study.retrained if study.task.result_key == "test_accuracy" else None
         rows.append(
             {
                 "study": study.name,
@@ -142,7 +142,8 @@ class Study:
         return self._record.retraining.result
 
     def model(self) -> SavedModel:
-        """Return the retrained model; `scores(images)` takes uint8 images (N, 28, 28), or floats in [0, 1].
+        """Return the retrained model; `scores(images)` takes uint8 images (N, H, W), or (N, H, W, C) in colour, or
+        floats in [0, 1].
 
         Raises:
             UserError: there is none yet.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import sys
 import traceback
@@ -17,12 +18,13 @@ from typing import Any, Generic, TypeVar
 import pydantic
 from pydantic_core import PydanticCustomError
 
-from fmnist_tune.errors import did_you_mean
+from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.section import Section
 
 UNUSABLE, UNKNOWN_NAME = "unusable_name", "unknown_name"  # pydantic error types for a section's name
 
 C = TypeVar("C")
+R = TypeVar("R")
 S = TypeVar("S", bound=Section)
 
 
@@ -134,8 +136,57 @@ def blamed_on(found: type) -> Iterator[None]:
         yield
     except (ValueError, PydanticCustomError):
         raise
-    except Exception as error:
-        raise PluginError(f"{found.__module__}:{found.__qualname__} raised {told(error)}") from None
+    except UserError as error:
+        raise PluginError(str(error)) from None
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{place_of(found)} raised {told(error)}") from None
+
+
+@contextlib.contextmanager
+def own_code(owner: object, method: str, noun: str = "") -> Iterator[None]:
+    """Turn what a method raises into a UserError that names its class; ours, and a UserError, raise as they are."""
+    found = type(owner)
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if getattr(found, method).__module__.startswith("fmnist_tune."):
+            raise
+        raise UserError(f"{noun}{place_of(found)}: {method} raised {told(error)}") from None
+
+
+def own_result(owner: object, method: str, kind: type[R], *arguments: Any, noun: str = "") -> R:
+    """Return what a method returns.
+
+    Raises:
+        UserError: it is of another kind, or somebody's own code raised something.
+    """
+    with own_code(owner, method, noun):
+        found = getattr(owner, method)(*arguments)
+    if not isinstance(found, kind):
+        where = f"{noun}{place_of(type(owner))}: {method}"
+        raise UserError(f"{where} returned a {type(found).__name__}; it must be of type {kind.__name__}")
+    return found
+
+
+def plain(owner: object, method: str, value: Mapping[str, Any], noun: str = "") -> dict[str, Any]:
+    """Return what a method returned as JSON will keep it.
+
+    Raises:
+        UserError: JSON cannot.
+    """
+    try:
+        found: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        where = f"{noun}{place_of(type(owner))}: {method}"
+        raise UserError(f"{where} returned what a study cannot record as JSON: {error}") from None
+    return found
+
+
+def place_of(found: type) -> str:
+    """Return a class as package.module:Class."""
+    return f"{found.__module__}:{found.__qualname__}"
 
 
 def told(error: BaseException) -> str:

@@ -58,7 +58,7 @@ def _read(predictor: Predictor, path: Path, invert: bool) -> Picture | str:
 def _print(result: dict[str, Any], top: int) -> None:
     print(printable(result["image"]))
     for name, probability in sorted(result["probabilities"].items(), key=lambda item: -item[1])[:top]:
-        print(f"  {name:<12} {percent(probability):>8}")
+        print(f"  {printable(name):<12} {percent(probability):>8}")
 
 
 def _model_folder(paths: StudyPaths, arguments: argparse.Namespace) -> Path:

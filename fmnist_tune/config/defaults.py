@@ -61,12 +61,12 @@ def default_values(space: SearchSpace) -> list[Default]:
         except UserError:
             continue
         models.add(config.model.name)
-        held = config.model_dump()
+        held = config.model_dump(mode="json")
         held["model"] |= {k: v for k, v in config.model.if_none().items() if held["model"][k] is None}
         for path, value in _known(flatten(held), flatten(substitute(space.tree, values))).items():
             found.setdefault((path, json.dumps(value)), set()).add(config.model.name)
     given = flatten({key: space.tree[key] for key in ("task", "search", "resources") if key in space.tree})
-    settings = _known(flatten(space.settings.model_dump(exclude={"study"})), given)
+    settings = _known(flatten(space.settings.model_dump(mode="json", exclude={"study"})), given)
     searched = {parameter.path for parameter in space.parameters}
     ours = [
         Default(

@@ -22,7 +22,7 @@ from fmnist_tune.config.warnings import space_warnings
 from fmnist_tune.config.yaml_text import dump_yaml, read_yaml
 from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean, near_file
 from fmnist_tune.files import user_path
-from fmnist_tune.registry import forget_imports
+from fmnist_tune.registry import forget_imports, own_code
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.registry import find_task, guess_task, is_unusable
 from fmnist_tune.tasks.task import Task
@@ -195,7 +195,9 @@ def read_space(
         raise _error(source, problems, document.lines)
     space = SearchSpace(source, settings, tuple(parameters), tree, warnings, initial)
     configs, task = list(space.end_configs()), space.task
-    if problems := [Problem(path, message) for path, message in task.problems(configs)]:
+    with own_code(task, "problems"):
+        problems = [Problem(path, message) for path, message in task.problems(configs)]
+    if problems:
         raise _error(source, problems, document.lines)
     found = space_warnings(settings, parameters, tree, configs, task)
     return replace(space, warnings=(*warnings, *found, *_repeats(space)))

@@ -7,7 +7,7 @@ from typing import Any
 
 from fmnist_tune.config.parameters import Parameter, value_at
 from fmnist_tune.config.schema import Settings
-from fmnist_tune.registry import blamed_on
+from fmnist_tune.registry import blamed_on, own_code
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.task import Task
 
@@ -33,7 +33,9 @@ def space_warnings(
     if gpus is not None and gpus > 1:
         found.append(f"resources.gpus: a trial trains on one GPU; the others of {gpus:g} are reserved for nothing")
     if parameters:
-        found += [*_pruner(settings, tree, configs, task.epoch), *task.warnings(settings, tree), *_initial(settings)]
+        with own_code(task, "warnings"):
+            of_task = tuple(task.warnings(settings, tree))
+        found += [*_pruner(settings, tree, configs, task.epoch), *of_task, *_initial(settings)]
     elif "search" in tree:
         found.append("search: nothing is searched in this file, so that this section has no effect")
     return tuple(found)

@@ -50,6 +50,11 @@ class View:
             yield Text(" " * self.indent, no_wrap=True, overflow="ignore").append_text(line)
 
 
+def _plain(cell: str) -> str:
+    """Return a cell that is code as a whole without its backticks."""
+    return cell[1:-1] if len(cell) > 2 and cell[0] == cell[-1] == "`" and "`" not in cell[1:-1] else cell
+
+
 def _text(block: str | Note | Fact | Finding) -> Text:
     if isinstance(block, Fact):
         return Text(f"{block.label}: {block.value} {block.note}")
@@ -68,7 +73,7 @@ def _table(table: Table, width: int, console: Console) -> Iterator[Text]:
     """Yield a table's lines: with all columns, without optional ones, or with each row's cells below its name."""
     left = (table.header[0], *table.left)
     columns = [
-        Column(title, [one_line(cell).strip("`") for cell in cells], is_right=title not in left)
+        Column(title, [_plain(one_line(cell)) for cell in cells], is_right=title not in left)
         for title, cells in zip(table.header, table.columns, strict=True)
     ]
     for titles in ((), *table.optional):

@@ -17,7 +17,7 @@ from fmnist_tune.study.metrics_file import report_problem
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.seed_results import UNREADABLE
 from fmnist_tune.tasks.images.config import data_from_json
-from fmnist_tune.tasks.images.data_set import Images, open_part
+from fmnist_tune.tasks.images.data_set import Images, described, open_part
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
     train = open_part(data_set, "train", data_dir, log)
     place = data_set.place(data_dir, log)
     data = record.optuna.user_attrs.get("data") or {}
-    if data and any(data.get(key) != value for key, value in data_set.describe(train).items()):
+    if data and any(data.get(key) != value for key, value in described(data_set, train).items()):
         raise UserError(f"{place}: not the data that study {record.paths.name!r} was trained on")
     data_set.check_test(data_dir, log)
     record.retraining.add_test_use("report", metrics["trial"], metrics["seeds"])

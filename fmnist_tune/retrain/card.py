@@ -13,11 +13,11 @@ from fmnist_tune.document.blocks import Block, Code, Finding, Section, Table, ca
 from fmnist_tune.document.page import to_markdown
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, ClassSpread
 from fmnist_tune.models import MODELS, ImageSpec
-from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, SIDE, RobustnessRow
+from fmnist_tune.retrain.robustness import CLEAN, CORRUPTIONS, SIDE, RobustnessRow
 from fmnist_tune.study.layout import CARD, write_atomically
 from fmnist_tune.study.results import class_table, classes_text, opened_text, over_seeds, recalls_of, spread_text
 from fmnist_tune.tasks.images.config import DATA_SETS, ImageConfig
-from fmnist_tune.tasks.images.data_set import DataSet
+from fmnist_tune.tasks.images.data_set import ALL_CLASSES, DataSet
 from fmnist_tune.units import in_words, percent
 
 

@@ -24,9 +24,9 @@ from torch.nn import functional as F
 from fmnist_tune.retrain.saved import SavedModel, to_pixels
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.layout import write_atomically
+from fmnist_tune.tasks.images.data_set import ALL_CLASSES
 
 CLEAN = "none"
-ALL_CLASSES = "all"
 SIDE = 28  # pixels of the images for which the strengths were chosen
 COLUMNS = ("corruption", "strength", "parameter", "class", "accuracy")
 _BACKGROUND = 0.05  # darker pixels count as background

@@ -31,7 +31,7 @@ from fmnist_tune.study.results import opened_text
 from fmnist_tune.study.retraining import COMPARISON
 from fmnist_tune.study.retraining_record import DONE, FAILED, INTERRUPTED, RUNNING
 from fmnist_tune.study.seed_results import Plan, SeedResult, plan_for
-from fmnist_tune.tasks.task import Scored
+from fmnist_tune.tasks.task import Scored, open_source
 
 MODEL_SEED = 0  # its weights become the model: a fixed rule, since choosing by the test set would be cheating
 
@@ -101,7 +101,7 @@ def retrain(
     chosen = [] if record.is_recipe else top_k(record, trial, top)
     prepare_environment()
     with _storage_problem_told(record), ExitStack() as held, TrainingProgress(console, started) as progress:
-        source = record.space.task.open_data(record.space, options.data_dir, progress.line)
+        source = open_source(record.space, options.data_dir, progress.line)
         lock = held.enter_context(DriverLock(record.paths))
         record.hold.take(lock.folder_id)
         held.callback(record.hold.end)
@@ -261,7 +261,7 @@ class _Work:
         metrics: dict[str, Any] = {
             "study": paths.name,
             "trial": None if trial is None else trial.number,
-            "config": json.loads(json.dumps(plan.config.model_dump())),  # as it will be read back
+            "config": json.loads(json.dumps(plan.config.model_dump(mode="json"))),  # as it will be read back
             "seeds": [r.seed for r in results],
             "epochs": plan.n_epochs,
             "params": results[0].params,

@@ -104,7 +104,11 @@ class Display(Screen):
         texts = []
         if self._best is not None:
             texts.append(f"best trial {self._driver.record.objective.text(self._best[0])} (trial {self._best[1]})")
-        highest = "no epoch ended yet" if self._highest is None else f"highest so far {self._highest.text}"
+        highest = (
+            "no epoch ended yet"
+            if self._highest is None
+            else f"highest so far {self._highest.text(self._driver.record.objective)}"
+        )
         return [*texts, highest]
 
     def _time_left(self) -> str:

@@ -45,7 +45,7 @@ from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.url import without_secrets
 from fmnist_tune.study.warm_start import check_data, import_trials
-from fmnist_tune.tasks.task import Source
+from fmnist_tune.tasks.task import Source, open_source
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class _Search:
         """Run it; anything missing or wrong is found before Ray starts and anything is created."""
         background = self.held.enter_context(ThreadPoolExecutor(1))
         imports = background.submit(_import_libraries)
-        source = self.space.task.open_data(self.space, self.options.data_dir, self.display.phase)
+        source = open_source(self.space, self.options.data_dir, self.display.phase)
         for warning in self.space.warnings:
             self.display.line(f"warning: {warning}", "yellow")
         check_folder(self.options.studies_dir)

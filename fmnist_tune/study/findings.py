@@ -74,14 +74,14 @@ NO_BEST = Finding("no trial has been trained to its end yet, so there is no best
 
 def _highest(summary: Summary) -> list[Finding]:
     """Return the highest accuracy so far, unless it is the best trial's or unrelated to the objective."""
-    highest, best = summary.highest, summary.best
-    if highest is None or best is None:
-        is_told = highest is not None
-    else:
-        is_told = (
-            summary.objective.is_on_curve and highest.number != best.number and highest.value > (best.value or 0.0)
-        )
-    return [Finding(f"highest accuracy so far: {highest.text}")] if highest is not None and is_told else []
+    highest, best, objective = summary.highest, summary.best, summary.objective
+    if highest is None:
+        return []
+    if best is not None and not (
+        objective.is_on_curve and highest.number != best.number and highest.value > (best.value or 0.0)
+    ):
+        return []
+    return [Finding(f"highest {objective.curve_label} so far: {highest.text(objective)}")]
 
 
 def best_section(summary: Summary, more: Sequence[Block] = ()) -> Section:

@@ -149,8 +149,12 @@ class StudyRecord:
     def snapshot(self) -> StudyRecord:
         """Return the study with its trials as they are now: all that is said of it then fits, and is read once."""
         record = copy.copy(self)
-        record._trials = self.trials
+        record.show(self.trials)
         return record
+
+    def show(self, trials: list[FrozenTrial]) -> None:
+        """Have these trials, and not ask the database for them."""
+        self._trials = trials
 
     def keep_trials(self) -> Trials:
         """Have the trials in memory from here on, for the process that drives the study; returns what changes them."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fmnist_tune.document.blocks import Block, Finding, Note, Section, Table
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, ClassSpread, SeedStats
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.units import percent
 
 if TYPE_CHECKING:
@@ -32,14 +33,20 @@ def result_section(
     title = "the recipe retrained" if metrics["trial"] is None else f"trial {metrics['trial']} retrained"
     result = metrics[task.result_key]
     blocks: list[Block] = [f"{task.result_name} {task.spread_text(result)}"]
-    if task.has_test and metrics.get("val_accuracy") is not None:
+    if compares_validation(task) and metrics.get("val_accuracy") is not None:
         blocks.append(validation_text(metrics["val_accuracy"], result["mean"], n_trials))
     if is_full:
         about = f"{metrics['epochs']} {task.epoch}s, {_seeds(len(metrics['seeds']))}, {metrics['params']:,} parameters"
         blocks += [about, *task.result_details(metrics)]
     if "per_class" in metrics:
-        blocks += [classes_text(recalls_of(metrics["per_class"])), *openings(uses)]
+        blocks.append(classes_text(recalls_of(metrics["per_class"])))
+    blocks += openings(uses) if task.has_test else ()
     return Section(title, [*blocks, *([Note(f"model: {metrics['model']}")] if is_full else [])])
+
+
+def compares_validation(task: Task) -> bool:
+    """Return whether the figure of a retraining and the objective of its trial can be set beside each other."""
+    return task.has_test and task.compares_validation and task.objective.metric == Objective.metric
 
 
 def _seeds(n: int) -> str:
@@ -77,7 +84,9 @@ def validation_text(val: float, test: float, n_trials: int) -> str:
     """Return how to interpret a validation accuracy compared with the test accuracy."""
     text = f"validation, {percent(val)}, was {points(val - test)}"
     why = f"since the best of {n_trials:,} trials was chosen by it"
-    if val >= test:
+    if points(val - test) == points(0):
+        return f"validation, {percent(val)}, was the same, although it is optimistic by design, {why}"
+    if val > test:
         return f"{text} higher: it is optimistic by design, {why}"
     return (
         f"{text} lower, although it is optimistic by design, {why}: the retrained model has learned from the "

@@ -59,7 +59,7 @@ class Plan:
             train_md5: as in `StudyRecord.train_md5`.
         """
         described = {
-            "config": self.config.model_dump(),
+            "config": self.config.model_dump(mode="json"),
             "n_epochs": self.n_epochs,
             "with_val": self.with_val,
             "train_md5": list(train_md5),

@@ -22,11 +22,10 @@ from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_data import curve_of, is_initial, latest_of, metadata_of
 from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.tasks.task import Task
-from fmnist_tune.units import percent
 
-EDGE_SHARE = 0.05  # of a range, on the scale that it is searched on
-# of metrics.json: shown in a list of studies
-RESULT_KEYS = ("trial", "seeds", "epochs", "test_accuracy", "steps_to_solve", "finished_at")
+EDGE_SHARE = 0.05  # of a range, in the scale that it is searched on
+# of metrics.json: what a list of studies says of a retraining, beside the task's result and its end
+RESULT_KEYS = ("trial", "seeds", "epochs", "test_accuracy", "steps_to_solve")
 
 STATE_NAMES = {
     TrialState.COMPLETE: "complete",
@@ -57,10 +56,9 @@ class Highest:
     number: int
     epoch: float
 
-    @property
-    def text(self) -> str:
-        """The same as text."""
-        return f"{percent(self.value)} (trial {self.number}, epoch {round(self.epoch, 2):g})"
+    def text(self, objective: Objective) -> str:
+        """Return the same for people."""
+        return f"{objective.curve_text(self.value)} (trial {self.number}, epoch {round(self.epoch, 2):g})"
 
 
 @dataclass(frozen=True)
@@ -191,12 +189,13 @@ def study_json(record: StudyRecord, *, is_running: bool) -> dict[str, Any]:
     """Return the part of the JSON object that `search` and `show` share."""
     trials, metrics = record.trials, record.retraining.result
     retraining = retraining_status(record, is_running=is_running)
+    keys = dict.fromkeys((*RESULT_KEYS, record.space.task.result_key, "finished_at"))
     return {
         "trials": count_states(trials, is_running=is_running),
         "best": best_as_data(record),
         "highest": None if (highest := highest_of(trials)) is None else asdict(highest),
         "retraining": None if retraining is None else asdict(retraining),
-        "retrained": None if metrics is None else {key: metrics[key] for key in RESULT_KEYS if key in metrics},
+        "retrained": None if metrics is None else {key: metrics[key] for key in keys if key in metrics},
     }
 
 

@@ -21,7 +21,6 @@ from fmnist_tune.study.summary import on_screen, state_name
 from fmnist_tune.study.trial_data import curve_of, metadata_of
 from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.training.results import StopReason
-from fmnist_tune.units import percent
 
 MOST_OF_A_VALUE = 20  # terminal cells of a searched value, unless the table is wide
 LEAST_REASON, MOST_REASON = 24, 60
@@ -191,9 +190,9 @@ class TrialTable:
         else:
             values = ["-" if row.value is None else objective.text(row.value) for row in rows]
             columns.append(Column("value", values, most=None if self.is_wide else MOST_OF_A_VALUE))
-        shown = ["-" if accuracy is None else percent(accuracy) for accuracy in accuracies]
+        shown = ["-" if accuracy is None else objective.curve_text(accuracy) for accuracy in accuracies]
         epochs = [_epoch(row) for row in rows]
-        return [*columns, Column("accuracy", shown, is_right=True), Column("epoch", epochs, is_right=True)]
+        return [*columns, Column(objective.curve_label, shown, is_right=True), Column("epoch", epochs, is_right=True)]
 
     def _others(self, room: float) -> tuple[list[Column], list[Column]]:
         """Return columns of reasons, one at most, and of metadata, if there is room."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fmnist_tune.errors import did_you_mean, nearest
-from fmnist_tune.registry import PluginError, Registry, public_name
+from fmnist_tune.errors import UserError, did_you_mean, nearest
+from fmnist_tune.registry import PluginError, Registry, SectionRegistry, place_of, public_name, told
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.task import Task
 
@@ -35,7 +35,15 @@ def find_task(name: object) -> Task:
         raise PluginError(f"{name!r} is not one of {', '.join(names)}{hint}")
     if not isinstance(getattr(found, "config", None), type) or not issubclass(found.config, TaskConfig):
         raise PluginError(f"{name} has no config, which must be a class derived from {public_name(TaskConfig)}")
-    return found()
+    if not isinstance(getattr(found.config, "models", None), SectionRegistry):
+        config = place_of(found.config)
+        raise PluginError(f"{name}: {config} has no models, which must be a fmnist_tune.tasks.SectionRegistry")
+    try:
+        return found()
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{place_of(found)} raised {told(error)}") from None
 
 
 def is_unusable(name: object) -> bool:

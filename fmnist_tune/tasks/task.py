@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from fmnist_tune.errors import UserError
+from fmnist_tune.registry import own_result, plain
 from fmnist_tune.study.metrics_file import StoredMetrics
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.objective import Objective
@@ -68,6 +69,8 @@ class Task:
     result: ClassVar[str] = ""
     # That figure's label; by default the objective's.
     result_label: ClassVar[str] = ""
+    # Whether that figure can be set beside the objective: both are accuracies of the same kind.
+    compares_validation: ClassVar[bool] = False
     # The schema that readers of metrics.json rely on.
     stored: ClassVar[type[StoredMetrics]] = StoredMetrics
     # Files that `report` may add to a study's report.
@@ -226,3 +229,13 @@ class Task:
     def result_name(self) -> str:
         """That figure's label."""
         return self.result_label or self.objective.label
+
+
+def open_source(space: SearchSpace, data_dir: Path | None, log: Log) -> Source:
+    """Return what a space is trained on, described as the study will keep it; arguments as of `Task.open_data`.
+
+    Raises:
+        UserError: it cannot be had, or not be described.
+    """
+    source = own_result(space.task, "open_data", Source, space, data_dir, log)
+    return replace(source, description=plain(space.task, "open_data", source.description))

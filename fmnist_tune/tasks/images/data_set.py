@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.models import ImageSpec
-from fmnist_tune.registry import told
+from fmnist_tune.registry import own_code, own_result, place_of, plain
 from fmnist_tune.section import Section
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Log = Callable[[str], None]
 Part = Literal["train", "test"]
+
+NOUN = "data set "  # before a class in messages
+ALL_CLASSES = "all"  # stands for every class in the table of corruptions, so that none may be called so
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class DataSet(Section):
 
     # Shown to people.
     title: ClassVar[str] = ""
-    # The model card's Markdown on the data, their biases, and a model's intended uses.
+    # The model card's text on the data, their biases, and a model's intended uses: a paragraph, and a list whose lines
+    # begin with `- `.
     data_notes: ClassVar[str] = "Nothing is known of how these images were made."
     use_notes: ClassVar[str] = (
         "- Not intended: rejecting what is of none of the classes: whatever it is shown, it names one of them, often "
@@ -81,6 +85,9 @@ class DataSet(Section):
 
     @model_validator(mode="after")
     def _labels(self) -> DataSet:
+        problem = _spec_problem(self.spec)
+        if problem:
+            raise ValueError(f"{place_of(type(self))}: spec is {problem}")
         highest, n_classes = max(self.keep, default=0), self.spec.n_classes
         if highest >= n_classes:
             raise ValueError(f"keep: label {highest}; labels are 0 to {n_classes - 1}")
@@ -140,15 +147,9 @@ def open_part(data: DataSet, part: Part, data_dir: Path | None, log: Log) -> Ima
         UserError: they are not available, or invalid.
     """
     method = f"load_{part}"
-    where = f"data set {data.name}: {method}"
-    try:
+    where = f"{NOUN}{place_of(type(data))}: {method}"
+    with own_code(data, method, NOUN):
         found = getattr(data, method)(data_dir, log)
-    except UserError:
-        raise
-    except Exception as error:
-        if type(data).__module__.startswith("fmnist_tune."):
-            raise
-        raise UserError(f"{where} raised {told(error)}") from None
     problem = _problem(found, data.spec)
     if problem:
         raise UserError(f"{where} returned {problem}")
@@ -156,6 +157,33 @@ def open_part(data: DataSet, part: Part, data_dir: Path | None, log: Log) -> Ima
         md5 = [hashlib.md5(a.tobytes(), usedforsecurity=False).hexdigest() for a in (found.images_NHW, found.labels_N)]
         found = replace(found, md5=(md5[0], md5[1]))
     return found  # type: ignore[no-any-return]  # the check has verified this
+
+
+def described(data: DataSet, train: Images) -> dict[str, Any]:
+    """Return what a data set says of its training images, as a study will keep it.
+
+    Raises:
+        UserError: it cannot be kept.
+    """
+    return plain(data, "describe", own_result(data, "describe", dict, train, noun=NOUN), NOUN)
+
+
+def _spec_problem(spec: object) -> str:
+    """Return in what a data set's `spec` is none; empty where it is one."""
+    if not isinstance(spec, ImageSpec):
+        return f"a {type(spec).__name__}; it must be an ImageSpec"
+    names = spec.class_names
+    if not isinstance(names, tuple) or not all(isinstance(name, str) and name.strip() for name in names):
+        return f"class_names {names!r}; they must be a tuple of texts that are not empty"
+    if len(names) < 2 or len(set(names)) < len(names):
+        return f"class_names {names!r}; they must be two or more, and each another"
+    if ALL_CLASSES in names:
+        return f"a class {ALL_CLASSES!r}, which stands for all classes in tables"
+    if spec.channels not in (1, 3):
+        return f"{spec.channels!r} channels; allowed are 1 (grey) and 3 (colour)"
+    if not all(isinstance(side, int) and side >= 1 for side in (spec.height, spec.width)):
+        return f"height {spec.height!r} and width {spec.width!r}; they must be 1 or more"
+    return ""
 
 
 def _problem(found: object, spec: ImageSpec) -> str:
@@ -176,6 +204,8 @@ def _problem(found: object, spec: ImageSpec) -> str:
         return f"labels_N of {labels.dtype} {labels.shape}; they must be int64 ({len(images)},), one for each image"
     if not len(labels):
         return "no images"
+    if not isinstance(found.md5, tuple) or len(found.md5) != 2 or not all(isinstance(md5, str) for md5 in found.md5):
+        return f"md5 {found.md5!r}; it must be two texts, of the images and of the labels"
     if labels.min() < 0 or labels.max() >= spec.n_classes:
         given = f"labels from {labels.min()} to {labels.max()}"
         return f"{given}; its spec has {spec.n_classes} classes, 0 to {spec.n_classes - 1}"

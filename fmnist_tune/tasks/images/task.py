@@ -10,7 +10,7 @@ from fmnist_tune.config.parameters import flatten
 from fmnist_tune.study.metrics_file import ImageMetrics, StoredMetrics
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.images.config import ImageConfig
-from fmnist_tune.tasks.images.data_set import DataSet, Images, Log, open_part
+from fmnist_tune.tasks.images.data_set import DataSet, Images, Log, described, open_part
 from fmnist_tune.tasks.task import Source, Task
 from fmnist_tune.units import percent
 
@@ -34,6 +34,7 @@ class ImageTask(Task):
     has_test: ClassVar[bool] = True
     result: ClassVar[str] = "test_accuracy"
     result_label: ClassVar[str] = "test accuracy"
+    compares_validation: ClassVar[bool] = True
     stored: ClassVar[type[StoredMetrics]] = ImageMetrics
     report_files: ClassVar[tuple[str, ...]] = (
         "confusion_matrix.png", "per_class.png", "reliability.png", "wrong.png", "samples.png", "classes.png",
@@ -56,7 +57,7 @@ class ImageTask(Task):
 
         data = next(space.end_configs()).data
         images = open_part(data, "train", data_dir, log)
-        return Source(images, {**data.describe(images), "split": describe_split(space, images)})
+        return Source(images, {**described(data, images), "split": describe_split(space, images)})
 
     def prepare(self, config: TaskConfig, data: Any, device: str, *, with_val: bool) -> TrainingData:
         from fmnist_tune.training.tensors import TrainingData
