@@ -193,7 +193,7 @@ def curve_on_test_set(recipes: Recipes, name: str) -> list[float]:
     """Train a recipe with one of its seeds, and look at the test set after every epoch, as fmnist-tune never does."""
     paths = recipes.paths(name)
     record = StudyRecord.load(open_database(database_url(paths.studies_dir), create=False), paths)
-    record.record_test_use("benchmarks.systems --best-epoch", None, [BEST_EPOCH_SEED])
+    record.retraining.add_test_use("benchmarks.systems --best-epoch", None, [BEST_EPOCH_SEED])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(record.space.settings.resources.cpus)
     config = recipes.config(name)

@@ -19,8 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.precision import trial
-from fmnist_tune.search.start import SPIN_COUNT
-from fmnist_tune.training.memory import keep_freed_memory
+from fmnist_tune.search.actor import SPIN_COUNT, keep_freed_memory
 from fmnist_tune.training.run import TrainingRun
 from fmnist_tune.training.tensors import TrainingData
 

@@ -70,12 +70,12 @@ def winner_row(space: str, record: StudyRecord | None) -> list[str]:
     counts = Counter(trial.state.name.lower() for trial in record.trials)
     trials = f"{len(record.trials)} ({', '.join(f'{n} {state}' for state, n in counts.items())})"
     searched = [*head, trials, f"{epochs_s(record) / 60:.0f}", f"{100 * record.best.value:.2f}"]
-    metrics = record.retrained
+    metrics = record.retraining.result
     if metrics is None or metrics["trial"] != record.best.number:
         return [*searched, "not retrained yet", "", "", ""]
     figure = share_spread(metrics["test_accuracy"]["values"])
     lead = "" if reported is None else f"{100 * figure.mean - reported:+.2f}"
-    return [*searched, percent(figure), str(len(figure.values)), str(len(record.test_uses)), lead]
+    return [*searched, percent(figure), str(len(figure.values)), str(len(record.retraining.test_uses)), lead]
 
 
 def epochs_s(record: StudyRecord) -> float:
@@ -101,7 +101,7 @@ def page(records: dict[str, StudyRecord], where: str) -> str:
     rows = [winner_row(space, records.get(space)) for space in SPACES]
     values = [f"- {space}, trial {r.best.number}: {winner_values(r)}" for space, r in records.items() if r.best]
     return TEXT.format(
-        measured=measured_when([record.retrained for record in records.values() if record.retrained]),
+        measured=measured_when([record.retraining.result for record in records.values() if record.retraining.result]),
         where=where,
         winners=table(columns, rows),
         values="\n".join(values),

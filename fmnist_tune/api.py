@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fmnist_tune.config import SearchSpace
-from fmnist_tune.paths import user_path
+from fmnist_tune.files import user_path
 from fmnist_tune.study.comparison import ComparedStudy, check_names, incomparable
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.deletion import Deletion
 from fmnist_tune.study.frames import curves_frame, trials_frame
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.recipes import best_as_data
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.summary import Summary, summarize
 
@@ -23,11 +24,11 @@ if TYPE_CHECKING:  # imports torch
 
 
 def compare_studies(*names: str, studies_dir: Path | str = "studies", storage: str | None = None) -> pd.DataFrame:
-    """Return one row for each study, in the order of their names; what cannot be compared gives a warning.
+    """Return one row for each study, in the given order; warn about studies that are not comparable.
 
     Returns:
         Columns study, metric, best (value), trial (its number), trials, complete, epochs, train_s and test_accuracy
-        (mean over seeds); missing where there is none.
+        (mean over seeds); missing without one.
 
     Raises:
         UserError: there is no such database or study.
@@ -39,7 +40,7 @@ def compare_studies(*names: str, studies_dir: Path | str = "studies", storage: s
     rows = []
     for study in (ComparedStudy.of(record, is_running=record.is_running) for record in records):
         number, value = study.best or (None, None)
-        tested = study.retrained if study.objective.is_on_curve else None
+        tested = study.retrained if study.task.result_key == "test_accuracy" else None
         rows.append(
             {
                 "study": study.name,
@@ -57,10 +58,10 @@ def compare_studies(*names: str, studies_dir: Path | str = "studies", storage: s
 
 
 def rename_study(name: str, new: str, studies_dir: Path | str = "studies", storage: str | None = None) -> Study:
-    """Give a study another name, as `fmnist-tune rename` does; returns it.
+    """Rename a study, as `fmnist-tune rename` does, and return it.
 
     Raises:
-        UserError: there is no such study, the new name is taken or cannot name one, or somebody drives the study.
+        UserError: there is no such study, the new name is taken or invalid, or a process drives the study.
     """
     from fmnist_tune.retrain.renaming import rename_study as rename
 
@@ -70,10 +71,10 @@ def rename_study(name: str, new: str, studies_dir: Path | str = "studies", stora
 
 
 def delete_study(name: str, studies_dir: Path | str = "studies", storage: str | None = None) -> None:
-    """Delete a study, its files, and what the dashboard shows of it; this cannot be undone, and nobody is asked.
+    """Delete a study, its files and its artifacts; this cannot be undone, and there is no confirmation.
 
     Raises:
-        UserError: there is no such study, or somebody drives it.
+        UserError: there is no such study, or a process drives it.
     """
     folder = user_path(studies_dir)
     database = open_database(storage or database_url(folder), create=False)
@@ -81,7 +82,7 @@ def delete_study(name: str, studies_dir: Path | str = "studies", storage: str | 
 
 
 class Study:
-    """A study to read; what it shows is what the database holds at the moment of asking."""
+    """A read-only study; every access reads the database again."""
 
     def __init__(self, name: str, studies_dir: Path | str = "studies", storage: str | None = None) -> None:
         """Open a study.
@@ -112,7 +113,7 @@ class Study:
 
     @property
     def space(self) -> SearchSpace:
-        """What is searched."""
+        """The search space."""
         return self._record.space
 
     @property
@@ -127,8 +128,8 @@ class Study:
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The best COMPLETE trial: number, value and config (a recipe as plain data); None before there is one."""
-        return self._record.best_as_data
+        """The best COMPLETE trial: number, value and config (a recipe as plain data); None without one."""
+        return best_as_data(self._record)
 
     @property
     def summary(self) -> Summary:
@@ -137,11 +138,12 @@ class Study:
 
     @property
     def retrained(self) -> dict[str, Any] | None:
-        """What the latest retraining gave, as `model/metrics.json` has it; None before there is one."""
-        return self._record.retrained
+        """The latest retraining's result, as in `model/metrics.json`; None without one."""
+        return self._record.retraining.result
 
     def model(self) -> SavedModel:
-        """Return the retrained model; `scores(images)` takes uint8 images (N, 28, 28), or floats in [0, 1].
+        """Return the retrained model; `scores(images)` takes uint8 images (N, H, W), or (N, H, W, C) in colour, or
+        floats in [0, 1].
 
         Raises:
             UserError: there is none yet.

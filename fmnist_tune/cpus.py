@@ -1,4 +1,4 @@
-"""How many CPUs this process may use."""
+"""The number of CPUs that this process may use."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def cpu_count(mount: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
-    """Return how many CPUs this process may keep busy: at least 1.
+    """Return the number of CPUs that this process may use, at least 1.
 
-    The smallest of the machine's cores, the process's affinity (`taskset`, cpusets) and the quota of its control
-    groups (`docker --cpus`, Kubernetes limits, systemd's CPUQuota), which is rounded down.
+    The minimum of the machine's cores, the process's affinity (`taskset`, cpusets) and the quota of its control
+    groups (`docker --cpus`, Kubernetes limits, systemd's CPUQuota), rounded down.
 
     Args:
-        mount: where the kernel shows control groups.
-        own: the process's groups, a line each, as in cgroups(7): number, controllers, path.
+        mount: where control groups are mounted.
+        own: file of the process's groups, a line each, as in cgroups(7): number, controllers, path.
     """
     limits = [float(os.cpu_count() or 1), *_quotas(mount, own)]
     if hasattr(os, "sched_getaffinity"):  # not on macOS
@@ -43,7 +43,7 @@ def _quotas(mount: Path, own: Path) -> list[float]:
             read, roots = _quota_v1, (mount / controllers, mount / "cpu")
         else:
             continue
-        # A container may see the path that its group has outside, while its own group is the root of what is mounted.
+        # A container may see its group's path from outside, while that group is the root of its mount.
         for root in roots:
             quotas += [quota for folder in _upwards(root, path) if (quota := read(folder)) is not None]
     return quotas
@@ -57,7 +57,7 @@ def _upwards(root: Path, path: str) -> Iterator[Path]:
 def _quota_v1(folder: Path) -> float | None:
     with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
         quota = int((folder / "cpu.cfs_quota_us").read_text())
-        if quota > 0:  # -1 is none
+        if quota > 0:  # -1 is no quota
             return quota / int((folder / "cpu.cfs_period_us").read_text())
     return None
 
@@ -68,3 +68,11 @@ def _quota_v2(folder: Path) -> float | None:
         if quota != "max":
             return int(quota) / int(period)
     return None
+
+
+def limit_threads() -> None:
+    """Let PyTorch use no more threads than there are CPUs for them: it knows the affinity, but no quota."""
+    import torch
+
+    if torch.get_num_threads() > cpu_count():
+        torch.set_num_threads(cpu_count())

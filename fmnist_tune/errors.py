@@ -1,4 +1,4 @@
-"""The one family of exceptions for mistakes that a user can repair."""
+"""The family of exceptions for mistakes that a user can fix."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # of a disk, with or without a file's name
+DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # disk errors, with or without a file's name
 
 
 class UserError(Exception):
-    """Something the user can repair: printed without a traceback, exit code 2."""
+    """An error that the user can fix: printed without a traceback, exit code 2."""
 
 
 def file_problem(error: OSError) -> str | None:
-    """Return which file cannot be used and why; None if an error is not about a file."""
+    """Return which file cannot be used and why; None if the error is not about a file."""
     if error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return error.strerror if error.errno in DISK_ERRNOS else None
@@ -26,12 +26,12 @@ def file_problem(error: OSError) -> str | None:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a file.
+    """One problem in a file.
 
     Attributes:
         path: dotted path inside the file, empty for the file as a whole.
         message: what is wrong, with the value and what is allowed.
-        line: line in the file, counted from 1; None where there is none to name.
+        line: line in the file, counted from 1; None if unknown.
     """
 
     path: str
@@ -59,20 +59,20 @@ class FileError(UserError):
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:
-    """Return the known word that is nearest to a word, in whatever case; None if none is near."""
+    """Return the most similar known word, ignoring case; None if none is similar."""
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(str(word).lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[near[0]] if near else None
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the nearest known word, or an empty string."""
+    """Return `; did you mean 'x'?` for the most similar known word, or an empty string."""
     near = nearest(word, known)
     return "" if near is None else f"; did you mean {near!r}?"
 
 
 def near_file(path: Path) -> str:
-    """Return `; did you mean 'x'?` for the file of the nearest name in its folder, or an empty string."""
+    """Return `; did you mean 'x'?` for the file of the most similar name in its folder, or an empty string."""
     try:
         near = nearest(path.name, (entry.name for entry in itertools.islice(path.parent.iterdir(), 1000)))
     except OSError:

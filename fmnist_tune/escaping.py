@@ -1,4 +1,4 @@
-"""Text from outside (names, reasons, attributes, paths) is shown as it is, and never obeyed."""
+"""Escaping: text from outside (names, reasons, attributes, paths) is shown literally, never interpreted."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ _MARKDOWN = re.compile(r"[\\`*\[~$]|^[-+#=]|(?<!\w)_|_(?!\w)")
 
 
 def printable(text: str) -> str:
-    """Return text without what a terminal obeys: control characters (line feed and tab stay) and writing directions.
+    """Return text without control characters (except line feed and tab) and without bidirectional controls.
 
-    Bytes of a file's name that are no text become U+FFFD, the replacement character.
+    Undecodable bytes of a file's name become U+FFFD, the replacement character.
     """
     shown = (c for c in text if c in "\n\t" or not (unicodedata.category(c) == "Cc" or c in _BIDI))
     return "".join("\ufffd" if unicodedata.category(c) == "Cs" else c for c in shown)
 
 
 def as_html(text: str) -> str:
-    """Return text as HTML; what stands between two backticks becomes code."""
+    """Return text as HTML; text between two backticks becomes code."""
     return _CODE.sub(r"<code>\1</code>", html.escape(printable(text)))
 
 
 def as_markdown(text: str) -> str:
-    """Return text as one line of Markdown; what stands between two backticks becomes code."""
+    """Return text as one line of Markdown; text between two backticks becomes code."""
     pieces = _CODE.split(_one_line(text))
     return "".join(as_code(piece) if i % 2 else _plain(piece) for i, piece in enumerate(pieces))
 
@@ -38,12 +38,12 @@ def as_code(text: str) -> str:
 
 
 def in_table(markdown: str) -> str:
-    """Return a line of Markdown as it stands in a table's cell."""
+    """Return a line of Markdown for a table cell."""
     return re.sub(r"(\\*)\|", lambda found: found[1] + "\\" * (len(found[1]) % 2) + r"\|", markdown)
 
 
 def as_code_block(text: str, language: str = "") -> str:
-    """Return text as a block of code in Markdown, with a longer fence than any in the text."""
+    """Return text as a Markdown code block, with a longer fence than any in the text."""
     fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", text)), default=0))
     return f"{fence}{language}\n{printable(text).rstrip()}\n{fence}"
 

@@ -1,4 +1,4 @@
-"""What predictions are worth: accuracy over seeds with an interval, per class, and how sure they are; in words too."""
+"""Evaluation of predictions: accuracy over seeds with intervals, per-class figures and calibration; also as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fmnist_tune.units import percent
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
-MIN_FOR_INTERVAL = 3  # seeds; Student's t of two spans 12.7 standard errors on either side, which tells nothing
+MIN_FOR_INTERVAL = 3  # seeds; with two, Student's t interval is 12.7 standard errors on either side: meaningless
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class SeedStats:
     """A figure over seeds.
 
     Attributes:
-        values: one of each seed.
-        mean: their mean.
+        values: one for each seed.
+        mean: of the values.
         std: sample standard deviation (n - 1); None for one value.
         ci95: 95 % confidence interval of the mean by Student's t; None for one value.
     """
@@ -36,23 +36,23 @@ class SeedStats:
 
     @classmethod
     def from_json(cls, figure: Mapping[str, Any]) -> SeedStats:
-        """Return a figure over seeds as `metrics.json` has it."""
+        """Return a figure over seeds from `metrics.json`."""
         ci95 = figure.get("ci95")
         return cls(tuple(figure["values"]), figure["mean"], figure.get("std"), None if ci95 is None else tuple(ci95))
 
     @property
     def extent(self) -> tuple[float, float] | None:
-        """What to show around the mean: the interval, of two seeds both values, of one nothing."""
+        """The range shown with the mean: the interval, for two seeds both values, for one nothing."""
         return self.ci95 if len(self.values) >= MIN_FOR_INTERVAL else _ends(self.values)
 
-    def certainty(self, digits: int = 2) -> str:
-        """Return in words how well the mean of this share is known."""
+    def certainty(self) -> str:
+        """Return the uncertainty of the mean of this share as text."""
         n = len(self.values)
         if n == 1:
             return "one seed, no interval"
         if self.extent is None:
             return f"{n} seeds, no interval"
-        low, high = (percent(end, digits) for end in self.extent)
+        low, high = (percent(end) for end in self.extent)
         if n < MIN_FOR_INTERVAL:
             return f"two seeds, {low} and {high}: too few for an interval"
         return f"95 % interval of the mean {low} to {high}, {n} seeds"
@@ -64,9 +64,9 @@ class Paired:
 
     Attributes:
         difference: of the first minus the second, over seeds.
-        confidence: 1 - p of the two-sided paired t-test; None for one seed, or where all differences are equal. It
-            is not too high where the first was chosen as the best of several by these figures, and the second is the
-            runner-up (Hung and Fithian 2019, arXiv 1610.03944).
+        confidence: 1 - p of the two-sided paired t-test; None for one seed, or if all differences are equal. It stays
+            valid if the first was chosen as the best of several by these figures, and the second is the runner-up (Hung
+            and Fithian 2019, arXiv 1610.03944).
     """
 
     difference: SeedStats
@@ -75,7 +75,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class PerClass:
-    """One class's figures; support in images.
+    """A class's figures; support in images.
 
     Attributes:
         precision: in [0, 1]; None if the class was never predicted.
@@ -90,7 +90,7 @@ class PerClass:
 
 @dataclass(frozen=True)
 class ClassSpread:
-    """One class's figures over the seeds for which they are defined, None for no seed; support in images."""
+    """A class's figures over the seeds where they are defined, None if for no seed; support in images."""
 
     precision: SeedStats | None
     recall: SeedStats | None
@@ -99,7 +99,7 @@ class ClassSpread:
 
     @classmethod
     def from_json(cls, figures: Mapping[str, Any], n_seeds: int) -> ClassSpread:
-        """Return a class's figures as `metrics.json` has them: recall over seeds, of the others the means alone."""
+        """Return a class's figures from `metrics.json`: recall over seeds, only the means of the others."""
         precision, recall, f1 = (
             None if (mean := figures[name]) is None else SeedStats((mean,), mean, None, None)
             for name in ("precision", "recall", "f1")
@@ -107,18 +107,18 @@ class ClassSpread:
         support = figures.get("support", 0)
         if figures.get("recall_values"):
             recall = share_spread(figures["recall_values"])
-        elif recall is not None and figures.get("recall_ci95"):  # of an older file
+        elif recall is not None and figures.get("recall_ci95"):  # from an older file
             recall = SeedStats((recall.mean,) * n_seeds, recall.mean, None, tuple(figures["recall_ci95"]))
         return cls(precision, recall, f1, support) if support else cls(precision, None, None, 0)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Confidence against accuracy in equal bins of confidence.
+    """Confidence against accuracy, in bins of confidence of equal width.
 
     Attributes:
         edges: (B + 1,) of the bins.
-        confidence, accuracy: (B,) mean of each bin; nan where it is empty.
+        confidence, accuracy: (B,) mean of each bin; nan for an empty one.
         count: (B,) images.
         ece: expected calibration error: mean |accuracy - confidence|, weighted by count (Guo et al. 2017).
     """
@@ -138,7 +138,7 @@ def _t_quantile(degrees: int) -> float:
 
 
 def spread(values: Sequence[float]) -> SeedStats:
-    """Sum up a figure over seeds.
+    """Summarise a figure over seeds.
 
     Raises:
         ValueError: there are no values.
@@ -155,7 +155,7 @@ def spread(values: Sequence[float]) -> SeedStats:
 
 
 def share_spread(values: Sequence[float]) -> SeedStats:
-    """Sum up a share over seeds, such as an accuracy: its interval ends at 0 and 1.
+    """Summarise a share over seeds, such as an accuracy: its interval is clipped to [0, 1].
 
     Raises:
         ValueError: there are no values.
@@ -167,7 +167,7 @@ def share_spread(values: Sequence[float]) -> SeedStats:
 
 
 def next_value_ci95(figure: SeedStats) -> tuple[float, float] | None:
-    """Return the 95 % prediction interval, by Student's t, of one more value like these; None for one value."""
+    """Return the 95 % prediction interval, by Student's t, of one further value; None for one value."""
     if figure.std is None:
         return None
     n = len(figure.values)
@@ -176,9 +176,9 @@ def next_value_ci95(figure: SeedStats) -> tuple[float, float] | None:
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
-    """Compare two configurations that were trained with the same seeds, in the same order."""
+    """Compare two configurations trained with the same seeds, in the same order."""
     difference = spread([a - b for a, b in zip(first, second, strict=True)])
-    if difference.std is None or difference.std < 1e-12:  # all alike but for rounding
+    if difference.std is None or difference.std < 1e-12:  # equal except for rounding
         return Paired(difference, None)
     from scipy import stats  # takes a second, and a search has no use for it
 
@@ -192,7 +192,7 @@ def softmax(scores_NK: NDArray[np.float32]) -> Floats:
 
 
 def accuracy(scores_NK: NDArray[np.float32], labels_N: Counts) -> float:
-    """Return the share of images whose highest score is their label's; a tie goes to the lowest class."""
+    """Return the share of images whose highest score is that of their label; a tie goes to the lowest class."""
     return float((scores_NK.argmax(axis=1) == labels_N).mean())
 
 
@@ -254,7 +254,7 @@ def _ends(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def calibration(scores_NK: NDArray[np.float32], labels_N: Counts, n_bins: int = 15) -> Calibration:
-    """Compare how sure predictions are with how often they are right."""
+    """Compare the confidence of predictions with their accuracy."""
     confidence_N = softmax(scores_NK).max(axis=1)
     right_N = (scores_NK.argmax(axis=1) == labels_N).astype(np.float64)
     edges = np.linspace(0, 1, n_bins + 1)

@@ -1,4 +1,4 @@
-"""Files that are ours to write: never what somebody's link in their place points to."""
+"""Paths as users write them, and files that are ours to write: never what somebody's link in their place points to."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
+
+
+def user_path(text: str | Path) -> Path:
+    """Return a path that an option, a file or a caller gives; `~` at its beginning is the home directory.
+
+    A shell does that for words of its own alone, not in `--studies-dir=~/studies` and not in YAML.
+    """
+    return Path(os.path.expanduser(text))
 
 
 def new_file(path: Path) -> BinaryIO:

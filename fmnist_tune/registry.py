@@ -1,9 +1,10 @@
-"""Classes by name: built in, of an entry point, or `package.module:Class`; and sections that name theirs."""
+"""Classes by name: built in, from an entry point, or `package.module:Class`; and sections with named classes."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import sys
 import traceback
@@ -17,17 +18,18 @@ from typing import Any, Generic, TypeVar
 import pydantic
 from pydantic_core import PydanticCustomError
 
-from fmnist_tune.errors import did_you_mean
+from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.section import Section
 
-UNUSABLE, UNKNOWN_NAME = "unusable_name", "unknown_name"  # pydantic's kinds of errors about a section's name
+UNUSABLE, UNKNOWN_NAME = "unusable_name", "unknown_name"  # pydantic error types for a section's name
 
 C = TypeVar("C")
+R = TypeVar("R")
 S = TypeVar("S", bound=Section)
 
 
 class PluginError(ValueError):
-    """What a name stands for cannot be had, is of the wrong kind, or has a mistake."""
+    """A named class cannot be imported, is of the wrong kind, or has a mistake."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,11 @@ class Registry(Generic[C]):
     """Classes of one kind.
 
     Attributes:
-        base: from which each is derived.
-        built_in: ours, by name; a text is a place, imported when it is asked for.
+        base: their base class.
+        built_in: ours, by name; a string is a location, imported on demand.
         group: of entry points.
-        needs: methods that a class must have of its own.
-        found: others that have been asked for so far, by name.
+        needs: methods that a class must override.
+        found: other classes looked up so far, by name.
     """
 
     base: type[C]
@@ -49,18 +51,18 @@ class Registry(Generic[C]):
     found: dict[str, type[C]] = field(default_factory=dict)
 
     def known(self) -> dict[str, type[C]]:
-        """Return the classes by name that need not be imported any more."""
+        """Return the classes already imported, by name."""
         return {**{name: c for name, c in self.built_in.items() if not isinstance(c, str)}, **self.found}
 
     def names(self) -> tuple[str, ...]:
-        """Return the names that a file may use; package.module:Class apart."""
+        """Return the names that a file may use, besides package.module:Class."""
         return tuple(dict.fromkeys((*self.built_in, *_entry_points(self.group))))
 
     def find(self, name: object) -> type[C] | None:
-        """Return the class of a name; None if the name is unknown.
+        """Return a class by name; None if the name is unknown.
 
         Raises:
-            PluginError: what it stands for cannot be imported, or is of another kind.
+            PluginError: it cannot be imported, or is of another kind.
         """
         if not isinstance(name, str):
             return None
@@ -92,21 +94,21 @@ class Registry(Generic[C]):
 
 @dataclass(frozen=True)
 class SectionRegistry(Registry[S]):
-    """The classes that a section of a task may be of.
+    """The classes that a task's section may have.
 
     Attributes:
-        noun: what they are called in messages.
-        default: the name of a section that has none; None where each needs one.
+        noun: the word for them in messages.
+        default: the name of a section without one; None if a name is required.
     """
 
     noun: str = "model"
     default: str | None = None
 
     def read(self, value: object) -> object:
-        """Return the section that a mapping names; what is no mapping as it is.
+        """Return the section named in a mapping; any other value unchanged.
 
         Raises:
-            PydanticCustomError, pydantic.ValidationError: there is no such class, or it cannot have such keys.
+            PydanticCustomError, pydantic.ValidationError: there is no such class, or its keys are invalid.
         """
         if not isinstance(value, dict):
             return value
@@ -121,7 +123,7 @@ class SectionRegistry(Registry[S]):
 
 
 def public_name(base: type) -> str:
-    """Return the name under which a class is imported: of its package where that has it, not of the module in it."""
+    """Return the name to import a class by: from its package if that exports it, otherwise from its module."""
     package = base.__module__.rpartition(".")[0]
     place = package if getattr(sys.modules.get(package), base.__name__, None) is base else base.__module__
     return f"{place}.{base.__name__}"
@@ -129,17 +131,66 @@ def public_name(base: type) -> str:
 
 @contextlib.contextmanager
 def blamed_on(found: type) -> Iterator[None]:
-    """Turn what a class's own code raises, other than a ValueError, into a PluginError that names it."""
+    """Turn any error of a class's own code, other than a ValueError, into a PluginError that names it."""
     try:
         yield
     except (ValueError, PydanticCustomError):
         raise
-    except Exception as error:
-        raise PluginError(f"{found.__module__}:{found.__qualname__} raised {told(error)}") from None
+    except UserError as error:
+        raise PluginError(str(error)) from None
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{place_of(found)} raised {told(error)}") from None
+
+
+@contextlib.contextmanager
+def own_code(owner: object, method: str, noun: str = "") -> Iterator[None]:
+    """Turn what a method raises into a UserError that names its class; ours, and a UserError, raise as they are."""
+    found = type(owner)
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if getattr(found, method).__module__.startswith("fmnist_tune."):
+            raise
+        raise UserError(f"{noun}{place_of(found)}: {method} raised {told(error)}") from None
+
+
+def own_result(owner: object, method: str, kind: type[R], *arguments: Any, noun: str = "") -> R:
+    """Return what a method returns.
+
+    Raises:
+        UserError: it is of another kind, or somebody's own code raised something.
+    """
+    with own_code(owner, method, noun):
+        found = getattr(owner, method)(*arguments)
+    if not isinstance(found, kind):
+        where = f"{noun}{place_of(type(owner))}: {method}"
+        raise UserError(f"{where} returned a {type(found).__name__}; it must be of type {kind.__name__}")
+    return found
+
+
+def plain(owner: object, method: str, value: Mapping[str, Any], noun: str = "") -> dict[str, Any]:
+    """Return what a method returned as JSON will keep it.
+
+    Raises:
+        UserError: JSON cannot.
+    """
+    try:
+        found: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        where = f"{noun}{place_of(type(owner))}: {method}"
+        raise UserError(f"{where} returned what a study cannot record as JSON: {error}") from None
+    return found
+
+
+def place_of(found: type) -> str:
+    """Return a class as package.module:Class."""
+    return f"{found.__module__}:{found.__qualname__}"
 
 
 def told(error: BaseException) -> str:
-    """Return an exception of somebody else's code on one line, with the last line of it that is no library's."""
+    """Return an exception of third-party code on one line, with the last line of that code."""
     libraries = ("<", str(Path(__file__).parent), str(Path(pydantic.__file__).parents[1]))
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(libraries)]
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
@@ -148,18 +199,18 @@ def told(error: BaseException) -> str:
 
 
 def forget_imports() -> None:
-    """Look again for what could not be imported: its author may have repaired it."""
+    """Retry failed imports: the author may have fixed them."""
     _imported.cache_clear()
 
 
 @cache
 def _imported(place: str, folder: str) -> Any:
-    """Return what `package.module:Class` names, or a PluginError that says why it cannot be had.
+    """Return the object `package.module:Class`, or a PluginError with the reason why it cannot be imported.
 
     Args:
         place: the name.
-        folder: the current one, from which modules are imported too; installed ones come first. Ray adds the same
-            folder to its workers' paths.
+        folder: the current one, also searched for modules; installed ones come first. Ray adds the same folder to its
+            workers' paths.
     """
     module_name, _, attribute = place.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
@@ -185,5 +236,5 @@ def _imported(place: str, folder: str) -> Any:
 
 @cache
 def _entry_points(group: str) -> dict[str, str]:
-    """Return what is installed under a group: the place of each name."""
+    """Return a group's installed entry points: the location of each name."""
     return {entry.name: f"{entry.module}:{entry.attr}" for entry in entry_points(group=group)} if group else {}

@@ -1,4 +1,4 @@
-"""How shares and durations are written for people, and durations read."""
+"""Formatting shares and durations, and parsing durations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def seconds(value: object) -> float:
     """Return a duration such as `90s`, `10m` or `1.5h`, in seconds.
 
     Raises:
-        ValueError: not a duration, without its unit, or not more than 0.
+        ValueError: it is not a duration, has no unit, or is not positive.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(value).strip())
     if isinstance(value, bool) or match is None or float(match[1]) <= 0:
@@ -24,7 +24,7 @@ def seconds(value: object) -> float:
 
 
 def duration(value_s: float) -> str:
-    """Return a number of seconds as `seconds` reads it, in the largest unit that takes one decimal at most."""
+    """Return seconds in the format of `seconds`, in the largest unit that needs at most one decimal."""
     for unit in ("h", "m"):
         value = value_s / UNITS[unit]
         if value >= 1 and math.isclose(value, round(value, 1)):
@@ -40,11 +40,11 @@ def clock(seconds: float) -> str:
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """Return a share, such as an accuracy, as people read it everywhere: 0.8849 as `88.49 %`."""
+    """Return a share, such as an accuracy, as a percentage: 0.8849 as `88.49 %`."""
     return f"{100 * share:.{digits}f} %"
 
 
 def in_words(n: int) -> str:
-    """Return a count as a text has it: up to twelve as a word."""
+    """Return a count as text: up to twelve as a word."""
     words = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
     return words[n] if n < len(words) else f"{n:,}"

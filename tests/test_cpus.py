@@ -71,7 +71,7 @@ def test_a_process_on_one_cpu_counts_one() -> None:
 
 
 def test_pytorch_uses_no_more_threads_than_there_are_cpus() -> None:
-    code = "import os, torch; from fmnist_tune.training.threads import limit_threads\n"
+    code = "import os, torch; from fmnist_tune.cpus import limit_threads\n"
     code += "torch.set_num_threads(64); limit_threads(); print(torch.get_num_threads())"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == f"{cpu_count()}\n"

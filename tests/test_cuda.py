@@ -10,9 +10,9 @@ import torch
 
 from fmnist_tune.tasks.images import ImageConfig
 from fmnist_tune.training.checkpoint import load_checkpoint, save_checkpoint
-from fmnist_tune.training.graphed import WARM_UP_STEPS
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.training.run import TrainingRun
+from fmnist_tune.training.step import WARM_UP_STEPS
 from fmnist_tune.training.tensors import TrainingData
 from tests.conftest import TINY_SPACE, CommandLine, make_pictures
 

@@ -136,7 +136,7 @@ def test_the_note_of_a_recipe_says_how_its_training_stands(studies_dir: Path) ->
     publish(record, [])
     assert "A recipe; not trained yet; train it with: fmnist-tune retrain tiny" in get_note(record.optuna)
     facts = {"state": "running", "reason": None, "trial": None, "label": "recipe", "top": None, "epochs": 9}
-    record.record_latest_retraining({**facts, "seeds": [0, 1], "began_at": "2026-01-01 00:00:00"})
+    record.retraining.set_status({**facts, "seeds": [0, 1], "began_at": "2026-01-01 00:00:00"})
     finish_seed(record, None, 1)
     publish(record, [])
     note = get_note(record.optuna)
@@ -147,8 +147,8 @@ def test_the_note_of_a_recipe_says_how_its_training_stands(studies_dir: Path) ->
 
 def test_the_note_has_the_test_result_beside_the_promise(record: StudyRecord) -> None:
     for command in ("retrain", "report"):
-        record.record_test_use(command, 0, [0, 1, 2])
-    record.record_retraining(METRICS)
+        record.retraining.add_test_use(command, 0, [0, 1, 2])
+    record.retraining.set_result(METRICS)
     publish(record, [])
     note = get_note(record.optuna)
     assert "## Trial 0 retrained\n\nTest accuracy 84.00 % ±" in note

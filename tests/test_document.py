@@ -8,8 +8,7 @@ import pytest
 from rich.console import Console
 
 from fmnist_tune.document.blocks import Code, Finding, Note, Plot, Section, Table
-from fmnist_tune.document.html import to_html
-from fmnist_tune.document.markdown import to_markdown
+from fmnist_tune.document.page import to_html, to_markdown
 from fmnist_tune.document.terminal import View
 
 TABLE = Table(

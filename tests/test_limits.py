@@ -114,17 +114,17 @@ def test_a_study_whose_durations_were_stored_without_units_opens(tmp_path: Path,
 def test_more_trials_extend_a_study_and_stay_and_its_file_does_not_change(tmp_path: Path) -> None:
     record = open_study(tmp_path, SPACE)
     stored = record.optuna.user_attrs[SPACE_KEY]
-    record.limit_trials(8)
-    assert (record.n_target, loaded(record).n_target) == (8, 3), "what refuses the run extends nothing"
-    record.extend()
-    assert record.n_target == loaded(record).n_target == open_study(tmp_path, SPACE).n_target == 8
+    record.quota.limit(8)
+    assert (record.quota.n_target, loaded(record).quota.n_target) == (8, 3), "what refuses the run extends nothing"
+    record.quota.extend()
+    assert record.quota.n_target == loaded(record).quota.n_target == open_study(tmp_path, SPACE).quota.n_target == 8
     assert loaded(record).optuna.user_attrs[SPACE_KEY] == stored
     assert loaded(record).space.settings.search.trials == 3
-    assert open_study(tmp_path, SPACE.replace("trials: 3", "trials: 20")).n_target == 20, (
+    assert open_study(tmp_path, SPACE.replace("trials: 3", "trials: 20")).quota.n_target == 20, (
         "of the file, now that it has more"
     )
-    record.limit_trials(5)
-    assert loaded(record).n_target == 20
+    record.quota.limit(5)
+    assert loaded(record).quota.n_target == 20
 
     (section, source) = origin_part(record, TaskReport(), ()).sections[:2]
     commands = next(block.text for block in section.blocks if isinstance(block, Code))
@@ -134,13 +134,13 @@ def test_more_trials_extend_a_study_and_stay_and_its_file_does_not_change(tmp_pa
 
 def test_fewer_trials_end_one_run_alone(tmp_path: Path) -> None:
     record = open_study(tmp_path, SPACE)
-    record.limit_trials(2)
+    record.quota.limit(2)
     train(record, 2)
     assert drive(record).next_assignment() is None
     assert record.is_finished
     assert all_trials(record).text == "study s has 2 of its trials, and --trials 2 is reached"
     assert not loaded(record).is_finished
-    assert loaded(record).n_target == 3
+    assert loaded(record).quota.n_target == 3
     train(loaded(record), 1)
     assert loaded(record).is_finished
     assert all_trials(loaded(record)) == Ending("trials", "study s has all of its 3 trials")
@@ -257,13 +257,13 @@ def test_a_time_that_no_epoch_of_a_study_fits_into_is_refused_before_ray_starts(
 
 def test_fewer_trials_than_it_was_extended_to_end_one_run_alone(tmp_path: Path) -> None:
     record = open_study(tmp_path, search__trials=4)
-    record.limit_trials(9)
-    record.extend()
-    record.limit_trials(6)
-    record.extend()
-    assert (record.n_target, record.is_limited) == (6, True)
+    record.quota.limit(9)
+    record.quota.extend()
+    record.quota.limit(6)
+    record.quota.extend()
+    assert (record.quota.n_target, record.quota.is_limited) == (6, True)
     again = StudyRecord.load(record.storage, record.paths)
-    assert (again.n_target, again.snapshot().n_target, again.is_extended) == (9, 9, True)
+    assert (again.quota.n_target, again.snapshot().quota.n_target, again.quota.is_extended) == (9, 9, True)
 
 
 def test_a_run_ends_by_its_time_where_the_trials_that_wait_take_longer_than_others(tmp_path: Path) -> None:

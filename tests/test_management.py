@@ -14,12 +14,12 @@ import optuna
 import pytest
 from matplotlib.image import imread
 from optuna.artifacts import upload_artifact
-from optuna_dashboard import wsgi
+from optuna_dashboard import get_note, wsgi
 
 from fmnist_tune import api
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.comparison import progress
-from fmnist_tune.study.dashboard import artifact_store
+from fmnist_tune.study.dashboard import artifact_store, publish_report
 from fmnist_tune.study.database import database_url, open_database, rename_row
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock
@@ -100,6 +100,16 @@ def test_a_renamed_study_keeps_its_trials_and_files_and_names_itself_alone(comma
     assert recipe.startswith("# Trial 0 of study new, ")
     assert "study: new\n" in recipe
     assert command.here("show", "old").err == "fmnist-tune: study 'old': no such study; there are new\n"
+
+
+def test_a_study_with_a_note_on_the_dashboard_is_renamed_and_so_is_the_note(command: CommandLine, folder: Path) -> None:
+    publish_report(searched(folder, "old"))
+    run = command.here("rename", "old", "new", "--json")
+    assert run.code == 0, run.err
+    note = get_note(load(folder, "new").optuna)
+    assert note.startswith("# study new\n")
+    assert not re.search(r"\bold\b", note)
+    assert command.here("show", "new").code == 0
 
 
 @pytest.mark.parametrize(

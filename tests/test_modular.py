@@ -17,6 +17,7 @@ from fmnist_tune.retrain.prediction import image_config
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.metrics_file import stored_problem
+from fmnist_tune.study.recipes import recipe_of
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_writer import TrialWriter
 from fmnist_tune.tasks.modular_addition.config import ModularConfig, ModularData
@@ -328,7 +329,7 @@ def test_a_pruned_trial_has_no_value_since_its_accuracy_is_none(tmp_path: Path) 
     trials.prune(0, "asha")
     (trial,) = record.trials
     assert trial.value is None
-    assert "steps_left" not in record.recipe_of(trial)
+    assert "steps_left" not in recipe_of(record, trial)
 
 
 def test_a_damaged_record_of_a_result_is_named() -> None:

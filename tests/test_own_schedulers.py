@@ -126,15 +126,15 @@ def test_an_interrupted_trial_goes_on_to_the_milestone_it_had(tmp_path: Path) ->
         ("next(self, s): return 1 / 0", "ZeroDivisionError: division by zero (failing_{n}.py, line 5)"),
         ("next(self, s): return 7", "TypeError: next returned 7, which is neither a Pick nor None"),
         ("next(self, s): return Pick(7)", "trial 7 does not wait at a milestone"),
-        ("next(self, s): return Pick(milestone=0)", "milestone 0 after epoch 0: must be later"),
+        ("next(self, s): return Pick(milestone=0)", "milestone 0 after epoch 0: must be at least"),
         (
             "next(self, s): return Pick(milestone=1.5)",
-            "milestone 1.5 after epoch 0: must be later, and above 1 a whole",
+            "milestone 1.5 after epoch 0: must be at least 0.001 later, and above 1 a whole",
         ),
         ("next(self, s): return Pick(values=dict(a=3))", "a cannot be 3: it is not searched"),
         ("next(self, s): return Pick(values={'model.dropout': 3.0})", "model.dropout cannot be 3.0: 0 .. 0.5"),
         ("report(self, *_): raise KeyError('x')", "KeyError: 'x' (failing_{n}.py, line 5)"),
-        ("milestone(self, epoch): return 1", "milestone 1 after epoch 1: must be later"),
+        ("milestone(self, epoch): return 1", "milestone 1 after epoch 1: must be at least"),
         ("to_prune(self, s): raise OSError('x')", "OSError: x (failing_{n}.py, line 5)"),
     ],
 )

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fmnist_tune.errors import UserError
+from fmnist_tune.retrain.pictures import read_picture
+from fmnist_tune.tasks.images import Images
+from fmnist_tune.tasks.images.data_set import described
 from tests.conftest import CommandLine
+from tests.plugins.my_shapes import Shapes
 
 PLUGINS = Path(__file__).parent / "plugins"
 WAVES = """\
@@ -93,6 +99,8 @@ def test_keys_of_an_own_task_are_checked_and_shown_as_ours_are(here: CommandLine
         ("broken:X", "import nothing_of_that_name", "broken:X: broken cannot be imported: ModuleNotFoundError: No module named 'nothing_of_that_name' (broken.py, line 1)"),
         ("broken:X", "from fmnist_tune.tasks import Task\nclass X(Task): pass", "broken:X has no method new_run"),
         ("broken:X", "from fmnist_tune.tasks import Task\nclass X(Task):\n    def new_run(self, *a, **k): pass", "broken:X has no config, which must be a class derived from fmnist_tune.tasks.TaskConfig"),
+        ("broken:X", "from my_waves import *\nclass C(TaskConfig):\n    training: Training = Training()\nclass X(Waves):\n    config = C", "broken:X: broken:C has no models, which must be a fmnist_tune.tasks.SectionRegistry"),
+        ("broken:X", "from my_waves import *\nclass X(Waves):\n    def __init__(self): 1 / 0", "broken:X raised ZeroDivisionError: division by zero (broken.py, line 3)"),
         ("broken:X", "X = 3", "broken:X is a int; it must be a class derived from fmnist_tune.tasks.Task"),
     ],
 )  # fmt: skip
@@ -114,6 +122,13 @@ LOADS = "    def load_test(self, *a): raise AssertionError('sealed')\n    def lo
         ("broken:X", DATA, "broken:X has no property spec"),
         ("broken:X", DATA + SPEC, "broken:X has no method load_train"),
         ("broken:X", DATA + SPEC.replace("ImageSpec(", "1 / 0, ImageSpec(") + LOADS + "1", "broken:X raised ZeroDivisionError: division by zero (broken.py, line 6)"),
+        ("broken:X", DATA + SPEC.replace("ImageSpec(", "exit(3), ImageSpec(") + LOADS + "1", "broken:X raised SystemExit: 3 (broken.py, line 6)"),
+        ("broken:X", DATA + SPEC.replace("ImageSpec(1, 5, 5, ('a', 'b'))", "3") + LOADS + "1", "data: broken:X: spec is a int; it must be an ImageSpec"),
+        ("broken:X", DATA + SPEC.replace("('a', 'b')", "'ab'") + LOADS + "1", "broken:X: spec is class_names 'ab'; they must be a tuple of texts that are not empty"),
+        ("broken:X", DATA + SPEC.replace("'b'", "'a'") + LOADS + "1", "class_names ('a', 'a'); they must be two or more, and each another"),
+        ("broken:X", DATA + SPEC.replace("'b'", "'all'") + LOADS + "1", "a class 'all', which stands for all classes in tables"),
+        ("broken:X", DATA + SPEC.replace("(1, 5", "(2, 5") + LOADS + "1", "2 channels; allowed are 1 (grey) and 3 (colour)"),
+        ("broken:X", DATA + SPEC.replace("(1, 5", "(1, 0") + LOADS + "1", "height 0 and width 5; they must be 1 or more"),
         ("my_shapes:Shapes, nois: 3", None, "data.nois: unknown key; allowed are name, val_size, mean, std, pad, keep, mitigation, noise; did you mean 'noise'?"),
         ("my_shapes:Shapes, keep: {4: 0.5}", None, "data: keep: label 4; labels are 0 to 3 (line 3)"),
         ("my_shapes:Shapes, noise: {int: [3, 9]}", None, "data.noise: cannot be searched: all trials of a study are trained on the same images"),
@@ -136,6 +151,11 @@ def test_what_is_no_data_set_is_named_and_refused(here: CommandLine, data: str, 
         ("Images(np.zeros((9, 5, 5), dtype=np.uint8), np.arange(9))", "labels from 0 to 8; its spec has 2 classes, 0 to 1"),
         ("Images(np.zeros((0, 5, 5), dtype=np.uint8), np.zeros(0, dtype=int))", "no images"),
         ("Images(np.zeros((9, 5, 5), dtype=np.uint8), np.zeros(9, dtype=int))", "data.val_size: 10 leaves nothing to train on; there are 9 training images"),
+        ("Images(np.zeros((9, 5, 5), dtype=np.uint8), np.zeros(9, dtype=int), md5=('abc',))", "md5 ('abc',); it must be two texts, of the images and of the labels"),
+        ("exit(3)", "data set broken:X: load_train raised SystemExit: 3 (broken.py, line 8)"),
+        ("Images(np.zeros((90, 5, 5), dtype=np.uint8), np.arange(90) % 2)\n    def describe(self, train): return {'n': np.int64(3)}", "data set broken:X: describe returned what a study cannot record as JSON: Object of type int64 is not JSON serializable"),
+        ("Images(np.zeros((90, 5, 5), dtype=np.uint8), np.arange(90) % 2)\n    def describe(self, train): return None", "data set broken:X: describe returned a NoneType; it must be of type dict"),
+        ("Images(np.zeros((90, 5, 5), dtype=np.uint8), np.arange(90) % 2)\n    def describe(self, train): return train.x", "data set broken:X: describe raised AttributeError: 'Images' object has no attribute 'x' (broken.py, line 9)"),
         ("{}['x']", "data set broken:X: load_train raised KeyError: 'x' (broken.py, line 8)"),
     ],
 )  # fmt: skip
@@ -153,12 +173,71 @@ def test_images_that_are_not_what_the_data_set_says_end_a_search_before_ray_star
     assert not (here.folder / "studies").exists()
 
 
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("problems(self, configs): return 1 / 0", "broken:X: problems raised ZeroDivisionError: division by zero (broken.py, line 3)"),
+        ("warnings(self, *a): return 1 / 0", "broken:X: warnings raised ZeroDivisionError: division by zero (broken.py, line 3)"),
+        ("warnings(self, *a): return None", "broken:X: warnings raised TypeError: 'NoneType' object is not iterable"),
+        ("open_data(self, *a): return 1 / 0", "broken:X: open_data raised ZeroDivisionError: division by zero (broken.py, line 3)"),
+        ("open_data(self, *a): return None", "broken:X: open_data returned a NoneType; it must be of type Source"),
+        ("open_data(self, *a): return Source(None, {'at': Path()})", "broken:X: open_data returned what a study cannot record as JSON: Object of type PosixPath is not JSON serializable"),
+        ("open_data(self, *a): raise UserError('their own')", "fmnist-tune: their own"),
+    ],
+)  # fmt: skip
+def test_what_a_method_of_an_own_task_raises_is_told_before_ray_starts(
+    here: CommandLine, method: str, message: str
+) -> None:
+    imports = "from my_waves import *; from pathlib import Path; from fmnist_tune.tasks.task import Source, UserError"
+    (here.folder / "broken.py").write_text(f"{imports}\nclass X(Waves):\n    def {method}\n")
+    (here.folder / "s.yaml").write_text(WAVES.replace("my_waves:Waves", "broken:X"))
+    process = here.start("search", "s.yaml")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2, err
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    assert not (here.folder / "studies").exists()
+
+
+def test_a_key_of_an_own_class_may_be_of_any_type_that_json_can_say(here: CommandLine) -> None:
+    code = "from my_shapes import *\nclass X(Shapes):\n    path: Path = Path('x')\n"
+    assert "data.path x" in check(here, SHAPES.replace("my_shapes:Shapes", "broken:X"), code)
+
+
+def test_what_a_study_records_of_its_data_is_what_json_keeps_of_it() -> None:
+    class Numbered(Shapes):
+        def describe(self, train: Images) -> dict[str, object]:
+            return {"counts": {0: (1, 2)}}
+
+    data = Numbered(name="x")
+    assert described(data, data.load_train(None, print)) == {"counts": {"0": [1, 2]}}
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ((np.zeros((3, 3, 3), dtype=np.uint8), ()), "prepare_picture returned pixels of uint8 (3, 3, 3); its spec says uint8 (12, 12, 3)"),
+        ((np.zeros((12, 12, 3)), ()), "pixels of float64 (12, 12, 3); its spec says uint8 (12, 12, 3)"),
+        (([1], ()), "pixels of list; its spec says uint8 (12, 12, 3)"),
+        ((np.zeros((12, 12, 3), dtype=np.uint8), "dark"), "warnings 'dark'; they must be a tuple of texts"),
+        (None, "prepare_picture raised TypeError: cannot unpack non-iterable NoneType object"),
+    ],
+)  # fmt: skip
+def test_what_a_picture_is_prepared_as_is_checked(tmp_path: Path, returned: Any, message: str) -> None:
+    class Odd(Shapes):
+        def prepare_picture(self, picture: Any, *, invert: bool) -> Any:
+            return returned
+
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    with pytest.raises(UserError) as caught:
+        read_picture(tmp_path / "a.png", False, Odd(name="x"))
+    assert message in str(caught.value)
+
+
 @pytest.mark.ray
-@pytest.mark.parametrize("name", ["my_waves:Waves", "waves"])
-def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine, name: str) -> None:
-    install(here, "[fmnist_tune.tasks]\nwaves = my_waves:Waves\n")
-    path = here.folder / "space.yaml"
-    path.write_text(WAVES.replace("my_waves:Waves", name))
+def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine) -> None:
+    path, name = here.folder / "space.yaml", "my_waves:Waves"
+    path.write_text(WAVES)
     process = here.start("check", path)
     assert process.communicate(timeout=60)[1] == ""
     result = here("search", path, "--json")
@@ -198,11 +277,10 @@ def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine, name: s
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("name", ["my_shapes:Shapes", "shapes"])
-def test_an_own_data_set_goes_from_the_search_to_a_prediction(here: CommandLine, name: str) -> None:
+def test_an_own_data_set_of_an_entry_point_goes_from_the_search_to_a_prediction(here: CommandLine) -> None:
     install(here, "[fmnist_tune.data_sets]\nshapes = my_shapes:Shapes\n")
     path, opened = here.folder / "space.yaml", here.folder / "test_is_open"
-    path.write_text(SHAPES.replace("my_shapes:Shapes", name))
+    path.write_text(SHAPES.replace("my_shapes:Shapes", "shapes"))
     process = here.start("check", path)
     assert process.communicate(timeout=60)[1] == ""
     result = here("search", path, "--json")

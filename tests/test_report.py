@@ -24,8 +24,7 @@ from rich.console import Console
 from fmnist_tune.config import read_space
 from fmnist_tune.data.fashion_mnist import CLASSES, load_part
 from fmnist_tune.document.blocks import Code, Fact, Finding, Section, Table
-from fmnist_tune.document.html import to_html
-from fmnist_tune.document.markdown import to_markdown
+from fmnist_tune.document.page import to_html, to_markdown
 from fmnist_tune.document.terminal import View
 from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import share_spread
@@ -456,7 +455,7 @@ def test_a_study_without_a_model_gets_its_half_and_the_test_files_stay_closed(tm
     assert f"<code>fmnist-tune retrain s --studies-dir {tmp_path}</code>" in html
     assert "Range edge: training.optimizer.lr = 0.09 is at the upper end of 0.0001 .. 0.1 (log)" in html
     assert "The test set has never been opened for this study." in html
-    assert record.test_uses == []
+    assert record.retraining.test_uses == []
     expected = {"report.html", *FILES} - MODEL_FILES - {"importances.png"}  # too few trials
     assert {p.name for p in paths.files} == expected
     assert {p.name for p in (tmp_path / "s" / "report").iterdir()} == expected
@@ -465,7 +464,7 @@ def test_a_study_without_a_model_gets_its_half_and_the_test_files_stay_closed(tm
 
 def test_the_whole_report_is_files_that_fit_each_other(tmp_path: Path, checksums: TinyData) -> None:
     record = open_study(tmp_path, trials=[*TRIALS, *TRIALS, *TRIALS])
-    record.record_test_use("retrain", 2, [0, 1])
+    record.retraining.add_test_use("retrain", 2, [0, 1])
     add_model(record, checksums, number=2)
     paths = report(record, checksums)
     assert paths.html == tmp_path / "s" / "report" / "report.html"
@@ -495,7 +494,7 @@ def test_the_whole_report_is_files_that_fit_each_other(tmp_path: Path, checksums
         assert "fmnist-tune retrain s --trial 2 --seeds 2" in text
         assert "log: true" in text
         assert all(md5 in text for md5 in load_part(checksums.folder, "test").md5)
-    assert [(u["command"], u["trial"], u["seeds"]) for u in record.test_uses] == [
+    assert [(u["command"], u["trial"], u["seeds"]) for u in record.retraining.test_uses] == [
         ("retrain", 2, [0, 1]),
         ("report", 2, [0, 1]),
     ]
@@ -601,7 +600,7 @@ def test_missing_scores_and_other_data_are_refused_before_the_test_set_is_opened
         scores.write_bytes(content)
         with pytest.raises(UserError, match=r"seed-1/test_scores.npy: cannot be read: "):
             report(record, checksums)
-    assert record.test_uses == []
+    assert record.retraining.test_uses == []
 
 
 def test_a_missing_test_set_is_no_use_of_it(tmp_path: Path, checksums: TinyData) -> None:
@@ -613,7 +612,7 @@ def test_a_missing_test_set_is_no_use_of_it(tmp_path: Path, checksums: TinyData)
         shutil.copy(file, folder)
     with pytest.raises(UserError, match="t10k-images"):
         report(record, replace(checksums, folder=folder))
-    assert record.test_uses == []
+    assert record.retraining.test_uses == []
 
 
 @pytest.mark.parametrize(

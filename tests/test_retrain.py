@@ -122,8 +122,8 @@ def test_a_winner_is_trained_on_everything_and_each_seed_tested_once(
     assert ended_epochs(folder)[(0, 4)] == 1
 
     opened = fmnist_tune.load_study("tiny", study.folder / "studies")
-    assert opened.retrained is not None
-    assert opened.retrained["test_accuracy"] == metrics["test_accuracy"]
+    assert opened.retraining.result is not None
+    assert opened.retraining.result["test_accuracy"] == metrics["test_accuracy"]
     assert np.abs(opened.model().scores(test.images_NHW) - scores[0]).max() < 1e-4  # the model is that of seed 0
 
     trials = study("show", "tiny", "--json").json["all"]
@@ -195,7 +195,9 @@ def test_ctrl_c_stops_after_the_running_epochs_and_the_command_goes_on(study: Co
     assert "Traceback" not in err
     studies = study.folder / "studies"
     assert (
-        StudyRecord.load(open_database(database_url(studies), create=False), StudyPaths(studies, "long")).test_uses
+        StudyRecord.load(
+            open_database(database_url(studies), create=False), StudyPaths(studies, "long")
+        ).retraining.test_uses
         == []
     )
 

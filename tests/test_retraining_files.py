@@ -16,7 +16,9 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.report.run import write_report
 from fmnist_tune.retrain.seeds import SeedStore
 from fmnist_tune.study.dashboard import publish
-from fmnist_tune.study.record import LATEST_RETRAINING_KEY, RETRAINED_KEY, StudyRecord
+from fmnist_tune.study.folder import recover
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.retraining_record import LATEST_RETRAINING_KEY, RETRAINED_KEY
 from fmnist_tune.study.seed_results import plan_for
 from tests.conftest import CommandLine
 from tests.studies import finish_seed, open_study
@@ -46,7 +48,7 @@ def record(tmp_path: Path) -> StudyRecord:
     """A recipe of which two seeds are trained."""
     (tmp_path / "studies").mkdir()
     record = open_study(tmp_path / "studies", RECIPE)
-    record.record_latest_retraining(STATUS)
+    record.retraining.set_status(STATUS)
     for seed in (0, 1):
         finish_seed(record, None, seed)
     return record
@@ -124,7 +126,7 @@ def test_a_seed_counts_as_trained_only_while_its_files_say_so(
 def test_a_damaged_record_of_a_result_is_named_and_the_rest_is_shown(
     record: StudyRecord, command: CommandLine, metrics: Any, complaint: str
 ) -> None:
-    record.record_latest_retraining({**STATUS, "state": "done", "reason": None})
+    record.retraining.set_status({**STATUS, "state": "done", "reason": None})
     record.optuna.set_user_attr(RETRAINED_KEY, metrics)
     said = f"training failed (what the study records of its result is damaged: {complaint}"
     shown = command.here("show", "s")
@@ -147,7 +149,7 @@ def test_a_damaged_record_of_a_retraining_is_named(record: StudyRecord, command:
     assert "retraining failed (what the study records of it cannot be read" in shown.out
     assert "try again with: fmnist-tune retrain s" in shown.out
     assert command.here("studies").code == 0
-    record.recover()  # as every driver does first
+    recover(record)  # as every driver does first
 
 
 @pytest.mark.parametrize("key", ["trial", "seeds", "config", "epochs", "params", "val_accuracy", "scores"])
@@ -172,7 +174,7 @@ def test_a_report_names_a_damaged_curve_of_a_retraining(tmp_path: Path) -> None:
     spread = {"values": [1.0], "mean": 1.0, "std": None, "ci95": None}
     curve = str((folder / "result.json").relative_to(record.paths.folder))
     config = record.space.config({}).model_dump()
-    record.record_retraining(
+    record.retraining.set_result(
         {"trial": None, "seeds": [0], "steps_to_solve": spread, "config": config, "curves": [curve]}
     )
     for damage in (

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.report.model_info import robustness
 from fmnist_tune.retrain.robustness import (
-    ALL_CLASSES,
     CLEAN,
     CORRUPTIONS,
     RobustnessRow,
@@ -24,6 +23,7 @@ from fmnist_tune.retrain.robustness import (
 )
 from fmnist_tune.retrain.saved import SavedModel, to_pixels
 from fmnist_tune.tasks.images import ImageConfig
+from fmnist_tune.tasks.images.data_set import ALL_CLASSES
 from tests.conftest import make_pictures
 
 

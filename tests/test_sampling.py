@@ -137,7 +137,7 @@ training: {batch_size: {choice: [32, 64]}}
         seen.append(tuple(sorted(spec.values.items())))
         trials.complete(spec.number, 0.5)
     assert len(seen) == len(set(seen)) == 10
-    assert record.n_target == 10
+    assert record.quota.n_target == 10
 
 
 def test_tpe_is_shown_the_best_and_the_latest_of_many_trials() -> None:

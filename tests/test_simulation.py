@@ -222,8 +222,8 @@ class SearchMachine(RuleBasedStateMachine):
 
     def begin_run(self, timeout_s: float | None) -> None:
         record = StudyRecord.open(self.storage, self.space, StudyPaths(self.folder, "s"))
-        record.limit_trials(self.n_trials)
-        record.extend()
+        record.quota.limit(self.n_trials)
+        record.quota.extend()
         self.timeout_s = timeout_s
         self.simulation = Simulation(
             record,

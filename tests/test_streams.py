@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fmnist_tune.cli.streams import READABLE
-from fmnist_tune.paths import user_path
+from fmnist_tune.files import user_path
 from fmnist_tune.study.layout import write_atomically
 from tests.conftest import TINY_SPACE, CommandLine
 

@@ -22,11 +22,12 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.database import StorageLostError, database_url, open_database
-from fmnist_tune.study.differences import space_differences
+from fmnist_tune.study.folder import recover
 from fmnist_tune.study.importances import parameter_importances
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock
-from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.recipes import recipe_of
+from fmnist_tune.study.record import StudyRecord, space_differences
 from fmnist_tune.study.sampling import shown_to_sampler
 from fmnist_tune.study.seed_results import plan_for
 from fmnist_tune.study.summary import edge_of, summarize
@@ -540,8 +541,8 @@ def test_a_trial_that_asha_stopped_has_no_best_epoch_to_be_retrained_to(tmp_path
     best, pruned = record.trials
     assert (metadata_of(best)["best_epoch"], metadata_of(pruned)["best_epoch"]) == (1, 1)
     assert [plan_for(record, trial).n_epochs for trial in (best, pruned)] == [1, 4]
-    assert "It was best after epoch 1" in record.recipe_of(best)
-    assert "It was best" not in record.recipe_of(pruned)
+    assert "It was best after epoch 1" in recipe_of(record, best)
+    assert "It was best" not in recipe_of(record, pruned)
 
 
 def test_a_changed_space_is_refused_with_every_difference(tmp_path: Path) -> None:
@@ -558,8 +559,8 @@ def test_a_changed_space_is_refused_with_every_difference(tmp_path: Path) -> Non
 def test_a_changed_budget_is_no_change(tmp_path: Path) -> None:
     open_study(tmp_path)
     record = open_study(tmp_path, search__trials=100, search__timeout="1h")
-    assert record.n_target == 100
-    assert StudyRecord.load(open_database(database_url(tmp_path), create=False), record.paths).n_target == 100
+    assert record.quota.n_target == 100
+    assert StudyRecord.load(open_database(database_url(tmp_path), create=False), record.paths).quota.n_target == 100
 
 
 def test_differences_name_what_is_absent() -> None:
@@ -655,7 +656,7 @@ def test_checkpoints_of_ended_trials_that_a_kill_left_are_deleted(tmp_path: Path
     trials.complete(0, 0.5)
     for number in range(2):
         record.paths.trial_folder(number).mkdir(parents=True)
-    record.recover()
+    recover(record)
     assert [path.name for path in record.paths.trial_folder(0).parent.iterdir()] == ["1"]
 
 

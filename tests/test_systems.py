@@ -228,8 +228,8 @@ def test_a_winner_is_a_row_once_it_is_searched_and_once_it_is_retrained(tmp_path
         trials.complete(spec.number, value)
     searched = winners.winner_row("d-batch-size", record)
     assert searched[1:] == ["89.76", "2 (2 complete)", "2", "91.00", "not retrained yet", "", "", ""]
-    record.record_test_use("retrain", 1, [0, 1, 2])
-    record.record_retraining(
+    record.retraining.add_test_use("retrain", 1, [0, 1, 2])
+    record.retraining.set_result(
         {
             "trial": 1,
             "seeds": [0, 1, 2],

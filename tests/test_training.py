@@ -284,7 +284,7 @@ def test_what_counts_is_the_average_of_the_weights_where_that_is_asked_for() -> 
         states.append({key: value.clone() for key, value in run.model.state_dict().items()})
         return trained
 
-    run.train_batch = noted  # type: ignore[method-assign]
+    run.train_batch = noted  # type: ignore[assignment]
     results = list(run.epochs())
     seen = [states[i] for i in (7, 15, 19, 27, 35, 39)]  # every eighth step of an epoch, and its last
     expected = {key: value.double() for key, value in seen[0].items()}
@@ -359,7 +359,7 @@ def test_a_part_of_an_epoch_goes_on_on_the_same_kind_of_device_alone(tmp_path: P
     with pytest.raises(ValueError, match="saved within an epoch on another kind of device than cuda"):
         PartialEpoch("cuda").load_state_dict(state)
     path = tmp_path / "checkpoint.pt"
-    run.partial.state_dict = lambda: state | {"random": state["random"] * 2}  # type: ignore[method-assign]
+    run.partial.state_dict = lambda: state | {"random": state["random"] * 2}  # type: ignore[assignment]
     save_checkpoint(run, path)
     with pytest.raises(
         CheckpointError, match=r"checkpoint\.pt: saved within an epoch on another kind of device than cpu"

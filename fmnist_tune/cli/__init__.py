@@ -14,11 +14,11 @@ from fmnist_tune.errors import UserError, file_problem
 from fmnist_tune.escaping import printable
 from fmnist_tune.search.signals import sigterm_as_ctrl_c
 
-EXIT_OK, EXIT_USER, EXIT_INTERRUPTED = 0, 2, 130  # 1, a bug of ours, is Python's own
+EXIT_OK, EXIT_USER, EXIT_INTERRUPTED = 0, 2, 130  # 1, for a bug of ours, is Python's own
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns the exit code."""
+    """Run a command; return the exit code."""
     started = time.monotonic()
     storage: str | None = None
     with standard_streams():
@@ -47,14 +47,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace, started: float) -> int:
     if arguments.plain:
-        os.environ["TTY_COMPATIBLE"] = "0"  # by which rich takes nothing for a terminal
+        os.environ["TTY_COMPATIBLE"] = "0"  # makes rich treat no stream as a terminal
     with sigterm_as_ctrl_c():
         module = importlib.import_module(f"fmnist_tune.cli.{arguments.module}")
         return int(getattr(module, arguments.command)(arguments, started))
 
 
 def _reason(error: Exception) -> str | None:
-    """Return what a user can do something about; None of a bug of ours."""
+    """Return the message of an error that a user can fix; None for a bug of ours."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, ImportError) and not (error.name or "").startswith("fmnist_tune"):
@@ -76,5 +76,5 @@ def _masked(text: str, storage: str | None) -> str:
 
 
 def say(text: str) -> None:
-    """Print what there is to say beside a command's result, on stderr."""
+    """Print a message on stderr, apart from the command's result."""
     print(f"fmnist-tune: {printable(text)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The words of a command line, and what is said about mistakes in them."""
+"""Parsing the command line, with messages about mistakes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from fmnist_tune.cli.parser import build_parser
 from fmnist_tune.errors import did_you_mean
 
 _OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")  # in a usage
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # in which argparse writes from Python 3.14 on
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # argparse uses colour from Python 3.14 on
 _NUMBER = re.compile(r"-[0-9.]")
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read a command line; what it gives has the command's `module` and `command`.
+    """Parse a command line; the namespace has the command's `module` and `command`.
 
     Args:
         words: without the program's name; the process's own by default.
 
     Raises:
-        SystemExit: code 0 after `--help` and `--version`; 2 for a mistake, after its command's usage and a message.
+        SystemExit: code 0 after `--help` and `--version`; 2 for a mistake, after the command's usage and a message.
     """
     words = sys.argv[1:] if words is None else words
     parser, commands = build_parser()
@@ -61,7 +61,7 @@ def _check_command(
 
 
 def _check_options(words: Sequence[str], command: argparse.ArgumentParser) -> None:
-    """Refuse an option that the command does not have: argparse would take its value for something else first."""
+    """Refuse an option unknown to the command: argparse would first misread its value."""
     known = _options(command)
     for word in words:
         if word == "--":

@@ -51,7 +51,7 @@ def check(arguments: argparse.Namespace, started: float) -> int:
 
 
 def space_view(space: SearchSpace) -> RenderableType:
-    """Return a search space for a terminal; to be printed with `crop=False`."""
+    """Return a search space as a view for a terminal, to be printed with `crop=False`."""
     fixed = [(path, _flat(value)) for path, value in fixed_values(space).items()]
     defaults = [
         (d.path, f"{NONE_MEANS[d.path] if d.value is None else _flat(d.value)}{_where(d)}")

@@ -53,7 +53,7 @@ def compare(arguments: argparse.Namespace, started: float) -> int:
 
 
 def _draw(studies: Sequence[ComparedStudy], path: Path) -> str:
-    """Write the plot; returns why it could not be drawn, or nothing."""
+    """Write the plot; return why it could not be drawn, or an empty string."""
     from fmnist_tune.report.command_figures import comparison_figure  # matplotlib takes a second
     from fmnist_tune.report.drawing import plot_of
 

@@ -36,7 +36,7 @@ from fmnist_tune.study.url import without_secrets
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-HOST = "127.0.0.1"  # whoever reaches the dashboard can delete studies, so nobody else does
+HOST = "127.0.0.1"  # local only, since anyone who reaches the dashboard can delete studies
 OWN_NAMES = (HOST, "localhost")
 SHOWN_TYPES = re.compile(r"(?:image|audio|video)/[\w.+-]+|text/(?:plain|csv)(?:; *charset=[\w-]+)?|application/json")
 
@@ -55,7 +55,7 @@ def dashboard(arguments: argparse.Namespace, started: float) -> int:
                 for study in storage.get_all_studies()
             )
         ]
-        for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job would ignore the first
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job would ignore SIGINT
             signal.signal(number, signal.default_int_handler)
         try:
             if arguments.json:
@@ -72,19 +72,19 @@ def dashboard(arguments: argparse.Namespace, started: float) -> int:
 
 
 def _publish(storage: RDBStorage, arguments: argparse.Namespace, name: str) -> dict[str, Any]:
-    """Bring a study's note up to date, unless it is being searched; returns what there is to say about it."""
+    """Update a study's note, unless it is being searched; return its status."""
     try:
         paths = StudyPaths(arguments.studies_dir, name, arguments.storage)
         record = StudyRecord.load(storage, paths)
         is_running = record.is_running
         counts = count_states(record.trials, is_running=is_running)
-        status = f"{counts['total']} of {record.n_target} trials, {counts['pruned']} pruned"
+        status = f"{counts['total']} of {record.quota.n_target} trials, {counts['pruned']} pruned"
         if record.is_recipe:
             status = f"recipe, {retraining_cell(record, retraining_status(record, is_running=is_running))}"
         if is_running:
             return {"study": name, "status": status if record.is_recipe else f"{status}, being searched"}
         publish_report(record)
-    except UserError as error:  # another program's study, or a search that has just begun
+    except UserError as error:  # another program's study, or a search that has just started
         return {"study": name, "status": f"without a note: {error}"}
     return {"study": name, "status": status}
 
@@ -99,7 +99,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing of requests; errors in the dashboard have a traceback."""
+        """Do not log requests; errors in the dashboard have a traceback."""
 
 
 def _listen(app: WSGIApplication, port: int) -> _Server:
@@ -111,10 +111,10 @@ def _listen(app: WSGIApplication, port: int) -> _Server:
 
 
 class OwnImportances:
-    """optuna-dashboard with the study's importances instead of its own.
+    """Replaces optuna-dashboard's importances by the study's.
 
-    Its own weigh the COMPLETE trials alone, of which a search with a pruner has few: the best tenth of them, often a
-    single trial. Studies of other programs keep those.
+    optuna-dashboard uses COMPLETE trials only, which are few in a search with a pruner: the best tenth is often a
+    single trial. Studies of other programs keep its importances.
     """
 
     def __init__(self, app: WSGIApplication, storage: RDBStorage, studies_dir: Path) -> None:
@@ -132,9 +132,9 @@ class OwnImportances:
         return [content]
 
     def _importances(self, study_id: int) -> list[dict[str, Any]] | None:
-        """Return a study's importances as optuna-dashboard has them, none while there are too few trials.
+        """Return a study's importances in optuna-dashboard's format, an empty list for too few trials.
 
-        None if the study is another program's, or there is none of this number.
+        None if the study is another program's, or does not exist.
         """
         try:
             name = self._storage.get_study_name_from_id(study_id)
@@ -152,10 +152,10 @@ class OwnImportances:
 
 
 class _Guard:
-    """The dashboard without what could do harm by accident or from another page.
+    """Blocks requests to the dashboard that could do harm by accident or from another page.
 
-    Its own protection ends at the origin of a request, which a page can feign by a name that it resolves to 127.0.0.1.
-    And a search would not survive that its study went away or a trial was ended by somebody else.
+    The dashboard itself only checks a request's origin, which a page can forge with a name that resolves to 127.0.0.1.
+    And a search would not survive the deletion of its study, or another program ending one of its trials.
     """
 
     def __init__(self, app: WSGIApplication, storage: RDBStorage, studies_dir: Path) -> None:
@@ -176,7 +176,7 @@ class _Guard:
         return self._app(environ, _inert(start_response) if is_artifact else start_response)
 
     def _searched(self) -> list[str]:
-        """Return the studies that are driven, from here or, as the database says, from elsewhere."""
+        """Return the running studies, driven from here or, according to the database, from elsewhere."""
         names = {lock.parent.name for lock in self._studies_dir.glob("*/driver.lock")}
         names |= holders(self._storage.engine).keys()
         return [name for name in sorted(names) if self._is_running(name)]
@@ -184,12 +184,12 @@ class _Guard:
     def _is_running(self, name: str) -> bool:
         try:
             return is_running(StudyPaths(self._studies_dir, name), self._storage.engine)
-        except UserError:  # a folder whose name is no study's
+        except UserError:  # a folder whose name cannot name a study
             return False
 
 
 def _inert(start_response: StartResponse) -> StartResponse:
-    """Let an artifact's answer run nothing: its type is whatever somebody has said of it."""
+    """Prevent an artifact's response from executing anything: its declared type cannot be trusted."""
 
     def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
         known = {name.lower(): value for name, value in headers}

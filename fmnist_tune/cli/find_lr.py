@@ -30,7 +30,7 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
     space = load_recipe_or_trial(arguments)
     study = space.settings.study
     plot = _plot_path(arguments, study)
-    from fmnist_tune.report.command_figures import lr_range_figure  # Matplotlib makes a folder for its cache
+    from fmnist_tune.report.command_figures import lr_range_figure  # Matplotlib creates a folder for its cache
     from fmnist_tune.report.drawing import plot_of
 
     losses = _train(space, sweep, arguments, plot, started)
@@ -52,11 +52,11 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
     }
     if not arguments.json:
         _print(found)
-    numbers = _write(plot.with_suffix(".json"), json.dumps(out).encode())  # before anything is drawn, which may fail
+    numbers = _write(plot.with_suffix(".json"), json.dumps(out).encode())  # before drawing, which may fail
     drawn = plot_of(plot.name, "", lr_range_figure, found, sweep.mode, f"Learning-rate range test of {study}")
     if drawn.error:
         say(f"warning: {plot}: could not be drawn: {drawn.error}")
-        plot.unlink(missing_ok=True)  # an earlier sweep's
+        plot.unlink(missing_ok=True)  # from an earlier sweep
     written = None if drawn.error else _write(plot, drawn.png)
     if arguments.json:
         print(json.dumps(out | {"plot": written, "numbers": numbers}))
@@ -68,7 +68,7 @@ def find_lr(arguments: argparse.Namespace, started: float) -> int:
 
 
 def _write(path: Path, content: bytes) -> str | None:
-    """Write a file; returns its name, or None, with a message, where it cannot be written."""
+    """Write a file; return its name, or None, with a message, if it cannot be written."""
     try:
         write_atomically(path, content)
     except OSError as error:
@@ -98,10 +98,10 @@ def _sweep(arguments: argparse.Namespace) -> Sweep:
 
 
 def _plot_path(arguments: argparse.Namespace, study: str) -> Path:
-    """Return where the plot goes; its numbers go beside it.
+    """Return the plot's path; its numbers go beside it.
 
     Raises:
-        UserError: they could not be written there, or are there already, or the name is not a PNG file's.
+        UserError: they cannot be written there, or exist already, or the name is not a PNG file's.
     """
     path = plot_path(arguments.output, StudyPaths(arguments.studies_dir, study).folder / PLOT)
     for file in (path, path.with_suffix(".json")):
@@ -132,7 +132,7 @@ def _table(found: LrRange) -> Table:
 
 
 def _row_step(found: LrRange) -> int:
-    """Return which rates the table shows: one in so many."""
+    """Return n, where the table shows every n-th rate."""
     return max(1, len(found.rates) // N_ROWS)
 
 

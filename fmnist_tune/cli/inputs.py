@@ -1,4 +1,4 @@
-"""What the words of a command name: files of search spaces and recipes, trials of studies, files to write."""
+"""A command's inputs: files of search spaces and recipes, trials of studies, files to write."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from fmnist_tune.cli.store import load_record, storage_url
 from fmnist_tune.config import SearchSpace, load_space, read_space
 from fmnist_tune.config.schema import STUDY_NAME
 from fmnist_tune.errors import UserError, did_you_mean, nearest
-from fmnist_tune.paths import user_path
+from fmnist_tune.files import user_path
 from fmnist_tune.study.database import open_database
 from fmnist_tune.study.layout import command_line
+from fmnist_tune.study.recipes import recipe_of
 from fmnist_tune.study.record import StudyRecord
 
 SPACES_DIR = Path("search_spaces")
@@ -25,14 +26,14 @@ YAML_SUFFIXES = (".yaml", ".yml")
 
 
 def load_file(arguments: argparse.Namespace, path: str, overrides: Mapping[str, Any] | None = None) -> SearchSpace:
-    """Read the search space or recipe in a file that a command names; arguments and errors as `load_space`."""
+    """Read a command's search space or recipe; arguments and errors as for `load_space`."""
     if not _is_there(path):
         raise UserError(f"{path}: no such file{_meant_instead(arguments, path)}")
     return load_space(path, overrides)
 
 
 def _is_there(path: str) -> bool:
-    """Return whether there is a file of a name, or a reason, which reading it tells, why that cannot be seen."""
+    """Return whether a file exists, or cannot be checked for a reason that reading it will report."""
     try:
         os.lstat(user_path(path))
     except (FileNotFoundError, NotADirectoryError):
@@ -43,10 +44,10 @@ def _is_there(path: str) -> bool:
 
 
 def load_recipe(arguments: argparse.Namespace) -> SearchSpace:
-    """Read the file, in which nothing is searched, that a command names; `--study` replaces its name.
+    """Read a command's recipe file; `--study` replaces its name.
 
     Raises:
-        UserError: it cannot be read, is wrong, or is a search space.
+        UserError: it cannot be read, is invalid, or is a search space.
     """
     path, study = arguments.recipe, getattr(arguments, "study", None)  # find-lr has none
     space = load_file(arguments, path, {} if study is None else {"study": study})
@@ -61,10 +62,10 @@ def load_recipe(arguments: argparse.Namespace) -> SearchSpace:
 
 
 def load_recipe_or_trial(arguments: argparse.Namespace) -> SearchSpace:
-    """Read the recipe that a command names: a file, or else a study, of which it is the best trial or `--trial N`.
+    """Read a command's recipe: from a file, or from a study's best trial or `--trial N`.
 
     Raises:
-        UserError: as `load_recipe` and `load_record`; the study has no such trial.
+        UserError: as for `load_recipe` and `load_record`; or the study has no such trial.
     """
     name: str = arguments.recipe
     studies = study_names(arguments)
@@ -82,7 +83,7 @@ def load_recipe_or_trial(arguments: argparse.Namespace) -> SearchSpace:
             raise UserError(f"--trial {arguments.trial}: study {name!r} is a recipe's; it has no trials")
         return record.space
     trial = choose_trial(record, arguments.trial)
-    return read_space(record.recipe_of(trial), f"trial {trial.number} of study {name}")
+    return read_space(recipe_of(record, trial), f"trial {trial.number} of study {name}")
 
 
 def choose_trial(record: StudyRecord, number: int | None) -> FrozenTrial:
@@ -108,7 +109,7 @@ def choose_trial(record: StudyRecord, number: int | None) -> FrozenTrial:
 
 
 def study_names(arguments: argparse.Namespace) -> list[str]:
-    """Return the names of the studies that a command could name; none where there is no database."""
+    """Return the names of all studies; empty without a database."""
     try:
         return sorted(optuna.get_all_study_names(open_database(storage_url(arguments), create=False)))
     except UserError:
@@ -116,17 +117,17 @@ def study_names(arguments: argparse.Namespace) -> list[str]:
 
 
 def refuse_overwriting(file: Path, arguments: argparse.Namespace) -> None:
-    """Refuse to replace a file that `--output` names or implies, unless `--force` is given.
+    """Refuse to replace a file given or implied by `--output`, unless `--force` is given.
 
     Raises:
-        UserError: the file is there.
+        UserError: the file exists.
     """
     if file.is_file() and not arguments.force:
         raise UserError(f"--output {arguments.output}: {file} is there already; --force replaces it")
 
 
 def _meant_instead(arguments: argparse.Namespace, path: str) -> str:
-    """Return which file, and which study, may be meant by the path of a file that is not there."""
+    """Return which file, and which study, may be meant by the path of a missing file."""
     given = Path(path)
     files = [file for file in (*given.parent.glob("*"), *SPACES_DIR.rglob("*")) if file.suffix in YAML_SUFFIXES]
     by_stem = {file.stem: str(file) for file in sorted(files, reverse=True)}

@@ -39,10 +39,10 @@ def delete(arguments: argparse.Namespace, started: float) -> int:
 
 
 def _ask(deletion: Deletion) -> None:
-    """Ask whether to delete it.
+    """Ask for confirmation.
 
     Raises:
-        UserError: the answer is no, or nobody can be asked.
+        UserError: the answer is no, or there is no terminal to ask on.
     """
     if sys.stdin is None or not sys.stdin.isatty():
         raise UserError(f"{deletion}: delete it? There is no terminal to ask on; --yes deletes without asking")
@@ -52,7 +52,7 @@ def _ask(deletion: Deletion) -> None:
 
 
 def rename(arguments: argparse.Namespace, started: float) -> int:
-    """Give a study another name."""
+    """Rename a study."""
     storage = open_database(storage_url(arguments), create=False)
     old, new = arguments.study, arguments.name
     if old == new:
@@ -78,6 +78,6 @@ def rename(arguments: argparse.Namespace, started: float) -> int:
 
 
 def _is_half_renamed(storage: RDBStorage, arguments: argparse.Namespace) -> bool:
-    """Return whether a study was being given its new name when the command was killed."""
+    """Return whether the command was killed while it renamed this study."""
     record = StudyRecord.load(storage, study_paths(arguments, arguments.name))
     return bool(record.former_name == arguments.study)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fmnist_tune.config.schema import STUDY_NAME, study_name
-from fmnist_tune.paths import user_path
-from fmnist_tune.units import seconds
+from fmnist_tune.cli.argument_types import duration, port, rate, storage, study, whole
+from fmnist_tune.files import user_path
 
 # How an argument is completed: functions of the shells', and of ours in `completion.py`.
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}
@@ -44,10 +41,10 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
 def _add_search_commands(commands: Any) -> None:
     search = _command(commands, "search", "search", "run a study to its trials or timeout; run again, it goes on")
     _complete(search.add_argument("space", metavar="SPACE.yaml", help="the search space"), SPACES)
-    search.add_argument("--study", type=_study, help="name of the study, instead of the file's")
+    search.add_argument("--study", type=study, help="name of the study, instead of the file's")
     warm_start = search.add_argument(
         "--warm-start",
-        type=_study,
+        type=study,
         metavar="STUDY",
         help="take over another study's finished trials that fit the space",
     )
@@ -56,8 +53,8 @@ def _add_search_commands(commands: Any) -> None:
 
     resume = _command(commands, "search", "resume", "go on with a study; its search space is stored in it")
     which = resume.add_mutually_exclusive_group(required=True)
-    _complete(which.add_argument("study", nargs="?", type=_study, metavar="STUDY", default=argparse.SUPPRESS), STUDIES)
-    option = which.add_argument("--study", type=_study, help="the same as STUDY", default=argparse.SUPPRESS)
+    _complete(which.add_argument("study", nargs="?", type=study, metavar="STUDY", default=argparse.SUPPRESS), STUDIES)
+    option = which.add_argument("--study", type=study, help="the same as STUDY", default=argparse.SUPPRESS)
     _complete(option, STUDIES)
     _add_search_options(resume, seed="the study's own: checked, since it cannot change")
 
@@ -75,7 +72,7 @@ def _add_studies_commands(commands: Any) -> None:
 
     export = _command(commands, "studies", "export", "print a trial as a recipe in YAML")
     _add_study(export)
-    export.add_argument("--trial", type=_whole(0), metavar="N", help="the trial; the best one by default")
+    export.add_argument("--trial", type=whole(0), metavar="N", help="the trial; the best one by default")
     output = export.add_argument("--output", type=user_path, metavar="FILE", help="write to a file instead of stdout")
     _complete(output, FILES)
     export.add_argument("--force", action="store_true", help="replace the file of --output if it is there")
@@ -85,7 +82,8 @@ def _add_studies_commands(commands: Any) -> None:
 def _add_management_commands(commands: Any) -> None:
     compare = _command(commands, "compare", "compare", "show studies side by side, and plot their progress")
     _complete(
-        compare.add_argument("studies", type=_study, nargs="+", metavar="STUDY", help="two studies or more"), STUDIES
+        compare.add_argument("studies", type=study, nargs="+", metavar="STUDY", help="two studies or more"),
+        STUDIES,
     )
     output = compare.add_argument(
         "--output", type=user_path, metavar="PNG", help="the plot (compare.png in the folder of the first study)"
@@ -101,7 +99,7 @@ def _add_management_commands(commands: Any) -> None:
 
     rename = _command(commands, "manage", "rename", "give a study another name")
     _add_study(rename)
-    rename.add_argument("name", type=_study, metavar="NEW", help="the new name")
+    rename.add_argument("name", type=study, metavar="NEW", help="the new name")
     _add_storage_option(rename)
 
 
@@ -111,10 +109,10 @@ def _add_training_commands(commands: Any) -> None:
     )
     _add_study(retrain)
     choice = retrain.add_mutually_exclusive_group()
-    choice.add_argument("--trial", type=_whole(0), metavar="N", help="the trial; the best one by default")
+    choice.add_argument("--trial", type=whole(0), metavar="N", help="the trial; the best one by default")
     choice.add_argument(
         "--top",
-        type=_whole(2),
+        type=whole(2),
         metavar="K",
         help="first train the K best trials over the seeds on the training split, and take the best on validation",
     )
@@ -125,7 +123,7 @@ def _add_training_commands(commands: Any) -> None:
     )
     recipe = train.add_argument("recipe", metavar="RECIPE.yaml", help="a search space in which nothing is searched")
     _complete(recipe, SPACES)
-    train.add_argument("--study", type=_study, help="name of the study, instead of the file's")
+    train.add_argument("--study", type=study, help="name of the study, instead of the file's")
     _add_training_options(train)
 
 
@@ -138,7 +136,7 @@ def _add_result_commands(commands: Any) -> None:
         commands, "dashboard", "dashboard", "browse the studies in optuna-dashboard, on this machine only"
     )
     dashboard.add_argument(
-        "--port", type=_port, default=8080, metavar="N", help="of the web page (8080; 0: any free one)"
+        "--port", type=port, default=8080, metavar="N", help="of the web page (8080; 0: any free one)"
     )
     _add_storage_option(dashboard)
 
@@ -148,7 +146,7 @@ def _add_result_commands(commands: Any) -> None:
         "images", type=user_path, nargs="+", metavar="IMAGE", help="PNG or JPEG files of any size"
     )
     _complete(images, FILES)
-    predict.add_argument("--top", type=_whole(1), default=3, metavar="K", help="how many classes to print (3)")
+    predict.add_argument("--top", type=whole(1), default=3, metavar="K", help="how many classes to print (3)")
     predict.add_argument("--invert", action="store_true", help="for dark clothes on a light ground")
     _add_storage_option(predict)
 
@@ -166,12 +164,16 @@ def _add_find_lr_command(commands: Any) -> None:
         help="a search space in which nothing is searched, or a study, whose best trial is taken",
     )
     _complete(recipe, SPACES_AND_STUDIES)
-    find_lr.add_argument("--trial", type=_whole(0), metavar="N", help="another trial of the study than its best one")
-    find_lr.add_argument("--from", dest="low", type=_rate, default=1e-5, metavar="LR", help="the first rate (1e-5)")
-    find_lr.add_argument("--to", dest="high", type=_rate, default=1.0, metavar="LR", help="the last rate (1)")
-    find_lr.add_argument("--steps", type=_whole(1), default=100, metavar="N", help="how many rates (100)")
+    find_lr.add_argument("--trial", type=whole(0), metavar="N", help="another trial of the study than its best one")
+    find_lr.add_argument("--from", dest="low", type=rate, default=1e-5, metavar="LR", help="the first rate (1e-5)")
+    find_lr.add_argument("--to", dest="high", type=rate, default=1.0, metavar="LR", help="the last rate (1)")
+    find_lr.add_argument("--steps", type=whole(1), default=100, metavar="N", help="how many rates (100)")
     find_lr.add_argument(
-        "--batches-per-step", type=_whole(1), default=1, metavar="N", help="batches trained on at each rate (1)"
+        "--batches-per-step",
+        type=whole(1),
+        default=1,
+        metavar="N",
+        help="batches trained on at each rate (1)",
     )
     find_lr.add_argument(
         "--mode",
@@ -179,7 +181,7 @@ def _add_find_lr_command(commands: Any) -> None:
         default="exponential",
         help="by the same factor (exponential), or by the same difference, from one rate to the next",
     )
-    find_lr.add_argument("--seed", type=_whole(0), default=0, help="of the initial weights and the batches (0)")
+    find_lr.add_argument("--seed", type=whole(0), default=0, help="of the initial weights and the batches (0)")
     output = find_lr.add_argument(
         "--output",
         type=user_path,
@@ -228,7 +230,7 @@ def _command(commands: Any, module: str, name: str, text: str) -> argparse.Argum
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
-    _complete(parser.add_argument("study", type=_study, metavar="STUDY"), STUDIES)
+    _complete(parser.add_argument("study", type=study, metavar="STUDY"), STUDIES)
 
 
 def _complete(action: argparse.Action, how: dict[str, str]) -> None:
@@ -238,82 +240,33 @@ def _complete(action: argparse.Action, how: dict[str, str]) -> None:
 
 def _add_storage_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--storage", type=_storage, metavar="URL", help="database of the studies (SQLite in the studies folder)"
+        "--storage",
+        type=storage,
+        metavar="URL",
+        help="database of the studies (SQLite in the studies folder)",
     )
 
 
 def _add_search_options(parser: argparse.ArgumentParser, *, seed: str) -> None:
-    parser.add_argument("--seed", type=_whole(0), metavar="N", help=seed)
+    parser.add_argument("--seed", type=whole(0), metavar="N", help=seed)
     parser.add_argument(
         "--trials",
-        type=_whole(1),
+        type=whole(1),
         metavar="N",
         help="how many trials the study holds in the end: more than its file's extend it, fewer end this run alone",
     )
     parser.add_argument(
-        "--timeout", type=_duration, metavar="TIME", help="longest time of this run alone: 90s, 10m, 1.5h"
+        "--timeout", type=duration, metavar="TIME", help="longest time of this run alone: 90s, 10m, 1.5h"
     )
     _add_place_options(parser)
 
 
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seeds", type=_whole(1), default=5, metavar="K", help="trained with the seeds 0 to K - 1 (5)")
+    parser.add_argument("--seeds", type=whole(1), default=5, metavar="K", help="trained with the seeds 0 to K - 1 (5)")
     _add_place_options(parser)
 
 
 def _add_place_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=_whole(1), metavar="N", help="trainings at a time (as many as fit)")
+    parser.add_argument("--workers", type=whole(1), metavar="N", help="trainings at a time (as many as fit)")
     parser.add_argument("--address", metavar="RAY", help="a Ray cluster to join, such as auto or ray://host:10001")
     _add_storage_option(parser)
-
-
-def _study(text: str) -> str:
-    if text is argparse.SUPPRESS:  # of a positional argument that is left out, argparse gives the default to be parsed
-        return text
-    name = Path(text).stem
-    if "/" in text and STUDY_NAME.fullmatch(name):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is a path; a study is named without its folder; did you mean {name!r}?"
-        )
-    return str(_argument(study_name, text))
-
-
-def _storage(url: str) -> str:
-    scheme, separator, path = url.partition(":///")
-    return f"{scheme}{separator}{user_path(path)}" if path.startswith("~") else url
-
-
-def _duration(text: str) -> float:
-    return float(_argument(seconds, text))
-
-
-def _whole(low: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < low:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
-        return int(text)
-
-    return parse
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = math.nan
-    if not 0 < rate < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a learning rate; use a number above 0, such as 1e-4")
-    return rate
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port; use 1 to 65535, or 0 for any free one")
-    return int(text)
-
-
-def _argument(parse: Callable[[str], Any], text: str) -> Any:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

@@ -18,7 +18,7 @@ from fmnist_tune.units import percent
 
 
 def predict(arguments: argparse.Namespace, started: float) -> int:
-    """Classify images; one that cannot be read is named, and costs the others nothing but the exit code."""
+    """Classify images; an unreadable one is named and changes the exit code, and the others are still classified."""
     paths = StudyPaths(arguments.studies_dir, arguments.study, arguments.storage)
     folder = _model_folder(paths, arguments)
     retrain = paths.command("retrain")
@@ -48,7 +48,7 @@ def predict(arguments: argparse.Namespace, started: float) -> int:
 
 
 def _read(predictor: Predictor, path: Path, invert: bool) -> Picture | str:
-    """Read an image; returns why it cannot be read where it cannot."""
+    """Read an image; return the reason if it cannot be read."""
     try:
         return predictor.read(path, invert=invert)
     except UserError as error:
@@ -58,7 +58,7 @@ def _read(predictor: Predictor, path: Path, invert: bool) -> Picture | str:
 def _print(result: dict[str, Any], top: int) -> None:
     print(printable(result["image"]))
     for name, probability in sorted(result["probabilities"].items(), key=lambda item: -item[1])[:top]:
-        print(f"  {name:<12} {percent(probability):>8}")
+        print(f"  {printable(name):<12} {percent(probability):>8}")
 
 
 def _model_folder(paths: StudyPaths, arguments: argparse.Namespace) -> Path:
@@ -68,7 +68,7 @@ def _model_folder(paths: StudyPaths, arguments: argparse.Namespace) -> Path:
         UserError: there is no such study, or it has no model.
     """
     if not paths.folder.is_dir():
-        load_record(arguments)  # says that there is no such study, or finds the folder of one that was renamed
+        load_record(arguments)  # reports a missing study, or finds the folder of a renamed one
     folder = paths.model
     if not folder.is_dir():
         raise UserError(f"study {paths.name!r} has no retrained model; `{paths.command('retrain')}` makes it")
@@ -76,7 +76,7 @@ def _model_folder(paths: StudyPaths, arguments: argparse.Namespace) -> Path:
 
 
 def _untested(folder: Path) -> dict[str, str]:
-    """Return what to say of each class that the model was never tested on; nothing where its figures are not known."""
+    """Return a remark for each class that the model was never tested on; empty if its figures are unknown."""
     from fmnist_tune.study.results import recalls_of, untested_text
 
     metrics = read_json(folder / METRICS)

@@ -18,6 +18,7 @@ from fmnist_tune.retrain.top_k import confirmation_json, confirmation_section
 from fmnist_tune.search.run import RunOptions
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.results import result_section
+from fmnist_tune.tasks.task import Task
 
 
 def retrain(arguments: argparse.Namespace, started: float) -> int:
@@ -80,9 +81,10 @@ def _run(arguments: argparse.Namespace, record: StudyRecord, options: RunOptions
     metrics, blocks = result.metrics, list[Block]([f"{arguments.command}ed"])
     if result.confirmation is not None:
         blocks.append(confirmation_section(result.confirmation, record.objective))
-    blocks.append(result_section(record.space.task, metrics, record.test_uses, len(record.trials), is_full=True))
+    uses = record.retraining.test_uses
+    blocks.append(result_section(record.space.task, metrics, uses, len(record.trials), is_full=True))
     commands = [record.paths.command("report")]
-    if "test_accuracy" in metrics:
+    if type(record.space.task).predictor is not Task.predictor:
         commands.append(record.paths.command("predict", "IMAGE.png"))
     blocks.append(Section("next", (Code("\n".join(commands)),)))
     stdout().print("", View(Section(f"study {record.paths.name}", blocks)), sep="\n", crop=False)

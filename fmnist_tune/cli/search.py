@@ -37,7 +37,7 @@ def search(arguments: argparse.Namespace, started: float) -> int:
 
 
 def resume(arguments: argparse.Namespace, started: float) -> int:
-    """Go on with a study."""
+    """Resume a study."""
     record = load_record(arguments)
     stored = record.space
     if not stored.parameters:

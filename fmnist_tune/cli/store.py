@@ -1,4 +1,4 @@
-"""What the commands share: the studies that their options name, and standard output."""
+"""Shared by the commands: opening the studies of their options, and output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TERMINAL_WIDTH, PIPE_WIDTH, LEAST_WIDTH = 80, 200, 40
 
 
 def load_record(arguments: argparse.Namespace, study: str | None = None) -> StudyRecord:
-    """Open a study, the one that a command names by default, and finish a renaming that is not done yet.
+    """Open a study, by default the command's, and complete an unfinished renaming.
 
     Raises:
         UserError: there is no such database or study.
@@ -32,7 +32,7 @@ def load_record(arguments: argparse.Namespace, study: str | None = None) -> Stud
     storage = open_database(storage_url(arguments), create=False)
     record = StudyRecord.load(storage, study_paths(arguments, study))
     if record.former_name is not None and not record.is_running:
-        from fmnist_tune.retrain.renaming import finish_renaming  # imports what most commands have no use for
+        from fmnist_tune.retrain.renaming import finish_renaming  # heavy, and unused by most commands
 
         text = f"study {record.paths.name} was {record.former_name} before; its files have the new name now"
         finish_renaming(record)
@@ -41,19 +41,19 @@ def load_record(arguments: argparse.Namespace, study: str | None = None) -> Stud
 
 
 def study_paths(arguments: argparse.Namespace, study: str | None = None) -> StudyPaths:
-    """Return the paths of a study, of the one that a command names by default."""
+    """Return the paths of a study, by default the command's."""
     return StudyPaths(arguments.studies_dir, study or arguments.study, arguments.storage)
 
 
 def plot_path(output: Path | None, default: Path) -> Path:
-    """Return where a plot goes.
+    """Return the path of a plot.
 
     Args:
-        output: what `--output` gave.
-        default: where it goes without.
+        output: from `--output`.
+        default: the path without it.
 
     Raises:
-        UserError: it could not be written there, or its name is not a PNG file's.
+        UserError: it cannot be written there, or its name is not a PNG file's.
     """
     path = output or default
     if path.is_dir():
@@ -69,12 +69,12 @@ def plot_path(output: Path | None, default: Path) -> Path:
 
 
 def storage_url(arguments: argparse.Namespace) -> str:
-    """Return the URL of the database that a command works on."""
+    """Return the URL of a command's database."""
     return str(arguments.storage or database_url(arguments.studies_dir))
 
 
 class _PlainConsole(Console):
-    """A console for which text is text: it knows no markup, and what would control a terminal is left out."""
+    """A console for plain text: without markup, and without control characters."""
 
     def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
         super().__init__(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
@@ -86,7 +86,7 @@ class _PlainConsole(Console):
 
 
 class _Results(_PlainConsole):
-    """A console whose reader may go away, which is no mistake; rich would end the program with code 1."""
+    """A console whose reader may go away, which is no error; rich would exit with code 1."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
@@ -101,9 +101,9 @@ def stderr(arguments: argparse.Namespace) -> Console:
 
 
 def _is_in_notebook() -> bool:
-    """Return whether a notebook's cell runs the command: what looks like a terminal there cannot move its cursor back.
+    """Return whether a notebook's cell runs the command: its apparent terminal cannot move the cursor back.
 
-    A kernel has Jupyter's process in its environment, or at least what ipykernel puts there for `!command`.
+    A kernel's environment has Jupyter's process, or at least the variables that ipykernel sets for `!command`.
     """
     is_ipykernel = os.environ.get("TERM") == "xterm-color" and os.environ.get("GIT_PAGER") == "cat"
     return "JPY_PARENT_PID" in os.environ or is_ipykernel
@@ -115,7 +115,7 @@ def stdout() -> Console:
 
 
 def _width() -> int:
-    """Return the width of results: that of $COLUMNS, or of the terminal, or PIPE_WIDTH where there is neither."""
+    """Return the width of results: $COLUMNS, or the terminal's, or else PIPE_WIDTH."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns) > 0:
         return max(LEAST_WIDTH, int(columns))

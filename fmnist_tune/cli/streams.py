@@ -1,4 +1,4 @@
-"""Standard output and standard error, whatever stands behind them: a terminal of any encoding, a full disk, nothing."""
+"""Standard output and standard error on anything: a terminal of any encoding, a full disk, a closed descriptor."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class OutputError(UserError):
 
 
 class _Results(io.FileIO):
-    """Standard output; a reader that has gone away is a BrokenPipeError, all else an OutputError."""
+    """Standard output; a closed reader raises BrokenPipeError, any other failure OutputError."""
 
     def write(self, data: Any) -> int:
         try:
             written = super().write(data)
-            while written is None:  # a pipe that does not block, and is full
+            while written is None:  # a full non-blocking pipe
                 select.select([], [self], [])
                 written = super().write(data)
             return written
@@ -41,10 +41,10 @@ class _Results(io.FileIO):
 
 
 class _Progress(io.FileIO):
-    """Standard error; when it has gone away nothing is said any more, but what is under way goes on."""
+    """Standard error; if it is gone, messages are dropped, but the work continues."""
 
     def write(self, data: Any) -> int:
-        written: int | None = None  # what a full pipe that does not block cannot take is not said
+        written: int | None = None  # text that a full non-blocking pipe cannot take is dropped
         with suppress(OSError):
             written = super().write(data)
         return memoryview(data).nbytes if written is None else written
@@ -52,7 +52,7 @@ class _Progress(io.FileIO):
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Have standard output and error take any text; an in-process caller's own streams are left alone."""
+    """Let standard output and error take any text; the streams of an in-process caller are left alone."""
     _fill_closed_descriptors()
     before = sys.stdout, sys.stderr
     if sys.stdout is sys.__stdout__:
@@ -66,21 +66,21 @@ def standard_streams() -> Iterator[None]:
 
 
 def discard_output() -> None:
-    """Throw away what standard output still holds, which nobody can take, or Python complains of it when it ends."""
+    """Discard the rest of standard output, which has no reader; otherwise Python complains at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _fill_closed_descriptors() -> None:
-    """Open what `>&-` has closed, or else the next file that is opened, a database, would get what is printed."""
+    """Open descriptors closed by `>&-`; otherwise the next opened file, a database, would receive the output."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number is this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number, which is this one
 
 
 def _stream(raw: io.FileIO, known: TextIO | None) -> TextIO:
-    """Return a text stream with the encoding of Python's own, which is None if its descriptor was closed."""
+    """Return a text stream with the encoding of `known`, Python's own, which is None if its descriptor was closed."""
     encoding = "utf-8" if known is None else known.encoding
     is_progress = isinstance(raw, _Progress)
     return io.TextIOWrapper(
@@ -93,7 +93,7 @@ def _stream(raw: io.FileIO, known: TextIO | None) -> TextIO:
 
 
 def _readable(error: UnicodeError) -> tuple[bytes, int]:
-    """Return what stands for characters that an encoding lacks; bytes of a file's name stay what they are."""
+    """Return substitutes for characters that an encoding lacks; bytes of a file's name stay unchanged."""
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end]
     pieces = (

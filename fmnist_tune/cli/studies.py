@@ -20,6 +20,7 @@ from fmnist_tune.study.database import open_database, study_names
 from fmnist_tune.study.findings import next_commands, study_section
 from fmnist_tune.study.folder import missing_files
 from fmnist_tune.study.layout import StudyPaths, write_atomically
+from fmnist_tune.study.recipes import recipe_of
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.sampling import values_of
@@ -46,7 +47,7 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
         found.append(
             {
                 "study": name,
-                "target": record.n_target,
+                "target": record.quota.n_target,
                 "recipe": record.is_recipe,
                 "active": is_running,
                 "missing": missing or None,
@@ -120,7 +121,7 @@ def export(arguments: argparse.Namespace, started: float) -> int:
     if trial.state == TrialState.FAIL:
         reason = metadata_of(trial).get("reason", "unknown")
         say(f"warning: trial {trial.number} failed: {reason}")
-    recipe = record.recipe_of(trial)
+    recipe = recipe_of(record, trial)
     if arguments.json:
         recipe = json.dumps(record.space.recipe(values_of(trial.params, record.space))) + "\n"
     if arguments.output is None:
@@ -132,7 +133,7 @@ def export(arguments: argparse.Namespace, started: float) -> int:
     refuse_overwriting(output, arguments)
     try:
         if output.exists() and not output.is_file():
-            output.write_text(recipe, encoding="utf-8")  # a device or a pipe, which is not to be replaced
+            output.write_text(recipe, encoding="utf-8")  # a device or a pipe, which must not be replaced
         else:
             write_atomically(output.resolve(), recipe)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Whether the configurations at the ends of a search space are allowed, and whether their models can be built."""
+"""Checks that configurations at the ends of a search space are valid, and that their models can be built."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_configs(
     searched = {p.path for p in parameters}
     for section, registry in schema.registries().items():
         for name in next((p.domain.ends() for p in parameters if p.path == f"{section}.name"), ()):
-            with contextlib.suppress(PluginError):  # what is said of a model's keys depends on the others'
+            with contextlib.suppress(PluginError):  # messages about one model's keys depend on the other models
                 registry.find(name)
     found: dict[tuple[str, str], Problem] = {}
     for values in probes(parameters, tree):
@@ -37,7 +37,7 @@ def check_configs(
                 problem.path == b or problem.path.startswith(f"{b}.") or b.startswith(f"{problem.path}.")
                 for b in broken
             )
-            if not hidden and problem.path:  # without a path: the model's shape, which the corners below decide
+            if not hidden and problem.path:  # without a path: the model's shape, which the corners below check
                 found.setdefault((problem.path, problem.message), problem)
     if found or broken:
         return list(found.values()), ()
@@ -58,9 +58,9 @@ def check_configs(
 
 
 def probes(parameters: Sequence[Parameter], tree: object) -> Iterator[dict[str, Any]]:
-    """Yield values that take every parameter to each of its ends, and every two of a section to each pair of theirs.
+    """Yield values that take every parameter to each end, and every two parameters of a section to each pair of ends.
 
-    Conditions are met as far as they allow. Pairs of the model's are left to `corners`: some of them may fail.
+    Conditions are met where possible. Pairs of model parameters are left to `corners`, since some of them may fail.
     """
     by_path = {p.path: p for p in parameters}
 
@@ -85,7 +85,7 @@ def probes(parameters: Sequence[Parameter], tree: object) -> Iterator[dict[str, 
 
 
 def corners(parameters: Sequence[Parameter], tree: object) -> Iterator[dict[str, Any]]:
-    """Yield values with every model parameter at one of its ends: all such corners, or a fixed sample of them."""
+    """Yield values with every model parameter at an end: all such corners, or a fixed sample of them."""
     shaping = [p for p in parameters if p.path in ("model", "data") or p.path.startswith(("model.", "data.pad"))]
     ends = [p.domain.ends() for p in shaping]
     total = 1
@@ -102,7 +102,7 @@ def corners(parameters: Sequence[Parameter], tree: object) -> Iterator[dict[str,
 
 
 def _complete(parameters: Sequence[Parameter], wanted: dict[str, Any], tree: object) -> dict[str, Any]:
-    """Return a value for every active parameter: the wanted one, or else its lowest."""
+    """Return a value for every active parameter: the wanted one, or else the lowest."""
     values: dict[str, Any] = {}
     for p in parameters:
         if is_active(p, values, tree):

@@ -1,4 +1,4 @@
-"""What holds in a space besides what it searches: values that its file fixes, and defaults where it says nothing."""
+"""A space's values that are not searched: those fixed by its file, and defaults for the rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fmnist_tune.config.schema import TRIAL_KEYS
 from fmnist_tune.config.space import SearchSpace
 from fmnist_tune.errors import UserError
 
-# What no value means, where it means anything: the schema's None.
+# The meaning of None in the schema, where it has one.
 NONE_MEANS = {
     "search.timeout": "none",
     "resources.gpus": "auto",
@@ -26,13 +26,13 @@ NONE_MEANS = {
 
 @dataclass(frozen=True)
 class Default:
-    """A value that the file leaves to us.
+    """A value that the file leaves out.
 
     Attributes:
         path: dotted.
-        value: what holds; None as in the schema, see NONE_MEANS.
-        models: with which models, where the file may choose others that have another value or none; else empty.
-        is_spare: whether the file searches it too, under a condition, and this holds where that does not.
+        value: the default; None as in the schema, see NONE_MEANS.
+        models: the models it applies to, if the file allows others without it or with another value; else empty.
+        is_spare: whether the file searches it under a condition, and this applies when the condition does not hold.
     """
 
     path: str
@@ -42,7 +42,7 @@ class Default:
 
 
 def fixed_values(space: SearchSpace) -> dict[str, Any]:
-    """Return what the file fixes, by dotted path; initial points aside, which have their own place."""
+    """Return the values fixed by the file, by dotted path, without initial points."""
     searched = {path for path, _ in searched_nodes(space.tree, ())}
     return {
         path: value
@@ -52,7 +52,7 @@ def fixed_values(space: SearchSpace) -> dict[str, Any]:
 
 
 def default_values(space: SearchSpace) -> list[Default]:
-    """Return what holds where the file says nothing, in the order of the schema."""
+    """Return the defaults of values that the file leaves out, in the order of the schema."""
     found: dict[tuple[str, str], set[str]] = {}
     models: set[str] = set()
     for values in probes(space.parameters, space.tree):
@@ -61,12 +61,12 @@ def default_values(space: SearchSpace) -> list[Default]:
         except UserError:
             continue
         models.add(config.model.name)
-        held = config.model_dump()
+        held = config.model_dump(mode="json")
         held["model"] |= {k: v for k, v in config.model.if_none().items() if held["model"][k] is None}
         for path, value in _known(flatten(held), flatten(substitute(space.tree, values))).items():
             found.setdefault((path, json.dumps(value)), set()).add(config.model.name)
     given = flatten({key: space.tree[key] for key in ("task", "search", "resources") if key in space.tree})
-    settings = _known(flatten(space.settings.model_dump(exclude={"study"})), given)
+    settings = _known(flatten(space.settings.model_dump(mode="json", exclude={"study"})), given)
     searched = {parameter.path for parameter in space.parameters}
     ours = [
         Default(
@@ -82,7 +82,7 @@ def default_values(space: SearchSpace) -> list[Default]:
 
 
 def _known(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return those of a configuration's values that are not given, without a None that means nothing."""
+    """Return a configuration's values that are not given, without any meaningless None."""
     return {
         path: value
         for path, value in values.items()

@@ -13,12 +13,12 @@ from fmnist_tune.config.foreign import instead, search_form
 from fmnist_tune.errors import did_you_mean
 
 KINDS = ("float", "int", "choice")
-MAX_STEPS = 1e15  # as many as a float counts without gaps
+MAX_STEPS = 1e15  # the largest count that a float represents without gaps
 
 
 @dataclass(frozen=True)
 class FloatDomain:
-    """Numbers in [low, high], both ends included; in steps of `step` from `low` where it is given."""
+    """Numbers in [low, high], both ends included; in steps of `step` from `low` if it is given."""
 
     low: float
     high: float
@@ -30,13 +30,13 @@ class FloatDomain:
 
     @property
     def n_values(self) -> int | None:
-        """How many values there are; None if they are endless."""
+        """Number of values; None if infinite."""
         if self.step is None:
             return 1 if self.low == self.high else None
         return 1 + int((_decimal(self.high) - _decimal(self.low)) // _decimal(self.step))
 
     def value(self, i: int) -> float:
-        """Return the i-th value, counted from 0: in decimal, as Optuna does, so that three steps of 0.1 are 0.3."""
+        """Return the i-th value, from 0, in decimal arithmetic as Optuna does: three steps of 0.1 are 0.3."""
         return self.low if self.step is None else float(_decimal(self.low) + i * _decimal(self.step))
 
     def ends(self) -> list[Any]:
@@ -97,7 +97,7 @@ class IntDomain:
 
 @dataclass(frozen=True)
 class ChoiceDomain:
-    """One of the values, which may be of any kind, lists too."""
+    """One of the values, which may be of any type, including lists."""
 
     values: tuple[Any, ...]
 
@@ -106,12 +106,12 @@ class ChoiceDomain:
             raise ValueError("choice is empty; list at least one value")
         labels = self.labels
         for i, label in enumerate(labels):
-            if label in labels[:i]:  # by ==, as Optuna compares: 1 and true are the same
+            if label in labels[:i]:  # by ==, as in Optuna: 1 and true are equal
                 raise ValueError(f"choice lists {self.values[i]!r} twice")
 
     @cached_property
     def labels(self) -> tuple[str | int | float | bool | None, ...]:
-        """Each value as Optuna can store it: scalars as they are, lists and mappings as JSON text."""
+        """Each value as Optuna stores it: scalars as they are, lists and mappings as JSON text."""
         return tuple(json.dumps(v) if isinstance(v, list | dict) else v for v in self.values)
 
     @property
@@ -131,7 +131,7 @@ class ChoiceDomain:
         return any(_same(v, value) for v in self.values)
 
     def listed(self, value: Any) -> Any:
-        """Return the value as it is listed: 0 for 0.0, or what was written of a section; itself if it is not."""
+        """Return the value as listed: 0 for 0.0, or the section as written; itself if it is not listed."""
         for v in sorted(self.values, key=lambda v: -len(v) if isinstance(v, dict) else 0):
             if _same(v, value) or (isinstance(v, dict) and isinstance(value, dict) and _says(v, value)):
                 return v
@@ -150,7 +150,7 @@ def _same(one: object, other: object) -> bool:
 
 
 def _says(part: dict[str, Any], whole: dict[str, Any]) -> bool:
-    """Return whether a section has whatever a part of it says."""
+    """Return whether a section contains all of a partial section."""
     return all(
         _says(value, whole[key])
         if isinstance(value, dict) and isinstance(whole.get(key), dict)
@@ -168,10 +168,10 @@ def is_searched(node: object) -> bool:
 
 
 def parse_domain(node: dict[Any, Any]) -> Domain:
-    """Read `{float: [low, high], log: bool, step: x}`, `{int: ...}` or `{choice: [...]}`; `when` is not read here.
+    """Read `{float: [low, high], log: bool, step: x}`, `{int: ...}` or `{choice: [...]}`; `when` is ignored.
 
     Raises:
-        ValueError: says what is wrong and what is allowed.
+        ValueError: it is invalid; says why and what is allowed.
     """
     kinds = [kind for kind in KINDS if kind in node]
     if len(kinds) > 1:

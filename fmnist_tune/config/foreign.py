@@ -1,4 +1,4 @@
-"""What people write because another tool reads it, and what to write here instead."""
+"""Syntax of other tools, and what to write here instead."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from fmnist_tune.config.yaml_reader import read_yaml
+from fmnist_tune.config.yaml_text import read_yaml
 from fmnist_tune.errors import FileError
 
-# How Ray Tune, Optuna, hyperopt, Weights & Biases, NNI, Hydra and Ax call what is searched, in small letters alone.
+# Names of searches in Ray Tune, Optuna, hyperopt, Weights & Biases, NNI, Hydra and Ax, reduced to small letters.
 _CHOICES = {
     "choice",
     "choices",
@@ -37,11 +37,11 @@ _NOTHING = ("none", "null", "auto", "default")
 
 
 def instead(value: object, wanted: str = "") -> str:
-    """Return what to write for a value that has no place where it stands, as the end of a message; empty if unknown.
+    """Return what to write instead of a misplaced value, as the end of a message; empty if unknown.
 
     Args:
         value: what was written.
-        wanted: what the place holds: int, float, bool, or something else.
+        wanted: the expected type: int, float, bool, or something else.
     """
     form = search_form(value, wanted)
     text = ""
@@ -75,7 +75,7 @@ def _instead_of_text(text: str, wanted: str) -> str:
 
 
 def search_form(node: object, wanted: str = "") -> str | None:
-    """Return how a search in another tool's words is written here, such as `{float: [0, 0.5]}`; None if it is none."""
+    """Return our form of another tool's search, such as `{float: [0, 0.5]}`; None if it is none."""
     if isinstance(node, str):
         call = _CALL.fullmatch(node.strip())
         return None if call is None else _searched(_letters(call[1]), _parsed(f"[{call[2]}]"), {}, wanted)
@@ -95,7 +95,7 @@ def search_form(node: object, wanted: str = "") -> str | None:
 
 
 def _searched(name: str, value: object, words: Mapping[str, Any], wanted: str) -> str | None:
-    """Return a search of this name, over a range or a list of values, in our words."""
+    """Return our form of a search with this name, over a range or a list of values."""
     kind = _kind(name)
     if kind is None:
         return None
@@ -118,7 +118,7 @@ def _searched(name: str, value: object, words: Mapping[str, Any], wanted: str) -
 
 
 def _kind(name: str) -> str | None:
-    """Return which of our searches a name in another tool's words means."""
+    """Return our kind of search for another tool's name."""
     word = name.removeprefix("suggest")
     if word in _CHOICES:
         return "choice"
@@ -153,6 +153,6 @@ def _parsed(text: str) -> object:
 
 
 def _flow(value: object) -> str:
-    """Return a value as YAML on one line, cut where it would be long."""
+    """Return a value as YAML on one line, cut if it is long."""
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000).strip().removesuffix("...").strip()
     return text if len(text) <= 80 else f"{text[:76]} ...{text[-1]}"

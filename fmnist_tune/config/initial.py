@@ -1,4 +1,4 @@
-"""The configurations that a study begins with: `search.initial`, checked against what the file searches."""
+"""A study's initial points: `search.initial`, checked against the searched parameters."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ INITIAL = "search.initial"
 def read_initial(
     parameters: Sequence[Parameter], tree: dict[str, Any], broken: Collection[str]
 ) -> tuple[tuple[dict[str, Any], ...], list[Problem]]:
-    """Return the points, each with its values as their domains list them, and what is wrong with them.
+    """Return the points, with values as listed in their domains, and the problems found.
 
-    What is no list of mappings is left to the schema.
+    Anything but a list of mappings is left to the schema.
 
     Args:
-        parameters: what the file searches.
+        parameters: the searched parameters.
         tree: the file's plain data.
         broken: paths of parameters that could not be read.
     """
@@ -38,7 +38,7 @@ def read_initial(
         return (), [Problem(INITIAL, text)]
     points: list[dict[str, Any]] = []
     problems: list[Problem] = []
-    first: dict[str, str] = {}  # where a point stands, by its values
+    first: dict[str, str] = {}  # a point's place in the file, by its values
     by_path = {p.path: p for p in parameters}
     for where, node in ((f"{INITIAL}.{i}", node) for i, node in enumerate(nodes) if isinstance(node, dict)):
         points.append({})
@@ -57,14 +57,14 @@ def _read_point(
     tree: dict[str, Any],
     broken: Collection[str],
 ) -> Iterator[Problem]:
-    """Fill in a point's values; yields what is wrong with it."""
+    """Fill in a point's values; yield its problems."""
     if not node:
         yield Problem(where, "empty; name at least one searched parameter, such as {model.dropout: 0.2}")
     for path, value in ((str(path), value) for path, value in node.items()):
         if path not in parameters:
             if path not in broken:
                 yield Problem(f"{where}.{path}", _not_searched(path, value, parameters, tree))
-        elif not is_searched(value):  # which the schema refuses
+        elif not is_searched(value):  # refused by the schema
             if value in parameters[path].domain:
                 point[path] = _as_listed(parameters[path], value)
             else:
@@ -118,7 +118,7 @@ def _outside(parameter: Parameter, value: object) -> str:
 def config_problems_of(
     points: Sequence[Mapping[str, Any]], parameters: Sequence[Parameter], tree: dict[str, Any]
 ) -> Iterator[Problem]:
-    """Yield why points that leave nothing to the sampler are no configuration."""
+    """Yield why points that are fully specified are invalid configurations."""
     schema = guess_task(tree).config
     for i, point in enumerate(points):
         if all(p.path in point for p in parameters if is_active(p, point, tree)):

@@ -1,4 +1,4 @@
-"""What a file searches: its parameters, their conditions, and their values put in their places."""
+"""A file's searched parameters, their conditions, and the substitution of their values."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from fmnist_tune.config.domain import ChoiceDomain, Domain, is_searched, parse_d
 from fmnist_tune.config.schema import TRIAL_KEYS
 from fmnist_tune.errors import Problem, did_you_mean
 
+# What may differ: a budget changes how long a study goes on, and initial points what it tries next, not what it is.
+FREE = ("search.trials", "search.timeout", "search.epoch_timeout", "search.initial")
+NAME_KEY = "study"  # which the study has itself
+
 PathParts = tuple[str | int, ...]
 
 
@@ -21,7 +25,7 @@ class Parameter:
     Attributes:
         path: dotted path in the file; also its name in Optuna.
         domain: the values it may take.
-        when: other parameters' paths, each with the values under which this one is used; all must hold.
+        when: conditions: paths of other parameters, each with the values under which this one is used; all must hold.
     """
 
     path: str
@@ -30,7 +34,7 @@ class Parameter:
 
 
 def flatten(tree: object, path: str = "") -> dict[str, Any]:
-    """Return every leaf of nested mappings by its dotted path; lists are leaves, and so are empty mappings."""
+    """Return every leaf of nested mappings by its dotted path; lists and empty mappings are leaves."""
     if not isinstance(tree, dict) or not tree:
         return {path: tree}
     return {
@@ -72,7 +76,7 @@ def is_active(parameter: Parameter, values: Mapping[str, Any], tree: object) -> 
 
 
 def substitute(tree: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return model, training and data with searched values filled in; those without a value are left out."""
+    """Return model, training and data with searched values filled in; parameters without a value are left out."""
 
     def fill(node: Any, path: str) -> Any:
         if isinstance(node, dict):
@@ -96,7 +100,7 @@ def substitute(tree: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any
 
 
 def read_parameters(tree: dict[str, Any]) -> tuple[list[Parameter], list[Problem], set[str]]:
-    """Return the parameters in dependency order, what is wrong with them, and the paths that could not be read."""
+    """Return the parameters in dependency order, their problems, and the paths that could not be read."""
     nodes = dict(searched_nodes({key: tree[key] for key in TRIAL_KEYS if key in tree}, ()))
     parameters: dict[str, Parameter] = {}
     problems: list[Problem] = []
@@ -170,3 +174,30 @@ def _in_dependency_order(parameters: Mapping[str, Parameter]) -> tuple[list[Para
         for parameter in ready:
             ordered[parameter.path] = waiting.pop(parameter.path)
     return list(ordered.values()), []
+
+
+def space_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return a readable line for each value in which two search spaces differ, what is free aside."""
+    before, after = ({k: v for k, v in _leaves(tree).items() if k not in (*FREE, NAME_KEY)} for tree in (old, new))
+    lines = []
+    for path in [*before, *(p for p in after if p not in before)]:
+        if before.get(path) != after.get(path) or (path in before) != (path in after):
+            was = before.get(path, "absent")
+            now = after.get(path, "absent")
+            lines.append(f"{path}: {was} -> {now}")
+    return lines
+
+
+def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Flatten a search space so that a range reads `lr: low`, `lr: high`."""
+    leaves: dict[str, Any] = {}
+    for path, value in flatten(dict(tree)).items():
+        head, _, kind = path.rpartition(".")
+        if kind in ("float", "int") and isinstance(value, list) and len(value) == 2:
+            leaves[f"{head}: kind"] = kind
+            leaves[f"{head}: low"], leaves[f"{head}: high"] = value
+        elif kind in ("choice", "log", "step"):
+            leaves[f"{head}: {kind}"] = value
+        else:
+            leaves[path] = value
+    return leaves

@@ -1,4 +1,4 @@
-"""Pydantic's complaints in our words: dotted path, value, what is allowed, did you mean."""
+"""Pydantic's errors as our messages: dotted path, value, what is allowed, did you mean."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _SPACES = ("space", "search_space", "parameters", "params", "hyperparameters", "
 
 @dataclass(frozen=True)
 class Mistake:
-    """What pydantic complains of.
+    """One error of pydantic.
 
     Attributes:
-        loc: where, as pydantic names it without the branches of unions.
-        kind: pydantic's name of the error.
-        message: what to tell the user.
-        guess: what is probably meant; None if there is nothing to guess.
-        is_sure: whether the guess is a near word, rather than what other keys speak for.
+        loc: pydantic's location, without the branches of unions.
+        kind: pydantic's error type.
+        message: for the user.
+        guess: the probable meaning; None without a guess.
+        is_sure: whether the guess is a similar word, rather than suggested by other keys.
     """
 
     loc: tuple[Any, ...]
@@ -44,7 +44,7 @@ class Mistake:
 
     @property
     def path(self) -> str:
-        """Dotted."""
+        """The dotted path."""
         return ".".join(map(str, self.loc))
 
 
@@ -60,7 +60,7 @@ def schema_problems(error: pydantic.ValidationError, tree: object, config: type[
 
 
 def homes(config: type[TaskConfig]) -> dict[str, tuple[str, ...]]:
-    """Return for each key the sections in which it may stand."""
+    """Return the sections in which each key is allowed."""
     found: dict[str, tuple[str, ...]] = {}
 
     def walk(section: type[Section], path: str) -> None:
@@ -78,7 +78,7 @@ def homes(config: type[TaskConfig]) -> dict[str, tuple[str, ...]]:
 
 
 def home_hint(key: object, config: type[TaskConfig]) -> str:
-    """Return in which sections a key may stand, as the end of a message; empty if in none."""
+    """Return the sections in which a key is allowed, as the end of a message; empty if none."""
     if str(key) in _SPACES:
         return "; what is searched stands in its place in model, training and data"
     sections = homes(config).get(str(key), ())
@@ -88,14 +88,14 @@ def home_hint(key: object, config: type[TaskConfig]) -> str:
 def mistakes_of(
     error: pydantic.ValidationError, tree: object, config: type[TaskConfig], searched: Collection[str] = ()
 ) -> list[Mistake]:
-    """Return what pydantic complains of, in its order; arguments as of `schema_problems`.
+    """Return pydantic's errors in its order; arguments as for `schema_problems`.
 
     Args:
-        searched: paths of what the file searches.
+        searched: paths of the searched parameters.
     """
     found = []
     for detail in error.errors(include_url=False):
-        loc = tuple(part for part in detail["loc"] if part != "[key]")  # pydantic's name for the key of a mapping
+        loc = tuple(part for part in detail["loc"] if part != "[key]")  # pydantic's marker for the key of a mapping
         found.append(_mistake(detail, loc, tree, config, searched))
     return found
 
@@ -105,7 +105,7 @@ def _mistake(
 ) -> Mistake:
     value, kind, context = detail["input"], detail["type"], detail.get("ctx", {})
     may_be_searched = loc[:1] not in {(key,) for key in SETTINGS_KEYS}
-    if isinstance(value, list) and loc and isinstance(loc[-1], int):  # a list of lists, where a list belongs
+    if isinstance(value, list) and loc and isinstance(loc[-1], int):  # a list of lists instead of a list
         loc, value = loc[:-1], value_at(tree, ".".join(map(str, loc[:-1])))
     if kind == "extra_forbidden":
         return Mistake(loc, kind, _unknown_key(loc, value, tree, config, searched))
@@ -136,7 +136,7 @@ def _mistake(
 def _unknown_key(
     loc: tuple[Any, ...], value: object, tree: object, config: type[TaskConfig], searched: Collection[str]
 ) -> str:
-    """Say of a key that is not allowed what may be meant by it."""
+    """Return what may be meant by a key that is not allowed."""
     key, parent = loc[-1], loc[:-1]
     registry, name, named = _choice_at(parent, tree, config)
     known = _fields_at(parent, tree, config)
@@ -186,7 +186,7 @@ def _wrong_name(loc: tuple[Any, ...], kind: str, value: object, registry: Sectio
 def _no_section(
     loc: tuple[Any, ...], value: object, tree: object, config: type[TaskConfig], searched: Collection[str]
 ) -> str:
-    """Say what to write where a section belongs and something else stands."""
+    """Return what to write where a section is expected."""
     known = _fields_at(loc, tree, config)
     expected = f"should be a mapping of {', '.join(known)}" if known else "should be a mapping"
     if value is None:
@@ -201,16 +201,16 @@ def _no_section(
 
 
 def _registries(config: type[TaskConfig]) -> dict[str, SectionRegistry[Any]]:
-    """Return the sections that a file names, by dotted path."""
+    """Return the registries of named sections, by dotted path."""
     return {**config.registries(), "search.pruner": SCHEDULERS}
 
 
 def _fields_at(path: tuple[Any, ...], tree: object, config: type[TaskConfig]) -> tuple[str, ...]:
-    """Return the keys that the schema knows at a path; empty where it knows none.
+    """Return the schema's keys at a path; empty if there are none.
 
     Args:
         path: in the file.
-        tree: what the file says.
+        tree: the file's content.
         config: the task's schema of model, training and data.
     """
     if not path:
@@ -230,7 +230,7 @@ def _fields_at(path: tuple[Any, ...], tree: object, config: type[TaskConfig]) ->
 def _choice_at(
     path: tuple[Any, ...], tree: object, config: type[TaskConfig]
 ) -> tuple[SectionRegistry[Any] | None, object, str]:
-    """Return what a section's class is chosen from, the name that the file gives, and that key; None if by nothing."""
+    """Return a section's registry (None without one), the name given in the file, and the key of that name."""
     place = ".".join(map(str, path))
     registry, key = _registries(config).get(place), f"{place}.name"
     name = None if registry is None else value_at(tree, key) or registry.default
@@ -238,7 +238,7 @@ def _choice_at(
 
 
 def _sections(annotation: object) -> list[type[Section]]:
-    """Return the sections that a field may hold."""
+    """Return the section classes that a field may hold."""
     return [k for k in get_args(annotation) or (annotation,) if isinstance(k, type) and issubclass(k, Section)]
 
 

@@ -1,4 +1,4 @@
-"""Every mistake in model, training and data, also those that pydantic does not see before others are put right."""
+"""All mistakes in model, training and data, including those that pydantic reports only after others are fixed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MAX_LOOKS = 4
 
 
 def config_problems(tree: Mapping[str, Any], config: type[TaskConfig], searched: Collection[str] = ()) -> list[Problem]:
-    """Return everything that is wrong with model, training and data.
+    """Return all problems in model, training and data.
 
-    Pydantic judges a model's keys only once its name is one, and a section as a whole only once all its values are
-    allowed. So what it complains of is put right, as far as that can be guessed, or else left out, and judged again.
+    Pydantic checks a model's keys only once its name is valid, and a section as a whole only once all its values are
+    valid. So each mistake is replaced by a guess, or else left out, and the result is validated again.
 
     Args:
         tree: model, training and data.
         config: the task's schema of them.
-        searched: paths of what the file searches.
+        searched: paths of the searched parameters.
     """
     found: dict[str, Mistake] = {}
     looked_at = dict(tree)
@@ -46,7 +46,7 @@ def config_problems(tree: Mapping[str, Any], config: type[TaskConfig], searched:
 
 
 def _is_doubtful(mistake: Mistake, known: Iterable[Mistake], config: type[TaskConfig]) -> bool:
-    """Return whether a mistake may come from what was guessed or left out to look on."""
+    """Return whether a mistake may be caused by an earlier guess or omission."""
     section = mistake.loc if mistake.kind == "value_error" else mistake.loc[:-1]
     blind = [k for k in known if k.loc[:-1] == section and (k.guess is None or not k.is_sure)]
     if mistake.kind == "value_error":  # about the section as a whole
@@ -62,7 +62,7 @@ def _is_doubtful(mistake: Mistake, known: Iterable[Mistake], config: type[TaskCo
 
 
 def _put_right(tree: dict[str, Any], mistake: Mistake) -> None:
-    """Replace what is wrong by what is probably meant, or take it out."""
+    """Replace a mistake by the guess, or remove it."""
     loc = mistake.loc
     if mistake.kind == "value_error" or not loc:
         return

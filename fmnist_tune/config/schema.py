@@ -1,6 +1,6 @@
-"""What may stand in a search space once nothing in it is searched any more: sections, keys, types, ranges.
+"""The schema of a search space after its searched values are filled in: sections, keys, types, ranges.
 
-A new option starts here, or in the file of its task or model: one field, with its range and a docstring line.
+Add a new option here, or in the file of its task or model: one field, with its range and a docstring line.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.registry import DEFAULT, find_task
 from fmnist_tune.units import seconds
 
-ARTIFACTS = "artifacts"  # a folder beside those of the studies
-DATABASE = "studies.db"  # a file beside them; SQLite has others whose names begin so
+ARTIFACTS = "artifacts"  # a folder beside the studies' folders
+DATABASE = "studies.db"  # a file beside them; SQLite creates others whose names start with it
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -37,8 +37,8 @@ def study_name(name: str) -> str:
     """Return `name` if it can name a study and its folder.
 
     Raises:
-        ValueError: empty, longer than 80 characters, with anything but letters, digits, '.', '_' and '-', or the name
-            of a file or folder that stands beside those of the studies.
+        ValueError: it is empty, longer than 80 characters, has other characters than letters, digits, '.', '_' and '-',
+            or is the name of a file or folder beside the studies' folders.
     """
     if not STUDY_NAME.fullmatch(name):
         raise ValueError(
@@ -91,11 +91,11 @@ class Optimizer(Section):
 
 
 class Sampler(Section):
-    """Which of Optuna's samplers chooses the values.
+    """The Optuna sampler that chooses the values.
 
     Attributes:
         name: the sampler.
-        seed: all that the sampler chooses and all seeds of the trials follow from it.
+        seed: determines the sampler's choices and all seeds of the trials.
     """
 
     name: Literal["tpe", "random", "grid", "qmc", "gp", "cmaes"] = "tpe"
@@ -113,15 +113,15 @@ def _points(value: object) -> object:
 
 
 class Search(Section):
-    """How long a study runs, and what decides in it.
+    """How long a study runs, and its sampler and pruner.
 
     Attributes:
-        trials: the number of trials that the study holds in the end.
-        timeout: the longest wall-clock time of one run; None for no limit.
+        trials: the total number of trials in the study.
+        timeout: the maximum wall-clock time of one run; None for no limit.
         epoch_timeout: the time after which an epoch counts as hanging: its trial fails, and its worker is replaced.
         sampler: what chooses the values of a trial.
-        pruner: what decides which trials go on; its `name` decides which other keys it has.
-        initial: configurations by dotted path that the study begins with; what they leave out is sampled.
+        pruner: decides which trials continue; its `name` determines its other keys.
+        initial: configurations by dotted path that the study starts with; missing values are sampled.
     """
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 32
@@ -143,11 +143,11 @@ def _gpu_share(value: object) -> object:
 
 
 class Resources(Section):
-    """What one trial gets.
+    """The resources of one trial.
 
     Attributes:
         cpus: cores, and PyTorch's threads.
-        gpus: GPUs or a share of one; auto is one GPU where there is one; None for auto.
+        gpus: GPUs or a share of one; auto is one GPU if there is any; None for auto.
     """
 
     cpus: Annotated[int, Field(ge=1)] = 1
@@ -160,13 +160,13 @@ def _task(name: object) -> object:
 
 
 class Settings(Section):
-    """The part of a search space in which nothing can be searched.
+    """The part of a search space without searched values.
 
     Attributes:
         study: the name of the study and of its folder.
-        task: what is learned.
-        search: how long the study runs, and what decides in it.
-        resources: what one trial gets.
+        task: the task, which determines the keys of model, training and data.
+        search: how long the study runs, and its sampler and pruner.
+        resources: the resources of one trial.
     """
 
     study: Annotated[str, AfterValidator(study_name)]

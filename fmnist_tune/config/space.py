@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-import yaml
 
 from fmnist_tune.config.corners import check_configs, corners, probes
 from fmnist_tune.config.domain import ChoiceDomain
@@ -20,10 +19,10 @@ from fmnist_tune.config.parameters import Parameter, is_active, read_parameters,
 from fmnist_tune.config.problems import home_hint, schema_problems
 from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings
 from fmnist_tune.config.warnings import space_warnings
-from fmnist_tune.config.yaml_reader import NUMBERS, read_yaml
+from fmnist_tune.config.yaml_text import dump_yaml, read_yaml
 from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean, near_file
-from fmnist_tune.paths import user_path
-from fmnist_tune.registry import forget_imports
+from fmnist_tune.files import user_path
+from fmnist_tune.registry import forget_imports, own_code
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.registry import find_task, guess_task, is_unusable
 from fmnist_tune.tasks.task import Task
@@ -196,7 +195,9 @@ def read_space(
         raise _error(source, problems, document.lines)
     space = SearchSpace(source, settings, tuple(parameters), tree, warnings, initial)
     configs, task = list(space.end_configs()), space.task
-    if problems := [Problem(path, message) for path, message in task.problems(configs)]:
+    with own_code(task, "problems"):
+        problems = [Problem(path, message) for path, message in task.problems(configs)]
+    if problems:
         raise _error(source, problems, document.lines)
     found = space_warnings(settings, parameters, tree, configs, task)
     return replace(space, warnings=(*warnings, *found, *_repeats(space)))
@@ -255,22 +256,6 @@ def _repeats(space: SearchSpace) -> tuple[str, ...]:
         f"search.trials: {search.trials} of a space with {size} configurations: some are trained more than once; "
         "sampler: {name: grid} trains each of them once",
     )
-
-
-def dump_yaml(tree: object) -> str:
-    """Return YAML text with the keys in their order, lists and small mappings on one line."""
-    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes 1e-4 as 1.0e-4, which YAML 1.1 readers take for a number too; aliases are written out."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-
-for resolver in NUMBERS:  # texts that would be read as numbers are put into quotes: `08`, `1e5`
-    _Dumper.add_implicit_resolver(*resolver)
 
 
 def _override(tree: dict[str, Any], path: list[str], value: object) -> None:

@@ -1,4 +1,4 @@
-"""What a file allows but probably does not mean: settings without effect, pruners that mislead or never act."""
+"""Warnings about valid but probably unintended settings: those without effect, pruners that mislead or never act."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from fmnist_tune.config.parameters import Parameter, value_at
 from fmnist_tune.config.schema import Settings
-from fmnist_tune.registry import blamed_on
+from fmnist_tune.registry import blamed_on, own_code
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.task import Task
 
@@ -19,28 +19,30 @@ def space_warnings(
     configs: Sequence[TaskConfig],
     task: Task,
 ) -> tuple[str, ...]:
-    """Return a sentence for each thing that is probably not meant.
+    """Return a sentence for each probable mistake.
 
     Args:
         settings: of the file.
-        parameters: what it searches.
+        parameters: its searched parameters.
         tree: the file's plain data.
-        configs: what the ends of the parameters give.
-        task: what is learned.
+        configs: configurations at the ends of the parameters.
+        task: the task.
     """
     found = list(_unused(parameters, tree))
     gpus = settings.resources.gpus
     if gpus is not None and gpus > 1:
         found.append(f"resources.gpus: a trial trains on one GPU; the others of {gpus:g} are reserved for nothing")
     if parameters:
-        found += [*_pruner(settings, tree, configs, task.epoch), *task.warnings(settings, tree), *_initial(settings)]
+        with own_code(task, "warnings"):
+            of_task = tuple(task.warnings(settings, tree))
+        found += [*_pruner(settings, tree, configs, task.epoch), *of_task, *_initial(settings)]
     elif "search" in tree:
         found.append("search: nothing is searched in this file, so that this section has no effect")
     return tuple(found)
 
 
 def _unused(parameters: Sequence[Parameter], tree: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the parameters whose condition names a fixed value that is another one."""
+    """Yield a warning for each parameter whose condition contradicts a fixed value."""
     searched = {parameter.path for parameter in parameters}
     for parameter in parameters:
         for other, wanted in parameter.when.items():
@@ -50,7 +52,7 @@ def _unused(parameters: Sequence[Parameter], tree: Mapping[str, Any]) -> Iterato
 
 
 def _initial(settings: Settings) -> Iterator[str]:
-    """Yield that the study is full before every initial point has begun."""
+    """Yield a warning if there are more initial points than trials."""
     n_points, n_trials = len(settings.search.initial), settings.search.trials
     if n_points > n_trials:
         left = n_points - n_trials

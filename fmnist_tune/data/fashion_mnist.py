@@ -1,4 +1,4 @@
-"""Fashion-MNIST's four IDX files: where they are, whether they are the right ones, and what they hold."""
+"""Fashion-MNIST's four IDX files: finding, verifying and reading them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_tune.errors import UserError
-from fmnist_tune.paths import user_path
+from fmnist_tune.files import user_path
 from fmnist_tune.tasks.images.data_set import Images, Part
 from fmnist_tune.tasks.images.fashion_mnist import FASHION_MNIST
 
@@ -30,7 +30,7 @@ FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 DEBIAN_DIR = Path("/usr/share/datasets/fashion-mnist")
-# A file that is not the published one may be the user's own, so nobody is told to delete it.
+# A file other than the published one may be the user's own, so no message suggests deleting it.
 OTHER_COPY = (
     "`fmnist-tune data --data-dir NEW_FOLDER` fetches the published files into another folder, for --data-dir to name"
 )
@@ -40,7 +40,7 @@ def cache_dir() -> Path:
     """Return where fetched files are kept: `$XDG_CACHE_HOME/fmnist-tune/fashion-mnist`, `~/.cache` by default.
 
     Raises:
-        UserError: there is neither that variable nor a home.
+        UserError: there is neither that variable nor a home folder.
     """
     caches = os.environ.get("XDG_CACHE_HOME")
     if not caches:
@@ -57,11 +57,11 @@ def cache_dir() -> Path:
 def checksums() -> dict[str, str]:
     """Return the MD5 that each uncompressed file must have.
 
-    `FMNIST_TUNE_MD5SUMS` names a file in md5sum's format that replaces them: for tests, and for data sets in
+    `FMNIST_TUNE_MD5SUMS` names a file in md5sum's format that replaces them, for tests and for other data sets in
     Fashion-MNIST's format. A study records the checksums it was trained on.
 
     Raises:
-        UserError: that file cannot be read or names other files.
+        UserError: that file cannot be read, or lists other files.
     """
     path = os.environ.get("FMNIST_TUNE_MD5SUMS")
     if not path:
@@ -79,16 +79,16 @@ def checksums() -> dict[str, str]:
 
 
 def find_file(folder: Path, name: str) -> Path | None:
-    """Return `name` or `name.gz` in a folder, also where torchvision puts it below its root; None if absent."""
+    """Return `name` or `name.gz` in a folder or in torchvision's subfolder of it; None if absent."""
     for place in (folder, folder / "FashionMNIST" / "raw", folder / "raw"):
         for candidate in (place / f"{name}.gz", place / name):
-            if os.path.isfile(candidate):  # Path.is_file raises where a folder may not be entered
+            if os.path.isfile(candidate):  # Path.is_file raises if a folder may not be entered
                 return candidate
     return None
 
 
 def has_part(folder: Path, part: Part) -> bool:
-    """Return whether a folder has both files of a part; says nothing about what is in them."""
+    """Return whether a folder has both files of a part, without checking their content."""
     return all(find_file(folder, name) is not None for name in FILES[part])
 
 
@@ -112,7 +112,7 @@ def load_part(folder: Path, part: Part) -> Images:
 
 
 def check_file(folder: Path, name: str) -> None:
-    """Check one of the four files, if it is there.
+    """Check one of the four files, if it exists.
 
     Raises:
         UserError: it is unreadable, damaged, or not the published one.

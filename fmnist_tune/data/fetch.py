@@ -1,4 +1,4 @@
-"""Where the data set comes from when it is not there yet."""
+"""Fetching the data set when it is missing."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from fmnist_tune.tasks.images.data_set import Part
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 CONNECT_TIMEOUT_S = 20.0
 APT_TIMEOUT_S = 300.0
-# What fetching raises, of a proxy that answers nonsense too.
+# Errors of fetching, including those caused by a proxy's nonsense.
 REFUSALS = (OSError, ValueError, RuntimeError, ImportError, HTTPException, subprocess.SubprocessError, UserError)
 
 Log = Callable[[str], None]
 
 
 def locate_data(data_dir: Path | None, log: Log) -> Path:
-    """Return a folder with the training files, fetching them into the cache if there is none yet.
+    """Return a folder with the training files; fetch them into the cache if there is none yet.
 
-    Looked at in this order: `data_dir` alone if given; otherwise the cache, the folder of Debian's package,
+    Only `data_dir` is tried if it is given. Otherwise the order is: the cache, the folder of Debian's package,
     torchvision's download, Debian's archive.
 
     Args:
         data_dir: the user's own copy; nothing is fetched into it.
-        log: gets a line for people about what is being done.
+        log: receives progress messages.
 
     Raises:
         UserError: `data_dir` lacks the files, or nothing could be fetched.
@@ -56,8 +56,8 @@ def locate_data(data_dir: Path | None, log: Log) -> Path:
             raise UserError(f"--data-dir {data_dir}: {error.strerror}") from None
         if not is_folder:
             raise UserError(f"--data-dir {data_dir}: not a directory")
-        return data_dir  # what is missing or wrong is named when it is read
-    with suppress(UserError):  # no home: there is no cache to look into
+        return data_dir  # reading it names what is missing or wrong
+    with suppress(UserError):  # without a home there is no cache
         if has_part(cache_dir(), "train"):
             return cache_dir()
     if has_part(DEBIAN_DIR, "train"):
@@ -66,14 +66,14 @@ def locate_data(data_dir: Path | None, log: Log) -> Path:
 
 
 def fetch_data(folder: Path, log: Log) -> Path:
-    """Fetch and verify all four files, and only then put those into a folder that it does not have yet.
+    """Fetch and verify all four files, then add the missing ones to a folder.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: the folder has another file in the place of one; it is left as it is. Or no source gave the published
-            files; says what each one answered.
+        UserError: the folder has a different file of the same name, which is left as it is. Or no source had the
+            published files; names each source's error.
     """
     for name in (*FILES["train"], *FILES["test"]):
         check_file(folder, name)
@@ -134,7 +134,7 @@ def _from_debian(work: Path) -> Path:
     try:
         _run(["apt-get", "download", DEBIAN_PACKAGE], work)
     except subprocess.CalledProcessError:
-        # No package lists, or old ones: fetch lists of our own, since the system's are root's.
+        # Package lists are missing or old: fetch our own, since only root can update the system's.
         private = work / "apt"
         for sub in ("lists/partial", "cache/archives/partial"):
             (private / sub).mkdir(parents=True)
@@ -142,7 +142,7 @@ def _from_debian(work: Path) -> Path:
         if os.geteuid() == 0:
             options += ["-o", "APT::Sandbox::User=root"]
         update = _run(["apt-get", *options, "update"], work, check=False)
-        try:  # one unreachable source makes update fail although Debian's own answered
+        try:  # one unreachable source makes update fail even if Debian's own answered
             _run(["apt-get", *options, "download", DEBIAN_PACKAGE], work)
         except subprocess.CalledProcessError as error:
             raise UserError(f"apt-get download {DEBIAN_PACKAGE}: {_last_line(error.stderr or update.stderr)}") from None

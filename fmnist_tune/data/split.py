@@ -1,4 +1,4 @@
-"""The validation split, and the training set that is left after it."""
+"""The validation split and the remaining training set."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from fmnist_tune.config import SearchSpace
 from fmnist_tune.errors import UserError
 from fmnist_tune.tasks.images.data_set import Images
 
-SPLIT_SEED = 20170825  # fixed for every study, so that their validation accuracies compare
+SPLIT_SEED = 20170825  # fixed for every study, so that validation accuracies are comparable
 
 
 def stratified_split(labels_N: NDArray[np.int64], val_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split indices into a training and a validation part with every class in its share.
+    """Split indices into a training and a validation part, stratified by class.
 
     Args:
         labels_N: class of every image.
-        val_size: images for validation; each class gives its share, rounded so that they add up.
+        val_size: images for validation; the classes' shares are rounded so that they add up.
 
     Returns:
-        Sorted indices of the training and of the validation part; the same for the same labels and size.
+        Sorted indices of the training and of the validation part, determined by the labels and the size.
 
     Raises:
         UserError: `val_size` leaves no training image.
@@ -43,7 +43,7 @@ def stratified_split(labels_N: NDArray[np.int64], val_size: int) -> tuple[NDArra
 
 
 def keep_shares(labels_N: NDArray[np.int64], indices: NDArray[np.int64], keep: dict[int, float]) -> NDArray[np.int64]:
-    """Return the indices that stay when only a share of some classes is kept (at least one image of each)."""
+    """Return the indices that remain when only a share of some classes is kept (at least one image of each)."""
     rng = np.random.Generator(np.random.PCG64(SPLIT_SEED + 1))
     dropped: list[NDArray[np.int64]] = []
     for label in sorted(keep):
@@ -54,12 +54,12 @@ def keep_shares(labels_N: NDArray[np.int64], indices: NDArray[np.int64], keep: d
 
 
 def fingerprint(indices: NDArray[np.int64]) -> str:
-    """Return a short hash of a split, to be recorded with what was trained on it."""
+    """Return a short hash of a split, to be recorded with trainings on it."""
     return hashlib.blake2b(np.sort(indices).astype("<i8").tobytes(), digest_size=8).hexdigest()
 
 
 def describe_split(space: SearchSpace, images: Images) -> dict[str, object]:
-    """Describe the validation split that a study is trained on; where it is searched, at both ends.
+    """Describe a study's validation split; if its size is searched, at both ends.
 
     Raises:
         UserError: a validation split would leave nothing to train on.

@@ -1,7 +1,7 @@
-"""A document: sections of text, findings, tables, plots and code. Its texts are plain; escaping is the renderers' job.
+"""A document: sections of text, findings, tables, plots and code, all in plain text.
 
-A text's first letter and full stop are the renderers' job too: a terminal shows it as it is, a page as a sentence. What
-stands between two backticks is code.
+Renderers escape the text, and add capitals and full stops: a terminal shows a text as it is, a page as a sentence. Text
+between two backticks is code.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-PHONE_WIDTH = 46  # characters in a line of a table, the gaps between its columns aside
-PNG_SCALE = 180 / 130  # pixels of a PNG to one of a wide page
+PHONE_WIDTH = 46  # characters in a line of a table, without the gaps between its columns
+PNG_SCALE = 180 / 130  # PNG pixels per pixel of a wide page
 
 
 @dataclass(frozen=True)
 class Note:
-    """A text of less weight."""
+    """A less prominent text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A figure at the top of a page."""
+    """A key figure at the top of a page."""
 
     label: str
     value: str
@@ -34,7 +34,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Finding:
-    """A point of a list; a warning asks for attention."""
+    """A list item; a warning is highlighted."""
 
     text: str
     is_warning: bool = False
@@ -47,9 +47,9 @@ class Plot:
     Attributes:
         file: the PNG's name, or its URL.
         alt: what it shows.
-        png: the file's content; empty if it could not be drawn, or lies elsewhere.
-        error: why it could not.
-        is_photo: whether it is made of images, which a dark page shows as they are.
+        png: the file's content; empty if it could not be drawn, or is stored elsewhere.
+        error: why it could not be drawn.
+        is_photo: whether it consists of images, which a dark page must not invert.
     """
 
     file: str
@@ -60,12 +60,12 @@ class Plot:
 
     @property
     def width_px(self) -> int:
-        """Its width on a page that is wide enough."""
-        return round(int.from_bytes(self.png[16:20]) / PNG_SCALE)  # where a PNG has its width in pixels
+        """Its width on a sufficiently wide page."""
+        return round(int.from_bytes(self.png[16:20]) / PNG_SCALE)  # a PNG's width in pixels
 
     @property
     def data_uri(self) -> str:
-        """The image as a text that a page can hold."""
+        """The image as a data URI."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
@@ -74,7 +74,7 @@ class Table:
     """Rows of text; the first column names the row.
 
     Attributes:
-        left: titles of the columns besides the first whose cells stand at the left; numbers stand at the right.
+        left: titles of the left-aligned columns besides the first; others are right-aligned, as numbers are.
         optional: titles of columns that a narrow terminal leaves out, group by group.
     """
 
@@ -90,7 +90,7 @@ class Table:
 
     @property
     def is_wide(self) -> bool:
-        """Whether a phone has no room for its columns side by side, with every space a place for a line break."""
+        """Whether it is too wide for a phone, even with a line break at every space."""
         columns = zip(self.header, *self.rows, strict=True)
         return (
             sum(max(len(word) for cell in column for word in [*cell.split(), ""]) for column in columns) > PHONE_WIDTH
@@ -99,7 +99,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Code:
-    """Lines of code, or commands, which are never folded."""
+    """Lines of code, or commands, which are never wrapped."""
 
     text: str
     language: str = ""
@@ -107,14 +107,14 @@ class Code:
 
 @dataclass(frozen=True)
 class Section:
-    """Blocks under a heading; the outermost is the document."""
+    """Blocks under a heading; the outermost section is the document."""
 
     title: str
     blocks: Sequence[Block]
 
     @property
     def sections(self) -> list[Section]:
-        """The sections of this one."""
+        """The subsections."""
         return [block for block in self.blocks if isinstance(block, Section)]
 
     @property
@@ -124,7 +124,7 @@ class Section:
         return [*own, *(plot for section in self.sections for plot in section.plots)]
 
     def grouped(self) -> Iterator[tuple[str, list[Any]]]:
-        """Yield runs of blocks of one type with its name, `str` for paragraphs."""
+        """Yield runs of blocks of one type, with the type's name, `str` for paragraphs."""
         for kind, blocks in groupby(self.blocks, type):
             yield kind.__name__, list(blocks)
 
@@ -134,7 +134,7 @@ Block = str | Note | Fact | Finding | Plot | Table | Code | Section
 
 @dataclass(frozen=True)
 class Content:
-    """What one half of a report gives to the whole; `csv` by file name."""
+    """The content of one half of a report; `csv` by file name."""
 
     facts: tuple[Fact, ...]
     findings: tuple[Finding, ...]
@@ -148,10 +148,10 @@ def sentence(text: str) -> str:
 
 
 def capital(text: str) -> str:
-    """Return a text that begins with a capital letter."""
+    """Return a text with a capital letter at the start."""
     return text[:1].upper() + text[1:]
 
 
 def clipped(text: str, length: int) -> str:
-    """Return text of at most so many characters."""
+    """Return text cut to at most `length` characters."""
     return text if len(text) <= length else text[: length - 1] + "…"

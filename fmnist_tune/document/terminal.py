@@ -1,4 +1,4 @@
-"""A document on a terminal; of a table what does not fit the width is left out or cut, never folded."""
+"""A document on a terminal; table content that does not fit is left out or cut, never wrapped."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from fmnist_tune.document.blocks import Block, Code, Fact, Finding, Note, Plot, 
 from fmnist_tune.escaping import printable
 
 GAP = 2
-LEAST_CUT = 12  # cells; a text that would be cut to less is left out
+LEAST_CUT = 12  # cells; a text that would be cut shorter is left out
 
 
 @dataclass(frozen=True)
 class View:
     """A document, a section or a table for a terminal, to be printed with `crop=False`.
 
-    The first paragraph of a section stands beside its title, the other blocks below it. Commands are not folded, so
-    that they can be copied.
+    A section's first paragraph is beside its title, the other blocks below it. Commands are not wrapped, so that they
+    can be copied.
     """
 
     block: Block
@@ -50,6 +50,11 @@ class View:
             yield Text(" " * self.indent, no_wrap=True, overflow="ignore").append_text(line)
 
 
+def _plain(cell: str) -> str:
+    """Return a cell that is code as a whole without its backticks."""
+    return cell[1:-1] if len(cell) > 2 and cell[0] == cell[-1] == "`" and "`" not in cell[1:-1] else cell
+
+
 def _text(block: str | Note | Fact | Finding) -> Text:
     if isinstance(block, Fact):
         return Text(f"{block.label}: {block.value} {block.note}")
@@ -65,10 +70,10 @@ def _wrapped(text: Text, width: int, console: Console) -> Iterator[Text]:
 
 
 def _table(table: Table, width: int, console: Console) -> Iterator[Text]:
-    """Yield a table's lines: with all columns or without the optional ones, or else each row's cells below its name."""
+    """Yield a table's lines: with all columns, without optional ones, or with each row's cells below its name."""
     left = (table.header[0], *table.left)
     columns = [
-        Column(title, [one_line(cell).strip("`") for cell in cells], is_right=title not in left)
+        Column(title, [_plain(one_line(cell)) for cell in cells], is_right=title not in left)
         for title, cells in zip(table.header, table.columns, strict=True)
     ]
     for titles in ((), *table.optional):
@@ -90,8 +95,8 @@ class Column:
 
     Attributes:
         cells: from the top row to the bottom one.
-        is_right: whether the cells stand at the right, as numbers do.
-        most: its greatest width in terminal cells; None for as wide as its content.
+        is_right: whether the cells are right-aligned, as numbers are.
+        most: its maximum width in terminal cells; None for the width of its content.
     """
 
     title: str
@@ -107,7 +112,7 @@ class Column:
 
 
 def total_width(columns: Iterable[Column]) -> int:
-    """Return how many terminal cells columns take beside each other."""
+    """Return the width of columns side by side in terminal cells."""
     widths = [column.width for column in columns]
     return sum(widths) + GAP * max(0, len(widths) - 1)
 
@@ -115,12 +120,12 @@ def total_width(columns: Iterable[Column]) -> int:
 def table_lines(
     columns: Sequence[Column], *, styles: Sequence[str] = (), tails: Mapping[int, tuple[int, Text, int]] | None = None
 ) -> Iterator[Text]:
-    """Yield a header and a line for each row, without spaces at the end.
+    """Yield a header and a line for each row, without trailing spaces.
 
     Args:
-        columns: at least one, all with as many cells.
+        columns: at least one, all with the same number of cells.
         styles: of the rows; none by default.
-        tails: rows that end otherwise: from which column on, with what text, cut to which width.
+        tails: by row, a different ending: the column it starts at, its text, and its maximum width.
     """
     yield _line([(Text(column.title, style="bold"), column) for column in columns])
     for row in range(len(columns[0].cells)):

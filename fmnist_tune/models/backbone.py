@@ -1,4 +1,4 @@
-"""torchvision's classification models over any number of channels: built, given weights, frozen."""
+"""torchvision's classification models for any number of channels: building, loading weights, freezing."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from torch.nn import functional as F
 from torchvision.models import get_model, get_model_weights
 
 from fmnist_tune.errors import UserError, near_file
+from fmnist_tune.files import user_path
 from fmnist_tune.models.architectures import WEIGHT_FILES
 from fmnist_tune.models.section import ImageSpec
 from fmnist_tune.models.torchvision import Torchvision
-from fmnist_tune.paths import user_path
 
 _LAYERS = (nn.Conv2d, nn.Linear)  # squeezenet's classifier is a convolution
-# torchvision's DenseNet files are from before dots in names meant modules; its own builder renames them so.
+# torchvision's DenseNet files are older than dots as module separators; its own builder renames keys in this way.
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 
 
 class Backbone(nn.Module):
-    """An architecture whose first convolution reads our channels and whose last layer tells our classes apart.
+    """An architecture with its first convolution adapted to our channels and its last layer to our classes.
 
-    An image of one channel gives what the original gives for the same image in all three of its channels.
+    For an image of one channel, the result equals the original's for that image in all three channels.
     """
 
     def __init__(self, section: Torchvision, spec: ImageSpec) -> None:
-        """Build the architecture, with torchvision's own initialisation where no weights are read.
+        """Build the architecture, with torchvision's initialisation where no weights are loaded.
 
         Args:
             section: of the configuration.
             spec: of the images.
 
         Raises:
-            UserError: they are not there, or do not fit.
+            UserError: the weights are missing, or do not fit.
         """
         super().__init__()
         self.image_size = section.image_size
@@ -64,7 +64,7 @@ class Backbone(nn.Module):
             self.network.set_submodule(self._classifier, nn.Sequential(nn.Dropout(section.dropout), last))
 
     def train(self, mode: bool = True) -> Backbone:
-        """Switch to training; what is frozen stays in evaluation."""
+        """Switch to training mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.network.eval()
@@ -79,7 +79,7 @@ class Backbone(nn.Module):
 
 
 def _load(network: nn.Module, section: Torchvision, classifier: str) -> None:
-    """Give a network the weights that its section names, all but the classifier's."""
+    """Load the weights given in the section, except the classifier's."""
     state = _read_file(user_path(section.weights)) if section.weights.endswith(WEIGHT_FILES) else _fetch(section)
     state = {
         _OLD_DENSENET.sub(r"\1\2.", name): tensor
@@ -88,10 +88,10 @@ def _load(network: nn.Module, section: Torchvision, classifier: str) -> None:
     }
     try:
         missing, unknown = network.load_state_dict(state, strict=False)
-    except RuntimeError as error:  # the first line says that there was an error
+    except RuntimeError as error:  # the first line only says that there was an error
         complaint = str(error).splitlines()[1].strip()
         raise UserError(f"model.weights: {section.weights} does not fit {section.architecture}: {complaint}") from None
-    # Older files do not count batches.
+    # Older files have no batch counters.
     missing = [
         name for name in missing if not name.startswith(f"{classifier}.") and not name.endswith("num_batches_tracked")
     ]
@@ -132,7 +132,7 @@ def _read_file(path: Path) -> Mapping[str, Tensor]:
 
 
 def _fetch(section: Torchvision) -> Mapping[str, Tensor]:
-    """Return weights that torchvision knows by name: from torch's cache, or else from its site."""
+    """Return torchvision's weights by name, from torch's cache or its site."""
     known = get_model_weights(section.architecture).__members__
     if section.weights not in known:
         raise UserError(
@@ -141,7 +141,7 @@ def _fetch(section: Torchvision) -> Mapping[str, Tensor]:
         )
     entry = known[section.weights]
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where torch says what it downloads
+        with contextlib.redirect_stdout(sys.stderr):  # torch prints its downloads
             state: Mapping[str, Tensor] = entry.get_state_dict(
                 progress=False, check_hash=True, map_location="cpu", weights_only=True
             )

@@ -1,4 +1,4 @@
-"""Whether the models of a space can be had, found out before training."""
+"""Checking, before training, that a space's models can be built."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from fmnist_tune.tasks.config import TaskConfig
 
 
 def check_models(configs: Iterable[TaskConfig], source: str) -> None:
-    """Build once each model that needs files, which fetches those that torchvision has, and each that is not ours.
+    """Build once each model that needs files, fetching torchvision's, and each third-party model.
 
-    One that is not ours must also score two inputs. Imports torch only if there is such a model.
+    A third-party model must also score two inputs. Imports torch only if there is such a model.
 
     Args:
         configs: of trials.
-        source: the file that they come from, for messages.
+        source: their file, for messages.
 
     Raises:
-        FileError: files are not there or do not fit, or a model is none; all that was found.
+        FileError: files are missing or do not fit, or a model is invalid; lists all problems.
     """
     wanted: dict[tuple[str, ...], TaskConfig] = {}
     for config in configs:
@@ -42,11 +42,11 @@ def check_models(configs: Iterable[TaskConfig], source: str) -> None:
 
 
 def _try_out(config: TaskConfig) -> None:
-    """Build a model, ask for its description, which is needed last, and let it score two inputs.
+    """Build a model, get its description, which is needed only at the end, and let it score two inputs.
 
     Raises:
-        UserError: as its `build` raises it.
-        PluginError: it cannot.
+        UserError: raised by its `build`.
+        PluginError: anything else fails.
     """
     import torch
 

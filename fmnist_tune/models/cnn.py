@@ -18,12 +18,12 @@ Channels = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Cnn(ModelSection):
-    """Blocks of convolutions, each ended by a pooling that halves the image, then dense layers, then the classifier.
+    """Blocks of convolutions, each followed by a pooling that halves the image, then dense layers and the classifier.
 
     Attributes:
         channels: the channels of each block; instead of `blocks` and `base_channels`; None for those.
         blocks: the number of blocks; None for 3.
-        base_channels: the channels of the first block, doubled at every further one; None for 32.
+        base_channels: the channels of the first block, doubled at each further block; None for 32.
         convs_per_block: convolutions of a block, each followed by norm and activation.
         kernel_size: the side of a convolution's kernel, in pixels; odd with padding same.
         padding: same keeps the size of the image; valid shrinks it by kernel_size - 1 at each convolution.
@@ -33,8 +33,8 @@ class Cnn(ModelSection):
         activation: after each convolution and dense layer.
         dropout2d: the probability of dropping a whole channel after each block.
         head: the widths of the dense layers before the classifier.
-        dropout: the probability before each dense layer, the classifier included.
-        feature_dropout: instead of `dropout` before the first of them, which reads the last block; None for `dropout`.
+        dropout: the probability before each dense layer, including the classifier.
+        feature_dropout: replaces `dropout` before the first dense layer, after the last block; None for `dropout`.
         residual: add each block's input, through a 1x1 convolution, to its output before the pooling; needs padding
             same.
         tta: test-time augmentation; flip averages the scores of an image and of its mirror image.
@@ -75,7 +75,7 @@ class Cnn(ModelSection):
 
     @property
     def block_channels(self) -> list[int]:
-        """Channels of each block; [32, 64, 128] if the file says nothing."""
+        """Channels of each block; [32, 64, 128] by default."""
         if self.channels is not None:
             return self.channels
         base = 32 if self.base_channels is None else self.base_channels

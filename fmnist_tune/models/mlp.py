@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
 Norm = Literal["none", "batch"]
-# Below this many multiplications in the largest layer of a step, casting to bf16 costs more than it saves.
+# With fewer multiplications in the largest layer of a step, casting to bf16 costs more than it saves.
 # Measured by benchmarks/precision.py; benchmarks/RESULTS.md has the table.
 BF16_MIN_WORK = 20_000_000
 
@@ -26,7 +26,7 @@ class Dense(Model):
     Attributes:
         hidden: the widths of the hidden layers; instead of `depth` and `width`; None for those.
         depth: the number of hidden layers; None for 2.
-        width: the units of each of them; None for 128.
+        width: the units of each hidden layer; None for 128.
         activation: after each hidden layer.
         norm: batch is batch normalization before each activation.
         dropout: the probability after each hidden layer.
@@ -47,7 +47,7 @@ class Dense(Model):
 
     @property
     def widths(self) -> list[int]:
-        """Widths of the hidden layers; [128, 128] if the file says nothing."""
+        """Widths of the hidden layers; [128, 128] by default."""
         if self.hidden is not None:
             return self.hidden
         return [128 if self.width is None else self.width] * (2 if self.depth is None else self.depth)
@@ -61,7 +61,7 @@ class Dense(Model):
         return f"a multilayer perceptron with {layers if n else 'no hidden layer'}"
 
     def layers(self, n_inputs: int, n_classes: int) -> nn.Module:
-        """Build the layers from float (N, ...) with so many inputs each to unnormalised scores (N, n_classes)."""
+        """Build the layers from float (N, ...), with `n_inputs` values each, to unnormalised scores (N, n_classes)."""
         from torch import nn
 
         from fmnist_tune.models.layers import ACTIVATIONS

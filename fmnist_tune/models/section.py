@@ -1,4 +1,4 @@
-"""What a model is: the keys that a file gives it, how it is built from them, and what it says of itself."""
+"""The interface of a model: its keys in a file, its construction and its description."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What a model is built for.
+    """The images that a model is built for.
 
     Attributes:
         channels: of an image; 1 for grey.
@@ -28,21 +28,21 @@ class ImageSpec:
 
     @property
     def n_classes(self) -> int:
-        """Scores of an image."""
+        """Number of classes, and of scores per image."""
         return len(self.class_names)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of an image: channels, height, width."""
+        """An image's channels, height and width."""
         return self.channels, self.height, self.width
 
     @property
     def n_values(self) -> int:
-        """Numbers in an image."""
+        """Number of values in an image."""
         return self.channels * self.height * self.width
 
     def padded(self, pad: int) -> ImageSpec:
-        """Return the specification of images with so many pixels more at each side."""
+        """Return the spec of images with `pad` more pixels on each side."""
         return replace(self, height=self.height + 2 * pad, width=self.width + 2 * pad)
 
 
@@ -56,54 +56,54 @@ class Model(Section):
     name: str
 
     def if_none(self) -> dict[str, Any]:
-        """Return what holds where a key is None, for `check` to show; without the keys whose None means nothing."""
+        """Return the meaning of None by key, shown by `check`; keys whose None has no meaning are left out."""
         return {key: "none" for key, value in self if value is None}
 
     @property
     def files(self) -> tuple[str, ...]:
-        """What names the pretrained weights that `build` reads; empty for none."""
+        """The names of the pretrained weights that `build` reads; empty for none."""
         return ()
 
     def build(self, spec: Any) -> nn.Module:
-        """Build it for what its task says of the data."""
+        """Build the model for the task's spec of the data."""
         raise NotImplementedError
 
     def describe(self) -> str:
-        """Return in words what it is and its architecture: a noun phrase for the model card, `show` and reports."""
+        """Return its architecture as a noun phrase for the model card, `show` and reports."""
         keys = ", ".join(f"{key} {value}" for key, value in self if key != "name" and value is not None)
         return f"the model {self.name}" + (f" ({keys})" if keys else "")
 
 
 class ModelSection(Model):
-    """A model of images: derive from it, give it fields, and build it.
+    """A model of images: subclass it, add fields, and implement `build`.
 
-    A validator, or `check`, raises a ValueError for keys that cannot be built. What a class does not say of its
-    precision costs speed, never correctness.
+    A validator, or `check`, raises a ValueError for keys that cannot be built. The settings of precision below affect
+    only speed, never correctness.
     """
 
-    # Whether it is faster with images as (N, H, W, C) in memory, as convolutions are.
+    # Whether images as (N, H, W, C) in memory are faster, as for convolutions.
     channels_last: ClassVar[bool] = False
-    # Whether its training step can be captured as a CUDA graph: the same kernels whatever the values are.
+    # Whether its training step can be captured as a CUDA graph: the same kernels for any values.
     cuda_graph: ClassVar[bool] = False
 
     def build(self, spec: ImageSpec) -> nn.Module:
-        """Build it with random numbers from PyTorch's global generator; imports torch here, not above.
+        """Build it with random numbers from PyTorch's global generator; import torch here, not at the top.
 
         Returns:
             Module from float (N, channels, height, width) to unnormalised scores (N, n_classes).
 
         Raises:
-            UserError: a file that it names is not there, or does not fit.
+            UserError: a file that it needs is missing, or does not fit.
         """
         raise NotImplementedError
 
     def check(self, spec: ImageSpec, batch_size: int) -> None:
-        """Raise a ValueError if it cannot be built or trained so; must be quick."""
+        """Raise a ValueError if it cannot be built or trained with this spec and batch size; must be quick."""
 
     def is_faster_in_bf16(self, spec: ImageSpec, batch_size: int) -> bool:
-        """Return whether a training step gains from autocast to bfloat16, where the hardware has it."""
+        """Return whether autocast to bfloat16 speeds up a training step on hardware with bf16."""
         return False
 
     def without_files(self) -> ModelSection:
-        """Return the section of the same module without pretrained weights: others are loaded into it."""
+        """Return the section of the same module without pretrained weights, into which others are loaded."""
         return self

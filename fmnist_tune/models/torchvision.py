@@ -41,13 +41,13 @@ def _weights(text: str) -> str:
 
 
 class Torchvision(ModelSection):
-    """One of torchvision's classification models, over the data's channels and with a classifier for its classes.
+    """One of torchvision's classification models, adapted to the data's channels and classes.
 
     Attributes:
         architecture: torchvision's name of the network.
         weights: none, the name of torchvision's pretrained weights, or a file with a state_dict; a relative path starts
             at the current directory.
-        frozen: train the classifier alone; the rest stays as it is, batch statistics included.
+        frozen: train only the classifier; the rest, including batch statistics, stays unchanged.
         image_size: the side to which images are enlarged, in pixels.
         dropout: the probability before the classifier, in addition to the architecture's own.
         tta: test-time augmentation; flip averages the scores of an image and of its mirror image.
@@ -88,7 +88,7 @@ class Torchvision(ModelSection):
         return self.model_copy(update={"weights": "none"})
 
     def build(self, spec: ImageSpec) -> nn.Module:
-        from fmnist_tune.models.backbone import Backbone  # here, since importing torchvision takes a second
+        from fmnist_tune.models.backbone import Backbone  # imports torchvision, which takes a second
         from fmnist_tune.models.layers import FlipTta
 
         net = Backbone(self, spec)

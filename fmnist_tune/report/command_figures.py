@@ -1,4 +1,4 @@
-"""Figures that commands draw beside a report: studies side by side, and a learning-rate range test."""
+"""Figures of commands other than `report`: studies side by side, and a learning-rate range test."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from fmnist_tune.study.comparison import ComparedStudy
 if TYPE_CHECKING:
     from fmnist_tune.training.lr_range import LrRange  # imports torch
 
-COLOURS = colormaps["tab10"].colors  # type: ignore[attr-defined]  # a ListedColormap, which the stubs do not know
+COLOURS = colormaps["tab10"].colors  # type: ignore[attr-defined]  # a ListedColormap, missing in the stubs
 DASHES = ("-", "--", ":", "-.")
 
 
 def comparison_figure(studies: Sequence[ComparedStudy]) -> Figure:
-    """Draw each study's best so far over epochs and over hours of training; those without a value are left out.
+    """Draw each study's best so far over epochs and over hours of training; studies without a value are left out.
 
     Args:
-        studies: at least one has made progress; all have the same objective.
+        studies: at least one has a value; all have the same objective.
     """
     figure = new_figure(9.6, 4.2)
     over_epochs, over_time = figure.subplots(1, 2, sharey=True)
@@ -48,7 +48,7 @@ def comparison_figure(studies: Sequence[ComparedStudy]) -> Figure:
         over_epochs.step(epochs, [*values, values[-1]], label=study.name, **line)
         times = [*(step.train_s / seconds for step in study.progress), study.train_s / seconds]
         over_time.step(times, [*values, values[-1]], **line)
-        for axes, xs in ((over_epochs, epochs), (over_time, times)):  # a study of one trial would not be seen otherwise
+        for axes, xs in ((over_epochs, epochs), (over_time, times)):  # makes a study of one trial visible
             axes.plot(xs[-1], values[-1], "o", color=colour, ms=4)
     for axes in (over_epochs, over_time):
         styled(axes)
@@ -64,11 +64,11 @@ def comparison_figure(studies: Sequence[ComparedStudy]) -> Figure:
 
 
 def lr_range_figure(found: LrRange, mode: str, title: str) -> Figure:
-    """Draw raw and smoothed loss over the rate, and the rates that stand out.
+    """Draw raw and smoothed loss over the rate, and mark the notable rates.
 
     Args:
-        found: what the sweep showed.
-        mode: exponential for a logarithmic axis of rates, linear for a plain one.
+        found: the sweep's result.
+        mode: exponential for a logarithmic axis of rates, linear for a linear one.
         title: above the plot.
     """
     figure = new_figure(7.5, 4.2)
@@ -85,7 +85,7 @@ def lr_range_figure(found: LrRange, mode: str, title: str) -> Figure:
         log_axis(axes.xaxis)
     low, high = min(found.smoothed), max(found.smoothed[: found.lowest + 1])
     margin = 0.15 * (high - low) or 0.1
-    axes.set_ylim(low - margin, high + 2 * margin)  # a loss that diverges would flatten all the rest
+    axes.set_ylim(low - margin, high + 2 * margin)  # a diverging loss would flatten the rest
     axes.set_xlabel("learning rate")
     axes.set_ylabel("training loss")
     axes.set_title(title, loc="left", fontsize=11)

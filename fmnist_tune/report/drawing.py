@@ -1,4 +1,4 @@
-"""The look of the report's figures; matplotlib without pyplot, so that nothing global is touched."""
+"""The style of the report's figures; Matplotlib without pyplot, so no global state is changed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 from fmnist_tune.document.blocks import Plot
 
 P = ParamSpec("P")
-DPI = 180  # with PNG_SCALE, an inch takes 130 pixels of a wide page
-WIDTH = 5.0  # inches: of a phone's width, its text of 9 points is still 8 pixels high
+DPI = 180  # with PNG_SCALE, an inch is 130 pixels of a wide page
+WIDTH = 5.0  # inches: at a phone's width, text of 9 points is still 8 pixels high
 STEPS = (1, 2, 5, 10)
 BLUE, ORANGE, GREEN, RED, GREY, INK = "#2a6fb0", "#e08a1e", "#2f8f5b", "#c8362f", "#969ca6", "#2b2f36"
 PURPLE, OLIVE, TEAL, PALE_TEAL, SLATE = "#8456b0", "#7d7a1c", "#1b7f79", "#93cbc6", "#5d6b7e"
-# Each colour has one meaning in a report: a state of trials; orange the best trial; green and red also right and wrong;
-# teal what the retrained model does; slate and ink whatever is none of these.
+# Each colour has one meaning in a report: a trial state; orange for the best trial; green and red also for right and
+# wrong; teal for the retrained model; slate and ink for anything else.
 STATE_COLOURS = {"complete": BLUE, "pruned": GREY, "failed": RED, "running": OLIVE, "waiting": PURPLE}
 STATE_MARKERS = {"complete": "o", "pruned": "o", "failed": "X", "running": "s", "waiting": "s"}
-# Dull first, so that what matters lies on top.
+# Least important first, so that the important ones are on top.
 STATES = ("pruned", "waiting", "running", "failed", "complete")
 
 
@@ -35,7 +35,7 @@ def new_figure(width: float, height: float, *, ground: str = "white") -> Figure:
 
 
 def styled(axes: Any, *, grid: str = "y") -> Any:
-    """Take the frame of axes back to two thin lines and a pale grid along `grid` (x, y, both or none)."""
+    """Reduce the frame of axes to two thin lines and a pale grid along `grid` (x, y, both or none)."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#c6cad1")
     axes.tick_params(colors=INK, labelsize=9, length=3, color="#c6cad1")
@@ -52,12 +52,12 @@ def percent_axis(axis: Any, *, n_ticks: int = 6) -> None:
 
 
 def whole_axis(axis: Any, *, n_ticks: int = 8) -> None:
-    """Show whole numbers alone on an axis."""
+    """Show only whole numbers on an axis."""
     axis.set_major_locator(MaxNLocator(n_ticks, steps=STEPS, integer=True))
 
 
 def limit_accuracy(axes: Any, floor: float, values: Sequence[float]) -> None:
-    """Let the y axis run from `floor` to the highest value, with a little room."""
+    """Let the y axis run from `floor` to just above the highest value."""
     top = max(values, default=1.0)
     margin = max(0.08 * (top - floor), 0.002)
     axes.set_ylim(floor - margin, min(top + margin, 1.0 + 0.3 * margin))
@@ -77,9 +77,9 @@ def log_axis(axis: Any) -> None:
 
 
 def png(draw: Callable[P, Figure], *arguments: P.args, **named: P.kwargs) -> bytes:
-    """Return as a PNG file what a function draws, with Matplotlib's own defaults whatever the user's settings are.
+    """Return a function's figure as a PNG file, with Matplotlib's defaults whatever the user's settings.
 
-    A dollar sign in a text is one, not the beginning of a formula.
+    A dollar sign in a text is literal and does not start a formula.
     """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -90,7 +90,7 @@ def png(draw: Callable[P, Figure], *arguments: P.args, **named: P.kwargs) -> byt
 
 
 def plot_of(file: str, alt: str, draw: Callable[P, Figure], *arguments: P.args, **named: P.kwargs) -> Plot:
-    """Return a figure as a plot; one that cannot be drawn costs the report no number."""
+    """Return a figure as a plot; if drawing fails, the report keeps its numbers."""
     try:
         return Plot(file, alt, png(draw, *arguments, **named))
     except Exception as error:

@@ -33,7 +33,7 @@ from fmnist_tune.report.model_info import (
     RobustnessInfo,
 )
 
-# Tol's bright and muted sets, and the markers with them, so that nine lines stay apart without colour vision.
+# Tol's bright and muted sets, with markers, so that nine lines are distinguishable without colour vision.
 LINES = ("#4477aa", "#ee6677", "#228833", "#aa8800", "#66ccee", "#aa3377", "#777777", "#332288", "#cc6600", "#117733")
 MARKERS = "osD^vP*X<>"
 THIN_BIN = 0.01
@@ -41,11 +41,11 @@ SHARES = LinearSegmentedColormap.from_list("shares", ["white", TEAL, "#0d3f3c"])
 
 
 def confusion_figure(info: ConfusionInfo) -> Figure:
-    """Draw the confusion matrix: counts, and percent of the true class below them."""
+    """Draw the confusion matrix: counts, and below them the percentage of the true class."""
     figure = new_figure(WIDTH, 4.9)
     axes = figure.add_subplot()
     digits = 0 if np.array_equal(info.counts_KK, info.counts_KK.round()) else 1
-    # The square root keeps mistakes of a few percent visible beside the diagonal.
+    # The square root keeps errors of a few percent visible beside the diagonal.
     axes.imshow(np.sqrt(info.shares_KK), cmap=SHARES, vmin=0, vmax=1)
     for true, row in enumerate(info.counts_KK):
         for predicted, count in enumerate(row if row.any() else ()):
@@ -98,7 +98,7 @@ def per_class_figure(info: Sequence[ClassFigures]) -> Figure:
 
 
 def reliability_figure(info: ReliabilityInfo) -> Figure:
-    """Draw accuracy against confidence, and how many predictions have which confidence."""
+    """Draw accuracy against confidence, and the distribution of confidence."""
     figure = new_figure(WIDTH, 5.0)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
     pooled = info.pooled
@@ -138,14 +138,14 @@ def reliability_figure(info: ReliabilityInfo) -> Figure:
 
 
 def pictures_figure(pictures: Sequence[Picture], n_columns: int) -> Figure:
-    """Draw images with what they are, what the model says, and how sure it is; green where it is right."""
+    """Draw images with their class, the prediction and its confidence; green if correct."""
     n_columns = min(n_columns, len(pictures))
     n_rows = math.ceil(len(pictures) / n_columns)
     is_all_right = all(p.true == p.predicted for p in pictures)
     text_height = 0.2 if is_all_right else 0.34
     size = WIDTH / n_columns
     figure = new_figure(WIDTH, 0.95 * size * (1 + text_height) * n_rows, ground="none")
-    axes = figure.add_subplot()  # one for all: each costs as much time as a whole plot
+    axes = figure.add_subplot()  # one for all, since each takes as long as a whole plot
     for i, picture in enumerate(pictures):
         x, y = i % n_columns, (1 + text_height) * (i // n_columns)
         axes.imshow(picture.image_HW, cmap="gray", vmin=0, vmax=255, extent=(x + 0.03, x + 0.97, y + 0.97, y + 0.03))
@@ -160,7 +160,7 @@ def pictures_figure(pictures: Sequence[Picture], n_columns: int) -> Figure:
 
 
 def classes_figure(info: ClassesInfo) -> Figure:
-    """Draw how many training images each class has, and how many of them are used."""
+    """Draw the number of training images of each class, and how many of them are used."""
     figure = new_figure(WIDTH, 3.4)
     axes = styled(figure.add_subplot(), grid="x")
     bars = axes.barh(info.names, info.counts, color="#d5d9df" if info.kept != info.counts else SLATE, height=0.65)

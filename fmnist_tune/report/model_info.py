@@ -1,4 +1,4 @@
-"""What the report's plots of a retrained model show, as numbers."""
+"""The numbers behind the report's plots of a retrained model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fmnist_tune.evaluation import (
 
 Scores = NDArray[np.float32]
 
-MIN_PER_BIN = 30  # images; of fewer the share that is right is off by 18 points or more, one time in twenty
+MIN_PER_BIN = 30  # images; with fewer, the accuracy is off by 18 points or more, one time in twenty
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ConfusionInfo:
     shares_KK: Floats
 
     def most_confused(self) -> tuple[str, str, float]:
-        """Return the true and the predicted class of the most frequent mistake, and its share of the true class."""
+        """Return the true and the predicted class of the most frequent error, and its share of the true class."""
         mistakes_KK = self.shares_KK * (1 - np.eye(len(self.shares_KK)))
         true, predicted = np.unravel_index(int(mistakes_KK.argmax()), mistakes_KK.shape)
         return self.names[true], self.names[predicted], float(mistakes_KK[true, predicted])
@@ -61,7 +61,7 @@ class ReliabilityInfo:
 
     Attributes:
         pooled: over the predictions of all seeds.
-        is_sparse: (B,) whether a bin has predictions, but of fewer than 30 images for each seed.
+        is_sparse: (B,) whether a bin has predictions, but for fewer than 30 images per seed.
         ece: of each seed.
     """
 
@@ -72,7 +72,7 @@ class ReliabilityInfo:
 
 @dataclass(frozen=True)
 class Picture:
-    """A test image and what a model says: `image_HW` uint8, (H, W) or (H, W, C); confidence in [0, 1]."""
+    """A test image and its prediction: `image_HW` uint8, (H, W) or (H, W, C); confidence in [0, 1]."""
 
     index: int
     true: str
@@ -91,7 +91,7 @@ class ClassesInfo:
 
     @property
     def is_even(self) -> bool:
-        """Whether every class has as many as the others, and all are kept."""
+        """Whether all classes have equally many images, and all are kept."""
         return len({*self.counts, *self.kept}) == 1
 
 
@@ -100,8 +100,8 @@ class RobustnessInfo:
     """Accuracy of the model on changed test images.
 
     Attributes:
-        n_classes: of which one is right.
-        clean: accuracy on the unchanged ones (strength 0).
+        n_classes: number of classes.
+        clean: accuracy on the unchanged images (strength 0).
         accuracies: by corruption, at strengths 1 to 5.
     """
 
@@ -129,7 +129,7 @@ def class_figures(scores: Sequence[Scores], labels_N: Counts, names: tuple[str, 
 
 
 def reliability(scores: Sequence[Scores], labels_N: Counts) -> ReliabilityInfo:
-    """Return how well confidence and accuracy agree."""
+    """Return the agreement of confidence and accuracy."""
     pooled = calibration(np.concatenate(scores), np.tile(labels_N, len(scores)))
     is_sparse = (pooled.count > 0) & (pooled.count < MIN_PER_BIN * len(scores))
     return ReliabilityInfo(
@@ -140,7 +140,7 @@ def reliability(scores: Sequence[Scores], labels_N: Counts) -> ReliabilityInfo:
 def confidently_wrong(
     scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts, names: tuple[str, ...], n: int
 ) -> tuple[Picture, ...]:
-    """Return the n wrongly classified images of highest confidence, the surest first, ties in the file's order."""
+    """Return the n misclassified images of highest confidence, highest first, ties in the file's order."""
     wrong = np.flatnonzero(scores_NK.argmax(axis=1) != labels_N)
     order = wrong[np.argsort(-softmax(scores_NK[wrong]).max(axis=1), kind="stable")] if len(wrong) else wrong
     return _pictures(order[:n], scores_NK, images_NHW, labels_N, names)
@@ -149,7 +149,7 @@ def confidently_wrong(
 def samples(
     scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts, names: tuple[str, ...], n_per_class: int
 ) -> tuple[Picture, ...]:
-    """Return the first n images of each class in the file's order: a fixed rule, nothing is picked."""
+    """Return the first n images of each class in the file's order: a fixed rule, without cherry-picking."""
     chosen = [np.flatnonzero(labels_N == k)[:n_per_class] for k in range(len(names))]
     return _pictures(np.concatenate(chosen), scores_NK, images_NHW, labels_N, names)
 
@@ -162,10 +162,10 @@ def class_counts(labels_N: Counts, names: tuple[str, ...], keep: Mapping[int, fl
 
 
 def robustness(rows: Sequence[Mapping[str, str]], n_classes: int, clean: float) -> RobustnessInfo:
-    """Return the figures over all classes from the rows of robustness.csv; those of unchanged images are left out.
+    """Return the figures over all classes from the rows of robustness.csv, without the unchanged images.
 
     Raises:
-        KeyError, ValueError: a column is missing, or a number is none.
+        KeyError, ValueError: a column is missing, or a number is malformed.
     """
     rows = [r for r in rows if int(r["strength"]) > 0]
     overall = sorted((r for r in rows if r["class"] == "all"), key=lambda r: int(r["strength"]))

@@ -1,4 +1,4 @@
-"""The report's half about the retrained model."""
+"""The report's half on the retrained model."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from fmnist_tune.study.summary import Summary
 from fmnist_tune.units import in_words, percent
 
 N_WRONG, SAMPLES_PER_CLASS = 24, 2
-COLUMNS = 4  # of images with what the model says
+COLUMNS = 4  # of images with predictions
 
 
 def images_report(
     record: StudyRecord, summary: Summary, data_dir: Path | None, log: Callable[[str], None]
 ) -> TaskReport:
-    """Return what the report says of a retrained classifier of images; the test set is opened if there is one."""
+    """Return the report's part on a retrained image classifier; opens the test set if there is a model."""
     retrained = load_retrained(record, data_dir, log)
     if retrained is None:
         return TaskReport()
@@ -45,7 +45,7 @@ def images_report(
 
 
 def model_content(retrained: Retrained, summary: Summary) -> Content:
-    """Return what the report says of a retrained model; `summary` is of its study."""
+    """Return the report's content on a retrained model; `summary` is of its study."""
     metrics, scores, labels_N = retrained.metrics, retrained.scores, retrained.test.labels_N
     trial, val = metrics["trial"], metrics["val_accuracy"]
     test = model_info.accuracy_over_seeds(scores, labels_N)
@@ -137,7 +137,7 @@ def _pictures(title: str, text: str, file: str, pictures: Sequence[Picture]) -> 
 
 
 def classes(figures: Sequence[ClassFigures], confusion: ConfusionInfo) -> list[Finding]:
-    """Name the weakest classes, those without test images, and the most frequent mistake."""
+    """Return the weakest classes, those without test images, and the most frequent error."""
     true, predicted, share = confusion.most_confused()
     text = classes_text({c.name: None if c.recall is None else c.recall.mean for c in figures})
     if share:
@@ -146,7 +146,7 @@ def classes(figures: Sequence[ClassFigures], confusion: ConfusionInfo) -> list[F
 
 
 def calibrated(info: ReliabilityInfo) -> list[Finding]:
-    """Say whether the model is as sure as it is right."""
+    """Return whether the model's confidence matches its accuracy."""
     pooled = info.pooled
     filled = pooled.count > 0
     gap = float(((pooled.confidence - pooled.accuracy)[filled] * pooled.count[filled]).sum() / pooled.count.sum())
@@ -160,7 +160,7 @@ def calibrated(info: ReliabilityInfo) -> list[Finding]:
 
 
 def robust(info: RobustnessInfo | None) -> list[Finding]:
-    """Name the corruption that hurts most and the one that hurts least."""
+    """Return the most and the least harmful corruption."""
     if info is None:
         return []
     last = {name: values[-1] for name, values in info.accuracies.items()}
@@ -186,7 +186,7 @@ def per_class_csv(figures: Sequence[ClassFigures]) -> str:
 
 
 def confusion_csv(info: ConfusionInfo) -> str:
-    """Return the mean counts; rows are true classes, columns predicted ones."""
+    """Return the mean counts; rows are true classes, columns predicted classes."""
     return _csv(
         ["true", *info.names], ([name, *map(float, row)] for name, row in zip(info.names, info.counts_KK, strict=True))
     )

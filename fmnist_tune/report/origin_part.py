@@ -1,4 +1,4 @@
-"""The report's part about where its figures come from."""
+"""The report's part on the origin of its figures."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fmnist_tune.study.record import StudyRecord
 
 
 def origin_part(record: StudyRecord, part: TaskReport, uses: Sequence[Mapping[str, Any]]) -> Section:
-    """Say how to make all this again, from which data, and who saw the test set."""
+    """Return how to reproduce the study, its data, and the uses of the test set."""
     name = record.paths.name
-    # without --studies-dir: these are for any machine, and begin with the file below
-    extension = f" --trials {record.n_target}" if record.is_extended else ""
+    # without --studies-dir: these are for any machine, starting from the file below
+    extension = f" --trials {record.quota.n_target}" if record.quota.is_extended else ""
     commands = [f"fmnist-tune search {name}.yaml{extension}"] if not record.is_recipe else []
     if part.metrics is not None:
         n_seeds = len(part.metrics["seeds"])

@@ -1,4 +1,4 @@
-"""The retrained model of a study, with its predictions on the test set."""
+"""A study's retrained model, with its predictions on the test set."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from fmnist_tune.study.metrics_file import report_problem
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.seed_results import UNREADABLE
 from fmnist_tune.tasks.images.config import data_from_json
-from fmnist_tune.tasks.images.data_set import Images, open_part
+from fmnist_tune.tasks.images.data_set import Images, described, open_part
 
 
 @dataclass(frozen=True)
 class Retrained:
-    """What a retraining left.
+    """A retraining's results.
 
     Attributes:
         metrics: metrics.json.
         class_names: in the order of the labels.
-        scores: (N, K) on the test set, of each seed; the first is the model's.
+        scores: (N, K) on the test set, for each seed; the first is the model's.
         train, test: the data files.
-        robustness: None if the audit was not made.
+        robustness: None without an audit.
     """
 
     metrics: dict[str, Any]
@@ -47,10 +47,10 @@ class Retrained:
 
 
 def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[str], None]) -> Retrained | None:
-    """Read the retrained model's results and open the test set, which is recorded; None if there is no model.
+    """Read the retrained model's results and open the test set, which is recorded; None without a model.
 
     Raises:
-        UserError: a file is missing or does not fit, or the data are not those of the study.
+        UserError: a file is missing or inconsistent, or the data are not the study's.
     """
     path = record.paths.model / METRICS
     metrics = read_json(path)
@@ -68,10 +68,10 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
     train = open_part(data_set, "train", data_dir, log)
     place = data_set.place(data_dir, log)
     data = record.optuna.user_attrs.get("data") or {}
-    if data and any(data.get(key) != value for key, value in data_set.describe(train).items()):
+    if data and any(data.get(key) != value for key, value in described(data_set, train).items()):
         raise UserError(f"{place}: not the data that study {record.paths.name!r} was trained on")
     data_set.check_test(data_dir, log)
-    record.record_test_use("report", metrics["trial"], metrics["seeds"])
+    record.retraining.add_test_use("report", metrics["trial"], metrics["seeds"])
     test = open_part(data_set, "test", data_dir, log)
     names = data_set.spec.class_names
     for path, scores_NK in zip(paths, scores, strict=True):

@@ -1,4 +1,4 @@
-"""A report from the study to the files."""
+"""Writing a study's report."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fmnist_tune.document.blocks import Note, Section
-from fmnist_tune.document.html import to_html
-from fmnist_tune.document.markdown import to_markdown
+from fmnist_tune.document.page import to_html, to_markdown
 from fmnist_tune.errors import UserError
 from fmnist_tune.report.origin_part import origin_part
 from fmnist_tune.report.study_part import study_content
@@ -21,8 +20,8 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.results import openings
 from fmnist_tune.study.summary import summarize
 
-# What a report may hold besides report.html and its task's files; those that this one lacks are deleted, lest they be
-# taken for its own.
+# Files that a report may have besides report.html and its task's files; those not in this report are deleted, so that
+# they are not taken for part of it.
 FILES = (
     "report.md", "history.png", "importances.png", "slices.png", "curves.png", "parallel.png", "trials.csv",
     "curves.csv",
@@ -31,7 +30,7 @@ FILES = (
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """Where a report is: report.html, and every file of it, that one first."""
+    """A report's files: report.html, and all files, with that one first."""
 
     html: Path
     files: tuple[Path, ...]
@@ -43,7 +42,7 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
     Args:
         record: the study.
         data_dir: the user's copy of the data set.
-        log: gets a line for people about what is being done.
+        log: receives progress messages.
 
     Raises:
         UserError: the study has nothing to report, a file of its model is missing, or the folder is not writable.
@@ -55,14 +54,14 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
         raise UserError(f"study {name!r} has no trials yet; `{record.paths.command('resume')}` runs it")
     task = record.space.task
     part = task.report(record, summary, data_dir, log)
-    if record.is_recipe and part.content is None and record.retrained is None:
+    if record.is_recipe and part.content is None and record.retraining.result is None:
         raise UserError(
             f"study {name!r}: a recipe without a trained model; `{record.paths.command('retrain')}` makes it"
         )
     halves = [] if part.content is None else [part.content]
     if not record.is_recipe:
         halves.append(study_content(record, summary, has_model=part.content is not None or not task.has_test))
-    uses = record.test_uses
+    uses = record.retraining.test_uses
     written = f"Written {time.strftime('%Y-%m-%d %H:%M')} by fmnist-tune {version('fmnist-tune')}"
     page = Section(
         f"{name}: {'recipe' if record.is_recipe else 'hyperparameter search'} on {task.title_of(record.space)}",
@@ -81,12 +80,12 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
         if plot.error:
             log(f"warning: {plot.file} could not be drawn: {plot.error}")
     contents |= {file: text.encode() for file, text in texts.items()}
-    contents["report.html"] = to_html(page).encode()  # last: whoever sees it sees the rest
+    contents["report.html"] = to_html(page).encode()  # last: when it appears, the other files exist
     return _write(record.paths.folder / "report", contents, (*FILES, *task.report_files))
 
 
 def _write(folder: Path, contents: Mapping[str, bytes], known: Sequence[str]) -> ReportPaths:
-    """Write files so that a crash leaves each one whole, old or new; what else is `known` is deleted."""
+    """Write each file atomically; delete all other `known` files."""
     new = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -37,25 +37,25 @@ from fmnist_tune.study.summary import on_screen
 
 VALUE = "validation accuracy"
 UNUSED_AT = -0.16
-MAX_LABELS, LABEL_LENGTH = 8, 14  # of choices below an axis; of more, some are named
-CHARACTERS = 22, 48  # room for labels in a row: of half the width, of all of it
+MAX_LABELS, LABEL_LENGTH = 8, 14  # of choices below an axis; with more, only some are labelled
+CHARACTERS = 22, 48  # room for labels in a row: at half width, at full width
 LEGEND_COLUMNS = 4
-# Short curves on top: the long ones would hide them.
+# Short curves on top, where long ones do not hide them.
 CURVE_ORDER = ("complete", "pruned", "waiting", "running", "failed")
 FEW_STEPS = 12
 MAX_SHOWN = 12  # parameters, the most important ones
 PAPER = {"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.75}
 SCALE = ListedColormap(colormaps["viridis_r"](np.linspace(0.3, 1, 256)))  # green to violet: its yellow is too pale
-GOLDEN = 0.6180339887498949  # spreads points of one choice evenly, the same way every time
+GOLDEN = 0.6180339887498949  # spreads points of one choice evenly and deterministically
 
 
 def history_figure(info: HistoryInfo, label: str = VALUE) -> Figure:
-    """Draw accuracy, or what else `label` names, over trial number, with the best so far."""
+    """Draw the accuracy, or the figure named by `label`, over trial number, with the best so far."""
     figure = new_figure(WIDTH, 3.4)
     axes = styled(figure.add_subplot())
     floor = floor_of([p.value for p in info.points])
     _scatter(axes, info.points, floor)
-    if info.failed:  # below everything: they have no accuracy
+    if info.failed:  # at the bottom, since they have no accuracy
         at_bottom = axes.get_xaxis_transform()
         axes.plot(info.failed, [0.03] * len(info.failed), "X", color=RED, ms=5, mew=0, transform=at_bottom, zorder=4)
     handles = _state_handles([*info.points, *(Point(n, 0.0, "failed", n) for n in info.failed)])
@@ -118,7 +118,7 @@ def curves_figure(info: CurvesInfo) -> Figure:
         axes.add_collection(
             LineCollection(lines, colors=STATE_COLOURS[state], linewidths=1.0, alpha=alpha, zorder=2 + order)
         )
-        # The last epoch as a dot: a trial of one epoch would not be seen otherwise.
+        # The last epoch as a dot, which makes a trial of one epoch visible.
         ends = [line[-1] for line in lines]
         axes.scatter(
             *zip(*ends, strict=True), s=9, color=STATE_COLOURS[state], alpha=min(1.0, 2 * alpha), zorder=3 + order
@@ -142,7 +142,7 @@ def curves_figure(info: CurvesInfo) -> Figure:
 
 
 def parallel_figure(info: ParallelInfo, label: str = VALUE) -> Figure:
-    """Draw every trial as a line down its parameters to its accuracy, by which it is coloured."""
+    """Draw every trial as a line through its parameters to its accuracy, coloured by accuracy."""
     n = len(info.axes)
     figure = new_figure(WIDTH, 0.62 * (n + 1) + 0.2)
     axes = figure.add_subplot()
@@ -184,7 +184,7 @@ def _ends(norm: Normalize) -> list[tuple[float, str]]:
 
 
 def _scatter(axes: Any, points: Sequence[Point], floor: float) -> None:
-    """Draw points by state; those below the axis as triangles on its edge."""
+    """Draw points by state; points below the axis as triangles on its edge."""
     size = 22 if len(points) <= 200 else 10
     for order, state in enumerate(STATES):
         here = [p for p in points if p.state == state]
@@ -250,14 +250,14 @@ def _slice(axes: Any, piece: Slice, floor: float) -> None:
 
 
 def _few(ticks: Sequence[tuple[float, str]], n: int) -> list[tuple[float, str]]:
-    """Return so many ticks, evenly chosen, the first and the last among them; their labels cut to a width."""
+    """Return `n` evenly chosen ticks, including the first and the last, with labels cut to a width."""
     n = max(2, min(n, len(ticks)))
     chosen = sorted({round(i * (len(ticks) - 1) / (n - 1)) for i in range(n)})
     return [(ticks[i][0], clipped(ticks[i][1], LABEL_LENGTH)) for i in chosen]
 
 
 def _spread_out(points: Sequence[Point], width: float) -> list[Point]:
-    """Move points of the same x apart, each trial's always to the same side."""
+    """Move points of the same x apart, each trial always to the same side."""
     return [Point(p.x + width * (p.number * GOLDEN % 1 - 0.5), p.value, p.state, p.number) for p in points]
 
 

@@ -1,4 +1,4 @@
-"""What the report's plots of a search show, as numbers."""
+"""The numbers behind the report's plots of a search."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class HistoryInfo:
 
     Attributes:
         points: trials with a value, by number.
-        best_so_far: (number, value) of each COMPLETE trial, value being the highest up to it.
+        best_so_far: (number, value) of each COMPLETE trial, where value is the highest so far.
         failed: numbers of failed trials that have no value.
-        n_untrained: how many trials, not failed ones, have trained nothing yet.
+        n_untrained: trials, except failed ones, that have trained nothing yet.
     """
 
     points: tuple[Point, ...]
@@ -53,9 +53,9 @@ class Slice:
     """One parameter against the accuracy.
 
     Attributes:
-        domain: its range or choices; a choice's points have the index of the choice as x.
+        domain: its range or choices; points of a choice have the choice's index as x.
         points: trials that use it and have a value.
-        best: the best trial's point; None if there is none or it does not use the parameter.
+        best: the best trial's point; None without one, or if it does not use the parameter.
         edge: "lower" or "upper" if the best value lies within 5% of that end; None otherwise.
     """
 
@@ -68,7 +68,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Curve:
-    """A trial's validation accuracy by epoch, a share of the first one included."""
+    """A trial's validation accuracy by epoch, including shares of the first one."""
 
     number: int
     state: str
@@ -95,7 +95,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """A trial in the parallel coordinates: its position in [0, 1] on each axis, None where it does not use it."""
+    """A trial in the parallel coordinates: its position in [0, 1] on each axis, None for unused parameters."""
 
     number: int
     value: float
@@ -113,11 +113,11 @@ class ParallelInfo:
 
 @dataclass(frozen=True)
 class Climb:
-    """How much the best trials still gained at the end.
+    """How much the best trials still improved at the end.
 
     Attributes:
-        trials: the best COMPLETE ones, three at most, that have three epochs or more.
-        gain: accuracy after the last epoch minus that before the last third of the epochs, their mean.
+        trials: the best COMPLETE trials of at least three epochs, at most three of them.
+        gain: mean accuracy gain over the last third of the epochs.
         epochs: of the longest of them.
     """
 
@@ -132,21 +132,21 @@ class Climb:
 
 
 def trial_rows(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_running: bool) -> tuple[TrialRow, ...]:
-    """Return a study's trials as plots have them: one that has not ended, or failed, stands at its latest accuracy."""
+    """Return a study's trials for plots: unfinished or failed ones are placed at their latest accuracy."""
     rows = []
     for row in trial_table.trial_rows(trials, space, is_running=is_running):
         value = row.value if row.state in ("complete", "pruned") and row.value is not None else row.accuracy
         if not space.task.objective.is_on_curve and row.state != "complete":
-            value = None  # an accuracy, which is not what the others' values are
+            value = None  # an accuracy, unlike the others' values
         rows.append(replace(row, value=value if value is not None and math.isfinite(value) else None))
     return tuple(rows)
 
 
 def floor_of(values: Sequence[float]) -> float:
-    """Return where an accuracy axis begins so that the better half of the values takes at least a third of it.
+    """Return the lower end of an accuracy axis so that the better half of the values takes at least a third of it.
 
-    Trials that learned nothing would otherwise press the interesting ones into a line; figures draw what lies lower
-    on the edge. 0 for no values.
+    Otherwise, trials that learned nothing would squeeze the interesting ones into a line; figures draw lower values on
+    the edge. 0 for no values.
     """
     if not values:
         return 0.0
@@ -198,7 +198,7 @@ def parallel(
 
     Args:
         rows: the trials.
-        space: what is searched.
+        space: the search space.
         best: the best trial's number.
         shown: paths of the parameters that get an axis; None for all.
     """
@@ -218,7 +218,7 @@ def parallel(
 
 
 def climb(rows: Sequence[TrialRow]) -> Climb | None:
-    """Return what the best COMPLETE trials gained over the last third of their epochs; None if all are too short."""
+    """Return how much the best COMPLETE trials improved in their last third of epochs; None if all are too short."""
     complete = [r for r in rows if r.state == "complete" and r.value is not None and len(r.epochs) >= 3]
     best = sorted(complete, key=lambda r: (-(r.value or 0.0), r.number))[:CLIMB_TOP]
     if not best:
@@ -231,7 +231,7 @@ def climb(rows: Sequence[TrialRow]) -> Climb | None:
 
 
 def best_rows(rows: Sequence[TrialRow], n: int) -> tuple[TrialRow, ...]:
-    """Return the n best trials: those trained to their end first, each kind by accuracy, the first of equals first."""
+    """Return the n best trials: complete ones first, then by accuracy, ties by number."""
     valued = [row for row in rows if row.value is not None]
     return tuple(sorted(valued, key=lambda r: (r.state != "complete", -(r.value or 0.0), r.number))[:n])
 

@@ -1,4 +1,4 @@
-"""The report's half about the search."""
+"""The report's half on the search."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from fmnist_tune.report import study_figures, study_info
 from fmnist_tune.report.drawing import plot_of, short
 from fmnist_tune.study import findings
 from fmnist_tune.study.frames import curves_frame, trials_frame
-from fmnist_tune.study.record import RUNNING, StudyRecord
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.results import points
 from fmnist_tune.study.retraining import retraining_status
+from fmnist_tune.study.retraining_record import RUNNING
 from fmnist_tune.study.summary import Summary, on_screen
 from fmnist_tune.study.trial_table import TrialRow
 from fmnist_tune.training.results import SAMPLE_STRIDE
@@ -21,7 +22,7 @@ N_BEST = 10
 
 
 def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> Content:
-    """Return what the report says of a search."""
+    """Return the report's content on a search."""
     space, best, is_running = record.space, summary.best, record.is_running
     rows = study_info.trial_rows(record.trials, space, is_running=is_running)
     climb = study_info.climb(rows)
@@ -48,7 +49,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
 
 
 def climbing(climb: study_info.Climb | None, schedule: str) -> list[Finding]:
-    """Say whether the best curves still climb; `schedule` is the best trial's."""
+    """Return whether the best curves still climb; `schedule` is the best trial's."""
     if climb is None:
         return [Finding("No trial that was trained to its end has three epochs, too few to say whether curves climb.")]
     n = len(climb.trials)
@@ -65,7 +66,7 @@ def climbing(climb: study_info.Climb | None, schedule: str) -> list[Finding]:
 
 @dataclass(frozen=True)
 class _Search:
-    """What the sections are about; `shown` are the paths that plots have room for, `which` what to call them."""
+    """The input of the sections; `shown` are the parameters that plots have room for, `which` describes them."""
 
     record: StudyRecord
     summary: Summary
@@ -163,7 +164,7 @@ def _history_text(rows: Sequence[TrialRow], history: study_info.HistoryInfo) -> 
 
 
 def _shown(record: StudyRecord, summary: Summary) -> tuple[list[str], str]:
-    """Return the paths of the parameters that the plots have room for, and what to call them."""
+    """Return the paths of the parameters that plots have room for, and a description of these."""
     paths = [p.path for p in record.space.parameters]
     if len(paths) <= study_figures.MAX_SHOWN:
         return paths, "each parameter"
@@ -175,7 +176,7 @@ def _shown(record: StudyRecord, summary: Summary) -> tuple[list[str], str]:
 
 
 def _best_trials(search: _Search) -> Section:
-    """Return a table of the best trials, with what they were trained with."""
+    """Return a table of the best trials with their parameters."""
     objective = search.record.objective
     cells = []
     for row in study_info.best_rows(search.rows, N_BEST):

@@ -1,4 +1,4 @@
-"""What a task gives to a report."""
+"""A task's part of a report."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskReport:
-    """What a report says of a retraining, besides the search.
+    """A report's part on a retraining.
 
     Attributes:
         content: the task's half of the report; None for none.
-        metrics: of the retrained model that it is about; None for none.
-        train_md5, test_md5: of the data that were opened for it.
-        about_data: what else to say of them.
+        metrics: of the retrained model; None for none.
+        train_md5, test_md5: of the data opened for it.
+        about_data: further text about them.
     """
 
     content: Content | None = None
@@ -32,8 +32,8 @@ class TaskReport:
 
 
 def plain_report(task: Task, record: StudyRecord) -> TaskReport:
-    """Return the result of a retraining, of a task that says no more."""
-    metrics = record.retrained
+    """Return the result of a retraining, for a task without details of its own."""
+    metrics = record.retraining.result
     if metrics is None:
         return TaskReport()
     figure = metrics[task.result_key]

@@ -1,4 +1,4 @@
-"""The model card: what the model is, what it is for, and how far it can be trusted."""
+"""The model card: the model, its intended use, and its limits."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 
 from fmnist_tune.config import dump_yaml
 from fmnist_tune.document.blocks import Block, Code, Finding, Section, Table, capital
-from fmnist_tune.document.markdown import to_markdown
+from fmnist_tune.document.page import to_markdown
 from fmnist_tune.evaluation import MIN_FOR_INTERVAL, ClassSpread
 from fmnist_tune.models import MODELS, ImageSpec
-from fmnist_tune.retrain.robustness import ALL_CLASSES, CLEAN, CORRUPTIONS, SIDE, RobustnessRow
+from fmnist_tune.retrain.robustness import CLEAN, CORRUPTIONS, SIDE, RobustnessRow
 from fmnist_tune.study.layout import CARD, write_atomically
 from fmnist_tune.study.results import class_table, classes_text, opened_text, over_seeds, recalls_of, spread_text
 from fmnist_tune.tasks.images.config import DATA_SETS, ImageConfig
-from fmnist_tune.tasks.images.data_set import DataSet
+from fmnist_tune.tasks.images.data_set import ALL_CLASSES, DataSet
 from fmnist_tune.units import in_words, percent
 
 
 def write_card(folder: Path, metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> None:
-    """Write the card into a model's folder; arguments as of `model_card`."""
+    """Write the card into a model's folder; arguments as for `model_card`."""
     write_atomically(folder / CARD, model_card(metrics, rows))
 
 
@@ -53,7 +53,7 @@ def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str
 
 
 def _prose(text: str) -> list[Block]:
-    """Return a paragraph and the points of a list below it."""
+    """Return a paragraph and the list items below it."""
     paragraph, *points = (" ".join(part.split()) for part in f"\n{text}".split("\n- "))
     return [*([paragraph] if paragraph else []), *map(Finding, points)]
 

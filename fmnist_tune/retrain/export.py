@@ -1,4 +1,4 @@
-"""The saved model for other programs: ONNX and torch.export, over plain pixels and any number of images."""
+"""The saved model for other programs: ONNX and torch.export, taking plain pixels of any number of images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INPUT, OUTPUT = "pixels", "scores"
 
 @dataclass(frozen=True)
 class ExportCheck:
-    """The share of images that the files, read back, put in the same class as the model itself."""
+    """The share of images that the exports, read back, classify as the model itself does."""
 
     onnx_agreement: float
     torch_export_agreement: float
@@ -81,8 +81,8 @@ def _onnx_session(path: Path) -> onnxruntime.InferenceSession:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which then takes the place of `path`."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")  # both exporters look at the suffix
+    """Yield a path to write to, which then replaces `path`."""
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")  # both exporters depend on the suffix
     try:
         yield temporary
         os.replace(temporary, path)
@@ -92,7 +92,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporters' talk about themselves: deprecations, and a buffer that PyTorch 2.11 only reads."""
+    """Silence the exporters' warnings about themselves: deprecations, and a buffer that PyTorch 2.11 only reads."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The model folder of a study: put together beside the old one, then swapped."""
+"""A study's model folder: built beside the old one, then swapped."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_tune.study.layout import CONFIG, METRICS, WEIGHTS, read_json, write_atomically
+from fmnist_tune.study.recipes import recipe_of
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.seed_results import SeedResult
 
-# The study may have been renamed, its folder moved, the test set opened again.
+# Changed by renaming the study, moving its folder, or opening the test set again.
 _MAY_DIFFER = {"study", "model", "test_uses", "finished_at"}
 
 
 class ModelFolder:
-    """Where a retraining leaves its model; the study's lock is held."""
+    """The folder of a retraining's model; the study's lock is held."""
 
     def __init__(self, record: StudyRecord) -> None:
         self._record = record
         self._path = record.paths.model
 
     def known(self, metrics: dict[str, Any]) -> dict[str, Any] | None:
-        """Return what metrics.json has, if it is of the same trainings; None if the model is yet to be saved."""
+        """Return the content of metrics.json if it is from the same trainings; None if the model must be saved."""
         expected = json.loads(json.dumps(metrics))
-        stored, saved = self._record.retrained, read_json(self._path / METRICS)
+        stored, saved = self._record.retraining.result, read_json(self._path / METRICS)
         if stored is None or not isinstance(saved, dict) or stored.get("finished_at") != saved.get("finished_at"):
             return None
         if any(found.get(key) != expected[key] for found in (stored, saved) for key in expected.keys() - _MAY_DIFFER):
@@ -39,27 +40,27 @@ class ModelFolder:
         return {**saved, **{key: stored[key] for key in ("study", "model", "test_uses") if key in stored}}
 
     def rename(self) -> None:
-        """Let the model's recipe, card and metrics say the study's present name, the metrics last.
+        """Update the study's name in the model's recipe, card and metrics, the metrics last.
 
-        Weights and exports have no name in them. A model that another program has changed is left to `retrain`.
+        Weights and exports contain no name. A model changed by another program is left to `retrain`.
         """
-        saved, known = read_json(self._path / METRICS), self._record.retrained
+        saved, known = read_json(self._path / METRICS), self._record.retraining.result
         if known is None or not isinstance(saved, dict) or saved.get("finished_at") != known.get("finished_at"):
             return
         trial = None if known["trial"] is None else self._record.trials[known["trial"]]
-        write_atomically(self._path / CONFIG, self._record.trained_recipe(trial))
+        write_atomically(self._path / CONFIG, recipe_of(self._record, trial))
         metrics = {**saved, "study": self._record.paths.name, "model": str(self._path)}
         try:
             self._record.space.task.rename(self._path, metrics)
-        except (LookupError, TypeError, ValueError, StopIteration, OSError):  # `retrain` makes it again
+        except (LookupError, TypeError, ValueError, StopIteration, OSError):  # `retrain` recreates it
             return
         metrics["files"] = _checksums(self._path)
         write_atomically(self._path / METRICS, json.dumps(metrics, indent=1))
-        self._record.record_retraining(metrics)
+        self._record.retraining.set_result(metrics)
 
     def begin(self, result: SeedResult, recipe: str) -> Path:
-        """Begin a new folder, with a training's weights and its recipe in YAML."""
-        for left in self._record.paths.folder.glob(".model-*"):  # by a command that was killed
+        """Create a new folder with a training's weights and its recipe in YAML."""
+        for left in self._record.paths.folder.glob(".model-*"):  # left by a killed command
             shutil.rmtree(left, ignore_errors=True)
         new = self._path.with_name(f".model-{os.getpid()}")
         new.mkdir(parents=True)
@@ -68,7 +69,7 @@ class ModelFolder:
         return new
 
     def keep(self, new: Path, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Put a new folder in the place of the old one, and tell the study; returns the metrics."""
+        """Replace the old folder by a new one, and record it in the study; return the metrics."""
         metrics["files"] = _checksums(new)
         write_atomically(new / METRICS, json.dumps(metrics, indent=1))
         old = self._path.with_name(f".model-old-{os.getpid()}")
@@ -79,12 +80,12 @@ class ModelFolder:
             shutil.rmtree(old, ignore_errors=True)
         else:
             old.unlink(missing_ok=True)
-        self._record.record_retraining(metrics)
+        self._record.retraining.set_result(metrics)
         return metrics
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file but the metrics, by name; a file of another content is not the model's."""
+    """Return the SHA-256 of every file but the metrics, by name, to detect changed files."""
     checksums = {}
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name != METRICS:

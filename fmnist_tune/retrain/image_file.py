@@ -1,4 +1,4 @@
-"""The pixels of a PNG or JPEG file, upright; whatever else the file says cannot keep them from being read."""
+"""The pixels of a PNG or JPEG file, upright; damaged metadata cannot prevent reading them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from fmnist_tune.errors import UserError, near_file
 FORMATS = ("PNG", "JPEG")
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 PNG_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-GREY, RGB, PALETTE = 0, 2, 3  # colour types of a PNG to which a tRNS chunk belongs
-JFIF, EXIF, ADOBE, COMMENT, SCAN = 0xE0, 0xE1, 0xEE, 0xFE, 0xDA  # markers of a JPEG's segments
+GREY, RGB, PALETTE = 0, 2, 3  # PNG colour types that may have a tRNS chunk
+JFIF, EXIF, ADOBE, COMMENT, SCAN = 0xE0, 0xE1, 0xEE, 0xFE, 0xDA  # markers of JPEG segments
 APPLICATION = range(0xE0, 0xF0)
-COLOUR_SEGMENTS = {JFIF: (b"JFIF\0", 14), ADOBE: (b"Adobe", 12)}  # how they begin, and their shortest length
+COLOUR_SEGMENTS = {JFIF: (b"JFIF\0", 14), ADOBE: (b"Adobe", 12)}  # their first bytes, and their minimum length
 UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -33,17 +33,17 @@ UPRIGHT = {
     6: Transpose.ROTATE_270,
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
-}  # by EXIF's orientation
+}  # by EXIF orientation
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """A file taken apart.
+    """The parts of an image file.
 
     Attributes:
         pixels: the file without its metadata.
-        exif: its EXIF block; empty where there is none.
-        transparency: a PNG's tRNS chunk; empty where there is none.
+        exif: its EXIF block; empty without one.
+        transparency: a PNG's tRNS chunk; empty without one.
     """
 
     pixels: bytes
@@ -52,22 +52,22 @@ class _Parts:
 
 
 def read_image(path: Path, *, invert: bool, mode: str = "L") -> Image.Image:
-    """Return a file's image upright, in 8-bit greys (`L`) or colours (`RGB`); what is transparent is black.
+    """Return a file's image upright, in 8-bit grey (`L`) or colour (`RGB`); transparent pixels are black.
 
     Args:
         path: the file.
-        invert: light becomes dark and dark light.
-        mode: Pillow's name of the pixels.
+        invert: swap light and dark.
+        mode: Pillow's pixel mode.
 
     Raises:
-        UserError: it is not an image, or its pixels are damaged, or too many.
+        UserError: it is not an image, or its pixels are damaged or too many.
     """
     parts = _take_apart(_read(path))
     if parts is None:
         raise UserError(f"{path}: not a {' or '.join(FORMATS)} image")
     image = _load(path, parts.pixels)
     alpha_HW = _alpha(image, parts)
-    if image.mode == "I;16":  # which Pillow would cut off instead of scaling
+    if image.mode == "I;16":  # Pillow would clip it instead of scaling
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     if alpha_HW is not None or image.mode in ("LA", "RGBA"):
         image = image.convert("RGBA")
@@ -91,7 +91,7 @@ def _load(path: Path, content: bytes) -> Image.Image:
                 raise ValueError("its palette is missing")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from None
-    except Exception as error:  # Pillow's readers raise whatever they stumble over
+    except Exception as error:  # Pillow's readers raise arbitrary errors
         reason = "its header cannot be read" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(f"{path}: a damaged image: {reason}") from None
     return image
@@ -116,7 +116,7 @@ def _take_apart(content: bytes) -> _Parts | None:
 
 
 def _take_apart_png(content: bytes) -> _Parts:
-    """Keep the chunks that are pixels (w3.org/TR/png-3, 5.3); of others those count whose checksum is right."""
+    """Keep the chunks that define pixels (w3.org/TR/png-3, 5.3); use others only if their checksum is correct."""
     kept = [PNG]
     others: dict[bytes, bytes] = {}
     at = len(PNG)
@@ -132,7 +132,7 @@ def _take_apart_png(content: bytes) -> _Parts:
 
 
 def _take_apart_jpeg(content: bytes) -> _Parts:
-    """Leave out comments and applications' segments, but those that tell in what colours the pixels are."""
+    """Leave out comments and application segments, except those that define the colour space."""
     kept = [JPEG]
     exif = b""
     at = len(JPEG)
@@ -153,10 +153,10 @@ def _take_apart_jpeg(content: bytes) -> _Parts:
 
 
 def _alpha(image: Image.Image, parts: _Parts) -> NDArray[np.uint8] | None:
-    """Return a PNG's opacity as its tRNS chunk gives it, uint8 (H, W); None where there is none."""
+    """Return a PNG's opacity from its tRNS chunk, uint8 (H, W); None without one."""
     if not parts.transparency:
         return None
-    depth, colour = parts.pixels[24:26]  # of the IHDR chunk
+    depth, colour = parts.pixels[24:26]  # from the IHDR chunk
     pixels_HW = np.asarray(image.convert("L") if image.mode == "1" else image)
     if colour == PALETTE:
         table: NDArray[np.uint8] = np.full(256, 255, dtype=np.uint8)
@@ -176,15 +176,15 @@ def _alpha(image: Image.Image, parts: _Parts) -> NDArray[np.uint8] | None:
 
 
 def _turn(exif: bytes) -> Transpose | None:
-    """Return how an image is put upright; None if it is, or its EXIF block does not say so as it should."""
+    """Return the transformation that makes an image upright; None if none is needed, or its EXIF block is damaged."""
     if not exif:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is wrong elsewhere in it
+        warnings.simplefilter("ignore")  # about damage elsewhere in it
         try:
             found = Image.Exif()
             found.load(exif)
             orientation: Any = found.get(Base.Orientation)
             return UPRIGHT.get(orientation)
-        except Exception:  # Pillow's reader raises whatever it stumbles over
+        except Exception:  # Pillow's reader raises arbitrary errors
             return None

@@ -1,4 +1,4 @@
-"""What a model goes through before it is kept: the robustness audit, the exports with their check, its card."""
+"""The steps before a model is kept: the robustness audit, the checked exports, and its card."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from fmnist_tune.tasks.images.data_set import Images
 def inspect_model(
     folder: Path, metrics: dict[str, Any], test: Images, workers: WorkerPlan, log: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Put robustness.csv, model.onnx, model.pt2 and model_card.md beside a model's weights.
+    """Add robustness.csv, model.onnx, model.pt2 and model_card.md to a model's folder.
 
     Args:
         folder: with weights.safetensors and config.yaml.
-        metrics: what metrics.json will have, as far as it is known.
+        metrics: the entries of metrics.json so far.
         test: the test images.
-        workers: Ray's, over which the audit is spread out.
-        log: told what is under way.
+        workers: Ray's workers, which share the audit.
+        log: receives progress messages.
 
     Returns:
-        The metrics, with `export` (None of a model that cannot be exported) and `finished_at`.
+        The metrics, with `export` (None if the model cannot be exported) and `finished_at`.
     """
     log(f"robustness audit: {len(CORRUPTIONS)} kinds of change, 5 strengths each")
     common = [str(folder.absolute()), test.images_NHW, test.labels_N]
@@ -60,5 +60,5 @@ def inspect_model(
 
 
 def _audit(folder: str, images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64], name: str) -> list[RobustnessRow]:
-    """Audit one kind of change, in a worker of its own."""
+    """Audit one corruption, in its own worker."""
     return audit(SavedModel.load(Path(folder)), images_NHW, labels_N, [name])

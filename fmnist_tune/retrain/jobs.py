@@ -1,4 +1,4 @@
-"""The seeds of a retraining as the runner asks for them; a job that fails ends them all."""
+"""The seeds of a retraining as a source for the runner; a failing job ends all."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from fmnist_tune.training.results import EpochResult
 
 @dataclass
 class Job:
-    """A plan to be trained with a seed.
+    """A plan to train with one seed.
 
     Attributes:
-        name: for people.
+        name: shown to people.
         plan: what is trained.
-        assignment: for a worker that begins it.
-        history: its epochs, as far as the workers that had it have told.
+        assignment: for a worker that starts it.
+        history: its epochs reported so far.
     """
 
     name: str
@@ -38,16 +38,16 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Keeps its checkpoint, weights and test scores."""
+        """The folder of its checkpoint, weights and test scores."""
         return Path(self.assignment.checkpoint).parent
 
 
 class JobSource(Source):
-    """Jobs, in the order in which they were given; those that could not go on come first.
+    """Jobs in the given order; requeued ones come first.
 
     Attributes:
-        n_ended: how many are trained and saved.
-        n_jobs: how many there are.
+        n_ended: number of jobs trained and saved.
+        n_jobs: number of all jobs.
     """
 
     def __init__(
@@ -60,15 +60,15 @@ class JobSource(Source):
         keep: Callable[[Job, TrialReport], None],
         before_scoring: Callable[[], None] = lambda: None,
     ) -> None:
-        """Begin nothing yet.
+        """Start without running jobs.
 
         Args:
-            jobs: by different numbers.
-            hold: of the study whose trainings they are.
+            jobs: with distinct numbers.
+            hold: of the study that the jobs belong to.
             pace: holds jobs back while memory is short.
             say: prints a line in a style.
-            keep: told of a job whose model is saved, with its last report.
-            before_scoring: called whenever a training has ended, before its model is scored.
+            keep: called with each saved job and its last report.
+            before_scoring: called after each training, before its model is scored.
         """
         super().__init__(hold, pace=pace)
         self.n_jobs, self.n_ended = len(jobs), 0
@@ -81,15 +81,15 @@ class JobSource(Source):
 
     @property
     def failure(self) -> str | None:
-        """Why a job failed, or none can be trained; None as long as all is well."""
+        """Why a job failed, or none can be trained; None without a failure."""
         return self._given_up
 
     def under_way(self) -> list[tuple[Job, RunningTrial]]:
-        """Return the jobs that workers train."""
+        """Return the running jobs."""
         return [(self._jobs[number], trial) for number, trial in list(self.running.items())]  # for another thread
 
     def next_assignment(self) -> Assignment | None:
-        """Return the next job for a worker; None if there is none, now or (with nothing running) for good."""
+        """Return a worker's next job; None if there is none for now or, with nothing running, ever."""
         self.was_held_back = False
         if not self._waiting or self.is_over(None):
             return None
@@ -104,7 +104,7 @@ class JobSource(Source):
         return replace(job.assignment, n_epochs_known=len(job.history))
 
     def on_report(self, report: TrialReport) -> bool:
-        """Take in a report; returns whether its worker should take the next step: an epoch, or to save the model.
+        """Handle a report; return whether its worker should take the next step: an epoch, or saving the model.
 
         Raises:
             OSError: a model could not be saved.
@@ -113,26 +113,25 @@ class JobSource(Source):
         trial, job = self.running[number], self._jobs[number]
         trial.hear(report)
         job.history = trial.history
-        if report.epochs and report.spent_s:  # not what a dead worker has left in the checkpoint
+        if report.epochs and report.spent_s:  # not epochs from a dead worker's checkpoint
             self._setbacks.on_progress()
         self._tell_warning(trial, report.metadata.get("trouble"))
+        if report.stop_reason is not None and not report.is_saved:
+            self._before_scoring()  # also of one that failed just then: its next worker scores it at once
         if report.failure is not None:
             self._on_setback(number, report.failure, report.cause, report.room)
         elif report.is_saved:
             del self.running[number]
             self.n_ended += 1
             self._keep(job, report)
-        elif report.stop_reason is not None:
-            self._before_scoring()
-            return True
-        elif self.is_over(number):
+        elif report.stop_reason is None and self.is_over(number):
             self.release(number)
         else:
             return True
         return False
 
     def release(self, number: int, text: str = LATER) -> None:
-        """Let a running job wait for another worker, first of all."""
+        """Requeue a running job before all others."""
         del self.running[number]
         self._waiting.appendleft(number)
         self._warn(number, text)

@@ -1,4 +1,4 @@
-"""Any image file as a model takes it."""
+"""Any image file as model input."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_tune.errors import UserError
-from fmnist_tune.registry import told
+from fmnist_tune.registry import own_code, place_of
 from fmnist_tune.retrain.image_file import read_image
-from fmnist_tune.tasks.images.data_set import DataSet
+from fmnist_tune.tasks.images.data_set import NOUN, DataSet
 from fmnist_tune.tasks.images.fashion_mnist import FashionMnist
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as the model takes it.
+    """An image as model input.
 
     Attributes:
         pixels_HW: uint8 (H, W), or (H, W, C) in colour.
-        warnings: in what it looks unlike the training data.
+        warnings: how it differs from the training data.
     """
 
     pixels_HW: NDArray[np.uint8]
@@ -29,22 +29,26 @@ class Picture:
 
 
 def read_picture(path: Path | str, invert: bool, data: DataSet | None = None) -> Picture:
-    """Read a PNG or JPEG file of any size and mode, and prepare it as the data set says.
+    """Read a PNG or JPEG file of any size and mode, and prepare it as the data set requires.
 
     Args:
         path: the file.
-        invert: light becomes dark and dark light; what is transparent becomes black either way.
+        invert: swap light and dark; transparent pixels become black either way.
         data: the model's data set; None for Fashion-MNIST.
 
     Raises:
-        UserError: it is not an image, or its pixels are damaged, or too many.
+        UserError: it is not an image, or its pixels are damaged or too many.
     """
     data = FashionMnist() if data is None else data
     image = read_image(Path(path), invert=invert, mode="L" if data.spec.channels == 1 else "RGB")
-    try:
+    with own_code(data, "prepare_picture", NOUN):
         pixels_HW, warnings = data.prepare_picture(image, invert=invert)
-    except Exception as error:
-        if isinstance(data, FashionMnist):
-            raise
-        raise UserError(f"data set {data.name}: prepare_picture raised {told(error)}") from None
+    spec = data.spec
+    size = (spec.height, spec.width) if spec.channels == 1 else (spec.height, spec.width, spec.channels)
+    where = f"{NOUN}{place_of(type(data))}: prepare_picture returned"
+    if not isinstance(pixels_HW, np.ndarray) or pixels_HW.dtype != np.uint8 or pixels_HW.shape != size:
+        given = getattr(pixels_HW, "dtype", type(pixels_HW).__name__), getattr(pixels_HW, "shape", "")
+        raise UserError(f"{where} pixels of {' '.join(map(str, given)).strip()}; its spec says uint8 {size}")
+    if not isinstance(warnings, tuple) or not all(isinstance(text, str) for text in warnings):
+        raise UserError(f"{where} warnings {warnings!r}; they must be a tuple of texts")
     return Picture(pixels_HW, warnings)

@@ -1,4 +1,4 @@
-"""What `predict` asks of a model folder."""
+"""Reading a model folder for `predict`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fmnist_tune.tasks.images.config import ImageConfig
 
 
 def read_recipe(folder: Path, retrain: str) -> SearchSpace:
-    """Return the recipe in a model folder; `retrain` is the command that makes it, for messages.
+    """Return the recipe in a model folder; `retrain` is the command that creates it, for messages.
 
     Raises:
         UserError: it is missing or damaged, or no recipe.
@@ -48,7 +48,7 @@ class Predictor:
     """A model that classifies image files."""
 
     def __init__(self, folder: Path, space: SearchSpace, retrain: str) -> None:
-        """Load nothing yet; arguments as of `Task.predictor`."""
+        """Prepare without loading; arguments as for `Task.predictor`."""
         self._folder = folder
         self._retrain = retrain
         self._data = image_config(space).data

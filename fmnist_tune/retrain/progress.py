@@ -1,4 +1,4 @@
-"""What a person sees while seeds are trained."""
+"""The screen while seeds are trained."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class TrainingProgress(Screen):
     """Shows jobs on stderr."""
 
     def __init__(self, console: Console, started: float, status_every_s: float = STATUS_EVERY_S) -> None:
-        """Make a display; arguments as `Screen` takes them."""
+        """Make a display; arguments as for `Screen`."""
         super().__init__(console, started, status_every_s)
         self._phase = "getting ready"
         self._source: JobSource | None = None
 
     def line(self, text: str, style: str = "dim") -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         self._phase = text
         super().line(text, style)
 
     def done(self, text: str) -> None:
-        """Print a line on what is trained."""
+        """Print a line about a finished training."""
         super().line(text, "green")
 
     def attach(self, source: JobSource) -> None:
@@ -42,14 +42,14 @@ class TrainingProgress(Screen):
         return f"{self._source.n_ended} of {self._source.n_jobs} trainings ended"
 
     def status(self) -> str:
-        """Return what is going on as a line."""
+        """Return the current state on one line."""
         rows = self._rows()
         if not rows:
             return f"{self._phase} ..."
         return "; ".join([self._standing(), *(row.text for row in rows)])
 
     def view(self, width: int) -> RenderableType:
-        """Return what is going on, in so many columns."""
+        """Return the current state, `width` columns wide."""
         rows, elapsed = self._rows(), clock(self.elapsed_s)
         if self._source is None or not rows:
             return Text(f"{self._phase}, {elapsed}", style="bold", no_wrap=True, overflow="ellipsis")

@@ -1,7 +1,7 @@
-"""A study gets another name: its row in the database, its folder, and what names it in there.
+"""Renaming a study: its row in the database, its folder, and its name inside the files.
 
-The row always has one name or the other, and everything else follows it: after a kill, or where the dashboard has
-changed the row alone, the next command on the study finds the folder (`study.folder`) and does the rest here.
+The row is renamed atomically, and the rest follows: after a kill, or if the dashboard renamed only the row, the next
+command on the study finds the folder (`study.folder`) and completes the renaming here.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from optuna.storages import RDBStorage
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.folder import ModelFolder
-from fmnist_tune.study.dashboard import has_note, publish_report
+from fmnist_tune.study.dashboard import has_note, republish
 from fmnist_tune.study.database import rename_row, study_names
 from fmnist_tune.study.folder import files_elsewhere
 from fmnist_tune.study.lock import DriverLock
+from fmnist_tune.study.recipes import write_best_recipe
 from fmnist_tune.study.record import StudyRecord
 
 
 def rename_study(storage: RDBStorage, record: StudyRecord, name: str) -> StudyRecord:
-    """Give a study another name; returns it under that name.
+    """Rename a study and return it under its new name.
 
     Raises:
-        UserError: the name is taken, by a study or by files, or somebody drives the study.
+        UserError: the name is taken, by a study or by files, or a process drives the study.
     """
     new = replace(record.paths, name=name)
     names = study_names(storage)
@@ -51,10 +52,10 @@ def rename_study(storage: RDBStorage, record: StudyRecord, name: str) -> StudyRe
 
 
 def finish_renaming(record: StudyRecord) -> None:
-    """Let a study's files and its stored search space say the name that it has.
+    """Update the study's name in its files and its stored search space.
 
     Raises:
-        UserError: somebody drives the study.
+        UserError: a process drives the study.
     """
     if not record.paths.folder.is_dir():
         record.write_space()
@@ -65,8 +66,8 @@ def finish_renaming(record: StudyRecord) -> None:
 
 def _name_files(record: StudyRecord) -> None:
     record.name_metric()
-    record.write_best_recipe()
+    write_best_recipe(record)
     ModelFolder(record).rename()
     if has_note(record):
-        publish_report(record)
+        republish(record)
     record.write_space()  # the last: it says that all is done

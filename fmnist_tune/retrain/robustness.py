@@ -1,9 +1,9 @@
-"""The robustness audit: how accurate a model stays when the test images are changed, kind by kind.
+"""The robustness audit: a model's accuracy on corrupted test images.
 
-The method is that of Hendrycks and Dietterich 2019 (arXiv 1903.12261): kinds of change, each at five strengths, never
-used in training. Their changes are for colour photographs; these are for garments on black, and add those of position.
-Every draw is seeded with the kind's name, so that each model sees the same images, and an image is turned, shifted
-and so on in the same direction at all strengths.
+The method is that of Hendrycks and Dietterich 2019 (arXiv 1903.12261): corruptions at five strengths each, never used
+in training. Theirs are for colour photographs; these are for garments on black, and include changes of position.
+Randomness is seeded with the corruption's name: every model sees the same images, and an image is rotated, shifted and
+so on in the same direction at all strengths.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from torch.nn import functional as F
 from fmnist_tune.retrain.saved import SavedModel, to_pixels
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.layout import write_atomically
+from fmnist_tune.tasks.images.data_set import ALL_CLASSES
 
 CLEAN = "none"
-ALL_CLASSES = "all"
 SIDE = 28  # pixels of the images for which the strengths were chosen
 COLUMNS = ("corruption", "strength", "parameter", "class", "accuracy")
 _BACKGROUND = 0.05  # darker pixels count as background
@@ -37,13 +37,13 @@ Change = Callable[[Tensor, float, Generator], Tensor]
 
 @dataclass(frozen=True)
 class Corruption:
-    """A kind of change.
+    """A corruption.
 
     Attributes:
-        change: from pixels (N, C, H, W) in [0, 1], a parameter and a generator on the CPU to changed pixels in [0, 1].
+        change: maps pixels (N, C, H, W) in [0, 1], a parameter and a CPU generator to changed pixels in [0, 1].
         parameters: one for each strength, 1 to 5.
         meaning: of the parameter, with its unit.
-        in_pixels: whether that is a pixel of an image of SIDE; in others a change is as large for their shorter side.
+        in_pixels: whether the unit is a pixel of an image of SIDE; scaled to the shorter side of other images.
     """
 
     change: Change
@@ -58,10 +58,10 @@ class RobustnessRow:
 
     Attributes:
         corruption: its name in CORRUPTIONS, or "none".
-        strength: 1 to 5; 0 for the images as they are.
-        parameter: that of this strength.
-        class_name: one of them, or "all".
-        accuracy: share of its images that are classified right.
+        strength: 1 to 5; 0 for unchanged images.
+        parameter: at this strength.
+        class_name: a class, or "all".
+        accuracy: share of its images classified correctly.
     """
 
     corruption: str
@@ -72,7 +72,7 @@ class RobustnessRow:
 
 
 def corrupt(pixels_NCHW: Tensor, name: str, strength: int) -> Tensor:
-    """Return changed pixels; the same ones at every call.
+    """Return changed pixels, the same at every call.
 
     Args:
         pixels_NCHW: float32 in [0, 1].
@@ -93,13 +93,13 @@ def audit(
     labels_N: NDArray[np.int64],
     names: Iterable[str] | None = None,
 ) -> list[RobustnessRow]:
-    """Measure accuracy on changed images, overall and for each class that has any.
+    """Measure accuracy on changed images, overall and for each class with images.
 
     Args:
         saved: the model.
         images_NHW: uint8, of the size of the data set's.
         labels_N: in [0, K).
-        names: of CORRUPTIONS, or "none" for the images as they are; by default "none" and all.
+        names: from CORRUPTIONS, or "none" for unchanged images; by default "none" and all.
     """
     pixels = to_pixels(images_NHW)
     rows: list[RobustnessRow] = []
@@ -143,14 +143,14 @@ def _scale(x_NCHW: Tensor, factor: float, generator: Generator) -> Tensor:
 
 
 def _shift(x_NCHW: Tensor, distance: float, generator: Generator) -> Tensor:
-    """Shift in whole pixels, which blurs nothing."""
+    """Shift by whole pixels, which does not blur."""
     direction_N = torch.rand(len(x_NCHW), generator=generator) * 2 * math.pi
     offset_N2 = torch.stack([torch.cos(direction_N), torch.sin(direction_N)], 1).mul(distance).round()
     return _resample(x_NCHW, offset_N2=offset_N2)
 
 
 def _brighten(x_NCHW: Tensor, amount: float, generator: Generator) -> Tensor:
-    """Lift every pixel of one half of the images and dim the other half, which subtracting would wipe out."""
+    """Brighten half of the images additively; dim the other half by scaling, since subtracting would erase them."""
     lifted_N111 = _signs(len(x_NCHW), generator).view(-1, 1, 1, 1) > 0
     return torch.where(lifted_N111, (x_NCHW + amount).clamp(max=1), x_NCHW * (1 - amount))
 
@@ -175,7 +175,7 @@ def _blur(x_NCHW: Tensor, sigma: float, generator: Generator) -> Tensor:
 
 
 def _occlude(x_NCHW: Tensor, side: float, generator: Generator) -> Tensor:
-    """Lay a square of one brightness over each image, wholly inside it."""
+    """Put a square of uniform brightness fully inside each image."""
     n, _, height, width = x_NCHW.shape
     top, left, brightness = torch.rand(3, n, 1, 1, 1, generator=generator)
     top, left = (top * (height - side + 1)).floor(), (left * (width - side + 1)).floor()
@@ -185,7 +185,7 @@ def _occlude(x_NCHW: Tensor, side: float, generator: Generator) -> Tensor:
 
 
 def _clutter(x_NCHW: Tensor, highest: float, generator: Generator) -> Tensor:
-    """Put a soft texture where there is background."""
+    """Put a soft texture on the background."""
     n, _, height, width = x_NCHW.shape
     n_knots = (max(1, height // _CLUTTER_PATCH), max(1, width // _CLUTTER_PATCH))
     knots = torch.rand(n, 1, *n_knots, generator=generator)
@@ -194,7 +194,7 @@ def _clutter(x_NCHW: Tensor, highest: float, generator: Generator) -> Tensor:
 
 
 def _signs(n: int, generator: Generator) -> Tensor:
-    """Return -1 and 1, each as likely, (n,)."""
+    """Return -1 or 1 with equal probability, (n,)."""
     return torch.randint(0, 2, (n,), generator=generator) * 2.0 - 1
 
 
@@ -205,7 +205,7 @@ def _resample(
     zoom_N: Tensor | None = None,
     offset_N2: Tensor | None = None,
 ) -> Tensor:
-    """Turn by radians, enlarge, and shift by pixels (right, down), bilinearly; black comes in from outside."""
+    """Rotate by radians, enlarge, and shift by pixels (right, down), bilinearly; the outside is black."""
     n, _, height, width = x_NCHW.shape
     angle_N = torch.zeros(n) if angle_N is None else angle_N
     zoom_N = torch.ones(n) if zoom_N is None else zoom_N
@@ -232,6 +232,6 @@ CORRUPTIONS: dict[str, Corruption] = {
     ),
     "clutter": Corruption(_clutter, (0.1, 0.2, 0.3, 0.45, 0.6), "brightest texture where it is dark, of 1"),
 }
-# Brightness has the strengths of Hendrycks and Dietterich's ImageNet-C, contrast those of their CIFAR-10-C, noise goes
-# from CIFAR-10-C's mildest to ImageNet-C's fourth. The others are ours: strength 1 is hardly seen, and at strength 5 a
-# person still tells most garments.
+# Brightness uses the strengths of Hendrycks and Dietterich's ImageNet-C, contrast those of their CIFAR-10-C; noise
+# ranges from CIFAR-10-C's mildest to ImageNet-C's fourth. The others are ours: strength 1 is barely visible, and at
+# strength 5 a person still recognises most garments.

@@ -25,22 +25,24 @@ from fmnist_tune.search.run import RunOptions
 from fmnist_tune.study.database import STORAGE_ERRORS, StorageLostError, open_database, storage_problem
 from fmnist_tune.study.layout import RESULT, TEST_SCORES, StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
-from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
+from fmnist_tune.study.recipes import recipe_of
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.results import opened_text
 from fmnist_tune.study.retraining import COMPARISON
+from fmnist_tune.study.retraining_record import DONE, FAILED, INTERRUPTED, RUNNING
 from fmnist_tune.study.seed_results import Plan, SeedResult, plan_for
-from fmnist_tune.tasks.task import Scored
+from fmnist_tune.tasks.task import Scored, open_source
 
-MODEL_SEED = 0  # whose weights become the model: a fixed rule, since choosing by the test set would be cheating
+MODEL_SEED = 0  # its weights become the model: a fixed rule, since choosing by the test set would be cheating
 
 
 @dataclass(frozen=True)
 class Retraining:
-    """What a retraining gave.
+    """A retraining's result.
 
     Attributes:
         metrics: as in metrics.json.
-        confirmation: of the best trials, if that was asked for.
+        confirmation: the comparison of the best trials, if requested.
     """
 
     metrics: dict[str, Any]
@@ -48,9 +50,9 @@ class Retraining:
 
 
 def open_recipe(space: SearchSpace, options: RunOptions, *, name_given: bool) -> StudyRecord:
-    """Open or create the study that keeps a recipe's training.
+    """Open or create the study of a recipe's training.
 
-    A recipe that came from a search carries the search's name: its own study is then `<name>-recipe`.
+    A recipe from a search has the search's name; its own study is then `<name>-recipe`.
 
     Raises:
         UserError: a study of that name holds something else.
@@ -78,20 +80,20 @@ def retrain(
     console: Console,
     started: float,
 ) -> Retraining | None:
-    """Train the winner of a study, or its recipe, on train + val over seeds; test each model once; keep the first.
+    """Train a study's winner, or its recipe, on train + val over seeds; test each model once; keep the first.
 
     Args:
         record: the study.
-        place: where.
+        options: its files, database and cluster.
         command: `retrain` or `train`, for the record of test set uses.
-        trial: its number; None for the best, or for a recipe.
+        trial: the winner's number; None for the best trial, or for a recipe.
         n_seeds: seeds 0 to n_seeds - 1.
-        top: compare so many of the best trials over the seeds first, on the validation split.
+        top: first compare this many of the best trials over the seeds, on the validation split.
         console: for progress, on stderr.
         started: time.monotonic() of the command.
 
     Returns:
-        None if it was interrupted; the same command goes on.
+        The result; None if it was interrupted, to be resumed by the same command.
 
     Raises:
         UserError: there is nothing to train, or a training failed.
@@ -99,7 +101,7 @@ def retrain(
     chosen = [] if record.is_recipe else top_k(record, trial, top)
     prepare_environment()
     with _storage_problem_told(record), ExitStack() as held, TrainingProgress(console, started) as progress:
-        source = record.space.task.open_data(record.space, options.data_dir, progress.line)
+        source = open_source(record.space, options.data_dir, progress.line)
         lock = held.enter_context(DriverLock(record.paths))
         record.hold.take(lock.folder_id)
         held.callback(record.hold.end)
@@ -111,9 +113,9 @@ def retrain(
         except KeyboardInterrupt:
             result = None
         except Exception as error:
-            record.hold.find_loss()  # then that is the reason
+            record.hold.find_loss()  # if so, that is the reason
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            with suppress(*STORAGE_ERRORS):  # what there is to say is the error, not that it cannot be kept
+            with suppress(*STORAGE_ERRORS):  # report the error itself, not that it cannot be recorded
                 work.note(state=FAILED, reason=f"{kind}{error}")
             raise
         record.hold.check()
@@ -172,12 +174,12 @@ class _Work:
         }
 
     def note(self, **facts: Any) -> None:
-        """Record in the study how the retraining stands."""
+        """Record the retraining's status in the study."""
         self._status |= facts
-        self._record.record_latest_retraining(self._status)
+        self._record.retraining.set_status(self._status)
 
     def run(self, chosen: Sequence[FrozenTrial], command: str) -> Retraining | None:
-        """Retrain the best of the chosen trials, or the recipe if there is none; None if it was stopped."""
+        """Retrain the best of the chosen trials, or the recipe without any; return None if stopped."""
         confirmation = None
         if len(chosen) > 1:
             confirmation = self._confirm(chosen)
@@ -209,7 +211,7 @@ class _Work:
         )
 
     def _retrain(self, trial: FrozenTrial | None, command: str) -> dict[str, Any] | None:
-        """Train over the seeds, on train + val where there is a test set to test on, and save the model."""
+        """Train over the seeds, on train + val if there is a test set, and save the model."""
         plan = plan_for(self._record, trial)
         self.note(trial=None if trial is None else trial.number, label=plan.label, epochs=plan.n_epochs)
         test = None
@@ -229,17 +231,18 @@ class _Work:
             self._progress.line("nothing was left to train")
             return known
         kept = next(result for result in of_seeds if result.seed == MODEL_SEED)
-        new = self._folder.begin(kept, self._record.trained_recipe(trial))
+        new = self._folder.begin(kept, recipe_of(self._record, trial))
         metrics = self._task.inspect(new, metrics, test, self._trainer.workers, self._progress.line)
         return self._folder.keep(new, metrics)
 
     def _record_test_use(self, trial: FrozenTrial | None, command: str) -> None:
-        """Record that a model is about to be scored on the test images; once for a retraining."""
-        before = len(self._record.test_uses)
+        """Record, once per retraining, that models are about to be scored on the test images."""
+        before = len(self._record.retraining.test_uses)
         number = None if trial is None else trial.number
-        n_uses = self._record.record_test_use(command, number, self._seeds)
+        n_uses = self._record.retraining.add_test_use(command, number, self._seeds)
         if n_uses > max(before, 1):
-            others = {use["trial"] for use in self._record.test_uses if use["command"] != "report"} - {number}
+            uses = self._record.retraining.test_uses
+            others = {use["trial"] for use in uses if use["command"] != "report"} - {number}
             self._progress.line(
                 opened_text(n_uses)
                 + (", for more than one trial: choosing between them by it would not be honest" if others else ""),
@@ -249,7 +252,7 @@ class _Work:
     def _metrics(
         self, trial: FrozenTrial | None, plan: Plan, results: Sequence[SeedResult], test: Scored | None
     ) -> dict[str, Any]:
-        """Return what metrics.json says of a retraining, as far as it follows from its trainings."""
+        """Return the entries of metrics.json that follow from the trainings."""
         paths = self._record.paths
 
         def files(name: str) -> list[str]:
@@ -258,7 +261,7 @@ class _Work:
         metrics: dict[str, Any] = {
             "study": paths.name,
             "trial": None if trial is None else trial.number,
-            "config": json.loads(json.dumps(plan.config.model_dump())),  # as it will be read back
+            "config": json.loads(json.dumps(plan.config.model_dump(mode="json"))),  # as it will be read back
             "seeds": [r.seed for r in results],
             "epochs": plan.n_epochs,
             "params": results[0].params,
@@ -269,6 +272,6 @@ class _Work:
             metrics["curves"] = files(RESULT)
         else:
             metrics["val_accuracy"] = trial.value if trial is not None and trial.state == TrialState.COMPLETE else None
-            metrics["test_uses"] = len(self._record.test_uses)
+            metrics["test_uses"] = len(self._record.retraining.test_uses)
             metrics["scores"] = files(TEST_SCORES)
         return metrics | self._task.figures(plan.config, results, test)

@@ -1,4 +1,4 @@
-"""The model folder: a retrained model's weights and its recipe, as files without code."""
+"""The model folder: a retrained model's weights and recipe, as files without code."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fmnist_tune.cpus import limit_threads
 from fmnist_tune.errors import UserError
+from fmnist_tune.files import user_path
 from fmnist_tune.models import ImageSpec
-from fmnist_tune.paths import user_path
 from fmnist_tune.retrain.prediction import image_config, read_recipe
 from fmnist_tune.study.layout import CONFIG, WEIGHTS
 from fmnist_tune.tasks.images.config import ImageConfig
 from fmnist_tune.tasks.images.data_set import DataSet
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
 from fmnist_tune.training.tensors import channels_first
-from fmnist_tune.training.threads import limit_threads
 
 
 class PixelModel(nn.Module):
-    """A model over plain pixels: float32 (N, C, H, W) in [0, 1] to scores (N, K); pads and normalises itself."""
+    """A model on plain pixels: float32 (N, C, H, W) in [0, 1] to scores (N, K); includes padding and normalisation."""
 
     def __init__(self, module: nn.Module, data: DataSet) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class SavedModel:
     """A trained model, ready to classify.
 
     Attributes:
-        config: what it was built and trained from.
+        config: its configuration.
         module: float32, on the CPU, in eval mode; its input is normalised and padded.
     """
 
@@ -58,11 +58,11 @@ class SavedModel:
         """Read a model folder; executes no code from it.
 
         Args:
-            folder: with its files.
-            retrain: the command that makes them, for messages.
+            folder: the model folder.
+            retrain: the command that creates it, for messages.
 
-        Raises:
-            UserError: a file is missing, damaged or does not fit the other.
+            Raises:
+                UserError: a file is missing or damaged, or they do not match.
         """
         folder = user_path(folder)
         limit_threads()
@@ -86,13 +86,13 @@ class SavedModel:
         return cls(config, module.eval().requires_grad_(False))
 
     def scores(self, images_NHW: ArrayLike) -> NDArray[np.float32]:
-        """Return float32 scores (N, K) of grey images (N, H, W) or coloured ones (N, H, W, C), or of a single one.
+        """Return float32 scores (N, K) of grey images (N, H, W) or colour images (N, H, W, C), or of a single image.
 
         Args:
             images_NHW: whole numbers from 0 (black) to 255, or floats in [0, 1].
 
         Raises:
-            UserError: it is another shape, type or range.
+            UserError: the shape, type or range is wrong.
         """
         return self.pixel_scores(_checked_pixels(np.asarray(images_NHW), self.config.data.spec))
 
@@ -112,7 +112,7 @@ def _checked_pixels(images: NDArray[Any], spec: ImageSpec) -> Tensor:
     """Return images as float32 pixels (N, C, H, W) in [0, 1].
 
     Raises:
-        UserError: that they are not images of the data set's size, or in what range their pixels are is open to doubt.
+        UserError: they are not images of the data set's size, or the range of their pixels is ambiguous.
     """
     size = (spec.height, spec.width) if spec.channels == 1 else (spec.height, spec.width, spec.channels)
     if images.shape not in (size, (*images.shape[:1], *size)):

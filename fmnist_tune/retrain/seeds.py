@@ -1,4 +1,4 @@
-"""One configuration trained with several seeds; what is finished stays on disk, so that an interrupted run goes on."""
+"""A configuration trained with several seeds; finished seeds stay on disk, so an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHECKPOINTS = ("checkpoint.pt", "previous.pt", "worker.lock", progress.FILE)
 
 
 class SeedStore:
-    """Finished seeds of a study, on disk; a result counts only for the configuration and the data that gave it."""
+    """A study's finished seeds on disk; a result counts only for the configuration and the data that it came from."""
 
     def __init__(self, record: StudyRecord) -> None:
         self._paths = record.paths
@@ -29,25 +29,25 @@ class SeedStore:
         self._md5 = record.train_md5
 
     def finished(self, plan: Plan, seed: int) -> SeedResult | None:
-        """Return a seed's result; None if it is yet to be trained."""
+        """Return a seed's result; None if it is not finished."""
         return finished_seed(self._paths, plan, seed, self._md5)
 
     def unfinished(self, plans: Sequence[Plan], seeds: Sequence[int]) -> list[tuple[Plan, int]]:
-        """Return what is yet to be trained, one configuration's seeds after another's."""
+        """Return the unfinished plans and seeds, plan by plan."""
         return [(plan, seed) for plan in plans for seed in seeds if self.finished(plan, seed) is None]
 
     def jobs(self, plans: Sequence[Plan], seeds: Sequence[int], n_threads: int) -> list[Job]:
-        """Return what is yet to be trained as jobs; what was begun of the same goes on."""
+        """Return the unfinished seeds as jobs, which resume from earlier checkpoints."""
         return [
             self._job(plan, seed, number, n_threads)
-            for number, (plan, seed) in enumerate(itertools.product(plans, seeds))  # a single plan's are its seeds
+            for number, (plan, seed) in enumerate(itertools.product(plans, seeds))  # of a single plan: its seeds
             if self.finished(plan, seed) is None
         ]
 
     def _job(self, plan: Plan, seed: int, number: int, n_threads: int) -> Job:
         folder = self._paths.retraining(plan.label, seed)
         identity = plan.identity(self._md5)
-        if read_json(folder / IDENTITY) != identity:  # what is there, if anything, belongs to something else
+        if read_json(folder / IDENTITY) != identity:  # existing files belong to another training
             shutil.rmtree(folder, ignore_errors=True)
             write_atomically(folder / IDENTITY, json.dumps(identity))
         assignment = Assignment(
@@ -66,7 +66,7 @@ class SeedStore:
         return Job(f"{plan.name}, seed {seed}", plan, assignment)
 
     def keep(self, job: Job, metadata: Mapping[str, Any]) -> str:
-        """Write down a finished training; returns what to say of it."""
+        """Record a finished training; return a message about it."""
         plan, history, val_accuracy = job.plan, job.history, None
         if plan.with_val:
             val_accuracy = self._objective.value_of(plan.config, history)

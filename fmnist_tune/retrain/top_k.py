@@ -1,4 +1,4 @@
-"""Which trials a retraining is about, and how they compare over seeds."""
+"""The trials to retrain, and their comparison over seeds."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from fmnist_tune.units import percent
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trial that was trained over seeds on the training split.
+    """A trial trained over seeds on the training split.
 
     Attributes:
         number: the trial's.
-        searched: the value that the search had seen.
+        searched: its value in the search.
         value: over the seeds.
     """
 
@@ -34,10 +34,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The best trials of a study compared over seeds.
+    """A comparison of a study's best trials over seeds.
 
     Attributes:
-        candidates: the best over the seeds first.
+        candidates: sorted by their value over the seeds, the best first.
         lead: the first against the second, seed by seed.
     """
 
@@ -49,7 +49,7 @@ def top_k(record: StudyRecord, trial: int | None, top: int | None) -> list[Froze
     """Return the trials to choose from, the best first.
 
     Raises:
-        UserError: there is none, or not the one that was asked for.
+        UserError: there is none, or not the requested one.
     """
     name = record.paths.name
     trials = record.trials
@@ -84,7 +84,7 @@ def top_k(record: StudyRecord, trial: int | None, top: int | None) -> list[Froze
 
 
 def confirmation_section(confirmation: Confirmation, objective: Objective) -> Section:
-    """Return what a comparison of the best trials says."""
+    """Return the section on a comparison of the best trials."""
     rows = [
         (str(c.number), objective.text(c.searched), objective.text(c.value.mean), share_text(c.value.std, 2))
         for c in confirmation.candidates

@@ -1,4 +1,4 @@
-"""Configurations trained over seeds, on Ray's workers, which start when there is something to train."""
+"""Training configurations over seeds on Ray's workers, started only when needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fmnist_tune.study.seed_results import Plan, SeedResult
 
 
 class SeedTrainer:
-    """Trains what is yet to be trained of a study's configurations, each with the same seeds."""
+    """Trains the unfinished seeds of a study's configurations, each with the same seeds."""
 
     def __init__(
         self,
@@ -33,15 +33,15 @@ class SeedTrainer:
         progress: TrainingProgress,
         held: ExitStack,
     ) -> None:
-        """Start nothing yet.
+        """Prepare without starting anything.
 
         Args:
             record: the study, whose lock is held.
-            options: where Ray is, and how many workers.
-            data: what the task's `open_data` found.
-            seeds: of every configuration's trainings.
-            progress: shown to people.
-            held: on leaving it Ray ends, if it was started.
+            options: the Ray cluster and the number of workers.
+            data: as returned by the task's `open_data`.
+            seeds: for every configuration.
+            progress: the screen.
+            held: on exit, Ray is stopped if it was started.
         """
         self._record = record
         self._options = options
@@ -59,12 +59,12 @@ class SeedTrainer:
     def train(
         self, plans: Sequence[Plan], test_inputs: Any, before_scoring: Callable[[], None] = lambda: None
     ) -> dict[str, list[SeedResult]] | None:
-        """Return every plan's results by label, in the order of the seeds; None if it was stopped.
+        """Return every plan's results by label, in the order of the seeds; None if stopped.
 
         Args:
             plans: what to train.
-            test_inputs: scored by every finished model; None to leave the test set alone.
-            before_scoring: called whenever a training has ended, before its model is scored.
+            test_inputs: scored by every finished model; None to score no test set.
+            before_scoring: called after each training, before its model is scored.
 
         Raises:
             UserError: a training failed.
@@ -78,7 +78,7 @@ class SeedTrainer:
         return results
 
     def _train(self, plans: Sequence[Plan], test_inputs: Any, before_scoring: Callable[[], None]) -> bool:
-        """Train what is yet to be trained; returns whether all of it is."""
+        """Train the unfinished seeds; return whether all are finished."""
         make_folder(self._record.paths.retrain_log.parent)
         workers = self.workers()
         from fmnist_tune.search.runner import run  # imports Ray Tune, which takes seconds
@@ -103,7 +103,7 @@ class SeedTrainer:
         if self._worker_plan is None:
             self._progress.line("starting Ray")
             self._held.callback(stop_ray)
-            with ThreadPoolExecutor(1) as background:  # its imports take seconds, as Ray's start does
+            with ThreadPoolExecutor(1) as background:  # its imports take seconds, in parallel with Ray's start
                 imports = background.submit(importlib.import_module, "fmnist_tune.search.runner")
                 logs = start_ray(self._options.address)
                 imports.result()

@@ -12,7 +12,7 @@ from fmnist_tune.registry import SectionRegistry
 from fmnist_tune.search.freeze_thaw import FreezeThaw
 from fmnist_tune.search.scheduler import WHOLE_FROM, Pick, Scheduler, SchedulerSection, Situation
 
-PAUSED_BEYOND = 8  # a trial may be so many places away from being promoted before it is given up
+PAUSED_BEYOND = 8  # places below the last promoted one; a trial further down is pruned
 
 
 def _epochs_or_share(value: object) -> object:
@@ -26,11 +26,11 @@ Factor = Annotated[int, Field(ge=2, le=100)]
 
 
 class Asha(SchedulerSection):
-    """ASHA: at each rung, min_epochs * reduction_factor**k epochs, the best 1 in reduction_factor are promoted.
+    """ASHA: at each rung, min_epochs * reduction_factor**k epochs, the best 1/reduction_factor are promoted.
 
     Attributes:
         min_epochs: the first rung; a value below 1 is a share of the first epoch.
-        reduction_factor: of the trials at a rung, 1 in so many is promoted.
+        reduction_factor: one in this many of a rung's trials is promoted.
     """
 
     name: Literal["asha"] = "asha"
@@ -42,7 +42,7 @@ class Asha(SchedulerSection):
         return SuccessiveHalving(self)
 
     def warnings(self, given: Collection[str], epochs: Sequence[int], unit: str) -> Iterable[str]:
-        """Return whether trials end before they are compared."""
+        """Warn of trainings that end before the first rung."""
         if not epochs or "min_epochs" not in given or self.min_epochs < epochs[0]:
             return
         rung = f"search.pruner: asha first compares trials after {unit} {self.min_epochs:g}"
@@ -72,7 +72,7 @@ class NoPruning(SchedulerSection):
         return Scheduler(self)
 
     def warnings(self, given: Collection[str], epochs: Sequence[int], unit: str) -> Iterable[str]:
-        """Return which keys have no effect."""
+        """Warn of keys without effect."""
         ignored = [key for key in given if key != "name"]
         if ignored:
             have = "has" if len(ignored) == 1 else "have"
@@ -80,16 +80,16 @@ class NoPruning(SchedulerSection):
 
 
 class SuccessiveHalving(Scheduler):
-    """A trial pauses at its rung until it is promoted, which it may be as others arrive.
+    """A trial pauses at each rung; it may be promoted later, when more trials have arrived.
 
-    So the first to arrive is not promoted merely because it is alone. A rung below one epoch is within the first one.
+    The first to arrive is thus not promoted merely for being alone. A rung below 1 lies within the first epoch.
     """
 
     settings: Asha
 
     def __init__(self, settings: Asha) -> None:
         super().__init__(settings)
-        self._rankings: dict[float, list[tuple[float, int]]] = {}  # of each rung: the best first, of equals the oldest
+        self._rankings: dict[float, list[tuple[float, int]]] = {}  # by rung: best first, ties by age
 
     def _rungs(self) -> Iterator[float]:
         rung: float = self.settings.min_epochs
@@ -116,14 +116,14 @@ class SuccessiveHalving(Scheduler):
         super().report(number, epoch, accuracy)
 
     def next(self, situation: Situation) -> Pick | None:
-        """Return the best promoted trial of the highest rung, or else a new one."""
+        """Return the best promoted trial of the highest rung; without one, a new trial."""
         for number in self.ranked(situation.paused):
             if self.is_promoted(number, rounds_up=not situation.can_begin):
                 return Pick(number)
         return Pick() if situation.can_begin else None
 
     def to_prune(self, situation: Situation) -> list[int]:
-        """Return the trials that are too far from being promoted, the most promising first."""
+        """Return the trials that are too far from promotion, the most promising first."""
         return [n for n in self.ranked(situation.paused) if self._is_far(n)]
 
     def _is_far(self, number: int) -> bool:
@@ -131,17 +131,17 @@ class SuccessiveHalving(Scheduler):
         return self._place(number)[0] > self._n_promoted(rung, rounds_up=False) + PAUSED_BEYOND
 
     def verdict(self, number: int, situation: Situation) -> str:
-        """Return a trial's rank at its rung, and how many were promoted there."""
+        """Return a trial's rank at its rung and how many were promoted there."""
         n_promoted = self._n_promoted(self.last_epoch(number), rounds_up=not situation.can_begin)
         promoted = {0: "none was", 1: "the best one was"}.get(n_promoted, f"the best {n_promoted} were")
         return f"asha: {self.rank_text(number)}; {promoted} promoted"
 
     def is_promoted(self, number: int, *, rounds_up: bool) -> bool:
-        """Return whether a trial at a rung is among those that go on.
+        """Return whether a trial is promoted from its rung.
 
         Args:
             number: the trial's.
-            rounds_up: whether one goes on where there are fewer than reduction_factor, as when no new ones will come.
+            rounds_up: promote one even of fewer than reduction_factor trials, as when no new ones will come.
         """
         return self._place(number)[0] <= self._n_promoted(self.last_epoch(number), rounds_up=rounds_up)
 

@@ -1,4 +1,4 @@
-"""The time budget around a scheduler: which trials can still be trained to their ends, and when to begin with that."""
+"""The time budget around a scheduler: which trials can still be completed, and when to start completing them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from dataclasses import replace
 from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.search.scheduler import Pick, Scheduler, Situation
 
-MARGIN = 1.1  # of the time that trials are expected to need
-# Trials that each worker has time to train to their ends before the deadline: where the rate falls towards the end,
-# what a trial has before says little about its end, so that it pays to see several. At a constant rate it is one, and a
-# third of its time more, since that may be expected too short: by its first partial epoch one was to take 28 s, not 37.
+MARGIN = 1.1  # of a trial's expected time
+# Trials that each worker reserves time to complete before the deadline. With an annealed learning rate, early accuracy
+# says little about the final one, so several are completed. With a constant rate it is one, plus a third of its time in
+# reserve: one trial, timed by its first partial epoch, was expected to take 28 s and took 37.
 FINISHED_ANNEALED, FINISHED_CONSTANT = 2, 4 / 3
 
 
 class Budget:
-    """Asks a scheduler as long as there is time, and then finishes what is promising.
+    """Follows a scheduler while there is time, then completes promising trials.
 
-    Without a deadline, and of a scheduler that plans its time by itself, the scheduler's answer is the only one.
+    Without a deadline, or with a scheduler that plans its time itself, only the scheduler decides.
     """
 
     def __init__(self, scheduler: Scheduler, deadline: Deadline) -> None:
         """Wrap a scheduler.
 
         Args:
-            scheduler: has been told all evaluations of the study.
+            scheduler: has received all evaluations of the study.
             deadline: of the run.
         """
         self._scheduler = scheduler
@@ -38,18 +38,17 @@ class Budget:
         return self._deadline.left_s
 
     def is_finishing(self, number: int) -> bool:
-        """Return whether a trial does not pause any more, since it is to reach its end, and still can in time."""
+        """Return whether a trial no longer pauses because it is being completed, with enough time left."""
         return number in self._finishing and self._needed_s(number) <= self._left_s
 
     def next(self, situation: Situation, interrupted: Collection[int]) -> Pick | None:
         """Return what a free worker trains; None for nothing.
 
-        It is the usual trial, or one to be finished: the first of those worth it which can still be trained to its end,
-        as late as possible.
+        That is the scheduler's choice or, as late as possible, the first promising trial that can still be completed.
 
         Args:
             situation: of the search.
-            interrupted: trials that go on before others.
+            interrupted: trials that resume before any other.
         """
         if self._deadline.at is None:
             return self.pick(situation, interrupted)
@@ -72,12 +71,12 @@ class Budget:
         interrupted: Collection[int],
         fits: Callable[[int], bool] = lambda number: True,
     ) -> Pick | None:
-        """Return what a free worker trains if there is time for everything.
+        """Return what a free worker trains if time does not matter.
 
         Args:
             situation: of the search.
-            interrupted: trials that go on before others.
-            fits: returns which trials may go on at all.
+            interrupted: trials that resume before any other.
+            fits: returns whether a trial may resume at all.
         """
         first = next((number for number in sorted(interrupted) if fits(number)), None)
         if first is not None:
@@ -88,10 +87,10 @@ class Budget:
         return found
 
     def _usual(self, situation: Situation, interrupted: Collection[int]) -> Pick | None:
-        """Return what would be trained if there was time for more.
+        """Return what would be trained if there were time for more.
 
-        One that pauses and could not be trained to its end in time lets others go first, a new one too as long as that
-        might: what is trained half is of no use to whoever searches no longer than this.
+        A paused trial that cannot be completed in time yields to others, and to a new trial that can: its partial
+        training would be wasted unless the study is extended later.
         """
         fits = self._deadline.fits
         usual = self.pick(situation, interrupted, fits)
@@ -104,21 +103,21 @@ class Budget:
         return other
 
     def _needed_s(self, number: int) -> float:
-        """Return how long a waiting trial is expected to need to its end."""
+        """Return the seconds that a waiting trial is expected to need until it is complete."""
         return self._epochs_left(number) * self._deadline.epoch_s(number)
 
     def _reaches_end(self, number: int) -> bool:
         return MARGIN * self._needed_s(number) <= self._left_s
 
     def _new_reaches_end(self) -> bool:
-        """Return whether a new trial may reach its end, begun now."""
+        """Return whether a new trial that starts now can be completed in time."""
         return self._deadline.fits(None) and MARGIN * self._deadline.quickest_s() <= self._left_s
 
     def _epochs_left(self, number: int) -> float:
         return self._deadline.n_epochs(number) - self._scheduler.last_epoch(number)
 
     def _until_free_s(self, pick: Pick | None) -> float:
-        """Return how long a worker that takes what is picked is expected to keep it."""
+        """Return the seconds for which a pick is expected to occupy its worker."""
         number = None if pick is None else pick.number
         epoch = 0.0 if number is None else self._scheduler.last_epoch(number)
         given = None if pick is None else pick.milestone

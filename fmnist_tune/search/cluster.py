@@ -1,4 +1,4 @@
-"""Ray: started here or joined, quietly; and how many workers fit."""
+"""Ray: starting or joining a cluster without output, and how many workers fit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one ignores verbose=0
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_prestart_worker_first_driver": "0",  # Tune's actors cannot use workers started ahead; they only take its place
+    "RAY_prestart_worker_first_driver": "0",  # Tune's actors cannot use prestarted workers, which only take their place
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
@@ -42,8 +42,8 @@ class WorkerPlan:
 
     Attributes:
         n_workers: trials at a time.
-        cpus, gpus: of each.
-        logs: folder of the logs of the Ray that was started here; None in a cluster that was joined.
+        cpus, gpus: of each worker.
+        logs: log folder of a Ray started here; None in a cluster that was joined.
     """
 
     n_workers: int
@@ -57,7 +57,7 @@ class WorkerPlan:
 
 
 def prepare_environment() -> None:
-    """Set what Ray reads when it is imported; what the user has set stays. May begin the program anew."""
+    """Set the variables that Ray reads on import, except those the user has set. May restart the program."""
     session.run_from_plain_path()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -66,17 +66,17 @@ def prepare_environment() -> None:
 def start_ray(address: str | None) -> Path | None:
     """Start Ray on this machine, or join a cluster.
 
-    To be called from the main thread: Linux ends Ray's processes together with the thread that started them.
+    Call it from the main thread: Linux ends Ray's processes together with the thread that started them.
 
     Returns:
-        The folder of the logs of the Ray that was started; None of a cluster that was joined.
+        The log folder of a Ray started here; None in a cluster that was joined.
 
     Raises:
         UserError: there is no cluster at that address, or Ray cannot start here.
     """
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        with sigterm_as_ctrl_c():  # Ray puts in a handler that exits with code 15; afterwards it is as it was
+        with sigterm_as_ctrl_c():  # Ray's own handler exits with code 15; the old one is restored afterwards
             if address is None:
                 return _start_here(quiet)
             _join(address, quiet)
@@ -102,10 +102,10 @@ def _start_here(quiet: dict[str, Any]) -> Path:
                 **quiet,
             )
             return Path(context.address_info["session_dir"]) / "logs"
-        except Exception as error:  # Ray raises what the operating system says, and exceptions of no class of its own
+        except Exception as error:  # Ray raises OSErrors and bare Exceptions
             logs = max((folder / "ray").glob(f"session_*_{os.getpid()}/logs"), default=None)
             why = (logs and last_complaint(logs)) or " ".join(str(error).split()) or type(error).__name__
-            if "timed out" not in why.lower():  # Ray gives its own processes 15 s, on a busy machine too
+            if "timed out" not in why.lower():  # Ray gives its processes 15 s, too little on a busy machine
                 break
             ray.shutdown()
             why = f"{why} ({N_STARTS} times; the machine may have too much to do)"
@@ -127,21 +127,21 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Fail at once where Ray would try for minutes."""
+    """Fail at once where Ray would retry for minutes."""
     match = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)
     if match is not None:
         socket.create_connection((match[1], int(match[2])), timeout=CONNECT_TIMEOUT_S).close()
 
 
 def stop_ray() -> None:
-    """Leave the cluster, and end it if it was started here."""
+    """Leave the cluster; end it if it was started here."""
     import ray
 
     ray.shutdown()
 
 
 def machines() -> list[dict[str, float]]:
-    """Return the resources of each of the cluster's machines; Ray must be up."""
+    """Return the resources of each machine in the cluster; Ray must be running."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -153,13 +153,13 @@ def plan_workers(
     """Divide a cluster among workers.
 
     Args:
-        resources: of one trial; gpus None for one where there is one, or the share that `wanted` workers leave.
+        resources: of one trial; gpus None for one GPU if there is any, or an equal share among `wanted` workers.
         cluster: each machine's "CPU" and "GPU".
         wanted: number of workers; None for as many as fit.
-        logs: as `WorkerPlan` has them.
+        logs: as in `WorkerPlan`.
 
     Raises:
-        UserError: not even one trial fits, or not as many as wanted.
+        UserError: no trial fits, or fewer than wanted.
     """
     n_cpus = sum(int(machine.get("CPU", 0)) for machine in cluster)
     n_gpus = sum(machine.get("GPU", 0.0) for machine in cluster)
@@ -181,7 +181,7 @@ def plan_workers(
 
 
 def _fit(machine: Mapping[str, float], cpus: int, gpus: float) -> int:
-    """Return how many trials a machine has room for."""
+    """Return how many trials fit on a machine."""
     fit, n_gpus = int(machine.get("CPU", 0)) // cpus, machine.get("GPU", 0.0)
     if gpus:
         fit = min(fit, int(n_gpus) * int(1 / gpus) if gpus <= 1 else int(n_gpus // gpus))

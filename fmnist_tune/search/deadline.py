@@ -1,4 +1,4 @@
-"""The time that is left, and whether another epoch fits in."""
+"""The time left, and whether another epoch fits into it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from fmnist_tune.study.trial_data import history_of, latest_of, metadata_of
 from fmnist_tune.tasks.config import TaskConfig
 
-RECENT = 20  # a trial that has ended no epoch is expected to take the median of so many latest ones
+RECENT = 20  # epochs whose median is expected of a trial that has ended none
 
 
 def measured_epoch_s(trial: FrozenTrial) -> tuple[float, float] | None:
@@ -29,7 +29,7 @@ class Deadline:
     """When a run ends, and how long epochs take.
 
     Attributes:
-        at: by the clock, after which no epoch should be under way; None for no limit.
+        at: time by which every epoch should have ended; None for no limit.
     """
 
     def __init__(
@@ -38,23 +38,23 @@ class Deadline:
         config_of: Callable[[int], TaskConfig],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take note of the time, and of how to learn a trial's configuration."""
+        """Set the deadline; `config_of` returns a trial's configuration by its number."""
         self.at = at
         self._clock = clock
         self._config_of = config_of
         self._configs: dict[int, TaskConfig] = {}
         self._recent_s: list[float] = []
         self._latest_s: dict[int, float] = {}
-        self._begun: dict[int, float] = {}  # the share of the first epoch that trials have trained
+        self._begun: dict[int, float] = {}  # share of the first epoch, by trial
 
     def recall(self, trial: FrozenTrial) -> None:
-        """Take note of how long a trial that waits took in an earlier run."""
+        """Note the epoch time of a waiting trial from an earlier run."""
         measured = measured_epoch_s(trial)
         if measured is not None:
             self.note(trial.number, *measured)
 
     def note(self, number: int, epoch: float, epoch_s: float) -> None:
-        """Take note of how long an epoch of a trial took or, from its first part, is expected to take."""
+        """Note how long a trial's epoch took or, judged by its first part, is expected to take."""
         self._latest_s[number] = epoch_s
         if epoch < 1:
             self._begun[number] = epoch
@@ -63,25 +63,25 @@ class Deadline:
             self._begun.pop(number, None)
 
     def fits(self, number: int | None) -> bool:
-        """Return whether a trial's epoch, or that of a new one, is expected to end before it."""
+        """Return whether the next epoch of a trial (None: a new one) is expected to end before the deadline."""
         share = 0.0 if number is None else self._begun.get(number, 0.0)
         return (1 - share) * self.epoch_s(number) <= self.left_s
 
     @property
     def left_s(self) -> float:
-        """How many seconds are left; infinite without a limit, negative afterwards."""
+        """Seconds until the deadline; infinite without one, negative after it."""
         return math.inf if self.at is None else self.at - self._clock()
 
     def epoch_s(self, number: int | None) -> float:
-        """Return how long an epoch of a trial, or of a new one, is expected to take."""
+        """Return the expected seconds of an epoch of a trial (None: a new one)."""
         return self.usual_s if number is None else self._latest_s.get(number, self.usual_s)
 
     def quickest_s(self) -> float:
-        """Return how long a new trial takes that is as quick as the quickest of the latest ones; 0 before any."""
+        """Return the seconds of a whole trial as quick as the quickest of the latest ones; 0 before any."""
         return min((s * self.n_epochs(n) for n, s in [*self._latest_s.items()][-RECENT:]), default=0.0)
 
     def n_epochs(self, number: int) -> int:
-        """Return how many epochs a trial's training has."""
+        """Return the configured epochs of a trial."""
         n: int = self.config(number).training.epochs
         return n
 
@@ -93,5 +93,5 @@ class Deadline:
 
     @property
     def usual_s(self) -> float:
-        """How long an epoch is expected to take; 0 where none has been trained."""
+        """Expected seconds of an epoch; 0 before any was trained."""
         return median(self._recent_s or self._latest_s.values() or [0.0])

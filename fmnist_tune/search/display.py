@@ -1,4 +1,4 @@
-"""What a person sees of a search: its events as lines, and what is going on."""
+"""A search on the screen: its events as lines, and its current state."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Display(Screen):
 
         Args:
             console: writes to stderr.
-            study: its name.
-            started: time.monotonic() at the beginning of the run.
+            study: the study's name.
+            started: time.monotonic() at the start of the run.
         """
         super().__init__(console, started)
         self._study = study
@@ -41,16 +41,16 @@ class Display(Screen):
         self._phase = "getting ready"
 
     def phase(self, text: str) -> None:
-        """Say what is going on before or beside the training."""
+        """Show what is being done before or besides training."""
         self._phase = text
         self.line(text)
 
     def attach(self, driver: Driver) -> None:
-        """Show a driver from now on, with what its study holds already."""
+        """Show a driver from now on, including the trials already in its study."""
         trials = driver.record.trials
-        self._n_target = driver.record.n_target
+        self._n_target = driver.record.quota.n_target
         names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-        self._counts = Counter(dict.fromkeys(names.values(), 0))  # all keys: the screen's thread goes through them
+        self._counts = Counter(dict.fromkeys(names.values(), 0))  # all keys: the screen's thread iterates over them
         self._counts.update(names[t.state] for t in trials if t.state in names)
         self._n_before = sum(self._counts.values())
         self._highest = highest_of(trials)
@@ -60,7 +60,7 @@ class Display(Screen):
         self._driver = driver
 
     def event(self, event: Event) -> None:
-        """Take in an event."""
+        """Show an event."""
         result = event.result
         if event.kind == "epoch":
             assert result is not None
@@ -78,7 +78,7 @@ class Display(Screen):
         self.line(f"trial {event.number:<3} {event.kind:<8} {text}", STYLES.get(event.kind, "dim"))
 
     def share_done(self) -> float:
-        """Return how much of the search is done, 0 to 1: of its trials or of its time, whichever will end it."""
+        """Return the share of the search that is done, 0 to 1: of its trials or its time, whichever is larger."""
         if self._driver is None:
             return 0.0
         elapsed_s = self.elapsed_s
@@ -86,7 +86,7 @@ class Display(Screen):
         return max(of_time, sum(self._counts.values()) / max(1, self._n_target))
 
     def status(self) -> str:
-        """Return what is going on as a line."""
+        """Return the current state on one line."""
         if self._driver is None:
             return f"{self._phase} ..."
         running = "; ".join(f"trial {row.text}" for row in self._rows())
@@ -104,7 +104,11 @@ class Display(Screen):
         texts = []
         if self._best is not None:
             texts.append(f"best trial {self._driver.record.objective.text(self._best[0])} (trial {self._best[1]})")
-        highest = "no epoch ended yet" if self._highest is None else f"highest so far {self._highest.text}"
+        highest = (
+            "no epoch ended yet"
+            if self._highest is None
+            else f"highest so far {self._highest.text(self._driver.record.objective)}"
+        )
         return [*texts, highest]
 
     def _time_left(self) -> str:
@@ -126,7 +130,7 @@ class Display(Screen):
 
     def _rows(self) -> list[Row]:
         assert self._driver is not None
-        running = list(self._driver.running.items())  # copied at one stroke: this is the screen's thread
+        running = list(self._driver.running.items())  # an atomic copy: this is the screen's thread
         return [self._row(trial) for _, trial in sorted(running)]
 
     def _row(self, trial: RunningTrial) -> Row:
@@ -146,7 +150,7 @@ class Display(Screen):
         )
 
     def view(self, width: int) -> RenderableType:
-        """Return what is going on, in so many columns."""
+        """Return the current state, `width` columns wide."""
         if self._driver is None:
             return Text(f"{self._study}: {self._phase}, {clock(self.elapsed_s)}", style="bold", no_wrap=True)
         note = "stopping after the running epochs; Ctrl-C again stops at once"
@@ -161,7 +165,7 @@ class Display(Screen):
 
 
 def short_values(values: object) -> str:
-    """Return a trial's values on one line, each by the last part of its name."""
+    """Return a trial's values on one line, each named by the last part of its path."""
     assert isinstance(values, dict)
     return " ".join(
         f"{_short_name(path)}={value:.3g}" if isinstance(value, float) else f"{_short_name(path)}={value}"

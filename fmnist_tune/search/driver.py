@@ -1,4 +1,4 @@
-"""The driver's decisions: which trial comes next, and what becomes of each report; knows neither Ray nor the screen."""
+"""The driver's decisions: which trial comes next, and what follows a report; knows neither Ray nor the screen."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fmnist_tune.study.trial_writer import HELD_KEY, UnbuildableError
 
 
 class Driver(Source):
-    """Between a study and the workers: hands out trials, takes in reports, writes every outcome into the study."""
+    """Connects a study and the workers: hands out trials, receives reports, records every outcome in the study."""
 
     def __init__(
         self,
@@ -38,17 +38,17 @@ class Driver(Source):
         clock: Callable[[], float] = time.monotonic,
         executor: Executor | None = None,
     ) -> None:
-        """Take over a study whose lock is held.
+        """Drive a study whose lock is held.
 
         Args:
             record: the study.
-            deadline: by the clock, after which no epoch should be under way; None for no limit.
+            deadline: by `clock`, when every epoch should have ended; None for no limit.
             n_threads: of each trial.
             n_workers: how many trials are trained at a time.
-            on_event: told what happens.
-            pace: holds trials back while memory is short; None for one that watches this machine's.
-            clock: tells the time in seconds; another one than the real one in a simulation.
-            executor: writes the curves for TensorBoard, one after the other; None to write them at once.
+            on_event: receives each event.
+            pace: holds trials back while memory is short; None to watch this machine's memory.
+            clock: tells the time in seconds; simulated in a simulation.
+            executor: writes TensorBoard curves in order; None to write them in the calling thread.
         """
         limit_s = record.space.settings.search.epoch_timeout
         super().__init__(record.hold, pace=pace or Pace(clock=clock), clock=clock, epoch_timeout_s=limit_s)
@@ -59,7 +59,7 @@ class Driver(Source):
         self._planner = Planner(record, self.deadline, n_workers=n_workers)
         self.totals = Totals(clock)
         self._n_threads = n_threads
-        # Trials that had to wait behind all others, and have trained nothing since.
+        # Trials that were moved behind all others and have trained nothing since.
         self._held = {t.number for t in record.trials if t.system_attrs.get(HELD_KEY) is not None}
 
     @property
@@ -68,7 +68,7 @@ class Driver(Source):
         return self._planner.n_paused
 
     def is_over(self, number: int | None) -> bool:
-        """Return whether a trial, or a new one, must not begin an epoch: the search is to stop, or it would not end."""
+        """Return whether a trial (None: a new one) must not begin an epoch: a stop was requested, or time is short."""
         return super().is_over(number) or self._planner.problem is not None or not self.deadline.fits(number)
 
     @property
@@ -77,16 +77,17 @@ class Driver(Source):
 
     @property
     def fits_anything(self) -> bool:
-        """Whether an epoch of anything that could be trained next is expected to end before the deadline."""
+        """Whether an epoch of any trial that could come next is expected to end before the deadline."""
         waiting: list[int] = [t.number for t in self.record.trials if t.state == TrialState.WAITING]
         return any(map(self.deadline.fits, waiting)) if self.record.is_full else self.deadline.fits(None)
 
     def next_assignment(self) -> Assignment | None:
-        """Return the next trial for a worker; None if there is none, now or (with nothing running) for good."""
+        """Return a worker's next trial; None if there is none for now or, with nothing running, ever."""
         trial = self._begin()
         if trial is None:
             return None
         spec = trial.spec
+        trial.partial = self._planner.partial_milestones(spec.number)
         checkpoint = self.record.paths.trial_folder(spec.number).absolute() / "checkpoint.pt"
         return Assignment(
             spec.number,
@@ -97,11 +98,11 @@ class Driver(Source):
             str(self.record.paths.training_log.absolute()),
             self._n_threads,
             task=self.record.space.settings.task,
-            partial=self._planner.partial_milestones(spec.number),
+            partial=trial.partial,
         )
 
     def _begin(self) -> RunningTrial | None:
-        """Begin the trial that comes next; those that cannot be built fail on the way to it."""
+        """Begin the next trial; fail those before it that cannot be built."""
         while True:
             pick = self._planner.next()
             self.was_held_back = False
@@ -111,8 +112,11 @@ class Driver(Source):
                 self.was_held_back = True
                 return None
             if pick is None:
-                if self.record.is_full and not self.running and self._planner.is_stuck:
-                    self._prune(self._planner.to_prune(everything=True))
+                if not self.running and self._planner.is_stuck:
+                    if not self.record.is_full:
+                        self._planner.blame("next picked nothing, although nothing is trained and there is room")
+                    else:
+                        self._prune(self._planner.to_prune(everything=True))
                 return None
             try:
                 trial = self._ledger.begin(pick)
@@ -131,13 +135,13 @@ class Driver(Source):
             self._ledger.prune(number, reason, text)
 
     def on_report(self, report: TrialReport) -> bool:
-        """Record a report and decide about the trial.
+        """Record a report and decide how its trial continues.
 
         Returns:
             Whether the worker should train its next epoch.
         """
         number, trial = report.number, self.running.get(report.number)
-        if trial is None:  # it was given up as hanging just now
+        if trial is None:  # it has just failed as hanging
             return False
         new = trial.hear(report)
         if report.evaluations:
@@ -146,7 +150,7 @@ class Driver(Source):
         latest = report.evaluations[-1].epoch if report.evaluations else 0.0
         is_at_milestone = self._planner.is_at_milestone(number, latest)
         if is_at_milestone or report.stop_reason is not None or len(trial.new_epochs) >= MAX_EPOCHS:
-            self._ledger.note(number, report.stop_reason)  # first: after a crash there the epochs are all there is
+            self._ledger.note(number, report.stop_reason)  # first: if recording the end crashes, the epochs are kept
         self.totals.add(report)
         self._ledger.add(trial, report, new)
         for evaluation in new:
@@ -167,16 +171,20 @@ class Driver(Source):
         return False
 
     def _goes_on(self, number: int) -> bool:
-        """Return whether a trial at its milestone goes on at once; otherwise let it pause there."""
+        """Return whether a trial at its milestone continues at once; otherwise pause it."""
         self._planner.pause(number)
         pick = None if self.is_over(number) else self._planner.goes_on(number)
         if pick is not None:
             assert pick.milestone is not None
             self.writer.note_promotion(number, pick.milestone, pick.note)
             self._planner.start(number, pick.milestone)
-            return True
+            if pick.milestone >= 1 or pick.milestone in self.running[number].partial:
+                return True
+            self.release(number)  # its worker does not know of this milestone: it is assigned anew
+            return False
         self._ledger.pause(number, self._planner.rank_text(number))
-        self._prune(self._planner.to_prune())
+        if not self.is_over(None):  # a run that stops here would else give up what the next one picks
+            self._prune(self._planner.to_prune())
         return False
 
     def _on_progress(self, number: int) -> None:
@@ -192,7 +200,7 @@ class Driver(Source):
         self._ledger.interrupt(number, text)
 
     def release(self, number: int, text: str = LATER) -> None:
-        """Put a running trial back into the study's queue."""
+        """Requeue a running trial."""
         self._planner.requeue(number)
         self._ledger.interrupt(number, text)
 
@@ -201,7 +209,7 @@ class Driver(Source):
         self._ledger.fail(number, reason)
 
     def writing(self) -> AbstractContextManager[None]:
-        """Return what turns problem of the study's database or disk into StorageLostError."""
+        """Return a context that turns errors of the study's database or disk into StorageLostError."""
         return self.record.hold.writing()
 
     def _count_crash(self, number: int, epoch: int) -> int:
@@ -212,7 +220,7 @@ class Driver(Source):
 
     @property
     def failure(self) -> str | None:
-        """Why nothing could be trained; None if something was, or there was nothing to train."""
+        """Why nothing could be trained; None if anything was, or nothing had to be."""
         if self._end_reason is not None:
             return self._end_reason
         if self._pace.problem is not None and not self.totals.epochs:

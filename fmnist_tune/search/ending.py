@@ -16,10 +16,10 @@ class Ending:
     """The end of a run.
 
     Attributes:
-        by: trials (the study has all of them), timeout (its time is over, or too short for another epoch), interrupted
-            (by Ctrl-C or SIGTERM), nothing_left (no trial could go on), or failed (nothing could be trained, or every
-            trial has failed).
-        text: the same for people.
+        by: trials (the study has all of them), timeout (the time is over or too short for another epoch), interrupted
+            (by Ctrl-C or SIGTERM), nothing_left (no trial could continue), or failed (nothing could be trained, or
+            every trial failed).
+        text: the same as text, shown to people.
     """
 
     by: Literal["trials", "timeout", "interrupted", "nothing_left", "failed"]
@@ -27,22 +27,22 @@ class Ending:
 
 
 def all_trials(record: StudyRecord) -> Ending:
-    """Return the end of a run on a study that has all of its trials."""
+    """Return the ending for a study that has all its trials."""
     failure = common_failure(record)
     if failure is not None:
         return Ending("failed", failure)
-    n = record.n_target
+    n = record.quota.n_target
     has = f"study {record.paths.name} has all of its {n} trials"
-    if record.is_limited:
+    if record.quota.is_limited:
         has = f"study {record.paths.name} has {len(record.trials)} of its trials, and --trials {n} is reached"
     return Ending("trials", has)
 
 
 def ending_of(driver: Driver, timeout_s: float | None) -> Ending:
-    """Return why a driver has no more to do.
+    """Return why a driver has nothing left to do.
 
     Args:
-        driver: at the end of its run, its trials released.
+        driver: after its run, with all trials released.
         timeout_s: of the run; None for no limit.
     """
     if driver.stop_requested:

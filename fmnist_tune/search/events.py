@@ -1,4 +1,4 @@
-"""What the driver tells those who watch a search."""
+"""The driver's events and totals, for display."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fmnist_tune.training.results import EpochResult
 
 @dataclass(frozen=True)
 class Event:
-    """Something that people want to see.
+    """An event in a search, for display.
 
     Attributes:
         kind: epoch, complete, paused, pruned, failed, interrupted or warning.
@@ -29,13 +29,13 @@ class Event:
 
 @dataclass
 class Totals:
-    """Work of this run alone.
+    """The work of this run alone.
 
     Attributes:
         clock: tells the time in seconds.
-        first_step_at: by the clock, when the first training began, as far as its report tells; None before.
-        epochs: trained.
-        train_s: in training and validation, summed over trials.
+        first_step_at: by `clock`, when the first training began, derived from its report; None before.
+        epochs: number of epochs trained.
+        train_s: seconds of training and validation, summed over trials.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -44,7 +44,7 @@ class Totals:
     train_s: float = 0.0
 
     def add(self, report: TrialReport) -> None:
-        """Count what a worker has just trained; not what it trained for a driver that died before it heard of it."""
+        """Count what a worker has just trained; epochs trained for an earlier driver, which died, do not count."""
         if not report.spent_s:
             return
         if self.first_step_at is None:

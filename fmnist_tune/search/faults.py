@@ -1,11 +1,11 @@
-"""Whose fault a failure is, and what Ray says of a dead worker in one line."""
+"""The cause of a failure, and Ray's error for a dead worker in one line."""
 
 from __future__ import annotations
 
 import re
 from enum import StrEnum
 
-# What PyTorch, CUDA's libraries and the C library say where an allocation fails; MemoryError is Python's and numpy's.
+# Messages of failed allocations in PyTorch, CUDA's libraries and the C library; MemoryError is Python's and numpy's.
 OUT_OF_MEMORY = re.compile(
     r"MemoryError|out of memory|(can.?t|cannot|unable to|not) (allocate|mmap|enough) .*memory|bad_alloc|_ALLOC_FAILED",
     re.IGNORECASE,
@@ -17,11 +17,10 @@ WAS_STARTING = ("in its creation task", "failed to import")
 
 
 class Cause(StrEnum):
-    """Why a trial cannot go on.
+    """Why a trial cannot continue.
 
-    TRIAL: its values. MEMORY: the machine's memory was short. START: its worker could not be started. WORKER: its
-    worker is broken, or died. DISK: its model could not be saved. UNKNOWN: an error that may be the trial's or the
-    machine's.
+    TRIAL: its values. MEMORY: too little memory. START: its worker could not be started. WORKER: its worker is broken,
+    or died. DISK: its model could not be saved. UNKNOWN: an error of the trial or the machine.
     """
 
     TRIAL = "trial"
@@ -33,20 +32,20 @@ class Cause(StrEnum):
 
 
 class BrokenWorkerError(Exception):
-    """A worker can train nothing any more and is to be replaced; says why."""
+    """A worker can no longer train and must be replaced; the message says why."""
 
 
 def is_out_of_memory(text: str) -> bool:
-    """Return whether an error's type or message says that memory could not be allocated."""
+    """Return whether an error's type or message reports a failed allocation."""
     return OUT_OF_MEMORY.search(text) is not None
 
 
 def read_death(text: str, *, kernel_killed: bool = False) -> tuple[Cause, str]:
-    """Return why a worker died.
+    """Return the cause of a worker's death and its one-line reason.
 
     Args:
         text: Ray's error.
-        kernel_killed: whether the kernel has killed a process for want of memory since the last death.
+        kernel_killed: whether the kernel's OOM killer has acted since the last death.
     """
     lines = [line.strip() for line in COLOURS.sub("", text).strip().splitlines() if line.strip()]
     if not lines:

@@ -1,7 +1,8 @@
-"""What becomes of the trials that run: written into the study and TensorBoard's files, and told."""
+"""Records what happens to running trials: in the study, in TensorBoard's files and as events."""
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -13,6 +14,7 @@ from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.search.running import RunningTrial
 from fmnist_tune.search.scheduler import Pick
+from fmnist_tune.study.folder import recover
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.tensorboard import TensorBoard
 from fmnist_tune.study.trial_data import latest_of
@@ -21,12 +23,12 @@ from fmnist_tune.training.results import EpochResult, Evaluation
 
 
 class Ledger:
-    """The trials that run, and all that is written of them.
+    """The running trials and their records.
 
     Attributes:
         writer: of the study's trials.
         running: the trials that workers train, by number.
-        tell: is told what happens.
+        tell: receives each event.
     """
 
     def __init__(
@@ -37,14 +39,14 @@ class Ledger:
         clock: Callable[[], float],
         executor: Executor | None,
     ) -> None:
-        """Take over a study whose lock is held: nothing is running.
+        """Record into a study whose lock is held; no trial is running.
 
         Args:
             record: the study.
             running: the trials that workers train, by number; kept up to date.
-            on_event: told what happens.
+            on_event: receives each event.
             clock: tells the time in seconds.
-            executor: writes the curves for TensorBoard, one after the other; None to write them at once.
+            executor: writes TensorBoard curves in order; None to write them in the calling thread.
         """
         self.writer = TrialWriter(record)
         self.running = running
@@ -57,13 +59,13 @@ class Ledger:
             record.space.parameters,
             on_warning=lambda number, text: on_event(Event("warning", number, text)),
         )
-        record.recover()
+        recover(record)
         for number in self.writer.recover():
             self.tell(Event("interrupted", number, "earlier, goes on"))
         self._restore_runs(record.trials)
 
     def _restore_runs(self, trials: Sequence[FrozenTrial]) -> None:
-        """Write the TensorBoard runs of trials that have trained and have none: of another study, or deleted since."""
+        """Write the missing TensorBoard runs of trained trials: imported ones, and those whose run was deleted."""
         for trial in trials:
             if latest_of(trial) is not None and not self._tensorboard.has_run(trial.number):
                 spec = trial_spec(self._record, trial)
@@ -71,14 +73,14 @@ class Ledger:
                 self._write_curves(self._tensorboard.end, trial.number)
 
     def begin(self, pick: Pick) -> RunningTrial | None:
-        """Begin what was picked; returns None if it was a new trial and the study is full.
+        """Begin what was picked; return None if that is a new trial and the study is full.
 
         Raises:
-            UnbuildableError: it cannot be built, and has failed.
+            UnbuildableError: it cannot be built; it is recorded as failed.
         """
         milestone = pick.milestone
         assert milestone is not None
-        if pick.number is not None:  # what it trains from here must not be lost if the driver dies
+        if pick.number is not None:  # before it trains: a dead driver must not lose those epochs
             self.writer.note_promotion(pick.number, milestone, pick.note)
         try:
             spec = self.writer.begin(pick.number, milestone=milestone, proposed=pick.values, note=pick.note)
@@ -91,7 +93,7 @@ class Ledger:
         return self.running[spec.number]
 
     def add(self, trial: RunningTrial, report: TrialReport, new: Sequence[Evaluation]) -> None:
-        """Record a report's evaluations, of which the new ones are in the trial already."""
+        """Record a report's evaluations; the trial already holds the new ones."""
         number = report.number
         for result in new:
             if isinstance(result, EpochResult) and result.epoch not in trial.spec.curve:
@@ -101,20 +103,20 @@ class Ledger:
         self._write_curves(self._tensorboard.add, trial.spec, new, known=trial.spec.history)
 
     def note(self, number: int, reason: str | None) -> None:
-        """Record what is known of a trial where it may be stopped or, with a reason, where it ends."""
+        """Record a trial's progress where it may stop or, with a reason, where it ends."""
         trial = self.running[number]
         self.writer.note_progress(number, trial.new_epochs, trial.metadata(reason, self._record.objective))
         trial.n_noted = len(trial.history)
 
     def pause(self, number: int, text: str) -> None:
-        """Record that a trial waits at its milestone, where its progress has been noted."""
+        """Record that a trial pauses at its milestone; its progress is already noted."""
         del self.running[number]
         self._write_curves(self._tensorboard.close, number)
         self.writer.release(number)
         self.tell(Event("paused", number, text))
 
     def interrupt(self, number: int, text: str) -> None:
-        """Record that a trial waits somewhere else."""
+        """Record that a trial was interrupted between milestones."""
         if self.running[number].new_epochs:
             self.note(number, None)
         del self.running[number]
@@ -123,20 +125,23 @@ class Ledger:
         self.tell(Event("interrupted", number, text))
 
     def prune(self, number: int, reason: str, text: str) -> None:
-        """End a paused trial, for a reason that is recorded and a text that is shown."""
+        """Prune a paused trial; `reason` is recorded, `text` is shown."""
         self._write_curves(self._tensorboard.end, number)
         self.writer.prune(number, reason)
         self._tell_end(Event("pruned", number, text))
 
     def complete(self, number: int) -> None:
-        """End a trial that has been trained to its end."""
+        """Complete a trial whose training has ended; it fails if its value is not finite."""
+        value = self._record.objective.value_of(self.running[number].spec.config, self.running[number].history)
+        if not math.isfinite(value):  # which the database could not keep
+            self.fail(number, f"its {self._record.objective.label} is {value}")
+            return
         trial = self._end(number)
-        value = self._record.objective.value_of(trial.spec.config, trial.history)
         self.writer.complete(number, value)
         self._tell_end(Event("complete", number, self._record.objective.text(value), trial.last, value))
 
     def fail(self, number: int, reason: str) -> None:
-        """End a trial that cannot go on."""
+        """Fail a trial that cannot continue."""
         if self.running[number].report is not None:
             self.note(number, reason)
         trial = self._end(number)
@@ -144,9 +149,9 @@ class Ledger:
         self._tell_end(Event("failed", number, reason, trial.last))
 
     def _end(self, number: int) -> RunningTrial:
-        """Take a trial off the workers' list and end its curves.
+        """Remove a trial from the running ones and end its curves.
 
-        To be called before the study knows of the end: if the driver dies in between, the trial goes on and ends again.
+        Call it before the study records the end: if the driver dies in between, the trial resumes and ends again.
         """
         trial = self.running.pop(number)
         self._write_curves(self._tensorboard.end, number)
@@ -157,7 +162,7 @@ class Ledger:
         self.tell(event)
 
     def _write_curves(self, write: Callable[..., None], *arguments: Any, **known: Any) -> None:
-        """Write curves for TensorBoard: milliseconds, and at first seconds, that no worker should wait for."""
+        """Write TensorBoard curves outside the workers' way: it takes milliseconds, the first time seconds."""
         if self._executor is None:
             write(*arguments, **known)
         else:

@@ -1,4 +1,4 @@
-"""What one run of a search was given on the command line, and whether anything can be trained in its time."""
+"""The command line's limits of one run, and whether they leave time to train anything."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from fmnist_tune.search.deadline import Deadline
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.units import clock, duration
 
-MIN_TIMEOUT_S = 10.0  # which Ray and a worker need at the least (benchmarks/RESULTS.md)
+MIN_TIMEOUT_S = 10.0  # the least that Ray and a worker need to start (benchmarks/RESULTS.md)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one run was given on the command line; the study's file does not change by it.
+    """The limits of one run from the command line; they do not change the study's file.
 
     Attributes:
-        n_trials: how many trials the study is to hold; None for as many as its file says or it was extended to.
+        n_trials: total trials of the study; None for what its file says or it was extended to.
         timeout_s: of this run; None for the file's.
     """
 
@@ -31,7 +31,7 @@ class Limits:
         """Check `--timeout`.
 
         Raises:
-            UserError: nothing could be trained in that time.
+            UserError: it is too short to train anything.
         """
         if self.timeout_s is not None:
             _check_start("--timeout", self.timeout_s)
@@ -40,7 +40,7 @@ class Limits:
         """Return the seconds that a run may take; None for no limit.
 
         Raises:
-            UserError: nothing could be trained in them.
+            UserError: they are too few to train anything.
         """
         if self.timeout_s is not None:
             return self.timeout_s
@@ -59,7 +59,7 @@ def _check_start(where: str, timeout_s: float) -> None:
 
 
 def check_time(record: StudyRecord, timeout_s: float) -> None:
-    """Refuse a time in which no epoch fits, as far as a study's trials tell how long theirs take.
+    """Refuse a time too short for one epoch, judged by the epochs of the study's trials.
 
     Raises:
         UserError: nothing would be trained.

@@ -1,4 +1,4 @@
-"""How much memory this machine has left, as the kernel and Ray's memory monitor see it."""
+"""The memory this machine has left, as the kernel and Ray's memory monitor see it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 GIB = 2**30
 WORKER_BYTES = GIB  # a worker with a small model takes half of this
-SETTLED_S, SETTLING_BYTES = 2.0, 2**24  # memory of a killed worker is free when so long so little has come free
-ENOUGH = 1 / 4  # of all memory: whoever dies alone with so much left is too large itself
-# Ray's memory monitor: how often it looks, 0 for never, and beyond which share of all memory it kills workers.
+SETTLED_S, SETTLING_BYTES = 2.0, 2**24  # a killed worker's memory is free once less than this came free in that time
+ENOUGH = 1 / 4  # of all memory: a trial that dies alone with this much left is too large itself
+# Ray's memory monitor: how often it checks (0: never), and the share of all memory beyond which it kills workers.
 REFRESH_VARIABLE, THRESHOLD_VARIABLE, THRESHOLD = "RAY_memory_monitor_refresh_ms", "RAY_memory_usage_threshold", "0.95"
 
 CGROUPS = Path("/sys/fs/cgroup")
-# The files of a cgroup, by version: its limit, its use, and what of its use is cache that gives way.
+# A cgroup's files, by version: its limit, its use, and the reclaimable cache within that use.
 FILES = {
     "v2": ("memory.max", "memory.current", ("inactive_file", "active_file")),
     "v1": ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
@@ -29,7 +29,7 @@ class Room:
 
     Attributes:
         free: bytes left; may be negative.
-        total: bytes that there are.
+        total: bytes of all memory.
     """
 
     free: int
@@ -37,12 +37,12 @@ class Room:
 
     @property
     def is_enough(self) -> bool:
-        """Whether a trial that cannot be trained in it is itself too large."""
+        """Whether a trial that does not fit into it is itself too large."""
         return self.free >= ENOUGH * self.total
 
     @property
     def has_place(self) -> bool:
-        """Whether an ordinary trial can be trained in it."""
+        """Whether an ordinary trial fits into it."""
         return self.free >= min(WORKER_BYTES, ENOUGH * self.total)
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Room:
 
 
 def measure_room() -> Room | None:
-    """Return the room of this process: the machine's or its cgroup's, whichever has less; None where nobody tells."""
+    """Return this process's room, the smaller of the machine's and its cgroup's; None if unknown."""
     rooms = [*_machine(), *_cgroups()]
     if not rooms:
         return None
@@ -63,7 +63,7 @@ def measure_room() -> Room | None:
 
 
 def measure_settled_room() -> Room | None:
-    """Return the room once what a worker that has just been killed held is free, which takes a while."""
+    """Return the room after waiting for the memory of a worker just killed to come free."""
     room, end = measure_room(), time.monotonic() + SETTLED_S
     while room is not None and not room.is_enough and time.monotonic() < end:
         time.sleep(SETTLED_S / 10)
@@ -74,7 +74,7 @@ def measure_settled_room() -> Room | None:
 
 
 def count_kills() -> int:
-    """Return how often this machine's kernel has killed a process for want of memory; 0 where it does not tell."""
+    """Return how many processes this machine's OOM killer has killed; 0 if unknown."""
     return _fields(Path("/proc/vmstat")).get("oom_kill", 0)
 
 
@@ -85,7 +85,7 @@ def _machine() -> Iterator[Room]:
 
 
 def _cgroups() -> Iterator[Room]:
-    """Yield the room of every cgroup that limits this process; in a container its own one is seen as the root."""
+    """Yield the room of every cgroup that limits this process; a container sees its own as the root."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -115,7 +115,7 @@ def _room(folder: Path, version: str) -> Iterator[Room]:
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """Return the lines `name number ...` of a file; none if it cannot be read."""
+    """Return the lines `name number ...` of a file; empty if it cannot be read."""
     try:
         lines = path.read_text().splitlines()
     except OSError:

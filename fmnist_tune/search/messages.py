@@ -1,4 +1,4 @@
-"""What passes between the driver and the workers."""
+"""The messages between the driver and the workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fmnist_tune.search.memory import Room
 from fmnist_tune.tasks.registry import DEFAULT
 from fmnist_tune.training.results import EpochResult, Evaluation, StopReason
 
-MAX_CRASHES = 3  # of workers in the same epoch of a training, which then counts as failed
+MAX_CRASHES = 3  # of workers in the same epoch; then the training fails
 
 
 @dataclass(frozen=True)
@@ -19,18 +19,18 @@ class Assignment:
 
     Attributes:
         number: the trial's.
-        config: of the task's class, as plain data.
+        config: the task's configuration as plain data.
         seed: of the training.
-        n_epochs_known: so many first epochs need not be reported; below 1, a share of the first one.
+        n_epochs_known: epochs that need not be reported again; below 1, a share of the first one.
         checkpoint: file that keeps the trial's state between epochs.
-        log: file to which each epoch's begin, evaluations and end are appended.
-        n_threads: that PyTorch may use.
-        with_val: hold out the validation split; otherwise it is trained on too.
-        n_epochs: stop after so many, on the schedule of all that are configured; None for all.
-        task: whose configuration this is.
-        partial: after which shares of the first epoch the driver wants to hear of it.
-        saves_model: once it is trained, and that is reported, leave its weights beside the checkpoint, with its scores
-            on the test images if the worker has them.
+        log: file to which each epoch's start, evaluations and end are appended.
+        n_threads: threads that PyTorch may use.
+        with_val: hold out the validation split; otherwise train on it too.
+        n_epochs: stop after this many, on the schedule of all configured ones; None for all.
+        task: name of the task.
+        partial: shares of the first epoch after which to evaluate and report.
+        saves_model: after the last report, save the weights beside the checkpoint, with the scores on the test images
+            if the worker has them.
     """
 
     number: int
@@ -49,21 +49,21 @@ class Assignment:
 
 @dataclass(frozen=True)
 class TrialReport:
-    """News of a trial.
+    """A worker's report on a trial.
 
     Attributes:
         number: the trial's.
-        evaluations: that have not been reported yet, oldest first; only the last may be within the first epoch, which
-            goes on with the next step.
-        n_epochs: how many it has ended.
-        stop_reason: why there is nothing left to train; None while there is.
-        failure: why the trial cannot go on; None while it can.
-        metadata: what it runs on, for the trial's attributes.
-        spent_s: seconds of training and validation just now; 0 where all was trained for a driver that died before it
-            heard of it.
-        cause: of the failure, if there is one.
-        room: memory that the worker found without the trial, where the failure is for want of it.
-        is_saved: whether the model is saved, where the assignment asks for that.
+        evaluations: not reported before, oldest first; only the last may be a partial one of the first epoch, which the
+            next step continues.
+        n_epochs: epochs ended.
+        stop_reason: why the training is over; None while it is not.
+        failure: why the trial cannot continue; None while it can.
+        metadata: of its hardware and software, for the trial's attributes.
+        spent_s: seconds of training and validation since the last report; 0 if all was trained for an earlier driver,
+            which died.
+        cause: of the failure, if any.
+        room: memory available without the trial, if it failed for lack of memory.
+        is_saved: whether the model is saved, if the assignment asks for that.
     """
 
     number: int
@@ -79,5 +79,5 @@ class TrialReport:
 
     @property
     def epochs(self) -> tuple[EpochResult, ...]:
-        """The whole epochs among the evaluations."""
+        """The evaluations at the end of an epoch."""
         return tuple(result for result in self.evaluations if isinstance(result, EpochResult))

@@ -1,13 +1,14 @@
-"""The trials that wait, and what the scheduler is asked about them."""
+"""The waiting trials, and the scheduler's decisions about them."""
 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -23,19 +24,20 @@ from fmnist_tune.study.trial_data import curve_of
 from fmnist_tune.study.trial_writer import HELD_KEY, has_ended_training, milestone_of, notes_of, promoted_from
 
 T = TypeVar("T")
+LEAST_STEP = 0.001  # epochs between two milestones
 
 
 class Planner:
-    """Between the driver and a scheduler: keeps what waits and where each trial is compared next.
+    """Connects the driver and a scheduler: keeps the waiting trials and each trial's milestone.
 
-    Interrupted trials go first, held ones last. What is wrong with a scheduler ends the search, and no trial is lost.
+    Interrupted trials go first, held ones last. An error of the scheduler ends the search; no trial is lost.
 
     Attributes:
-        problem: what is wrong with the scheduler; None as long as nothing is.
+        problem: the scheduler's error; None while there is none.
     """
 
     def __init__(self, record: StudyRecord, deadline: Deadline, *, n_workers: int) -> None:
-        """Take over the trials of a study, none of which is running.
+        """Plan the trials of a study; none is running.
 
         Args:
             record: the study.
@@ -63,10 +65,10 @@ class Planner:
                 self._ask(partial(self._restore, trial), None)
 
     def _restore(self, trial: FrozenTrial) -> None:
-        """Let a trial of an earlier run wait: paused at its milestone, or interrupted on the way to it."""
+        """Restore a waiting trial of an earlier run: paused at its milestone, or interrupted on the way to it."""
         number, curve, milestone = trial.number, curve_of(trial), milestone_of(trial)
         latest = max(curve, default=0.0)
-        if milestone is None:  # until version 0.2.0 it followed from the settings
+        if milestone is None:  # before version 0.2.0 it followed from the settings
             is_promoted = promoted_from(trial) == latest
             before = latest if is_promoted else max((epoch for epoch in curve if epoch < latest), default=0.0)
             milestone = self._milestone_after(before)
@@ -76,17 +78,18 @@ class Planner:
         (self._held if is_held else self._paused if is_paused else self._interrupted).add(number)
 
     def report(self, number: int, epoch: float, accuracy: float) -> None:
-        """Take in an evaluation."""
+        """Pass an evaluation to the scheduler."""
         self._ask(lambda: self._scheduler.report(number, epoch, accuracy), None)
 
     def is_at_milestone(self, number: int, epoch: float) -> bool:
-        """Return whether a trial that has come to an epoch is to be compared there."""
-        if self._milestones[number] < epoch:
-            self._milestones[number] = self._ask(lambda: self._milestone_after(epoch), math.inf)
+        """Return whether an epoch is the trial's milestone."""
+        while self._milestones[number] < epoch:  # within the first epoch not every milestone may be evaluated
+            before = self._milestones[number]
+            self._milestones[number] = self._ask(partial(self._milestone_after, before), math.inf)
         return self._milestones[number] == epoch
 
     def partial_milestones(self, number: int) -> tuple[float, ...]:
-        """Return the milestones within the first epoch that a trial may come to, given where it goes to now."""
+        """Return the milestones within the first epoch that a running trial may reach, its next one first."""
         found, milestone = [], self._milestones[number]
         while milestone < 1:
             found.append(milestone)
@@ -94,52 +97,56 @@ class Planner:
         return tuple(found)
 
     def next(self) -> Pick | None:
-        """Return what a free worker trains, with its milestone; None if that is nothing for now."""
+        """Return what a free worker trains, with its milestone; None for nothing now."""
         situation = self._situation()
 
         def found() -> Pick | None:
             return self._checked(self._budget.next(situation, self._interrupted), situation)
 
         pick = self._ask(found, None)
-        if pick is None and self._record.is_full and not self._running and self._held:
+        if pick is None and not self._running and self._held:
             number = min(self._held)
             return Pick(number, self._milestones[number])
         return pick
 
     @property
     def is_stuck(self) -> bool:
-        """Whether nothing would be trained even if there was time for everything."""
+        """Whether nothing would be trained even with unlimited time."""
         situation = replace(self._situation(), left_s=math.inf)
         return self._ask(lambda: self._budget.pick(situation, self._interrupted) is None, False)
 
+    def blame(self, text: str) -> None:
+        """Take note of what is wrong with the scheduler; the search ends by it."""
+        self.problem = self.problem or f"search.pruner: {self._section.name}: {text}"
+
     def start(self, number: int, milestone: float) -> None:
-        """Take a trial out of those that wait, if it is one: a worker trains it to its milestone."""
+        """Start a trial, waiting or new: a worker trains it to its milestone."""
         self.end(number)
         self._milestones[number] = milestone
         self._running.add(number)
 
     def end(self, number: int) -> None:
-        """Forget a trial: it has ended."""
+        """Forget an ended trial."""
         for numbers in (self._interrupted, self._paused, self._held, self._running):
             numbers.discard(number)
 
     def requeue(self, number: int) -> None:
-        """Let a trial wait that was interrupted on the way to its milestone."""
+        """Requeue a trial that was interrupted on the way to its milestone."""
         self._running.discard(number)
         self._interrupted.add(number)
 
     def hold(self, number: int) -> None:
-        """Let a trial wait behind all others, new ones too."""
+        """Requeue a trial behind all others, including new ones."""
         self._running.discard(number)
         self._held.add(number)
 
     def pause(self, number: int) -> None:
-        """Let a trial wait at its milestone."""
+        """Pause a trial at its milestone."""
         self._running.discard(number)
         self._paused.add(number)
 
     def goes_on(self, number: int) -> Pick | None:
-        """Return what a trial that has just paused is picked for; None if it is not picked."""
+        """Return the pick that lets a trial continue that has just paused; None if it stays paused."""
         if self._ask(lambda: self._budget.is_finishing(number), False):
             situation = self._situation()
             return self._ask(lambda: self._checked(Pick(number), situation), None)
@@ -148,20 +155,20 @@ class Planner:
 
     @property
     def n_paused(self) -> int:
-        """How many trials wait at their milestones."""
+        """Number of trials paused at their milestones."""
         return len(self._paused)
 
     def rank_text(self, number: int) -> str:
-        """Return how a trial compares with others at its milestone, for people."""
+        """Return a trial's rank at its milestone as text."""
         return self._ask(lambda: str(self._scheduler.rank_text(number)), "")
 
     def to_prune(self, *, everything: bool = False) -> dict[int, str]:
-        """Return why paused trials are given up, by number: those that the scheduler names, or all."""
+        """Return the paused trials to prune, by number, with reasons: the scheduler's choice, or all."""
         situation = self._situation()
 
         def found() -> dict[int, str]:
             scheduler = self._scheduler
-            named = scheduler.ranked(situation.paused) if everything else scheduler.to_prune(situation)
+            named = situation.paused if everything else scheduler.to_prune(situation)
             return {n: str(self._scheduler.verdict(n, situation)) for n in named if n in self._paused}
 
         return self._ask(found, {})
@@ -179,14 +186,15 @@ class Planner:
         )
 
     def _checked(self, pick: Pick | None, situation: Situation) -> Pick | None:
-        """Return a pick with its milestone.
+        """Return a pick, completed by its milestone.
 
         Raises:
-            ValueError: it cannot be trained.
+            ValueError: the pick is invalid.
         """
         if pick is None:
             return None
-        number = pick.number
+        number = None if pick.number is None else operator.index(pick.number)
+        pick = replace(pick, number=number, values={path: _plain(value) for path, value in pick.values.items()})
         if number in self._interrupted:
             return replace(pick, milestone=self._milestones[number])
         if number is None and not situation.can_begin:
@@ -202,18 +210,20 @@ class Planner:
         return replace(pick, milestone=self._milestone_after(epoch, pick.milestone))
 
     def _milestone_after(self, epoch: float, milestone: float | None = None) -> float:
-        """Return the scheduler's milestone, or a given one.
+        """Return the given milestone, or else the scheduler's.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is invalid.
         """
-        milestone = self._scheduler.milestone(epoch) if milestone is None else milestone
-        if not milestone > epoch or not (milestone < 1 or math.isinf(milestone) or milestone == int(milestone)):
-            raise ValueError(f"milestone {milestone} after epoch {epoch:g}: must be later, and above 1 a whole number")
+        milestone = float(self._scheduler.milestone(epoch) if milestone is None else milestone)
+        is_sound = milestone < 1 or math.isinf(milestone) or milestone == int(milestone)
+        if milestone < epoch + LEAST_STEP or not is_sound:
+            wanted = f"must be at least {LEAST_STEP:g} later, and above 1 a whole number"
+            raise ValueError(f"milestone {milestone:g} after epoch {epoch:g}: {wanted}")
         return milestone
 
     def _ask(self, question: Callable[[], T], otherwise: T) -> T:
-        """Return the scheduler's answer; what else it raises than what is wrong with a trial is its problem."""
+        """Return the scheduler's answer; record any error of its own as `problem`."""
         if self.problem is not None:
             return otherwise
         try:
@@ -223,12 +233,17 @@ class Planner:
         except Exception as error:
             if type(self._section).__module__.startswith(f"{__package__}."):
                 raise
-            self.problem = f"search.pruner: {self._section.name}: {told(error)}"
+            self.blame(told(error))
             return otherwise
 
 
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can hold: numpy's numbers are not."""
+    return value.item() if hasattr(value, "item") else value
+
+
 class _KnownTrials(Mapping[int, KnownTrial]):
-    """A study's trials as a scheduler sees them, each made when it is asked for."""
+    """A study's trials as a scheduler sees them, each made on access."""
 
     def __init__(self, record: StudyRecord, deadline: Deadline, places: Mapping[State, set[int]]) -> None:
         self._record = record
@@ -243,7 +258,7 @@ class _KnownTrials(Mapping[int, KnownTrial]):
 
     def __getitem__(self, number: int) -> KnownTrial:
         trial, n_epochs = self._record.trials[number], 0
-        with suppress(UserError):  # it has failed since it cannot be built
+        with suppress(UserError):  # it has failed because it cannot be built
             n_epochs = self._deadline.n_epochs(number)
         measured = measured_epoch_s(trial)  # the study's, so that it is the same after an interruption
         state: State = "ended" if trial.state.is_finished() else "interrupted"

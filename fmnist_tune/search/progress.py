@@ -1,4 +1,4 @@
-"""How far a worker is within its epoch, told by a small file in its trial's folder, seen across a cluster too."""
+"""A worker's progress within its epoch, in a small file in the trial's folder; works across a cluster too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from fmnist_tune.study.layout import read_json, write_atomically
 
 FILE = "progress.json"
-EVERY_S = 1.0  # so that an epoch which takes less writes nothing
+EVERY_S = 1.0  # a shorter epoch writes nothing
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class EpochProgress:
 
     Attributes:
         epoch: counted from 1.
-        step: steps taken; on a GPU those handed to it, of which it may have some before it.
-        n_steps: of the whole epoch; after the last one the validation split is scored.
+        step: steps taken; on a GPU, steps submitted, some of which may still be queued.
+        n_steps: of the whole epoch; validation follows the last one.
     """
 
     epoch: int
@@ -31,17 +31,17 @@ class EpochProgress:
 
     @property
     def share(self) -> float:
-        """The part of the epoch's steps that is taken, 0 to 1."""
+        """The share of the epoch's steps taken, 0 to 1."""
         return min(1.0, self.step / max(1, self.n_steps))
 
 
 @contextmanager
 def telling(folder: Path, look: Callable[[], EpochProgress]) -> Iterator[None]:
-    """Write down once a second how far the work is that is done meanwhile; costs that work nothing but the asking.
+    """Write the progress of the work in this context to a file, once a second.
 
     Args:
-        folder: that the driver sees; without it, or on a full disk, nothing is told.
-        look: asked from another thread.
+        folder: visible to the driver; if it is missing, or the disk is full, nothing is written.
+        look: returns the progress; called from another thread.
     """
     ended = threading.Event()
 
@@ -61,7 +61,7 @@ def telling(folder: Path, look: Callable[[], EpochProgress]) -> Iterator[None]:
 
 
 def progress_of(folder: Path, epoch: int) -> EpochProgress | None:
-    """Return how far a worker is within an epoch; None where it has not told, or has told of another one."""
+    """Return a worker's progress within an epoch; None if it has written none for that epoch."""
     found = read_json(folder / FILE)
     if not isinstance(found, dict) or found.keys() != {"epoch", "step", "n_steps"} or found["epoch"] != epoch:
         return None

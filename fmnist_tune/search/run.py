@@ -39,18 +39,18 @@ from fmnist_tune.study.database import (
     study_exists,
     warm_up,
 )
-from fmnist_tune.study.folder import missing_files
+from fmnist_tune.study.folder import missing_files, recover
 from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.url import without_secrets
 from fmnist_tune.study.warm_start import check_data, import_trials
-from fmnist_tune.tasks.task import Source
+from fmnist_tune.tasks.task import Source, open_source
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where a search finds and leaves things; None for the default.
+    """A search's files, database and cluster; None for the default.
 
     Attributes:
         studies_dir: folder of all studies.
@@ -58,7 +58,7 @@ class RunOptions:
         data_dir: the user's copy of the data set.
         address: a Ray cluster to join.
         n_workers: trials at a time.
-        warm_start: a study whose finished trials are taken over where they fit.
+        warm_start: a study whose finished trials are imported where they fit.
     """
 
     studies_dir: Path
@@ -76,13 +76,13 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What one run of a search did.
+    """The result of one run of a search.
 
     Attributes:
         wall_s: seconds from the command to the end.
-        startup_s: of these, until Ray was up.
-        first_step_s: of these, until the first training step; None if there was none.
-        n_workers: trials at a time; 0 if there was nothing left to do.
+        startup_s: of these, until Ray was running.
+        first_step_s: of these, until the first training step; None without one.
+        n_workers: trials at a time; 0 if nothing was left to do.
         epochs, train_s: epochs of this run; seconds in training and validation, summed over trials.
         ending: why it ended.
     """
@@ -106,19 +106,19 @@ def run_search(
     *,
     make_driver: type[Driver] = Driver,
 ) -> RunOutcome:
-    """Run a study until it has its trials, its time is over, or it is interrupted.
+    """Run a study until it has all its trials, its time is over, or it is interrupted.
 
     Args:
         space: what to search.
-        place: where.
+        options: its files, database and cluster.
         limits: of this run alone.
         console: for progress, on stderr.
         started: time.monotonic() of the command.
-        make_driver: the class of what decides, one that measures it for instance.
+        make_driver: the driver's class, such as one that is instrumented.
 
     Raises:
-        UserError: something is missing or wrong, which is found before Ray starts and anything is created; or the
-            study cannot be written any more.
+        UserError: something is missing or wrong, found before Ray starts and anything is created; or the study can no
+            longer be written.
     """
     paths = StudyPaths(options.studies_dir, space.settings.study, options.storage)
     limits.check()
@@ -139,7 +139,7 @@ class _Search:
     """One run of a search; attributes as `run_search` takes them.
 
     Attributes:
-        held: what is let go at its end.
+        held: released at its end.
     """
 
     space: SearchSpace
@@ -152,17 +152,17 @@ class _Search:
     held: ExitStack
 
     def run(self) -> RunOutcome:
-        """Run it: what is missing or wrong is found before Ray starts and anything is created."""
+        """Run it; anything missing or wrong is found before Ray starts and anything is created."""
         background = self.held.enter_context(ThreadPoolExecutor(1))
         imports = background.submit(_import_libraries)
-        source = self.space.task.open_data(self.space, self.options.data_dir, self.display.phase)
+        source = open_source(self.space, self.options.data_dir, self.display.phase)
         for warning in self.space.warnings:
             self.display.line(f"warning: {warning}", "yellow")
         check_folder(self.options.studies_dir)
         old = _warm_start(self.options, self.paths)
         if old is not None:
             check_data(old, source.description)
-        # A study that is there is checked before Ray starts; a new one is not created before Ray is up and has room.
+        # An existing study is checked before Ray starts; a new one is created only once Ray is running and has room.
         record = self._known_record(source)
         if record is not None and record.is_finished and old is None:
             return self._finished(record)
@@ -182,7 +182,7 @@ class _Search:
             stop_ray()
 
     def _known_record(self, source: Source) -> StudyRecord | None:
-        """Return the study; None if it is yet to be created, which is allowed."""
+        """Return the existing study; None if it may be created."""
         names = names_in(self.options.url)
         if self.paths.name in names:
             record = self._open_record(source)
@@ -199,19 +199,19 @@ class _Search:
     def _open_record(self, source: Source) -> StudyRecord:
         make_folder(self.options.studies_dir)
         storage = open_database(self.options.url, create=True)
-        if StudyRecord.is_begun(storage, self.paths):  # finds its folder, before the lock makes another one
+        if StudyRecord.is_begun(storage, self.paths):  # finds its folder before the lock would create another
             StudyRecord.load(storage, self.paths)
         lock = self.held.enter_context(DriverLock(self.paths))
         record = StudyRecord.open(storage, self.space, self.paths, folder_id=lock.folder_id)
         self.held.callback(record.hold.end)
         if self.limits.n_trials is not None:
-            record.limit_trials(self.limits.n_trials)
+            record.quota.limit(self.limits.n_trials)
         record.bind_data(source.description)
         return record
 
     def _finished(self, record: StudyRecord) -> RunOutcome:
         with record.hold.writing():
-            record.recover()  # a kill may have left best.yaml behind
+            recover(record)  # after a kill, best.yaml may be out of date
         ending = all_trials(record)
         self.display.line(f"{ending.text}; {_extension(record)}")
         wall_s = time.monotonic() - self.started
@@ -219,7 +219,7 @@ class _Search:
 
     def _prepare(self, record: StudyRecord, old: StudyRecord | None) -> None:
         with record.hold.writing():
-            record.extend()
+            record.quota.extend()
             if old is not None:
                 n_taken = import_trials(record, old)
                 text = f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over"
@@ -251,7 +251,7 @@ class _Search:
                     run(driver, plan, data)
             except KeyboardInterrupt:
                 driver.stop_requested = True
-            except UserError:  # no worker comes up: the trials go on once one does
+            except Exception:  # such as that no worker comes up: the trials go on once one does
                 with record.hold.writing():
                     driver.release_all()
                 raise
@@ -276,9 +276,11 @@ class _Search:
 
 
 def _extension(record: StudyRecord) -> str:
-    if record.is_limited:
+    if record.quota.is_limited:
         return "without that it goes on"
-    return f"--trials {2 * record.n_target} would extend it" if record.can_grow else "that is its whole grid"
+    if not record.quota.can_grow:
+        return "that is its whole grid"
+    return f"--trials {2 * record.quota.n_target} would extend it"
 
 
 def _warm_start(options: RunOptions, paths: StudyPaths) -> StudyRecord | None:

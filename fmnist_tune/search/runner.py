@@ -1,4 +1,4 @@
-"""The one runner, of trials and of seeds: Ray Tune, whose questions (what next, whether to go on) a source answers."""
+"""The runner of trials and of seeds: Ray Tune, where a source decides what comes next and what continues."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from fmnist_tune.search.worker_start import WorkerStart
 
 
 class _Shared:
-    """Ray copies and pickles what it is given, for a restore that we do not use: copies are the same, pickles empty."""
+    """Ray copies and pickles its arguments for restores, which we do not use: copies are identical, pickles empty."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
         return self
@@ -40,12 +40,12 @@ class _Shared:
 
 
 class _CarriedError(BaseException):
-    """Brings an error through Ray Tune, which would make one of its own, or a trial's, of any Exception."""
+    """Carries an error through Ray Tune, which would turn any Exception into its own or a trial's."""
 
 
 @contextmanager
 def _asking(source: Source) -> Iterator[None]:
-    """Ask or tell a source; what it raises ends the run."""
+    """Wrap calls of a source: an error ends the run."""
     try:
         with source.writing():
             yield
@@ -54,7 +54,7 @@ def _asking(source: Source) -> Iterator[None]:
 
 
 class _SourceSearcher(_Shared, Searcher):  # type: ignore[misc]  # Ray's classes are untyped here
-    """What to run next."""
+    """Ray Tune's searcher: asks the source what to run next."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(metric=None, mode=None)
@@ -65,22 +65,22 @@ class _SourceSearcher(_Shared, Searcher):  # type: ignore[misc]  # Ray's classes
             assignment = self._source.next_assignment()
         if assignment is not None:
             return {"assignment": assignment}
-        # A running trial's worker may die and put the trial back in the queue: only an idle run is finished. One that
-        # waits for memory ends here too, which frees that of its workers; `run` begins it again.
+        # A running trial may be requeued when its worker dies, so only an idle run is finished. A run that waits for
+        # memory ends here too, which frees its workers' memory; `run` starts it again.
         return None if self._source.running else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing to do: the source has been told by the scheduler."""
+        """Do nothing: the scheduler has already told the source."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the study is the only state."""
+        """Do nothing: the study is the only state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Do nothing: the study is the only state."""
 
 
 class _SourceScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as above
-    """Whether to go on. Ray shows a stopping result to the scheduler alone, never to the searcher."""
+    """Ray Tune's scheduler: passes on results. Ray shows a stopping result to the scheduler only, not the searcher."""
 
     def __init__(self, source: Source, *, is_local: bool) -> None:
         super().__init__()
@@ -89,10 +89,10 @@ class _SourceScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
         self._n_kills = count_kills()
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Do as usual; trials that wait for a place in the cluster and can no longer begin in time are put back."""
+        """Choose as FIFO does, after requeuing trials that can no longer get resources in time."""
         for trial in list(tune_controller.get_live_trials()):
             if trial.status == Trial.PENDING and self._source.is_over(_number(trial)):
-                trial.init_local_path()  # Tune asks for its folder in the end, and makes it where a trial begins
+                trial.init_local_path()  # Tune needs the folder at the end, and creates it only at a trial's start
                 tune_controller.stop_trial(trial)
         chosen: Trial | None = super().choose_trial_to_run(tune_controller)
         return chosen
@@ -104,8 +104,8 @@ class _SourceScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
-        try:  # Trial.get_error reads a copy that is not there yet
-            text = Path(trial.error_file or "").read_text().partition("\n")[2]  # the first line says when
+        try:  # Trial.get_error reads a copy that does not exist yet
+            text = Path(trial.error_file or "").read_text().partition("\n")[2]  # the first line is a timestamp
         except OSError:
             text = ""
         before, self._n_kills = self._n_kills, count_kills()
@@ -120,7 +120,7 @@ class _SourceScheduler(_Shared, FIFOScheduler):  # type: ignore[misc]  # as abov
 
 
 class _Watchdog(_Shared, Callback):  # type: ignore[misc]  # as above
-    """Kills workers that hang, ends a run for which none comes up, and has the study checked."""
+    """Kills hanging workers, ends a run if no worker starts, and has the study checked."""
 
     def __init__(self, source: Source, start: WorkerStart) -> None:
         self._source = source
@@ -128,7 +128,7 @@ class _Watchdog(_Shared, Callback):  # type: ignore[misc]  # as above
         self._looked_at = 0.0
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        if time.monotonic() - self._looked_at >= 1.0:  # Ray Tune asks at every event
+        if time.monotonic() - self._looked_at >= 1.0:  # Ray Tune calls this at every event
             self._looked_at = time.monotonic()
             with _asking(self._source):
                 self._look(trials)
@@ -140,11 +140,11 @@ class _Watchdog(_Shared, Callback):  # type: ignore[misc]  # as above
         if complaint := self._start.complaint(is_up=is_up):
             raise UserError(complaint)
         for number, trial in live.items():
-            if trial.status == Trial.PENDING:  # the cluster has no place for it yet
+            if trial.status == Trial.PENDING:  # the cluster has no room for it yet
                 self._source.on_wait(number)
         for number in self._source.overdue():
             self._source.on_hang(number)
-            # No documented way leads to a trial's actor: Tune names none, and stops one by waiting for its step to end.
+            # Tune documents no way to get a trial's actor, and stops one only after its step ends.
             actor = live[number].temporary_state.ray_actor if number in live else None
             if actor is not None:
                 ray.kill(actor)
@@ -156,24 +156,24 @@ def _number(trial: Trial) -> int:
 
 
 def run(source: Source, plan: WorkerPlan, data: Any, test_inputs: Any = None) -> None:
-    """Let Ray Tune run what a source has until there is no more; Ray must be up.
+    """Let Ray Tune run a source until it has no more; Ray must be running.
 
     Args:
         source: what to train.
-        plan: how many at a time, and what each gets.
-        data: what the task's `open_data` found.
-        test_inputs: of the test set, scored by every model that is saved. A search has none to give.
+        plan: number of workers and the resources of each.
+        data: as returned by the task's `open_data`.
+        test_inputs: of the test set, scored by every saved model; None in a search.
 
-    Raises:
-        KeyboardInterrupt: passed on from a signal handler.
-        StorageLostError: the study's database cannot be written.
-        UserError: no worker comes up.
+        Raises:
+            KeyboardInterrupt: from a signal handler.
+            StorageLostError: the study's database cannot be written.
+            UserError: no worker starts.
     """
     actor = with_parameters(TrialActor, data=data, test_inputs=test_inputs)
     trainable = with_resources(actor, {"CPU": plan.cpus, "GPU": plan.gpus})
-    for name in ("ray", "ray.tune"):  # a worker's death is the source's to tell, in one line
+    for name in ("ray", "ray.tune"):  # the source reports a worker's death, in one line
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    scratch = tempfile.mkdtemp(prefix="fmnist-tune-")  # Ray wants a place for files that nobody reads
+    scratch = tempfile.mkdtemp(prefix="fmnist-tune-")  # Ray needs a folder for files that nobody reads
     goes_on = True
     try:
         while goes_on:
@@ -190,10 +190,10 @@ def run(source: Source, plan: WorkerPlan, data: Any, test_inputs: Any = None) ->
 
 
 def _fit(source: Source, trainable: Any, plan: WorkerPlan, scratch: str) -> bool:
-    """Let Ray Tune run trials; returns whether it ended by itself.
+    """Let Ray Tune run trials; return whether it ended normally.
 
-    Where Ray kills a worker within a step for want of memory, Tune 2.60 takes that for an error of its own, and ends
-    all trials. Those go on in the next call: Tune keeps no state that matters.
+    If Ray kills a worker within a step for lack of memory, Tune 2.60 treats it as its own error and ends all trials.
+    They resume in the next call, since Tune keeps no state that matters.
     """
     tuner = Tuner(
         trainable,
@@ -213,7 +213,7 @@ def _fit(source: Source, trainable: Any, plan: WorkerPlan, scratch: str) -> bool
         ),
     )
     try:
-        # Whatever `verbose` is, Tune prints a line about a trial that is stopped before it begins; we print on stderr.
+        # Whatever `verbose` is, Tune prints a line about a trial stopped before its start; we print on stderr.
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
             tuner.fit()
     except RuntimeError as error:

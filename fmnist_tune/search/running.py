@@ -1,4 +1,4 @@
-"""A trial that a worker trains, as the driver knows it."""
+"""A running trial, as the driver knows it."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ class RunningTrial:
     """A trial that a worker trains.
 
     Attributes:
-        spec: what was asked for.
+        spec: what is trained.
         clock: tells the time in seconds.
         history: its epochs, as the study knows them and its workers have told since.
         n_noted: how many of them the study knows.
+        partial: milestones within the first epoch that its worker knows of.
         report: its latest report; None before the first.
-        warning: what there was to complain of; None if there was nothing.
-        curve: validation accuracy by epoch, since it was given to the worker and before.
-        given_at: by the clock, of its assignment.
-        heard_at: of that or its latest report.
+        warning: the latest warning; None without one.
+        curve: validation accuracy by epoch, before and since its assignment.
+        given_at: by `clock`, when it was assigned.
+        heard_at: when it was assigned or last reported.
     """
 
     spec: TrialSpec
     clock: Callable[[], float] = time.monotonic
     history: list[EpochResult] = field(init=False)
     n_noted: int = field(init=False)
+    partial: tuple[float, ...] = ()
     report: TrialReport | None = None
     warning: str | None = None
     curve: dict[float, float] = field(init=False)
@@ -55,30 +57,30 @@ class RunningTrial:
 
     @property
     def n_epochs(self) -> int:
-        """How many epochs it has ended, as far as its worker, or before it tells the study, knows."""
+        """Epochs ended, by its worker's latest report or, before one, by the study."""
         return int(max(self.spec.curve, default=0)) if self.report is None else self.report.n_epochs
 
     @property
     def accuracy(self) -> float | None:
         """Its latest validation accuracy; None before the first."""
-        known = [*self.curve.items()]  # copied at one stroke, since the screen's thread asks
+        known = [*self.curve.items()]  # an atomic copy: the screen's thread reads this
         return max(known)[1] if known else None
 
     @property
     def epoch(self) -> int:
-        """The epoch that it is in."""
+        """The epoch under way."""
         return 1 + (self.n_epochs or int(max(self.spec.curve, default=0)))
 
     @property
     def new_epochs(self) -> Sequence[EpochResult]:
-        """Its epochs that the study does not know yet."""
+        """Its epochs that are not recorded yet."""
         return self.history[self.n_noted :]
 
     def hear(self, report: TrialReport) -> list[Evaluation]:
-        """Take in a report; returns its new evaluations.
+        """Add a report; return its new evaluations.
 
-        Those that are trained again, since their checkpoint was lost, stay as they were; those of which the study has
-        no more than the accuracy keep that, which another training may not reproduce to the last digit.
+        Epochs trained again after a lost checkpoint keep their first results. If the study has only their accuracies,
+        those are kept, since another training may not reproduce them to the last digit.
         """
         self.heard_at = self.clock()
         self.report = report
@@ -90,16 +92,16 @@ class RunningTrial:
         return found
 
     def wait(self) -> None:
-        """Take note that it still waits for a worker: its time has not begun."""
+        """Note that it still waits for a worker: its time has not started."""
         self.heard_at = self.clock()
 
     def is_overdue(self, limit_s: float) -> bool:
-        """Return whether its epoch takes longer than so many seconds."""
+        """Return whether its epoch takes longer than `limit_s` seconds."""
         start_s = WORKER_START_S if self.report is None else 0.0
         return self.clock() - self.heard_at > limit_s + start_s
 
     def metadata(self, reason: str | None, objective: Objective) -> dict[str, Any]:
-        """Return the metadata of its training; with why it ended where it does."""
+        """Return the metadata of its training, including `reason` if it has ended."""
         assert self.report is not None
         spent: Sequence[Evaluation] = self.history or self.report.evaluations[-1:]
         train_s = sum(part.train_s for part in self.history)

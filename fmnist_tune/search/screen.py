@@ -1,4 +1,4 @@
-"""What a person sees of trainings: a live view on a terminal; elsewhere lines, and now and then a status."""
+"""Progress on the screen: a live view on a terminal; elsewhere lines and a regular status."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ BAR_FROM_WIDTH, BAR_WIDTH = 80, 12
 
 
 class Screen(ABC):
-    """Lines that stay and, while it is entered, what is going on.
+    """Permanent lines and, as a context manager, the current state.
 
-    On a terminal whose cursor can be moved that is a view which is drawn anew twice a second, below the lines;
-    elsewhere (a pipe, a file, a notebook, TERM=dumb, --plain) a line of status every 20 seconds, whatever happens.
+    On a terminal with a movable cursor, the state is a view below the lines, redrawn twice a second. Elsewhere (a pipe,
+    a file, a notebook, TERM=dumb, --plain) it is a status line every 20 seconds.
     """
 
     def __init__(self, console: Console, started: float, status_every_s: float = STATUS_EVERY_S) -> None:
@@ -37,8 +37,8 @@ class Screen(ABC):
 
         Args:
             console: writes to stderr.
-            started: time.monotonic() at the beginning of the command.
-            status_every_s: how long nothing is said of what is going on where there is no view.
+            started: time.monotonic() at the start of the command.
+            status_every_s: seconds between status lines without a view.
         """
         self._console = console
         self._started = started
@@ -49,11 +49,11 @@ class Screen(ABC):
 
     @abstractmethod
     def view(self, width: int) -> RenderableType:
-        """Return what is going on, in so many columns."""
+        """Return the current state, `width` columns wide."""
 
     @abstractmethod
     def status(self) -> str:
-        """Return what is going on as a line."""
+        """Return the current state on one line."""
 
     @property
     def _is_live(self) -> bool:
@@ -61,7 +61,7 @@ class Screen(ABC):
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the beginning of the command."""
+        """Seconds since the start of the command."""
         return time.monotonic() - self._started
 
     def __enter__(self) -> Self:
@@ -88,7 +88,7 @@ class Screen(ABC):
             self._ticker.join()
 
     def line(self, text: str, style: str = "dim") -> None:
-        """Print a line that stays; on a terminal one that is too long goes on below its own text."""
+        """Print a permanent line; on a terminal, a long one continues indented below its own text."""
         self._print(text, style)
 
     def _print(self, text: str, style: str = "dim") -> None:
@@ -102,33 +102,33 @@ class Screen(ABC):
 
     def _tick(self) -> None:
         while not self._ended.wait(self._status_every_s):
-            with suppress(OSError):  # nobody reads any more, or the disk is full: no reason to stop training
+            with suppress(OSError):  # the reader is gone or the disk is full: no reason to stop training
                 self._print(self.status())
 
 
 class Work(Screen):
-    """Work that goes on by itself: what it is, and how much of it is done."""
+    """A single piece of work: its name and the share that is done."""
 
     def __init__(self, console: Console, started: float) -> None:
-        """Make one; arguments as `Screen` takes them."""
+        """Make one; arguments as for `Screen`."""
         super().__init__(console, started)
         self._text, self._share = "getting ready", 0.0
 
     def phase(self, text: str) -> None:
-        """Say what begins, by a line that stays."""
+        """Print a permanent line about what starts."""
         self._text, self._share = text.strip(), 0.0
         self.line(text)
 
     def step(self, text: str, share: float) -> None:
-        """Take note of how far it is, 0 to 1."""
+        """Update the progress, 0 to 1."""
         self._text, self._share = text, share
 
     def status(self) -> str:
-        """Return what is going on as a line."""
+        """Return the current state on one line."""
         return f"{self._text} ..."
 
     def view(self, width: int) -> RenderableType:
-        """Return what is going on, in so many columns."""
+        """Return the current state, `width` columns wide."""
         return headline(self._text, self._share, f"{clock(self.elapsed_s)} elapsed", width)
 
 
@@ -138,12 +138,12 @@ class Row:
 
     Attributes:
         name: of the training, or the number of its trial.
-        epochs: that it has ended.
-        n_epochs: that it is to have.
-        progress: within the next one; None as long as its worker has told nothing of that.
-        accuracy: its latest one; None before it was looked at.
-        state: what it does where nothing is known of its progress, such as `starting`.
-        note: what else to say of it.
+        epochs: ended.
+        n_epochs: in total.
+        progress: within the next epoch; None if its worker has reported none.
+        accuracy: the latest; None before the first evaluation.
+        state: shown without progress, such as `starting`.
+        note: additional text.
     """
 
     name: str
@@ -156,30 +156,30 @@ class Row:
 
     @property
     def done(self) -> str:
-        """The epochs that it has ended, of all."""
+        """Epochs ended of all."""
         return f"{self.epochs}/{self.n_epochs}"
 
     @property
     def doing(self) -> str:
-        """Where it is within the next one."""
+        """Progress within the next epoch."""
         if self.progress is None:
             return self.state
         return f"epoch {self.progress.epoch}, {percent(self.progress.share, 0)}"
 
     @property
     def text(self) -> str:
-        """All of it on a line."""
+        """The whole row on one line."""
         known = "" if self.accuracy is None else f" at {percent(self.accuracy)}"
         return f"{self.name}: {self.done} epochs{known}{f', {self.doing}' if self.doing else ''}"
 
 
 def rows_table(rows: Sequence[Row], width: int, *, names: str, accuracy: str, notes: str) -> Table:
-    """Return trainings as a table of so many columns, no line of which is broken.
+    """Return trainings as a table, `width` columns wide, without wrapping.
 
     Args:
         rows: one for each training.
         width: of the terminal.
-        names, accuracy, notes: the headers of what a row has under these names; nothing is said of no notes.
+        names, accuracy, notes: headers of these columns; without notes, that column is left out.
     """
     has_bar = width >= BAR_FROM_WIDTH
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
@@ -200,7 +200,7 @@ def rows_table(rows: Sequence[Row], width: int, *, names: str, accuracy: str, no
 
 
 def headline(name: str, share: float, time_text: str, width: int) -> Table:
-    """Return a line of so many columns: what is done, a bar of how much of it, and the time."""
+    """Return a line, `width` columns wide: a name, a progress bar and the time."""
     head = Table.grid(padding=(0, 2, 0, 0), expand=True)
     head.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, width - len(time_text) - 14))
     head.add_column(ratio=1)
@@ -210,7 +210,7 @@ def headline(name: str, share: float, time_text: str, width: int) -> Table:
 
 
 def packed(parts: Iterable[str], separator: str, width: int) -> str:
-    """Return parts on as few lines of so many columns as they take; a part is never broken."""
+    """Return parts joined into as few lines of `width` columns as possible; a part is never broken."""
     lines: list[str] = []
     for part in parts:
         longer = f"{lines[-1]}{separator}{part}" if lines else part

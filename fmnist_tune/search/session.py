@@ -1,4 +1,4 @@
-"""What a Ray that is started here asks of its machine: a path to its interpreter, a folder, a token."""
+"""What starting Ray here needs of its machine: a path to the interpreter, a folder, a token."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from fmnist_tune.errors import UserError
 SOCKET = "ray/session_2026-11-30_10-24-16_756731_4194304/sockets/plasma_store"
 FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 PREFIX = "fmnist-tune-"
-LINK = "FMNIST_TUNE_LINK"  # set in a program that runs through a link: the link's folder
+LINK = "FMNIST_TUNE_LINK"  # set in a program run through a link: the link's folder
 
 
 def run_from_plain_path() -> None:
-    """Run this program anew through a symbolic link if Ray would split the path of its interpreter.
+    """Restart this program through a symbolic link if Ray would split the path of its interpreter.
 
-    Ray 2.60 splits the commands of its processes as a shell does, so that quotes and backslashes in a path are lost.
+    Ray 2.60 splits its processes' commands as a shell does, so quotes and backslashes in a path are lost.
 
     Raises:
         UserError: no link helps.
@@ -58,10 +58,10 @@ def _remove_link(folder: Path) -> None:
 
 
 def check_text() -> None:
-    """Check that what Ray tells its processes of this one is UTF-8.
+    """Check that what Ray passes from this process to its own is UTF-8.
 
     Raises:
-        UserError: names what is not.
+        UserError: something is not; names it.
     """
     for what, text in (
         ("the current folder", os.getcwd()),
@@ -82,15 +82,15 @@ def py_executable() -> str:
 
 
 def give_token() -> None:
-    """Let Ray use a token of this process's own; by itself it would keep one in the home, which may not be writable."""
+    """Give Ray a token for this process; Ray's own would be kept in the home folder, which may not be writable."""
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def find_folder() -> Path:
-    """Return the folder in which Ray can keep its session; a private one where the usual one is of no use.
+    """Return a folder for Ray's session; a private one if the usual one is unusable.
 
     Raises:
-        UserError: there is none.
+        UserError: no folder is usable.
     """
     usual = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
     problems = [problem] if (problem := _problem(usual)) else []
@@ -107,7 +107,7 @@ def find_folder() -> Path:
 
 
 def keep_folder() -> None:
-    """Keep a private folder, since the user has been told of what is in it."""
+    """Keep a private folder, since a message has pointed the user to it."""
     atexit.unregister(_remove)
 
 
@@ -116,7 +116,7 @@ def _remove(folder: Path) -> None:
 
 
 def _private_folder(problems: list[str]) -> Path | None:
-    """Make a folder that is of use to Ray; adds to the problems why others are not."""
+    """Make a folder usable by Ray; add to `problems` why others are not."""
     for place in filter(None, (*FOLDERS, os.environ.get("XDG_RUNTIME_DIR"))):
         try:
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
@@ -149,5 +149,5 @@ def _problem(folder: Path) -> str | None:
 def _is_one_word(path: Path) -> bool:
     try:
         return shlex.split(subprocess.list2cmdline([str(path)])) == [str(path)]
-    except ValueError:  # a quote that is not closed
+    except ValueError:  # an unclosed quote
         return False

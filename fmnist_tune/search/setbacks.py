@@ -1,4 +1,4 @@
-"""What becomes of a trial that cannot go on: whether that is its own fault, and whether others should be tried."""
+"""What happens to a trial that cannot continue: whether it is at fault, and whether to try others."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from fmnist_tune.search.memory import Room
 from fmnist_tune.search.messages import MAX_CRASHES
 from fmnist_tune.search.pace import Fate, Pace
 
-MAX_ALIKE = 3  # failures of the same kind before anything was trained
-MAX_FIRST = 10  # of any kind
+MAX_ALIKE = 3  # failures for the same reason before anything was trained
+MAX_FIRST = 10  # for any reason
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of a trial.
+    """What happens to a trial.
 
     Attributes:
         fate: of the trial.
-        text: why, for people.
-        end: why no other trial should be tried either; None if others should.
+        text: the reason, as text.
+        end: why the whole search should stop; None if it should not.
     """
 
     fate: Fate
@@ -31,19 +31,19 @@ class Decision:
 
 
 class Setbacks:
-    """All trials of a run that could not go on. As long as nothing was trained, the machine may be at fault."""
+    """All failures in a run. Until something has been trained, the machine may be at fault."""
 
     def __init__(self, pace: Pace) -> None:
-        """Know of none; `pace` is told of those for want of memory."""
+        """Start without failures; `pace` receives those for lack of memory."""
         self._pace = pace
         self._has_trained = False
         self._first: Counter[str] = Counter()
-        self._alone: Counter[object] = Counter()  # failures of a trial beside no other, before anything was trained
-        self._starts: Counter[str] = Counter()  # that failed
+        self._alone: Counter[object] = Counter()  # failures of a trial that ran alone, before anything was trained
+        self._starts: Counter[str] = Counter()  # failed starts, by reason
         self._starts_lately: Counter[str] = Counter()  # since something was trained
 
     def on_progress(self) -> None:
-        """Take note that something was trained: whoever fails from now on is itself at fault."""
+        """Note that something was trained: from now on, a trial that fails is itself at fault."""
         self._has_trained = True
         self._starts_lately.clear()
         self._pace.on_progress()
@@ -59,16 +59,16 @@ class Setbacks:
         n_training: int,
         room: Room | None = None,
     ) -> Decision:
-        """Decide about a trial.
+        """Decide what happens to a trial.
 
         Args:
             trial: identifies it.
-            reason: what went wrong.
-            cause: whose fault that may be.
-            epoch: in which it was.
-            n_others: how many trials run besides.
-            n_training: of these, how many have a worker that is known to work.
-            room: memory that its worker has found; None if it died.
+            reason: of the failure.
+            cause: of the failure.
+            epoch: under way at the failure.
+            n_others: how many other trials are running.
+            n_training: of these, how many have a worker known to work.
+            room: memory that its worker found; None if the worker died.
         """
         if cause == Cause.START and is_out_of_memory(reason) and not self._pace.has_enough():
             cause = Cause.MEMORY
@@ -91,13 +91,13 @@ class Setbacks:
         return Decision(Fate.LAST, text, end if _is_enough(self._first, reason) else None)
 
     def _on_failed_start(self, reason: str, n_others: int, n_training: int) -> Decision:
-        """Let no more workers start than can; if none can, the search ends."""
+        """Limit the workers to those that can start; end the search if none can."""
         end = None
         is_often, is_often_lately = _is_enough(self._starts, reason), _is_enough(self._starts_lately, reason)
         if n_training and is_often:
             self._starts.clear()
             self._pace.limit(n_training, n_training + 1)
-        elif n_others and is_often_lately:  # their workers may still come up
+        elif n_others and is_often_lately:  # their workers may still start
             self._starts_lately.clear()
             self._pace.slow_down(n_others + 1)
         elif not n_training and is_often_lately:
@@ -106,7 +106,7 @@ class Setbacks:
 
 
 def _is_enough(reasons: Counter[str], reason: str) -> bool:
-    """Count a reason; returns whether it has come up too often, apart from the numbers in it."""
+    """Count a reason, ignoring the numbers in it; return whether it has occurred too often."""
     alike = re.sub(r"0x[0-9a-f]+|\d+", "#", reason)
     reasons[alike] += 1
     return reasons[alike] >= MAX_ALIKE or reasons.total() >= MAX_FIRST

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: once to stop after the running epochs, twice to stop at once."""
+"""Ctrl-C and SIGTERM: the first stops after the running epochs, the second at once."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Protocol
 
 
 class Stoppable(Protocol):
-    """Something that begins no epoch any more once it was asked to stop."""
+    """Work that starts no further epoch once it was asked to stop."""
 
     stop_requested: bool
 
 
 @contextmanager
 def sigterm_as_ctrl_c() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt; does nothing outside the main thread, where Python allows no handlers."""
+    """Raise KeyboardInterrupt on SIGTERM; do nothing outside the main thread, where Python allows no handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -32,16 +32,16 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
 
 @contextmanager
 def stopping_on_signals(work: Stoppable, say: Callable[[str], None]) -> Iterator[None]:
-    """The first SIGINT or SIGTERM lets running epochs end; the second raises KeyboardInterrupt.
+    """Let running epochs end at the first SIGINT or SIGTERM; raise KeyboardInterrupt at the second.
 
-    A handler runs in the middle of whatever the main thread was doing, perhaps of writing a line. A second write
-    inside it is refused by Python, and a lock is waited for in vain: so another thread says what is to be said.
+    A handler may interrupt the main thread while it writes a line. Python refuses a nested write, and waiting for
+    the line's lock would never end, so another thread prints the messages.
     """
-    to_say: SimpleQueue[str | None] = SimpleQueue()  # the one queue that a handler may put something in
+    to_say: SimpleQueue[str | None] = SimpleQueue()  # the only queue that a signal handler may use
 
     def say_all() -> None:
         while (text := to_say.get()) is not None:
-            with suppress(OSError):  # nobody reads any more, or the disk is full: it stops all the same
+            with suppress(OSError):  # the reader is gone or the disk is full: stop all the same
                 say(text)
 
     def handle(number: int, frame: FrameType | None) -> None:

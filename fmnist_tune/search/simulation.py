@@ -1,7 +1,7 @@
 """Searches without training: learning curves replayed through the real driver and a real study, on a simulated clock.
 
-Everything that decides or records is real: the driver, its queue, ASHA, the deadline, the study's database. Simulated
-are the workers, which know their results beforehand, and the time that these take.
+Everything that decides or records is real: the driver, its queue, ASHA, the deadline, the study's database. Only the
+workers, which know their results beforehand, and the time are simulated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from fmnist_tune.search.driver import Driver
-from fmnist_tune.search.events import Event
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.pace import Pace
 from fmnist_tune.study.record import StudyRecord
@@ -24,7 +23,7 @@ N_IMAGES = 50_000
 
 
 class SimulatedClock:
-    """A clock that stands still until it is set.
+    """A clock that only moves when it is set.
 
     Attributes:
         now: seconds.
@@ -39,12 +38,12 @@ class SimulatedClock:
 
 @dataclass(frozen=True)
 class Curve:
-    """What a training would give.
+    """The results of a simulated training.
 
     Attributes:
         accuracies: validation accuracy after each epoch, at least as many as are trained.
         epoch_s: seconds that each epoch takes.
-        partial: validation accuracy by the share of the first epoch; where it has none, it rises linearly from chance.
+        partial: validation accuracy by the share of the first epoch; missing ones rise linearly from chance.
     """
 
     accuracies: Sequence[float]
@@ -52,7 +51,7 @@ class Curve:
     partial: Mapping[float, float] = field(default_factory=dict)
 
     def result(self, epoch: int) -> EpochResult:
-        """Return what an epoch gives; only its accuracy on the validation split and its seconds mean something."""
+        """Return an epoch's result; only its validation accuracy and its seconds are meaningful."""
         accuracy, val_s = self.accuracies[epoch - 1], VAL_SHARE * self.epoch_s
         return EpochResult(
             epoch=epoch,
@@ -67,18 +66,18 @@ class Curve:
         )
 
     def partial_result(self, share: float) -> Evaluation:
-        """Return what an evaluation within the first epoch gives."""
+        """Return the evaluation at a share of the first epoch."""
         linear = CHANCE + share * (self.accuracies[0] - CHANCE)
         train_s = share * (1 - VAL_SHARE) * self.epoch_s
         return Evaluation(epoch=share, val_accuracy=self.partial.get(share, linear), train_s=train_s, val_s=0.0)
 
 
-# From a trial's number and its searched values, by dotted path.
+# Maps a trial's number and its searched values, by dotted path, to its curve.
 Curves: TypeAlias = Callable[[int, Mapping[str, Any]], Curve]
 
 
 def curves_from_table(rows: Iterable[tuple[Mapping[str, Any], Curve]]) -> Curves:
-    """Return the curves of a table of recorded trainings; KeyError for values that are not in it."""
+    """Return curves from a table of recorded trainings; they raise KeyError for other values."""
     table = {_key(values): curve for values, curve in rows}
     return lambda number, values: table[_key(values)]
 
@@ -89,11 +88,11 @@ def _key(values: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """How far a trial has been trained.
+    """A trial's progress.
 
     Attributes:
         history: its epochs.
-        share: of the next one, of which the latest evaluation was; 0 at an epoch's end.
+        share: of the next epoch, at the latest evaluation; 0 at an epoch's end.
     """
 
     history: Sequence[EpochResult] = ()
@@ -101,14 +100,14 @@ class Checkpoint:
 
 
 class SimulatedWorker:
-    """Trains one assignment after another, as `Worker` does, from curves."""
+    """Does one assignment after another from curves, as `Worker` does by training."""
 
     def __init__(self, curves: Curves, checkpoints: MutableMapping[int, Checkpoint]) -> None:
         """Make a worker without an assignment.
 
         Args:
-            curves: what trainings give.
-            checkpoints: of all trials, by number; kept up to date.
+            curves: the results.
+            checkpoints: of all trials, by number; updated.
         """
         self._curves = curves
         self._checkpoints = checkpoints
@@ -116,13 +115,13 @@ class SimulatedWorker:
         self._n_reported: int | None = None
 
     def assign(self, assignment: Assignment, values: Mapping[str, Any]) -> None:
-        """Take a trial; nothing is done yet."""
+        """Take a trial without starting it."""
         self.assignment = assignment
         self._curve = self._curves(assignment.number, values)
         self._n_reported = None
 
     def step(self) -> TrialReport:
-        """Train to the next evaluation, or else report epochs that the study has missed."""
+        """Train to the next evaluation, or report epochs that the study lacks."""
         assert self.assignment is not None
         number, spent_s = self.assignment.number, 0.0
         partial: list[Evaluation] = []
@@ -180,18 +179,16 @@ class Simulation:
         clock: SimulatedClock | None = None,
         timeout_s: float | None = None,
         checkpoints: MutableMapping[int, Checkpoint] | None = None,
-        on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
-        """Begin a run on a study, or go on with it.
+        """Start or resume a run on a study.
 
         Args:
             record: the study.
-            curves: what trainings give.
+            curves: the results.
             n_workers: trials at a time.
             clock: of the simulation.
             timeout_s: of the run; None for no limit.
-            checkpoints: that an earlier run has left; kept up to date.
-            on_event: told what happens.
+            checkpoints: left by an earlier run; updated.
         """
         self.clock = SimulatedClock() if clock is None else clock
         self.driver = Driver(
@@ -199,7 +196,7 @@ class Simulation:
             deadline=None if timeout_s is None else self.clock() + timeout_s,
             n_threads=1,
             n_workers=n_workers,
-            on_event=on_event,
+            on_event=lambda event: None,
             pace=Pace(is_local=False, clock=self.clock),
             clock=self.clock,
         )
@@ -208,7 +205,7 @@ class Simulation:
         self.busy: dict[int, SimulatedWorker] = {}
 
     def give(self) -> Assignment | None:
-        """Give an idle worker its next trial, which is returned; None if there is none for it now."""
+        """Give an idle worker its next trial and return it; None if there is none now."""
         assignment = self.driver.next_assignment()
         if assignment is not None:
             assert assignment.number not in self.busy
@@ -218,18 +215,18 @@ class Simulation:
         return assignment
 
     def take(self, report: TrialReport) -> bool:
-        """Tell the driver a worker's report; returns whether the worker goes on with its trial."""
+        """Pass a worker's report to the driver; return whether the worker continues its trial."""
         goes_on = self.driver.on_report(report)
         if not goes_on:
             self.free(report.number)
         return goes_on
 
     def free(self, number: int) -> None:
-        """Have the worker of a trial be idle again: it has no more to do, or died and was replaced."""
+        """Mark a trial's worker as idle: it has finished, or died and was replaced."""
         self.idle.append(self.busy.pop(number))
 
     def run(self) -> None:
-        """Search until the driver has no more; the clock is then at the end."""
+        """Search until the driver has no more; the clock then shows the end."""
         reports: list[tuple[float, int, TrialReport]] = []  # under way, by the time of their arrival
 
         def begin_step(number: int) -> None:

@@ -1,4 +1,4 @@
-"""What the runner asks and tells: the same for a search's trials and a retraining's seeds."""
+"""The runner's interface to its work: the same for a search's trials and a retraining's seeds."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ LATER = "can go on later"
 
 
 class Source(ABC):
-    """Trainings for the runner: which one comes next, and what becomes of it.
+    """Trainings for the runner: which one comes next, and what happens to it.
 
     Attributes:
-        running: what workers train, by the assignment's number.
-        stop_requested: whether no epoch may begin any more.
-        was_held_back: whether lack of memory is why the latest worker that asked got no assignment.
+        running: running trainings, by the assignment's number.
+        stop_requested: whether no further epoch may start.
+        was_held_back: whether the latest request for an assignment was refused for lack of memory.
     """
 
     def __init__(
         self, hold: Hold, *, pace: Pace, clock: Callable[[], float] = time.monotonic, epoch_timeout_s: float = math.inf
     ) -> None:
-        """Run nothing yet.
+        """Start without running trainings.
 
         Args:
-            hold: of the study whose trainings they are.
+            hold: of the study that the trainings belong to.
             pace: holds trainings back while memory is short.
             clock: tells the time in seconds.
-            epoch_timeout_s: after which an epoch counts as hanging.
+            epoch_timeout_s: time after which an epoch counts as hanging.
         """
         self.running: dict[int, RunningTrial] = {}
         self.stop_requested = False
@@ -47,59 +47,59 @@ class Source(ABC):
         self._clock = clock
         self._epoch_timeout_s = epoch_timeout_s
         self._setbacks = Setbacks(pace)
-        self._given_up: str | None = None  # why nothing is trained any more
+        self._given_up: str | None = None  # why the run stops
 
     @abstractmethod
     def next_assignment(self) -> Assignment | None:
-        """Return what a free worker trains next; None if there is nothing, now or (with nothing running) for good."""
+        """Return what a free worker trains next; None if there is nothing for now or, with nothing running, ever."""
 
     @abstractmethod
     def on_report(self, report: TrialReport) -> bool:
-        """Take in a report; returns whether its worker should take the next step."""
+        """Handle a report; return whether its worker should take the next step."""
 
     @abstractmethod
     def release(self, number: int, text: str = LATER) -> None:
-        """Let a running training wait for another worker, first of all."""
+        """Requeue a running training before all others."""
 
     @abstractmethod
     def _postpone(self, number: int, reason: str, text: str) -> None:
-        """Let a running training wait behind all others."""
+        """Requeue a running training behind all others."""
 
     @abstractmethod
     def _fail(self, number: int, reason: str) -> None:
-        """Let a running training end for good."""
+        """Fail a running training for good."""
 
     @abstractmethod
     def _count_crash(self, number: int, epoch: int) -> int:
-        """Count a worker's death; returns how many there were in this epoch of this training."""
+        """Count a worker's death; return how many there were in this epoch of this training."""
 
     @abstractmethod
     def _warn(self, number: int, text: str) -> None:
-        """Tell people what is wrong with a training that goes on."""
+        """Show a warning about a training that continues."""
 
     def writing(self) -> AbstractContextManager[None]:
-        """Return what every call of the other methods is made in."""
+        """Return the context in which all other methods are to be called."""
         return nullcontext()
 
     def check(self) -> None:
-        """Check that the study is there, and this process's to write; called about once a second."""
+        """Check that the study exists and this process still holds it; called about once a second."""
         self._hold.check()
 
     def is_over(self, number: int | None) -> bool:
-        """Return whether a training, or a new one, must not begin an epoch."""
+        """Return whether a training (None: a new one) must not start an epoch."""
         return self.stop_requested or self._given_up is not None
 
     @property
     def is_waiting(self) -> bool:
-        """Whether nothing is trained for want of memory, but may be later."""
+        """Whether nothing is trained now for lack of memory, but may be later."""
         return not self.running and not self.is_over(None) and not self._pace.allows_another(0)
 
     def overdue(self) -> list[int]:
-        """Return the trainings whose epoch takes too long."""
+        """Return the trainings whose epoch has timed out."""
         return [number for number, trial in self.running.items() if trial.is_overdue(self._epoch_timeout_s)]
 
     def on_wait(self, number: int) -> None:
-        """Take note that a training still waits for a worker: its time has not begun."""
+        """Note that a training still waits for a worker: its time has not started."""
         trial = self.running.get(number)
         if trial is None:
             return
@@ -109,11 +109,11 @@ class Source(ABC):
             self._tell_warning(trial, f"its worker has not begun yet: it is still starting, or {place}")
 
     def on_hang(self, number: int) -> None:
-        """Fail a training that is overdue; its worker is to be killed."""
+        """Fail an overdue training; the caller kills its worker."""
         self._fail(number, f"no epoch within {self._epoch_timeout_s:g} s (search.epoch_timeout)")
 
     def on_crash(self, number: int, reason: str, cause: Cause = Cause.TRIAL) -> None:
-        """Take note that a worker died; its training goes on, but not for ever in the same epoch."""
+        """Handle a worker's death: its training is retried, but not indefinitely in the same epoch."""
         if number not in self.running:
             return
         if cause not in (Cause.START, Cause.MEMORY):
@@ -126,7 +126,7 @@ class Source(ABC):
         self._on_setback(number, reason, cause)
 
     def on_lost_workers(self, reason: str) -> None:
-        """Take note that all workers are lost since one of them, nobody knows which, was killed for want of memory."""
+        """Handle the loss of all workers, after an unknown one of them was killed for lack of memory."""
         if len(self.running) == 1:
             self._on_setback(next(iter(self.running)), reason, Cause.MEMORY)
         elif self.running:
@@ -134,12 +134,12 @@ class Source(ABC):
             self.release_all(f"{reason}: a worker was killed, and all are started anew, {how}")
 
     def release_all(self, text: str = LATER) -> None:
-        """Let all running trainings wait, at the end of a run."""
+        """Requeue all running trainings, at the end of a run."""
         for number in list(self.running):
             self.release(number, text)
 
     def _on_setback(self, number: int, reason: str, cause: Cause, room: Room | None = None) -> None:
-        """Let a training that cannot go on fail, or wait."""
+        """Fail or requeue a training that cannot continue."""
         others = [trial for other, trial in self.running.items() if other != number]
         decision = self._setbacks.decide(
             number,

@@ -1,10 +1,11 @@
-"""A worker: trains one assignment after another, epoch by epoch, and reports; knows nothing of Ray."""
+"""A worker: trains one assignment after another, epoch by epoch, and reports; independent of Ray."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import json
+import math
 import os
 import platform
 import socket
@@ -34,15 +35,15 @@ class _DiskError(UserError):
 
 
 class Worker:
-    """Whatever goes wrong in a trial is reported as its failure, and the worker lives on, unless its GPU is lost."""
+    """Trains assignments; an error in a trial is reported as its failure, and only a lost GPU ends the worker."""
 
     def __init__(self, data: Any, device: str, test_inputs: Any = None) -> None:
         """Make a worker without an assignment.
 
         Args:
-            data: what the task's `open_data` found; not changed.
+            data: as returned by the task's `open_data`; not changed.
             device: "cpu" or a CUDA device.
-            test_inputs: of the test set, scored by every model that is saved; None to leave it alone.
+            test_inputs: of the test set, scored by every saved model; None not to score it.
         """
         self._source = data
         self._test_inputs = test_inputs
@@ -50,7 +51,7 @@ class Worker:
         self._data: tuple[object, Any] | None = None
 
     def assign(self, assignment: Assignment) -> None:
-        """Take a trial. Nothing is done yet: Ray Tune may give the trial to another worker before the first `step`."""
+        """Take a trial without starting it: Ray Tune may give it to another worker before the first `step`."""
         self._assignment = assignment
         self._has_begun = False
         self._run: Run | None = None
@@ -62,7 +63,7 @@ class Worker:
         self._is_saved = False
 
     def _begin(self) -> None:
-        """Build the model, and take over the trial's checkpoint if there is one."""
+        """Build the model, and load the trial's checkpoint if there is one."""
         assignment = self._assignment
         self._has_begun = True
         torch.set_num_threads(assignment.n_threads)
@@ -87,20 +88,20 @@ class Worker:
         task = find_task(assignment.task)
         config = task.config.model_validate(assignment.config)
         key = (assignment.task, config.data, assignment.with_val)
-        if self._data is None or self._data[0] != key:  # most trials have the same
-            self._data = None  # frees the old ones first
+        if self._data is None or self._data[0] != key:  # most trials share their data
+            self._data = None  # frees the old data first
             prepared = task.prepare(config, self._source, self._device, with_val=assignment.with_val)
             self._data = (key, prepared)
         n_epochs = config.training.epochs if assignment.n_epochs is None else assignment.n_epochs
         return task.new_run(config, self._data[1], seed=assignment.seed, device=self._device, n_epochs=n_epochs)
 
     def step(self) -> TrialReport:
-        """Train to the next evaluation, or else report epochs that the study has missed.
+        """Train to the next evaluation, or report epochs that the study lacks.
 
-        After the last epoch a step saves the model, if the assignment asks for that.
+        After the last epoch, a step saves the model if the assignment asks for it.
 
         Raises:
-            BrokenWorkerError: the GPU, or what this process has of it, is lost.
+            BrokenWorkerError: the GPU, or this process's context on it, is lost.
         """
         partial, self._spent_s, cause, room = None, 0.0, Cause.TRIAL, None
         is_of_gpu = False
@@ -113,7 +114,7 @@ class Worker:
                         partial = self._train(self._run)
                     elif self._assignment.saves_model:
                         self._save(self._run)
-        except Exception as error:  # any error of a trial ends that trial alone
+        except Exception as error:  # an error ends only its own trial
             self._failure, cause = _describe(error), _cause(error)
             is_of_gpu = isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError) or "CUDA" in str(error)
         n_epochs = len(self._run.history) if self._run is not None else 0
@@ -126,7 +127,7 @@ class Worker:
         if cause == Cause.WORKER:
             raise BrokenWorkerError(self._failure)
         if cause == Cause.MEMORY:
-            self._run, self._progress = None, iter(())  # frees what the trial has
+            self._run, self._progress = None, iter(())  # frees the trial's memory
             room = _measure_room(self._device if is_of_gpu else "cpu")
         return TrialReport(
             number=self._assignment.number,
@@ -142,7 +143,7 @@ class Worker:
         )
 
     def _save(self, run: Run) -> None:
-        """Leave a finished run's weights, and its scores on the test set (float32, (N, K)) if there is one.
+        """Save a finished run's weights, and its scores on the test set (float32, (N, K)) if it has one.
 
         Raises:
             _DiskError: they cannot be written.
@@ -155,7 +156,7 @@ class Worker:
         try:
             for name in (WEIGHTS, TEST_SCORES):
                 (folder / name).unlink(missing_ok=True)  # it may be a link
-            # Clones, since a file of safetensors refuses weights that a model uses in two places.
+            # Clones, since safetensors refuses weights that a model shares.
             save_file({key: value.contiguous().cpu().clone() for key, value in state.items()}, folder / WEIGHTS)
             if self._test_inputs is not None:
                 np.save(folder / TEST_SCORES, run.score(self._test_inputs))
@@ -164,7 +165,7 @@ class Worker:
         self._is_saved = True
 
     def _train(self, run: Run) -> Evaluation | None:
-        """Train to the next evaluation, which is returned if it is within the epoch; the state is saved."""
+        """Train to the next evaluation and save the state; return a partial evaluation, or None at an epoch's end."""
         if not self._in_epoch:
             self._log("begin", len(run.history) + 1)
         start = time.perf_counter()
@@ -174,9 +175,12 @@ class Worker:
         finally:
             self._spent_s = time.perf_counter() - start
         self._in_epoch = result.epoch < 1
+        if self._assignment.with_val and not math.isfinite(result.val_accuracy):
+            del run.history[self._n_reported :]
+            raise NonFiniteLossError(f"the validation figure is {result.val_accuracy} in epoch {result.epoch:g}")
         try:
             save_checkpoint(run, Path(self._assignment.checkpoint))
-        except OSError as error:  # the epoch counts all the same; after a crash it would be trained again
+        except OSError as error:  # the epoch still counts; after a crash it is trained again
             self._warning = f"no checkpoint: {error}"
         if self._in_epoch:
             self._log("look", len(run.history) + 1)
@@ -185,7 +189,7 @@ class Worker:
         return None
 
     def _log(self, event: str, epoch: int, **values: float) -> None:
-        """Append a line to the study's training log; one write, so that workers do not mix theirs."""
+        """Append a line to the study's training log, in one write so that lines of workers do not mix."""
         line = {"time": round(time.time(), 3), "process": os.getpid(), "trial": self._assignment.number, "epoch": epoch}
         text = json.dumps({**line, "event": event, **values}) + "\n"
         with contextlib.suppress(OSError):  # a full disk must not end a trial
@@ -207,13 +211,13 @@ class Worker:
 
 @contextlib.contextmanager
 def _holding(folder: Path) -> Iterator[None]:
-    """Hold a trial's folder during a step.
+    """Lock a trial's folder during a step.
 
-    A worker that outlives its driver finishes the epoch it is in; whoever goes on with the trial waits for it here, so
-    that no epoch is trained twice.
+    A worker that outlives its driver finishes its epoch; the worker that resumes the trial waits for it here, so no
+    epoch is trained twice.
     """
     file = None
-    with contextlib.suppress(OSError):  # a full disk must not end a trial; a file system may know no locks
+    with contextlib.suppress(OSError):  # a full disk must not end a trial; a file system may have no locks
         folder.mkdir(parents=True, exist_ok=True)
         file = open_own(folder / "worker.lock", os.O_RDWR | os.O_CREAT)
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -237,19 +241,19 @@ def _cause(error: Exception) -> Cause:
         return Cause.DISK
     if isinstance(error, MemoryError) or is_out_of_memory(f"{type(error).__name__}: {error}"):
         return Cause.MEMORY
-    if isinstance(error, torch.AcceleratorError):  # its context is lost with it: whatever comes next fails too
+    if isinstance(error, torch.AcceleratorError):  # its context is lost too: every later call fails
         return Cause.WORKER
     return Cause.UNKNOWN
 
 
 def _measure_room(device: str) -> Room | None:
-    """Return the memory in which a trial is trained, as it is without one."""
+    """Return the memory available to a trial."""
     if device != "cuda":
         return measure_room()
     torch.cuda.empty_cache()
     try:
         return Room(*torch.cuda.mem_get_info())
-    except RuntimeError:  # others leave too little even to ask
+    except RuntimeError:  # others leave too little even for the query
         return Room(0, torch.cuda.get_device_properties(0).total_memory)
 
 

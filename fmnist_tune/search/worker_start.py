@@ -1,4 +1,4 @@
-"""Whether the workers of a Ray that was started here come up, and if not, why."""
+"""Whether the workers of a Ray started here start, and if not, why."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
-DEAD_S = 5.0  # without any process, after one has ended
-UNSEEN_S = 50.0  # without any: on a machine with ten times too much to do, Ray needs longer than seconds for one
-N_DEAD = 2  # processes, whatever Ray starts after them
-SILENT_S = 600.0  # one that lives but does not come up, such as a first import of torch from a slow network disk
+DEAD_S = 5.0  # without any worker process, after one has ended
+UNSEEN_S = 50.0  # without any at first: Ray needs more than seconds for one on a machine with ten times too much to do
+N_DEAD = 2  # ended processes, even if Ray starts more
+SILENT_S = 600.0  # of a live process not yet ready, as at a first import of torch from a slow network disk
 LOGS = ("worker*.err", "raylet*.err", "gcs_server*.err")
-OWN_LINES = (":job_id:", ":actor_name:", ":task_name:")  # of every worker
+OWN_LINES = (":job_id:", ":actor_name:", ":task_name:")  # that every worker writes
 STACK_TRACE = "*** StackTrace"
 PREAMBLE = re.compile(r"^\[[^]]*\] \(\w+\) \S+:\d+:\s*(An unexpected system state .* Check failed: \S+ )?")
 
 
 class WorkerStart:
-    """Ray tells nobody that a worker's process has ended before it came up: its tasks and actors wait for ever."""
+    """Watches workers start: if a worker's process dies first, Ray does not report it, and its actors wait forever."""
 
     def __init__(self, logs: Path | None) -> None:
-        """Begin to wait.
+        """Start watching.
 
         Args:
-            logs: folder of the logs of the Ray that was started here; None in a cluster that was joined, where workers
-                may wait for a place.
+            logs: log folder of a Ray started here; None in a cluster that was joined, where workers may wait for room.
         """
         self._logs = logs
         self._begin_again()
@@ -38,21 +37,21 @@ class WorkerStart:
         self._seen: set[int] = set()
 
     def complaint(self, *, is_up: bool) -> str | None:
-        """Return why no worker comes up; None as long as one may. To be asked about once a second.
+        """Return why no worker starts; None while one still may. Call it about once a second.
 
         Args:
-            is_up: whether a worker is up, or there is nothing for one to do.
+            is_up: whether a worker has started, or none is needed.
         """
         if is_up or self._logs is None:
             self._begin_again()
             return None
         living = worker_processes()
         self._seen |= living
-        if living or not (PROC / "self").exists():  # macOS tells of no processes
+        if living or not (PROC / "self").exists():  # macOS has no list of processes here
             self._seen_at = time.monotonic()
         unseen_s, down_s = time.monotonic() - self._seen_at, time.monotonic() - self._up_at
-        # Ray tells what becomes of a worker that has come so far as to open its log.
-        ended = (pid for pid in self._seen - living if not _lives(pid))  # a worker is a shell for a moment
+        # Ray reports the fate of any worker that has opened its log.
+        ended = (pid for pid in self._seen - living if not _lives(pid))  # a worker is briefly a shell
         n_dead = sum(not any(self._logs.glob(f"worker-*-{pid}.err")) for pid in ended)
         if n_dead >= N_DEAD or unseen_s > (DEAD_S if n_dead else UNSEEN_S):
             why = last_complaint(self._logs) or "its process ends without a message"
@@ -64,7 +63,7 @@ class WorkerStart:
 
 
 def last_complaint(logs: Path) -> str | None:
-    """Return the last thing that Ray's processes have complained of in their logs; None if there is nothing."""
+    """Return the last error in the logs of Ray's processes; None without one."""
     files = [file for pattern in LOGS for file in logs.glob(pattern)]
     for file in sorted(files, key=_changed, reverse=True):
         with suppress(OSError):
@@ -83,7 +82,7 @@ def _changed(file: Path) -> float:
 
 
 def worker_processes() -> set[int]:
-    """Return the processes below this one that are, or are about to become, workers of Ray's."""
+    """Return this process's descendants that are, or are about to become, Ray workers."""
     parents: dict[int, int] = {}
     workers = set()
     with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Several studies side by side: what each one found, what that took, and whether they can be compared."""
+"""Studies side by side: their results, their cost, and whether they are comparable."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from fmnist_tune.config import flatten
 from fmnist_tune.document.blocks import Table
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.importances import importances_of
-from fmnist_tune.study.record import DONE, StudyRecord
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.retraining import RetrainingStatus, retraining_status
+from fmnist_tune.study.retraining_record import DONE
 from fmnist_tune.study.summary import STATE_NAMES, count_states, on_screen
 from fmnist_tune.study.trial_data import metadata_of
 from fmnist_tune.study.trial_table import short_names
@@ -27,7 +28,7 @@ N_IMPORTANT = 3
 
 @dataclass(frozen=True)
 class Step:
-    """A new best: after how many epochs and seconds of training, summed over all trials, and its value."""
+    """A new best value, with the epochs and seconds of training until then, summed over all trials."""
 
     epochs: int
     train_s: float
@@ -36,17 +37,17 @@ class Step:
 
 @dataclass(frozen=True)
 class ComparedStudy:
-    """A study beside others.
+    """A study in a comparison.
 
     Attributes:
-        task: what it learns.
-        trials: by state, and in total; those of a recipe are none.
+        task: the task.
+        trials: number by state, and in total; zero for a recipe.
         is_recipe: whether nothing is searched.
-        best: the best COMPLETE trial's number and value; None before there is one.
-        epochs, train_s: of all trials; training and validation, summed.
-        progress: each new best; where the objective is an accuracy, that of any trial after any epoch.
-        important: the parameters that set the best trials apart, with their shares; at most N_IMPORTANT.
-        retrained: the task's result as metrics.json has it; None before there is one.
+        best: number and value of the best COMPLETE trial; None without one.
+        epochs, train_s: summed over all trials; training and validation.
+        progress: each new best; if the objective is an accuracy, of any trial after any epoch.
+        important: the most important parameters, with their shares; at most N_IMPORTANT.
+        retrained: the task's result as in metrics.json; None without one.
     """
 
     name: str
@@ -62,13 +63,13 @@ class ComparedStudy:
 
     @property
     def objective(self) -> Objective:
-        """What it maximises."""
+        """What the study maximises."""
         return self.task.objective
 
     @classmethod
     def of(cls, record: StudyRecord, *, is_running: bool) -> ComparedStudy:
-        """Look at a study."""
-        trials, best, metrics = record.trials, record.best, record.retrained or {}
+        """Read a study."""
+        trials, best, metrics = record.trials, record.best, record.retraining.result or {}
         importances = importances_of(record)
         return cls(
             name=record.paths.name,
@@ -84,7 +85,7 @@ class ComparedStudy:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return it as JSON data."""
         best = None if self.best is None else {"number": self.best[0], "value": self.best[1]}
         return {
             "study": self.name,
@@ -100,9 +101,9 @@ class ComparedStudy:
 
 
 def progress(trials: Sequence[FrozenTrial], *, is_on_curve: bool) -> tuple[Step, ...]:
-    """Return when a search had found what, as if it had trained its trials one after the other.
+    """Return a search's new bests, as if its trials had been trained one after another.
 
-    They come in the order of their ends, those that have not ended last; a trial's epochs are taken to be equally long.
+    Trials are ordered by their end, unfinished ones last; a trial's epochs are assumed to be equally long.
     """
     steps: list[Step] = []
     epochs, train_s = 0, 0.0
@@ -122,10 +123,10 @@ def _seconds(trial: FrozenTrial) -> float:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Check that names are those of studies that can stand side by side.
+    """Check the names of studies to compare.
 
     Raises:
-        UserError: they are fewer than two, or one is named twice.
+        UserError: there are fewer than two, or one occurs twice.
     """
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
@@ -136,7 +137,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def incomparable(records: Sequence[StudyRecord]) -> list[str]:
-    """Return why studies cannot be compared with the first one, a sentence each; empty if they can."""
+    """Return why studies are not comparable with the first one, a sentence each; empty if they are."""
     reasons = []
     first, *others = records
     for other in others:
@@ -177,7 +178,7 @@ def studies_table(rows: Sequence[tuple[str, ...]]) -> Table:
 
 
 def study_row(record: StudyRecord, *, is_running: bool) -> tuple[str, ...]:
-    """Return how a study stands: its trials by state, its best one and its retraining."""
+    """Return a study's status: its trials by state, its best trial and its retraining."""
     retrained = retraining_cell(record, retraining_status(record, is_running=is_running))
     counts = count_states(record.trials, is_running=is_running)
     if record.is_recipe:
@@ -186,18 +187,18 @@ def study_row(record: StudyRecord, *, is_running: bool) -> tuple[str, ...]:
     if record.best is not None:
         best = (record.objective.text(record.best.value or 0.0), str(record.best.number))
     states = (str(counts[state]) for state in STATE_NAMES.values())
-    return (record.paths.name, f"{counts['total']}/{record.n_target}", *states, *best, retrained)
+    return (record.paths.name, f"{counts['total']}/{record.quota.n_target}", *states, *best, retrained)
 
 
 def retraining_cell(record: StudyRecord, retraining: RetrainingStatus | None) -> str:
-    """Return how a study's retraining stands and what the latest one gave, in a few words; empty before there is one.
+    """Return the status and result of a study's latest retraining, in a few words; empty before the first.
 
-    A recipe's says that it is not trained yet.
+    A recipe without a training is shown as not trained yet.
     """
     parts = []
     if retraining is not None and retraining.state != DONE:
         parts.append(", ".join(text for text in (retraining.state, retraining.progress) if text))
-    metrics = record.retrained
+    metrics = record.retraining.result
     if metrics is not None:
         task = record.space.task
         parts.append(task.short_result(metrics[task.result_key]))

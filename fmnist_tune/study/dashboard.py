@@ -1,4 +1,4 @@
-"""A study's page in optuna-dashboard: a note that sums it up, with its plots, and the files behind them."""
+"""A study's page in optuna-dashboard: a note with a summary and plots, and the files as artifacts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from optuna_dashboard.artifact import get_artifact_path
 
 from fmnist_tune.config.schema import ARTIFACTS
 from fmnist_tune.document.blocks import Plot, Section
-from fmnist_tune.document.markdown import to_markdown
+from fmnist_tune.document.page import to_markdown
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.findings import next_commands, study_section
 from fmnist_tune.study.folder import files_elsewhere
@@ -34,15 +34,15 @@ ELSEWHERE = (
     "The first page shows the same importances where `fmnist-tune dashboard` runs it; optuna-dashboard on its own "
     "compares the complete trials alone, by their values."
 )
-# Everything above this line of a note is ours, everything below it is the reader's.
+# We own the note above this line; the reader owns it below.
 OWN_NOTES = "*fmnist-tune replaces what stands above this line; what you write below it stays.*"
 
 
 def artifact_store(studies_dir: Path) -> FileSystemArtifactStore:
-    """Return the store of the files that the dashboard shows, `artifacts` in the studies folder.
+    """Return the dashboard's artifact store, `artifacts` in the studies folder.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: the folder is not writable.
     """
     folder = studies_dir / ARTIFACTS
     make_folder(folder)
@@ -50,9 +50,9 @@ def artifact_store(studies_dir: Path) -> FileSystemArtifactStore:
 
 
 def publish(record: StudyRecord, figures: Sequence[Path], csvs: Sequence[Path] = ()) -> None:
-    """Show a study's summary and files in the dashboard, instead of what was published before.
+    """Publish a study's summary and files in the dashboard, replacing earlier ones.
 
-    What has not changed is not written again. Artifacts of other names and what a reader has added to the note stay.
+    Unchanged files are not written again. Artifacts of other names and a reader's additions to the note stay.
 
     Args:
         record: the study.
@@ -60,41 +60,57 @@ def publish(record: StudyRecord, figures: Sequence[Path], csvs: Sequence[Path] =
         csvs: tables to download.
 
     Raises:
-        UserError: the study is being searched or trained, or the artifacts' folder cannot be written to.
+        UserError: the study is being searched or trained, or the artifact folder is not writable.
     """
     if record.is_running:
         raise UserError(f"study {record.paths.name} is being searched or trained; its driver alone writes it")
     with DriverLock(record.paths) as lock:
         if files_elsewhere(record) is None:
             record.bind_folder(lock.folder_id)  # a copied folder has a new one
-        record = record.snapshot()
-        store = artifact_store(record.paths.studies_dir)
-        ids = _upload(record, store, [*figures, *csvs])
-        ordered = sorted(figures, key=lambda figure: (figure.name != FIRST_FIGURE, figure.name))
-        plots = {figure: get_artifact_path(record.optuna, ids[figure.name]) for figure in ordered}
-        before: str = get_note(record.optuna)
-        _, ours, own = before.partition(OWN_NOTES)
-        note = f"{_note(record, plots)}\n---\n\n{OWN_NOTES}" + (own if ours else f"\n\n{before}")
-        if note.rstrip() != before.rstrip():
-            save_note(record.optuna, note)
+        _publish(record.snapshot(), figures, csvs)
 
 
 def publish_report(record: StudyRecord) -> None:
     """Publish a study with the plots and tables of its latest report; errors as `publish`."""
+    publish(record, *_of_report(record))
+
+
+def republish(record: StudyRecord) -> None:
+    """Do as `publish_report`, for the holder of the study's lock.
+
+    Raises:
+        UserError: the artifacts' folder cannot be written to.
+    """
+    _publish(record.snapshot(), *_of_report(record))
+
+
+def _of_report(record: StudyRecord) -> tuple[list[Path], list[Path]]:
     report = record.paths.folder / "report"
-    publish(record, sorted(report.glob("*.png")), sorted(report.glob("*.csv")))
+    return sorted(report.glob("*.png")), sorted(report.glob("*.csv"))
+
+
+def _publish(record: StudyRecord, figures: Sequence[Path], csvs: Sequence[Path]) -> None:
+    store = artifact_store(record.paths.studies_dir)
+    ids = _upload(record, store, [*figures, *csvs])
+    ordered = sorted(figures, key=lambda figure: (figure.name != FIRST_FIGURE, figure.name))
+    plots = {figure: get_artifact_path(record.optuna, ids[figure.name]) for figure in ordered}
+    before: str = get_note(record.optuna)
+    _, ours, own = before.partition(OWN_NOTES)
+    note = f"{_note(record, plots)}\n---\n\n{OWN_NOTES}" + (own if ours else f"\n\n{before}")
+    if note.rstrip() != before.rstrip():
+        save_note(record.optuna, note)
 
 
 def has_note(record: StudyRecord) -> bool:
-    """Return whether the dashboard shows a note of a study."""
+    """Return whether a study has a note in the dashboard."""
     return bool(get_note(record.optuna))
 
 
 def _upload(record: StudyRecord, store: FileSystemArtifactStore, files: Iterable[Path]) -> dict[str, str]:
-    """Bring a study's artifacts up to date with files; returns each file name's artifact.
+    """Update a study's artifacts from files; return the artifact id by file name.
 
-    A changed file keeps its artifact: an attribute of a study cannot be deleted, and the null that the dashboard leaves
-    in place of a deleted artifact is more than `optuna.artifacts.get_all_artifact_meta` can read.
+    A changed file keeps its artifact id: study attributes cannot be deleted, and the null that the dashboard leaves for
+    a deleted artifact breaks `optuna.artifacts.get_all_artifact_meta`.
     """
     storage = patient(record.storage)
     ids = artifact_ids(storage.get_study_system_attrs(storage.get_study_id_from_name(record.paths.name)))
@@ -112,11 +128,11 @@ def _upload(record: StudyRecord, store: FileSystemArtifactStore, files: Iterable
 
 
 def artifact_ids(system_attrs: Mapping[str, Any]) -> dict[str, str]:
-    """Return the artifact of each file name that the system attributes of a study or a trial name."""
+    """Return the artifact ids by file name, from the system attributes of a study or a trial."""
     ids: dict[str, str] = {}
     for key, value in system_attrs.items():
         if key.startswith("artifacts:"):
-            with suppress(ValueError, TypeError, KeyError):  # null after a deletion; others may write anything there
+            with suppress(ValueError, TypeError, KeyError):  # null after a deletion; other programs may write anything
                 meta = json.loads(value)
                 name, artifact_id = meta["filename"], meta["artifact_id"]
                 if isinstance(name, str) and re.fullmatch(r"[\w-]+", artifact_id):
@@ -125,7 +141,7 @@ def artifact_ids(system_attrs: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _mimetype(file: Path) -> str:
-    # Not from mimetypes, which asks the machine's own tables.
+    # Not from mimetypes, which depends on the machine's tables.
     return "image/png" if file.suffix == ".png" else "text/csv"
 
 
@@ -138,11 +154,11 @@ def _stored(store: FileSystemArtifactStore, artifact_id: str) -> bytes | None:
 
 
 def _note(record: StudyRecord, plots: Mapping[Path, str]) -> str:
-    """Return a study's summary and plots in Markdown; nobody drives the study.
+    """Return a study's summary and plots in Markdown.
 
     Args:
-        record: the study.
-        plots: each PNG file's URL.
+        record: the study, which no process drives.
+        plots: URL of each PNG file.
     """
     summary = summarize(record, is_running=False)
     document = study_section(summary, retraining_status(record, is_running=False), next_commands(record))

@@ -1,4 +1,4 @@
-"""The database that holds every study: one SQLite file in write-ahead mode, or any URL that Optuna takes."""
+"""The database of all studies: one SQLite file in WAL mode, or any URL that Optuna takes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def database_url(studies_dir: Path) -> str:
     """Return the URL of the database in a studies folder.
 
     Raises:
-        UserError: a URL cannot name it.
+        UserError: a URL cannot express its path.
     """
     if set("?%{}") & set(str(studies_dir)):
         raise UserError(f"--studies-dir {studies_dir}: no ?, %, {{ or }} may be in it, since a URL names the database")
@@ -44,10 +44,10 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
 
     Args:
         url: SQLAlchemy's; a SQLite file is checked before anything touches it.
-        create: make the file and its tables if they are not there, or finish them.
+        create: create the file and its tables, or complete them, if they are missing.
 
-    Raises:
-        UserError: there is no such database, it is something else, or it is from a newer Optuna.
+        Raises:
+            UserError: there is no such database, it is something else, or it is from a newer Optuna.
     """
     path = sqlite_path(url)
     with _database_errors(url):
@@ -59,15 +59,15 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
 
 
 def warm_up() -> None:
-    """Have Optuna import what it needs when it first opens a database, which takes a second on a slow machine."""
+    """Trigger Optuna's lazy imports for databases, which take a second on a slow machine."""
     RDBStorage("sqlite://").engine.dispose()  # in memory
 
 
 def study_exists(url: str, name: str) -> bool:
-    """Return whether a database has a study; creates neither.
+    """Return whether a database has a study; create neither.
 
     Raises:
-        UserError: something else than a study database is there.
+        UserError: it is not a study database.
     """
     return name in names_in(url)
 
@@ -76,7 +76,7 @@ def database_exists(url: str) -> bool:
     """Return whether there is a study database.
 
     Raises:
-        UserError: something else is there.
+        UserError: it is something else.
     """
     path = sqlite_path(url)
     with _database_errors(url):
@@ -89,14 +89,14 @@ def study_names(storage: RDBStorage) -> list[str]:
 
 
 def rename_row(storage: RDBStorage, old: str, new: str) -> None:
-    """Give a study another name in its database, in one statement: a kill leaves it with one of them.
+    """Rename a study in its database, in one statement: after a kill it has the old or the new name.
 
-    Optuna cannot: its dashboard copies a study and deletes the first one, and with it the numbers by which notes name
-    their images. The table and its column are those of every Optuna since 0.1
+    Optuna has no such function. Its dashboard copies a study and deletes the original, and with it the ids that notes
+    use for images. The table and its column are in every Optuna since 0.1
     (github.com/optuna/optuna/blob/master/optuna/storages/_rdb/models.py).
 
     Raises:
-        UserError: a study of the new name is there, or none of the old one.
+        UserError: the new name is taken, or no study has the old one.
     """
     statement = sqlalchemy.text("UPDATE studies SET study_name = :new WHERE study_name = :old")
     try:
@@ -109,10 +109,10 @@ def rename_row(storage: RDBStorage, old: str, new: str) -> None:
 
 
 def names_in(url: str) -> list[str]:
-    """Return the names of the studies in a database, which need not be there.
+    """Return the names of the studies in a database; none if it does not exist.
 
     Raises:
-        UserError: something else than a study database is there.
+        UserError: it is not a study database.
     """
     return study_names(open_database(url, create=False)) if database_exists(url) else []
 
@@ -136,7 +136,7 @@ def _create(url: str, path: Path | None) -> None:
         try:
             storage = _connect(url, path, makes_tables=True)
             break
-        except sqlalchemy.exc.DBAPIError:  # another process makes the same tables at the same instant
+        except sqlalchemy.exc.DBAPIError:  # another process creates the same tables at the same time
             if attempt == 2:
                 raise
             time.sleep(1.0)
@@ -145,30 +145,30 @@ def _create(url: str, path: Path | None) -> None:
 
 
 def _connect(url: str, path: Path | None, *, makes_tables: bool = False) -> RDBStorage:
-    escaped = url.replace("{", "{{").replace("}", "}}")  # Optuna fills in templates
-    options: dict[str, Any] = {"pool_pre_ping": True}  # a server may have been restarted since the last statement
+    escaped = url.replace("{", "{{").replace("}", "}}")  # Optuna expands templates
+    options: dict[str, Any] = {"pool_pre_ping": True}  # a server may have restarted since the last statement
     if path is not None:
         options = {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
-            connection.execute("PRAGMA journal_mode=wal")  # stays with the file
+            connection.execute("PRAGMA journal_mode=wal")  # persists in the file
     storage = RDBStorage(escaped, engine_kwargs=options, skip_table_creation=not makes_tables)
     if path is not None:
         sqlalchemy.event.listen(storage.engine, "connect", _on_connect)
-        storage.engine.dispose()  # connections made before the listener
+        storage.engine.dispose()  # connections from before the listener
     weakref.finalize(storage, storage.engine.dispose)
     return storage
 
 
 def _on_connect(connection: sqlite3.Connection, _: Any) -> None:
-    # In write-ahead mode NORMAL keeps every commit when a process dies, and the file whole when the power does;
-    # the last commits that a power cut may take are in the trials' checkpoints too.
+    # In WAL mode, NORMAL keeps every commit if a process dies, and the file intact in a power cut. The last commits,
+    # which a power cut may lose, are in the trials' checkpoints too.
     connection.execute("PRAGMA synchronous=NORMAL")
-    # DatabaseFile does it, and notes that; else whoever closes the database last.
+    # DatabaseFile checkpoints, and records that; otherwise the last connection to close does.
     connection.execute("PRAGMA wal_autocheckpoint=0")
 
 
 def _is_server_whole(url: str) -> bool:
-    """Return whether a server has a database of this name with Optuna's tables."""
+    """Return whether a server has this database, with all of Optuna's tables."""
     engine = sqlalchemy.create_engine(url)
     try:
         with engine.connect() as connection:
@@ -178,10 +178,10 @@ def _is_server_whole(url: str) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Return whether an Optuna database is there; False where nothing is, or the making of one was interrupted.
+    """Return whether a file is an Optuna database; False if it is missing or its creation was interrupted.
 
     Raises:
-        UserError: something else is there; it is left as it is.
+        UserError: it is something else, which is left as it is.
     """
     try:
         if not path.exists():
@@ -200,10 +200,10 @@ def _is_whole(path: Path) -> bool:
             raise UserError(f"{path}: read-only, the file or its folder; also reading a study needs a place for locks")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    # By SQLite alone: whoever opens the file and closes it takes the locks of this process's connections with it, and
-    # then another program that closes the database deletes the write-ahead log that they go on writing to
-    # (sqlite.org/howtocorrupt.html, 2.2). For writing, since a process that was killed may have left a journal that is
-    # to be rolled back first.
+    # Only through SQLite: closing the file otherwise would drop the locks of this process's connections, and another
+    # program that closes the database would then delete the write-ahead log that they still write to
+    # (sqlite.org/howtocorrupt.html, 2.2). Opened for writing, since a killed process may have left a journal to roll
+    # back first.
     uri = f"{path.absolute().as_uri()}?mode=rw"
     with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as connection:
         try:
@@ -222,10 +222,10 @@ def _is_whole(path: Path) -> bool:
 
 
 class StorageLostError(BaseException):
-    """A study cannot be written any more; not an Exception, since Ray Tune would take it for a trial's.
+    """A study can no longer be written; not an Exception, since Ray Tune would attribute it to a trial.
 
     Attributes:
-        advice: what to do, where it is not just to repair the database and to go on.
+        advice: what to do, unless it is to repair the database and resume.
     """
 
     def __init__(self, reason: str, advice: str | None = None) -> None:
@@ -238,8 +238,8 @@ STORAGE_ERRORS = (*DATABASE_ERRORS, OSError)
 
 
 def storage_problem(error: Exception) -> str | None:
-    """Return why a study's database or disk cannot be written; None if an error, a worker's too, is something else."""
-    error = getattr(error, "cause", None) or error  # of Ray's RayTaskError
+    """Return why a study's database or disk cannot be written; None for any other error, a worker's included."""
+    error = getattr(error, "cause", None) or error  # a RayTaskError wraps the worker's error
     if isinstance(error, OSError):
         return error.strerror if error.errno in DISK_ERRNOS else None
     if isinstance(error, STORAGE_ERRORS):
@@ -248,7 +248,7 @@ def storage_problem(error: Exception) -> str | None:
 
 
 def database_problem(error: Exception) -> str | None:
-    """Return what a database, which could be opened, says of a later statement; None if an error is something else."""
+    """Return the message of an error from an open database; None for any other error."""
     if not isinstance(error, DATABASE_ERRORS):
         return None
     return f"the database cannot be read or written any more: {str(error.__cause__ or error).splitlines()[0]}"
@@ -256,7 +256,7 @@ def database_problem(error: Exception) -> str | None:
 
 @contextlib.contextmanager
 def storage_errors() -> Iterator[None]:
-    """Turn errors of a study's database, and of the files that the driver keeps beside it, into StorageLostError."""
+    """Turn errors of a study's database, and of the driver's files beside it, into StorageLostError."""
     try:
         yield
     except STORAGE_ERRORS as error:

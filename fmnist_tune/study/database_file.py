@@ -1,8 +1,8 @@
-"""The SQLite file under a running command: whether it is still the one that was opened, and else what can be saved.
+"""The SQLite file under a running command: whether it is still the one that was opened, and rescue if it is not.
 
-SQLite goes on writing to a file that was deleted, and does not notice one that was copied over its own. Whether the
-file is another one is seen by its inode; whether its content is, by a number in its header, which is counted up each
-time that the write-ahead log is brought into it. SQLite alone opens it: to close it would drop this process's locks.
+SQLite keeps writing to a deleted file, and does not notice if another is copied over its own. A replaced file is
+detected by its inode; replaced content by a number in the file's header, incremented at each checkpoint of the
+write-ahead log. Only SQLite opens the file, since closing it otherwise would drop this process's locks.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ import time
 from pathlib import Path
 
 MARKED_EVERY_S = 10.0
-_MARKS_OF_OTHERS = 10**6  # how far ahead of this driver's own mark those of others on the same file may be
+_MARKS_OF_OTHERS = 10**6  # how far other drivers' marks in the same file may be ahead of this one's
 _LOOKS = 3
 
 
 class DatabaseFile:
-    """A SQLite file that is watched.
+    """A watched SQLite file.
 
     Attributes:
         path: as it was given.
-        is_overwritten: whether problem was found in the file itself, so that what is saved may be a mixture.
+        is_overwritten: whether the file's content was replaced, so that a rescued copy may be a mixture.
     """
 
     def __init__(self, path: Path, study_name: str, timeout_s: float) -> None:
-        """Begin to watch a file that is a whole study database in write-ahead mode.
+        """Start watching a file, a complete study database in WAL mode.
 
         Args:
             path: of the file.
             study_name: a study in it.
-            timeout_s: how long to wait for another program that writes.
+            timeout_s: how long to wait for another writer.
 
         Raises:
             sqlite3.Error: it cannot be written.
@@ -43,7 +43,7 @@ class DatabaseFile:
         self.path = path
         self.is_overwritten = False
         self._study_name = study_name
-        # Stays open, so that the log stays too, and the file can be read when its name is gone.
+        # Stays open, so that the log stays, and the file remains readable after its name is gone.
         self._connection = sqlite3.connect(self._path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
         self._seen_mark = self._own_mark = 0
         self._marked_at = 0.0
@@ -52,7 +52,7 @@ class DatabaseFile:
         self._identities = {file: _identity(file) for file in files}
 
     def _mark(self) -> None:
-        """Count the number in the file's header up, and bring the write-ahead log into the file."""
+        """Increment the number in the file's header, and checkpoint the write-ahead log."""
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         (mark,) = execute("PRAGMA user_version").fetchone()
@@ -65,7 +65,7 @@ class DatabaseFile:
         self._marked_at = time.monotonic()
 
     def problem(self) -> str | None:
-        """Return what became of the file; None if it is as it should be.
+        """Return what happened to the file; None if it is intact.
 
         Raises:
             sqlite3.Error: it cannot be written.
@@ -86,15 +86,15 @@ class DatabaseFile:
         return None
 
     def _has_mark(self) -> bool:
-        """Return whether the file itself, without its log, has the latest mark that was seen in it or a later one."""
+        """Return whether the file itself, without its log, has the last seen mark or a later one."""
         uri = f"{self._path.as_uri()}?mode=ro&immutable=1"
-        for look in range(_LOOKS):  # another process may be writing just this page
+        for look in range(_LOOKS):  # another process may be writing this page right now
             time.sleep(0.1 * look)
             with (
                 contextlib.suppress(sqlite3.Error),
                 contextlib.closing(sqlite3.connect(uri, uri=True)) as connection,
             ):
-                connection.execute("PRAGMA writable_schema = ON")  # reads page 1 also in the middle of a checkpoint
+                connection.execute("PRAGMA writable_schema = ON")  # reads page 1 even during a checkpoint
                 (mark,) = connection.execute("PRAGMA user_version").fetchone()
                 if self._seen_mark <= mark <= self._own_mark + _MARKS_OF_OTHERS:
                     self._seen_mark = mark
@@ -102,10 +102,10 @@ class DatabaseFile:
         return False
 
     def rescue(self) -> tuple[Path | None, str]:
-        """Save what the open connection still reads into a new file.
+        """Save what the open connection can still read to a new file.
 
         Returns:
-            That file, beside the old one or in the folder for temporary files; None and the reason if it is impossible.
+            That file, beside the old one or in the temporary folder, or None; and the reason if it failed.
         """
         name = f"{self._path.name}.rescued-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         reason = ""
@@ -120,7 +120,7 @@ class DatabaseFile:
         return None, reason
 
     def _save(self, target: Path) -> None:
-        """Copy the database and check the copy, which is deleted if it is damaged or without the study."""
+        """Copy the database and check the copy; delete it if it is damaged or lacks the study."""
         try:
             with contextlib.closing(sqlite3.connect(target)) as copy:
                 self._connection.backup(copy)
@@ -135,7 +135,7 @@ class DatabaseFile:
             raise
 
     def close(self) -> None:
-        """End the watch."""
+        """Stop watching."""
         self._connection.close()
 
 

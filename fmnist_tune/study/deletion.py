@@ -1,7 +1,7 @@
-"""A study is deleted: its files, what the dashboard shows of it, and its rows in the database.
+"""Deleting a study: its files, its artifacts in the dashboard, and its rows in the database.
 
-The folder is put aside under a name that no study can have, then the rows go, then the folder: whenever a kill comes,
-the study is there without files or not at all, and the same command goes on.
+The folder is first renamed to a name that no study can have, then the rows are deleted, then the folder. After a kill
+at any time, the study exists without files or not at all, and the same command finishes the deletion.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from fmnist_tune.study.record import FORMAT_KEY, SPACE_KEY, StudyRecord
 
 
 class Deletion:
-    """What there is to delete of a study, and its deletion.
+    """The deletion of a study.
 
     Attributes:
         paths: of the study.
-        n_trials: in the database; None if the study is not there any more and only files are left.
+        n_trials: in the database; None if only files are left.
         n_bytes: on disk.
     """
 
     def __init__(self, storage: RDBStorage, paths: StudyPaths) -> None:
-        """Look for a study.
+        """Find a study.
 
         Raises:
-            UserError: there is nothing of this name, it is not ours, or somebody drives it.
+            UserError: there is no such study, it is not ours, or a process drives it.
         """
         self.paths = paths
         self._storage = storage
@@ -58,7 +58,7 @@ class Deletion:
         self.n_bytes = disk_bytes(paths.folder) + disk_bytes(self._aside)
 
     def _check_folder(self, study: optuna.Study) -> None:
-        """Check that the folder is the study's: another database, or another folder of studies, may have the name."""
+        """Check that the folder belongs to the study, not to one of the same name elsewhere."""
         folder = self.paths.folder
         if not folder.is_dir() or not any(folder.iterdir()):
             return
@@ -73,17 +73,17 @@ class Deletion:
             raise UserError(f"{folder}: the folder of a study that was searched with --storage {storage}")
 
     def _driver(self) -> str | None:
-        """Return which process drives the study, for the end of a sentence; None if none does."""
+        """Return the process that drives the study, for the end of a sentence; None for none."""
         if is_running(self.paths):
             return holder_text(self.paths)
         holder = holder_of(self._storage.engine, self.paths.name)
-        is_own = holder is not None and holder.folder_id == folder_id_of(self._aside)  # of a deletion that was killed
+        is_own = holder is not None and holder.folder_id == folder_id_of(self._aside)  # of a killed deletion
         if holder is None or is_own or not is_running(self.paths, self._storage.engine):
             return None
         return f", from {holder.place}"
 
     def _check_left(self, names: list[str]) -> None:
-        """Check that files of a study which is not in the database are left, and that it was in this one."""
+        """Check that files are left of a study that is not in the database, and that they belong to this database."""
         folder = self.paths.folder
         StudyRecord.adopt_folders(self._storage, self.paths)
         if not self.paths.left_files:
@@ -106,7 +106,7 @@ class Deletion:
         """Delete it.
 
         Raises:
-            UserError: somebody drives it, or a file cannot be deleted.
+            UserError: a process drives it, or a file cannot be deleted.
         """
         try:
             if self._study is None:
@@ -125,7 +125,7 @@ class Deletion:
 
     def _delete_study(self, study: optuna.Study, folder_id: str) -> None:
         lease = Lease(self._storage, self.paths)
-        lease.take(folder_id_of(self._aside) or folder_id)  # that of a deletion that was killed
+        lease.take(folder_id_of(self._aside) or folder_id)  # that of a killed deletion
         try:
             self._put_aside()
             self._delete_artifacts(study)
@@ -139,7 +139,7 @@ class Deletion:
         os.rename(self.paths.folder, self._aside)
 
     def _remove_aside(self) -> None:
-        if self._aside.is_symlink():  # of a folder on another disk, which stays
+        if self._aside.is_symlink():  # a link to a folder on another disk, which stays
             self._aside.unlink()
         elif self._aside.exists():
             shutil.rmtree(self._aside)

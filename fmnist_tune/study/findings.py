@@ -1,4 +1,4 @@
-"""What is said of a search: each fact is worded here, once, for the terminal, the report and the dashboard."""
+"""Statements about a search, each worded once for the terminal, the report and the dashboard."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LONGEST_DOMAIN = 60
 
 
 def study_section(summary: Summary, retraining: RetrainingStatus | None, commands: Sequence[str]) -> Section:
-    """Return what a person wants to know of a study.
+    """Return the overview of a study.
 
     Args:
         summary: of the study.
-        retraining: how the latest one stands; nothing is said of one that is done.
-        commands: that are suggested.
+        retraining: status of the latest one; a finished one is left out.
+        commands: suggested next.
     """
     standing = standing_text(summary, retraining)
     blocks: list[Block] = []
@@ -45,17 +45,17 @@ def study_section(summary: Summary, retraining: RetrainingStatus | None, command
 
 
 def trials_text(summary: Summary) -> str:
-    """Return how many trials a study has, by state."""
+    """Return the number of trials, by state."""
     return f"{summary.counts['total']} of {summary.n_target} trials ({states_text(summary.counts) or 'none yet'})"
 
 
 def states_text(counts: Mapping[str, int]) -> str:
-    """Return how many trials are in which state."""
+    """Return counts by state as text."""
     return ", ".join(f"{counts[name]:,} {on_screen(name)}" for name in STATE_NAMES.values() if counts[name])
 
 
 def failures(summary: Summary) -> list[Finding]:
-    """Say what share of the trials failed, and why."""
+    """Return the share of failed trials, with reasons."""
     n, total = summary.counts["failed"], summary.counts["total"]
     if not n:
         return [Finding("No trial failed.")]
@@ -73,19 +73,19 @@ NO_BEST = Finding("no trial has been trained to its end yet, so there is no best
 
 
 def _highest(summary: Summary) -> list[Finding]:
-    """Say which accuracy is the highest so far, unless it is the best trial's or has nothing to do with its value."""
-    highest, best = summary.highest, summary.best
-    if highest is None or best is None:
-        is_told = highest is not None
-    else:
-        is_told = (
-            summary.objective.is_on_curve and highest.number != best.number and highest.value > (best.value or 0.0)
-        )
-    return [Finding(f"highest accuracy so far: {highest.text}")] if highest is not None and is_told else []
+    """Return the highest accuracy so far, unless it is the best trial's or unrelated to the objective."""
+    highest, best, objective = summary.highest, summary.best, summary.objective
+    if highest is None:
+        return []
+    if best is not None and not (
+        objective.is_on_curve and highest.number != best.number and highest.value > (best.value or 0.0)
+    ):
+        return []
+    return [Finding(f"highest {objective.curve_label} so far: {highest.text(objective)}")]
 
 
 def best_section(summary: Summary, more: Sequence[Block] = ()) -> Section:
-    """Return what there is to say of the best trial, and `more` below it."""
+    """Return the section on the best trial, with `more` below it."""
     best, importances = summary.best, summary.importances
     assert best is not None
     facts = metadata_of(best)
@@ -114,12 +114,12 @@ def best_section(summary: Summary, more: Sequence[Block] = ()) -> Section:
 
 
 def value_text(value: object) -> str:
-    """Return a searched value for people."""
+    """Return a searched value as text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def edges(summary: Summary) -> list[Finding]:
-    """Say whether the best point lies at an end of a range."""
+    """Return which of the best trial's values lie at an end of their range."""
     if summary.best is None:
         return []
     if not summary.edges:
@@ -128,7 +128,7 @@ def edges(summary: Summary) -> list[Finding]:
 
 
 def initial_point(summary: Summary) -> list[Finding]:
-    """Say that the sampler found nothing better than what the study began with, if that is so."""
+    """Return a finding if the sampler found nothing better than the initial points."""
     if summary.best is None or not summary.is_best_initial:
         return []
     n, n_complete = summary.n_sampled, summary.n_sampled_complete
@@ -137,12 +137,12 @@ def initial_point(summary: Summary) -> list[Finding]:
 
 
 def progress(summary: Summary, *, is_running: bool, is_retrained: bool) -> list[Finding]:
-    """Say whether the study is whole.
+    """Return what is still running or missing in the study.
 
     Args:
         summary: of the study.
-        is_running: whether a living process drives it.
-        is_retrained: whether what that process does is retraining.
+        is_running: whether a live process drives it.
+        is_retrained: whether that process is retraining.
     """
     if is_retrained:
         return [Finding("A configuration of the study is being retrained: figures on the test set may change.")]
@@ -155,7 +155,7 @@ def progress(summary: Summary, *, is_running: bool, is_retrained: bool) -> list[
 
 
 def no_model(summary: Summary) -> list[Finding]:
-    """Say what there is while no model has been retrained."""
+    """Return the finding that no model has been retrained yet."""
     best = summary.best
     if best is None:
         return [NO_BEST]
@@ -170,7 +170,7 @@ def no_model(summary: Summary) -> list[Finding]:
 
 
 def standing_text(summary: Summary, retraining: RetrainingStatus | None) -> str:
-    """Return how a study's retraining, or its recipe's training, stands; empty if nothing is left to say or do."""
+    """Return the status of a study's retraining, or its recipe's training; empty if it is finished."""
     if retraining is not None:
         return retraining.sentence(summary.paths)
     if summary.is_recipe and summary.retrained is None:
@@ -179,17 +179,17 @@ def standing_text(summary: Summary, retraining: RetrainingStatus | None) -> str:
 
 
 def next_commands(record: StudyRecord, *, is_after_search: bool = False) -> list[str]:
-    """Return the commands that go on with a study: after a search also those that extend it and show its trials."""
+    """Return the next commands for a study; after a search also those that extend it and show its trials."""
     paths = record.paths
     if record.is_recipe:
-        return [paths.command("retrain" if record.retrained is None else "report")]
-    extends = is_after_search and record.is_finished and record.can_grow and not record.is_limited
+        return [paths.command("retrain" if record.retraining.result is None else "report")]
+    extends = is_after_search and record.is_finished and record.quota.can_grow and not record.quota.is_limited
     names = {
         "resume": is_after_search or not record.is_finished,
         "show": is_after_search,
-        "retrain": record.best is not None and (is_after_search or record.retrained is None),
+        "retrain": record.best is not None and (is_after_search or record.retraining.result is None),
         "report": True,
     }
-    words = {"resume": ("--trials", 2 * record.n_target)} if extends else {}
+    words = {"resume": ("--trials", 2 * record.quota.n_target)} if extends else {}
     commands = [paths.command(name, *words.get(name, ())) for name, is_due in names.items() if is_due]
     return [*commands, *([paths.command_on_all("dashboard")] if is_after_search else [])]

@@ -1,12 +1,13 @@
-"""A study's folder: which one it is, and what it should hold and does not.
+"""A study's folder: finding it, and what is missing in it.
 
-The study knows its folder by the identity in that folder's lock, so that it is found again when the study gets another
-name, in the dashboard too.
+The study records the id in its folder's lock, so the folder is found again after the study is renamed, in the
+dashboard too.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from socket import gethostname
@@ -16,30 +17,32 @@ from fmnist_tune.config.schema import is_study_name
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.layout import CONFIG, METRICS, StudyPaths
 from fmnist_tune.study.lock import folder_id_of, holder_text, is_running
+from fmnist_tune.study.recipes import write_best_recipe
+from fmnist_tune.study.retraining_record import INTERRUPTED, RUNNING
 from fmnist_tune.study.trial_data import latest_of
 
 if TYPE_CHECKING:
     from fmnist_tune.study.record import StudyRecord
 
-FOLDER_KEY = "folder"  # user attribute of a study, since the dashboard's renaming keeps only those: see folder_facts
+FOLDER_KEY = "folder"  # user attribute of a study, since renaming in the dashboard keeps only those; see folder_facts
 
 
 def folder_facts(paths: StudyPaths, folder_id: str) -> dict[str, str]:
-    """Return what a study remembers of the folder in which it was searched or retrained last."""
+    """Return what a study records about the folder it was last searched or retrained in."""
     return {"id": folder_id, "path": str(paths.folder.absolute()), "host": gethostname()}
 
 
 def adopt_folder(paths: StudyPaths, known: Mapping[str, Any] | None, old_name: str, names: Collection[str]) -> None:
-    """Move the folder of a study that was renamed, without its folder, to where the new name has it.
+    """Move the folder of a study that was renamed in the database only.
 
     Args:
-        paths: of the study under its new name, where no folder is.
-        known: the study's `folder_facts`; None for a study that was begun before there were any.
-        old_name: in the study's search space; its own, or the one it was begun with.
+        paths: of the study under its new name; that folder does not exist.
+        known: the study's `folder_facts`; None for a study older than these.
+        old_name: in the study's search space: its present name or its first one.
         names: of all studies in the database, whose folders are left alone.
 
     Raises:
-        UserError: a living process has the folder, or it cannot be moved.
+        UserError: a live process holds the folder, or it cannot be moved.
     """
     if not paths.studies_dir.is_dir():
         return
@@ -48,7 +51,7 @@ def adopt_folder(paths: StudyPaths, known: Mapping[str, Any] | None, old_name: s
     else:
         candidates = [f for f in paths.studies_dir.iterdir() if f.is_dir() and folder_id_of(f) == known["id"]]
     folder = next((f for f in candidates if f.is_dir() and f.name not in names and is_study_name(f.name)), None)
-    if folder is None:  # or of a deletion that was interrupted, or set aside by hand
+    if folder is None:  # or left by an interrupted deletion, or moved away by hand
         return
     old = StudyPaths(paths.studies_dir, folder.name, paths.storage)
     if is_running(old):
@@ -66,7 +69,7 @@ def adopt_folder(paths: StudyPaths, known: Mapping[str, Any] | None, old_name: s
 
 
 def files_elsewhere(record: StudyRecord) -> str | None:
-    """Return where a study's files are, if it was searched last from another studies folder that may still be there."""
+    """Return where a study's files are if it was last searched from another studies folder, which may still exist."""
     known = record.optuna.user_attrs.get(FOLDER_KEY)
     if known is None or known["id"] == folder_id_of(record.paths.folder):
         return None
@@ -77,9 +80,9 @@ def files_elsewhere(record: StudyRecord) -> str | None:
 
 
 def missing_files(record: StudyRecord) -> str:
-    """Return in a sentence what a study's folder should hold and does not; empty if it is whole.
+    """Return in a sentence what is missing in a study's folder; empty if nothing is.
 
-    Not to be asked while the study is driven.
+    Do not call it while a process drives the study.
     """
     paths = record.paths
     elsewhere = files_elsewhere(record)
@@ -91,16 +94,34 @@ def missing_files(record: StudyRecord) -> str:
     if n_lost:
         trials = "1 unfinished trial" if n_lost == 1 else f"{n_lost} unfinished trials"
         lost.append(f"the checkpoints of {trials}, which `{paths.command('resume')}` begins anew")
-    if record.retrained is not None and not all((paths.model / name).is_file() for name in (METRICS, CONFIG)):
+    if record.retraining.result is not None and not all((paths.model / name).is_file() for name in (METRICS, CONFIG)):
         lost.append(f"the retrained model, which `{paths.command('retrain')}` makes again")
     if record.best is not None and not paths.best_recipe.is_file():
         lost.append(f"best.yaml, which `{paths.command('export')}` prints")
     if paths.folder.is_dir():
         return f"{paths.folder}: files are gone: {'; '.join(lost)}" if lost else ""
-    if not record.trials and record.retrained is None:
+    if not record.trials and record.retraining.result is None:
         return ""
     return f"{paths.folder}: the folder is gone" + (f": {'; '.join(lost)}" if lost else "")
 
 
 def _has_files(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
+
+
+def recover(record: StudyRecord) -> None:
+    """Put right what a killed process left; to be called by the holder of the driver's lock.
+
+    A driver that was killed between the end of its best trial and best.yaml left an earlier one there: it is written
+    again. One killed between a trial's end and the removal of its checkpoints left those. A retraining that is recorded
+    as running was killed: it is recorded as interrupted.
+    """
+    write_best_recipe(record)
+    alive = {str(t.number) for t in record.trials if not t.state.is_finished()}
+    folder = record.paths.trial_folder(0).parent
+    for trial in folder.iterdir() if folder.is_dir() else ():
+        if trial.name not in alive:
+            shutil.rmtree(trial, ignore_errors=True)
+    status = record.retraining.status
+    if status is not None and status.get("state") == RUNNING:
+        record.retraining.set_status({**status, "state": INTERRUPTED})

@@ -14,8 +14,8 @@ def trials_frame(record: StudyRecord, *, is_running: bool) -> pd.DataFrame:
     """Return one row for each trial.
 
     Returns:
-        Columns number, state, value (nan without one), epochs, every searched value by its dotted path (missing where
-        it was not used), and the trial's attributes, such as duration_s and stop_reason.
+        Columns number, state, value (nan without one), epochs, every searched value by its dotted path (missing if
+        unused), and the trial's metadata, such as duration_s and stop_reason.
     """
     rows = []
     for trial in record.trials:
@@ -38,8 +38,8 @@ def curves_frame(record: StudyRecord) -> pd.DataFrame:
     """Return one row for each epoch of each trial.
 
     Returns:
-        Columns trial, epoch, val_accuracy, and of ended trials, of others up to their rungs, also train_loss,
-        train_accuracy, val_loss, lr, train_s, val_s and n_images.
+        Columns trial, epoch, val_accuracy and, for ended trials or up to the latest rung, train_loss, train_accuracy,
+        val_loss, lr, train_s, val_s and n_images.
     """
     rows = []
     for trial in record.trials:

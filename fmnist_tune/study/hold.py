@@ -1,4 +1,4 @@
-"""What a command that writes a study holds meanwhile: the study's lease, and an eye on the file of its database."""
+"""A command's hold on the study it writes: the study's lease, and a watch on its database file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Hold:
     """A process's right to write a study."""
 
     def __init__(self, storage: RDBStorage, paths: StudyPaths) -> None:
-        """Hold nothing yet."""
+        """Start without a hold."""
         self._engine = storage.engine
         self._paths = paths
         self._lease = Lease(storage, paths)
@@ -30,28 +30,28 @@ class Hold:
         """Take the study.
 
         Args:
-            folder_id: of the study's folder, as its lock has it.
+            folder_id: of the study's folder, from its lock.
 
-        Raises:
-            UserError: a process has the study from another folder, or was killed a short time ago.
+            Raises:
+                UserError: a process holds the study from another folder, or was killed a short time ago.
         """
         self._lease.take(folder_id)
         if self._engine.dialect.name == "sqlite":
             self._file = DatabaseFile(Path(str(self._engine.url.database)), self._paths.name, BUSY_TIMEOUT_S)
 
     def check(self) -> None:
-        """Check that the study is there, and this process's to write; to be called often.
+        """Check that the study exists and is still held by this process; cheap enough to call often.
 
         Raises:
-            StorageLostError: it is not.
+            StorageLostError: it does not, or is not.
         """
         self._check_file()
         if self._lease.loss is not None:
             raise self._lost(self._lease.loss)
 
     def end(self) -> None:
-        """Let the study go, if it was taken."""
-        with suppress(*STORAGE_ERRORS):  # who lost the database has been told
+        """Release the study, if it was taken."""
+        with suppress(*STORAGE_ERRORS):  # the loss has already been reported
             self._lease.end()
         if self._file is not None:
             self._file.close()
@@ -59,21 +59,21 @@ class Hold:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Turn whatever goes wrong because the study, its database or its disk is gone into StorageLostError."""
+        """Turn errors caused by the loss of the study, its database or its disk into StorageLostError."""
         try:
             yield
         except STORAGE_ERRORS as error:
             self.find_loss()
             raise StorageLostError(str(error.__cause__ or error).splitlines()[0]) from error
-        except LookupError:  # Optuna's of a study or a trial that is gone
+        except LookupError:  # Optuna raises it if a study or trial is gone
             self.find_loss()
             raise
 
     def find_loss(self) -> None:
-        """Check as `check` does, but ask the database now.
+        """Check as `check` does, but query the database now.
 
         Raises:
-            StorageLostError: the study is not there any more, or not this process's to write.
+            StorageLostError: the study is gone, or no longer held by this process.
         """
         self._check_file()
         with suppress(*STORAGE_ERRORS):

@@ -1,4 +1,4 @@
-"""By which parameters the best trials of a study differ from all."""
+"""Which parameters distinguish the best trials of a study from all trials."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.study.record import StudyRecord
 
 MIN_TRIALS_FOR_IMPORTANCE = 10
-BEST_SHARE, MIN_BEST = 0.1, 5  # the best trials of which importances tell; with fewer they would be chance
+BEST_SHARE, MIN_BEST = 0.1, 5  # the best trials that importances are computed from; fewer would give chance
 
 
 @dataclass(frozen=True)
 class Importances:
-    """By which parameters the best trials differ from all.
+    """Which parameters distinguish the best trials from all.
 
     Attributes:
         shares: by dotted path, largest first; they add up to 1.
-        of: by what trials are the best.
-        n_best, n_trials: how many they are, of how many that have it.
+        of: the figure by which trials are ranked.
+        n_best, n_trials: number of best trials, and of all trials with that figure.
     """
 
     shares: dict[str, float]
@@ -32,19 +32,19 @@ class Importances:
 
     @property
     def meaning(self) -> str:
-        """What the shares are, for people."""
+        """What the shares mean, as text."""
         return f"what sets the best {self.n_best} of {self.n_trials} trials apart, by {self.of}"
 
 
 def importances_of(record: StudyRecord) -> Importances | None:
-    """Return by which parameters the best trials of a study differ from all; None while there are too few trials."""
+    """Return which parameters distinguish the best trials of a study from all; None for too few trials."""
     if record.objective.is_on_curve:
         return parameter_importances(record.trials)
     return value_importances(record.trials)
 
 
 def parameter_importances(trials: list[FrozenTrial]) -> Importances | None:
-    """Compare trials by the accuracy after the latest epoch that enough of them reached."""
+    """Rank trials by the accuracy after the latest epoch that enough of them reached."""
     curves = [t for t in trials if t.intermediate_values]
     epochs = sorted({epoch for t in curves for epoch in t.intermediate_values}, reverse=True)
     for epoch in epochs:
@@ -55,13 +55,13 @@ def parameter_importances(trials: list[FrozenTrial]) -> Importances | None:
 
 
 def value_importances(trials: list[FrozenTrial]) -> Importances | None:
-    """Compare COMPLETE trials by their values, where a trial that ends early is a good one."""
+    """Rank COMPLETE trials by their values, for tasks where an early end is good."""
     ended = [(t, t.value) for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
     return _importances(ended, "the result") if len(ended) >= MIN_TRIALS_FOR_IMPORTANCE else None
 
 
 def _importances(valued: list[tuple[FrozenTrial, float]], of: str) -> Importances | None:
-    """Tell what distinguishes the best trials, by PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255)."""
+    """Return the importances by PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255)."""
     n_best = max(MIN_BEST, round(BEST_SHARE * len(valued)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -72,7 +72,7 @@ def _importances(valued: list[tuple[FrozenTrial, float]], of: str) -> Importance
         try:
             evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=n_best / len(valued))
             shares = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
-        except (RuntimeError, ValueError):  # all trials alike
+        except (RuntimeError, ValueError):  # all trials are alike
             return None
     total = sum(shares.values())
     if not shares or not math.isfinite(total) or total <= 0:

@@ -17,22 +17,22 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.files import new_file
 from fmnist_tune.study.url import sqlite_path, without_secrets
 
-STUDIES_DIR = Path("studies")  # where a command looks without --studies-dir
+STUDIES_DIR = Path("studies")  # the default of --studies-dir
 LOCK = "driver.lock"
-WEIGHTS, TEST_SCORES = "weights.safetensors", "test_scores.npy"  # what a finished training leaves in its folder
-RESULT, IDENTITY = "result.json", "of.json"  # of a seed: what it came to, and what that follows from
+WEIGHTS, TEST_SCORES = "weights.safetensors", "test_scores.npy"  # left by a finished training in its folder
+RESULT, IDENTITY = "result.json", "of.json"  # of a seed: its result, and what that depends on
 METRICS, CONFIG, CARD, AUDIT = "metrics.json", "config.yaml", "model_card.md", "robustness.csv"  # of the model folder
 LEFT_BY_A_STUDY = ("trials", "training.log", "best.yaml", "retrain", "model")
 
 
 @dataclass(frozen=True)
 class StudyPaths:
-    """Paths of one study, none of which need exist, and the commands on it.
+    """Paths of one study, which need not exist, and the commands on it.
 
     Attributes:
         studies_dir: folder of all studies.
         name: of the study.
-        storage: the database's URL, where the user has given one.
+        storage: the database's URL, if the user gave one.
     """
 
     studies_dir: Path
@@ -62,12 +62,12 @@ class StudyPaths:
 
     @property
     def shown_storage(self) -> str | None:
-        """The database's URL as it may be shown and kept."""
+        """The database's URL without secrets, fit to be shown and stored."""
         return None if self.storage is None else without_secrets(self.storage)
 
     @property
     def training_log(self) -> Path:
-        """A line for each begin and end of an epoch, appended by the workers."""
+        """A line for each start and end of an epoch, appended by the workers."""
         return self.folder / "training.log"
 
     @property
@@ -77,7 +77,7 @@ class StudyPaths:
 
     @property
     def retrain_log(self) -> Path:
-        """As the training log, of retrainings."""
+        """The training log of retrainings."""
         return self.folder / "retrain" / "training.log"
 
     def retraining(self, label: str, seed: int) -> Path:
@@ -90,35 +90,35 @@ class StudyPaths:
         return self.folder / "tensorboard"
 
     def trial_folder(self, number: int) -> Path:
-        """Checkpoints of a trial that may still go on."""
+        """Checkpoints of a trial that may resume."""
         return self.folder / "trials" / str(number)
 
     def command(self, command: str, *words: object) -> str:
-        """Return a command on this study as it can be typed, such as `fmnist-tune retrain cnn --seeds 3`."""
+        """Return a command on this study, ready to type, such as `fmnist-tune retrain cnn --seeds 3`."""
         return command_line(command, self.name, *words, studies_dir=self.studies_dir, storage=self.storage)
 
     def command_on_all(self, command: str) -> str:
-        """Return a command on all studies as it can be typed, such as `fmnist-tune studies`."""
+        """Return a command on all studies, ready to type, such as `fmnist-tune studies`."""
         return command_line(command, studies_dir=self.studies_dir, storage=self.storage)
 
     def disk_bytes(self) -> int:
-        """Return what the study's folder holds on disk."""
+        """Return the bytes that the study's folder takes on disk."""
         return disk_bytes(self.folder)
 
     @property
     def left_files(self) -> list[str]:
-        """Which files in the folder only a study can have left there."""
+        """The files in the folder that only a study can have left."""
         return [name for name in LEFT_BY_A_STUDY if (self.folder / name).exists()]
 
     def check_unused(self, others: Iterable[str] = ()) -> None:
-        """Refuse to begin a study in a folder that has files of another one, which they would be taken for.
+        """Refuse to begin a study in a folder with files of another one.
 
         Args:
             others: names of the studies in the database.
 
         Raises:
-            UserError: names the files; or the folder would be one of the database's files, or another study's where
-                upper and lower case are one.
+            UserError: there are such files, which it names; or the folder would collide with a database file or,
+                ignoring case, with another study's folder.
         """
         database = None if self.storage is None else sqlite_path(self.storage)
         if database is not None and self.folder.absolute() in files_of(database.absolute()):
@@ -142,14 +142,14 @@ class StudyPaths:
 
 
 def files_of(database: Path) -> list[Path]:
-    """Return a SQLite database's file and those that SQLite makes beside it."""
+    """Return a SQLite database's file and those that SQLite creates beside it."""
     return [database.with_name(database.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
 
 
 def command_line(command: str, *words: object, studies_dir: Path, storage: str | None) -> str:
-    """Return a command as it can be typed, quoted for a shell, with the options that name the same studies.
+    """Return a command ready to type: quoted for a shell, with the options that select the same studies.
 
-    A secret in `storage` reads ***, since the text is shown and kept.
+    Secrets in `storage` are masked as ***, since the text is shown and stored.
     """
     options: list[object] = [] if studies_dir == STUDIES_DIR else ["--studies-dir", studies_dir]
     if storage:
@@ -158,7 +158,7 @@ def command_line(command: str, *words: object, studies_dir: Path, storage: str |
 
 
 def disk_bytes(path: Path) -> int:
-    """Return what a folder holds on disk, 0 where there is none; files may come and go meanwhile."""
+    """Return the bytes that a folder takes on disk, 0 if it does not exist; files may come and go meanwhile."""
     total = 0
     for folder, _, names in os.walk(path):
         for name in names:
@@ -168,13 +168,13 @@ def disk_bytes(path: Path) -> int:
 
 
 def check_folder(path: Path) -> None:
-    """Check that a folder could be made and written to, as far as that shows without making it.
+    """Check, without creating it, that a folder could be created and written to.
 
     Raises:
         UserError: it could not.
     """
     place = path.absolute()
-    while not os.path.exists(place):  # Path.exists raises where a folder may not be entered
+    while not os.path.exists(place):  # Path.exists raises if a folder may not be entered
         place = place.parent
     if not place.is_dir():
         raise UserError(f"{path}: cannot be written to: {place} is not a directory")
@@ -183,10 +183,10 @@ def check_folder(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder that can be written to.
+    """Create a writable folder.
 
     Raises:
-        UserError: it cannot.
+        UserError: it cannot be created or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -197,9 +197,9 @@ def make_folder(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace a file's content so that a crash leaves the old or the new one, never a part.
+    """Replace a file's content; a crash leaves the old or the new content, never a part.
 
-    A symbolic link is replaced, and what it points to stays as it is.
+    A symbolic link is replaced; its target stays as it is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}")  # a name may be as long as the file system allows
@@ -214,7 +214,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def read_json(path: Path) -> object:
-    """Return a JSON file's content, or None where there is none to read."""
+    """Return a JSON file's content; None if it cannot be read."""
     try:
         content: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""One driver per study, also where several studies folders share a database and know nothing of each other's locks.
+"""One driver per study, even if several studies folders, whose locks do not see each other, share a database.
 
-Who drives a study has a row in a table of ours beside Optuna's: it is taken and renewed in one statement each, by the
-database's clock. The lock of a studies folder (`lock`) comes first: who holds it has outlived who held it before.
+The lease is a row in a table of ours beside Optuna's: it is acquired and renewed in one statement each, by the
+database's clock. The lock of the study's folder (`lock`) is taken first; its previous holder is known to be dead.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ LEASES = Table(
     MetaData(),
     Column("study_name", String(80), primary_key=True),
     Column("token", String(32), nullable=False),  # of the driver
-    Column("folder_id", String(32), nullable=False),  # of its studies folder, as its lock has it
-    Column("place", String(512), nullable=False),  # for people
+    Column("folder_id", String(32), nullable=False),  # of its study's folder, from its lock
+    Column("place", String(512), nullable=False),  # shown to people
     Column("renewed_at", Double, nullable=False),  # seconds since 1970 by the database's clock
 )
 _CLOCKS = {
@@ -43,12 +43,12 @@ _CLOCKS = {
 
 @dataclass(frozen=True)
 class Holder:
-    """Who drives a study.
+    """The lease holder, which drives a study.
 
     Attributes:
-        folder_id: of its studies folder.
-        place: that folder and its machine, for people.
-        age_s: seconds since it last said that it lives.
+        folder_id: of its study's folder.
+        place: that folder and its machine, as text.
+        age_s: seconds since the latest renewal.
     """
 
     folder_id: str
@@ -57,10 +57,10 @@ class Holder:
 
 
 class Lease:
-    """A driver's right to write a study; renewed by a thread while its process lives."""
+    """A driver's right to write a study, renewed by a thread while its process lives."""
 
     def __init__(self, storage: RDBStorage, paths: StudyPaths) -> None:
-        """Know a study; nothing is written yet."""
+        """Make a lease on a study, not yet acquired."""
         self._storage = storage
         self._engine = storage.engine
         self._paths = paths
@@ -71,13 +71,13 @@ class Lease:
         self._thread: threading.Thread | None = None
 
     def take(self, folder_id: str) -> None:
-        """Take the study.
+        """Acquire the lease.
 
         Args:
-            folder_id: of the study's folder, as its lock has it.
+            folder_id: of the study's folder, from its lock.
 
         Raises:
-            UserError: a driver from another folder has the study, or was killed less than DEAD_AFTER_S seconds ago.
+            UserError: a driver from another folder holds it, or was killed less than DEAD_AFTER_S seconds ago.
         """
         _make_table(self._engine)
         place = f"{self._paths.studies_dir.absolute()} on {gethostname()}"[:512]
@@ -97,7 +97,7 @@ class Lease:
         self._thread.start()
 
     def _write(self, row: dict[str, str]) -> bool:
-        """Write the row unless another driver has the study; returns whether it was written."""
+        """Write the row unless another driver holds the study; return whether it was written."""
         now = _clock(self._engine)
         named = LEASES.c.study_name == self._paths.name
         is_free = (LEASES.c.folder_id == row["folder_id"]) | (LEASES.c.renewed_at < now - DEAD_AFTER_S)
@@ -110,16 +110,16 @@ class Lease:
                     return False
                 connection.execute(LEASES.insert().values(study_name=self._paths.name, **values))
                 return True
-        except (IntegrityError, OperationalError):  # another driver was quicker; InnoDB calls that a deadlock
+        except (IntegrityError, OperationalError):  # another driver was faster; InnoDB reports a deadlock
             return False
 
     @property
     def loss(self) -> str | None:
-        """Why the study is not this driver's any more, as was found at the latest renewal; None while it is."""
+        """Why the latest renewal found the lease lost; None while it is held."""
         return self._lost
 
     def find_loss(self) -> str | None:
-        """Renew the lease; returns why the study is not this driver's any more, None if it is or was never taken.
+        """Renew the lease; return why it is lost, None if it is held or was never acquired.
 
         Raises:
             SQLAlchemyError, StorageInternalError: the database does not answer.
@@ -143,14 +143,14 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEWED_EVERY_S):
-            # A server that restarts is no loss: whoever writes the study notices if it stays away.
+            # A server restart is no loss; if the server stays away, writing the study fails.
             with suppress(SQLAlchemyError, StorageInternalError):
                 self._lost = self.find_loss()
             if self._lost is not None:
                 return
 
     def end(self) -> None:
-        """Give the study back, unless somebody else has it; does nothing if it was not taken.
+        """Release the lease if it is still held; do nothing if it was never acquired.
 
         Raises:
             SQLAlchemyError: the database cannot be written.
@@ -166,12 +166,12 @@ class Lease:
 
 
 def holder_of(engine: Engine, study_name: str) -> Holder | None:
-    """Return who drives a study; None if nobody does, or who did was silent for too long."""
+    """Return a study's lease holder; None without one, or if it was silent for too long."""
     return holders(engine).get(study_name)
 
 
 def holders(engine: Engine) -> dict[str, Holder]:
-    """Return who drives the studies of a database, by their names."""
+    """Return the lease holders of a database, by study name."""
     if not sqlalchemy.inspect(engine).has_table(LEASES.name):
         return {}
     age = (_clock(engine) - LEASES.c.renewed_at).label("age")
@@ -187,7 +187,7 @@ def holders(engine: Engine) -> dict[str, Holder]:
 def _make_table(engine: Engine) -> None:
     try:
         LEASES.create(engine, checkfirst=True)
-    except DBAPIError:  # another driver made it at the same instant
+    except DBAPIError:  # another driver created it at the same time
         if not sqlalchemy.inspect(engine).has_table(LEASES.name):
             raise
 

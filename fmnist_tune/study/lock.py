@@ -20,14 +20,14 @@ from fmnist_tune.study.layout import LOCK, StudyPaths, make_folder, read_json
 from fmnist_tune.study.lease import holder_of
 
 PATIENCE_S = 2.0
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)  # what file systems without locks say
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)  # errors of file systems without locks
 
 
 class DriverLock:
-    """Held while a process drives a study; the kernel lets go of it when the process dies, however it dies.
+    """Held while a process drives a study; the kernel releases it when the process dies.
 
     Attributes:
-        folder_id: of the study's folder, the same for all who have ever held its lock; a copied folder gets a new one.
+        folder_id: of the study's folder, the same for every holder of its lock; a copied folder gets a new one.
     """
 
     folder_id: str
@@ -39,8 +39,8 @@ class DriverLock:
         """Take the lock.
 
         Raises:
-            UserError: a living process has it; says which. Or the study's folder cannot be written to, its file system
-                has no locks, or something else than a lock has the lock's name.
+            UserError: a live process, which it names, holds the lock. Or the study's folder is not writable, its file
+                system has no locks, or the lock's name is taken by something else.
         """
         make_folder(self._paths.folder)
         try:
@@ -81,7 +81,7 @@ class DriverLock:
         holder |= {"inode": os.fstat(self._file).st_ino, "storage": self._paths.shown_storage}
         new = json.dumps(holder)
         try:
-            os.ftruncate(self._file, 0)  # first: whoever is killed in between leaves an empty lock
+            os.ftruncate(self._file, 0)  # first: a kill in between leaves an empty lock
             os.pwrite(self._file, new.encode(), 0)
         except OSError as error:
             raise UserError(f"{self._paths.lock}: cannot be written to: {error.strerror}") from None
@@ -93,7 +93,7 @@ class DriverLock:
 
 
 def is_running(paths: StudyPaths, engine: Engine | None = None) -> bool:
-    """Return whether a living process drives a study, from its folder or, if a database says so, from another one."""
+    """Return whether a live process drives a study, from its folder or, if `engine` is given, from another one."""
     try:
         file = open_own(paths.lock, os.O_RDONLY)
     except OSError:
@@ -110,12 +110,12 @@ def is_running(paths: StudyPaths, engine: Engine | None = None) -> bool:
             known = _folder_id(file)
             os.close(file)
     holder = None if engine is None else holder_of(engine, paths.name)
-    # A dead driver's lease lives on for a while; of one of this folder the lock tells.
+    # A dead driver's lease lasts for a while; for a driver from this folder, the lock decides.
     return holder is not None and not (has_locks and holder.folder_id == known)
 
 
 def _folder_id(file: int) -> str | None:
-    """Return the id that a lock gives its folder; None of a copied folder, or one that nobody has driven."""
+    """Return a folder's id from its lock; None for a copied folder, or one that was never locked."""
     holder = _holder(_text(file))
     inode = os.fstat(file).st_ino
     if holder is None or holder.get("inode", inode) != inode or "folder_id" not in holder:
@@ -124,14 +124,14 @@ def _folder_id(file: int) -> str | None:
 
 
 class _Known(dict[str, object]):
-    """What a lock says; a question mark for what it does not."""
+    """A lock's content, with question marks for missing keys."""
 
     def __missing__(self, key: str) -> str:
         return "?"
 
 
 def _lock(file: int) -> bool:
-    """Take a lock; others hold it for a moment to see whether it is free, or while they write a study's note."""
+    """Take a lock, retrying: others hold it briefly to test it, or to write a study's note."""
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -149,28 +149,28 @@ def _text(file: int) -> str:
 
 
 def _holder(text: str) -> dict[str, object] | None:
-    """Return what a lock says of its latest holder; None if it is none of ours, or was never held."""
+    """Return a lock's latest holder; None if the file is not ours, or was never held."""
     try:
-        holder, _ = json.JSONDecoder().raw_decode(text)  # a kill may have left the end of an older one behind it
+        holder, _ = json.JSONDecoder().raw_decode(text)  # a kill may have left the tail of an older text behind it
     except ValueError:
         return None
     return holder if isinstance(holder, dict) and "pid" in holder else None
 
 
 def folder_id_of(folder: Path) -> str | None:
-    """Return the identity of a study's folder, which it keeps when it is renamed; None before its first lock."""
+    """Return the id of a study's folder, which survives renaming; None before its first lock."""
     known = read_json(folder / LOCK)
     return known.get("folder_id") if isinstance(known, dict) else None
 
 
 def storage_of(folder: Path) -> str | None:
-    """Return the URL, its password masked, that `--storage` gave when a folder was locked last; None for none."""
+    """Return the `--storage` URL, its password masked, of a folder's latest lock; None without one."""
     known = read_json(folder / LOCK)
     return known.get("storage") if isinstance(known, dict) else None
 
 
 def holder_text(paths: StudyPaths) -> str:
-    """Return who holds a study's lock, or held it last, for the end of a sentence; may be empty."""
+    """Return the present or latest holder of a study's lock, for the end of a sentence; may be empty."""
     holder = read_json(paths.lock)
     if not isinstance(holder, dict):
         return ""

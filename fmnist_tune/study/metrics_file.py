@@ -1,4 +1,4 @@
-"""What a retraining gave, as metrics.json and the study keep it: whether all that its readers rely on is there."""
+"""A retraining's metrics, in metrics.json and the study: whether they have all that readers rely on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _N_SHOWN = 3
 
 
 class Figure(BaseModel):
-    """A figure over seeds; None where no seed has one."""
+    """A figure over seeds; None if no seed has one."""
 
     values: Sequence[float | None]
     mean: float | None
@@ -31,14 +31,14 @@ class _Class(BaseModel):
 
 
 class StoredMetrics(BaseModel):
-    """What is read of every task's, in the study."""
+    """The metrics read from the study, for every task."""
 
     trial: NonNegativeInt | None
     seeds: list[NonNegativeInt] = pydantic.Field(min_length=1)
 
 
 class ImageMetrics(StoredMetrics):
-    """Of a task that classifies images: what `show`, `studies` and the dashboard read in the study."""
+    """The metrics of image classification that `show`, `studies` and the dashboard read from the study."""
 
     test_accuracy: _Accuracy
     per_class: dict[str, _Class]
@@ -46,7 +46,7 @@ class ImageMetrics(StoredMetrics):
 
 
 class _Reported(StoredMetrics):
-    """What the report reads in metrics.json."""
+    """The metrics that the report reads from metrics.json."""
 
     config: dict[str, Any]
     epochs: NonNegativeInt
@@ -56,12 +56,12 @@ class _Reported(StoredMetrics):
 
 
 def stored_problem(found: object, schema: type[StoredMetrics], result: str) -> str | None:
-    """Return what is missing or wrong in the metrics that a study keeps; None if nothing is.
+    """Return what is missing or wrong in a study's stored metrics; None if nothing is.
 
     Args:
         found: the metrics.
-        schema: what is read of them, by the task.
-        result: the key of the figure that says how the retraining did.
+        schema: the task's schema of them.
+        result: the key of the retraining's main figure.
     """
     problem = _problem(found, schema)
     if problem is None and isinstance(found, dict):
@@ -71,7 +71,7 @@ def stored_problem(found: object, schema: type[StoredMetrics], result: str) -> s
 
 
 def report_problem(found: object) -> str | None:
-    """Return what a report misses in the content of metrics.json; None if nothing."""
+    """Return what a report lacks in the content of metrics.json; None if nothing."""
     return _problem(found, _Reported)
 
 

@@ -1,7 +1,7 @@
-"""A study's storage on a database server, which may be restarted: what fails for that is tried again.
+"""A study's storage on a database server: calls that fail because the server restarts are retried.
 
-A transaction whose answer is lost may have been committed all the same. Reading again and setting a value again do no
-harm; a new trial has a mark of its own, by which it is found if it is there already.
+A transaction whose response is lost may have been committed. Repeating a read or a write of a value is harmless; a new
+trial carries a mark by which a retry finds it.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, Pending
 
 PATIENCE_S = 60.0
 PAUSE_S = 0.5
-REQUEST_KEY = "fmnist_tune:request"  # system attribute of a trial: a mark of the request that made it
+REQUEST_KEY = "fmnist_tune:request"  # system attribute of a trial: identifies the request that created it
 
 T = TypeVar("T")
 
 
 def patient(storage: RDBStorage) -> BaseStorage:
-    """Return a storage that outlives a restart of its server; SQLite has none, and waits by itself."""
+    """Return a storage that survives a restart of its server; SQLite has no server, and waits by itself."""
     return storage if storage.engine.dialect.name == "sqlite" else PatientStorage(get_storage(storage))
 
 
 class PatientStorage(BaseStorage):
-    """A storage whose calls are tried again for PATIENCE_S seconds while its server does not answer."""
+    """A storage whose calls are retried for PATIENCE_S seconds while its server does not answer."""
 
     def __init__(self, storage: BaseStorage) -> None:
         self._storage = storage
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
-        """Create a study; one that is there after a first try failed is taken for that one."""
+        """Create a study; one that exists after a failed try is taken to be this one."""
 
         def again() -> int | None:
             try:
@@ -80,7 +80,7 @@ class PatientStorage(BaseStorage):
         return _persist(lambda: self._storage.get_study_name_from_id(study_id))
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        """Return what a study does with its values."""
+        """Return a study's directions."""
         return _persist(lambda: self._storage.get_study_directions(study_id))
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class PatientStorage(BaseStorage):
         """Return a study's system attributes."""
         return _persist(lambda: self._storage.get_study_system_attrs(study_id))
 
-    def get_all_studies(self) -> list[Any]:  # of a class that Optuna has in a private module alone
+    def get_all_studies(self) -> list[Any]:  # FrozenStudy, which Optuna has only in a private module
         """Return every study."""
         return _persist(self._storage.get_all_studies)
 
@@ -119,7 +119,7 @@ class PatientStorage(BaseStorage):
         return _persist(lambda: self._storage.get_trial_id_from_study_id_trial_number(study_id, trial_number))
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Set a trial's state; returns whether it has it now."""
+        """Set a trial's state; return whether it has that state now."""
 
         def again() -> bool | None:
             return True if self._storage.get_trial(trial_id).state == state else None
@@ -157,11 +157,11 @@ def _persist(call: Callable[[], T], again: Callable[[], T | None] = lambda: None
     """Call until the server answers.
 
     Args:
-        call: to be tried, with nothing but whole transactions in it.
-        again: asked before every further try whether an earlier one has succeeded: its result, or None.
+        call: consists of whole transactions only.
+        again: called before every retry; returns the result if an earlier try succeeded, or None.
 
     Raises:
-        StorageInternalError: it did not answer for PATIENCE_S seconds.
+        StorageInternalError: the server did not answer for PATIENCE_S seconds.
     """
     until = time.monotonic() + PATIENCE_S
     try:
@@ -180,9 +180,9 @@ def _persist(call: Callable[[], T], again: Callable[[], T | None] = lambda: None
 
 
 def is_server_away(error: Exception) -> bool:
-    """Return whether an error is the connection's, and not the statement's."""
+    """Return whether an error is due to the connection, not the statement."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    if isinstance(cause, PendingRollbackError):  # Optuna tries some statements again itself, without a new transaction
+    if isinstance(cause, PendingRollbackError):  # Optuna itself retries some statements, without a new transaction
         return True
     return isinstance(cause, DBAPIError) and (
         cause.connection_invalidated or isinstance(cause, OperationalError | InterfaceError)

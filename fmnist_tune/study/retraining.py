@@ -1,4 +1,4 @@
-"""How the latest retraining of a study's winner, or the training of its recipe, stands."""
+"""The status of the latest retraining of a study's winner, or of its recipe's training."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pydantic.dataclasses
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.layout import StudyPaths
-from fmnist_tune.study.record import DONE, FAILED, INTERRUPTED, RUNNING, StudyRecord
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.retraining_record import DONE, FAILED, INTERRUPTED, RUNNING
 from fmnist_tune.study.seed_results import finished_seed, plan_for
 
-COMPARISON, UNKNOWN = "confirm", "unknown"  # labels of no seeds' folder
+COMPARISON, UNKNOWN = "confirm", "unknown"  # labels without a folder of seeds
 
 
 @pydantic.dataclasses.dataclass(frozen=True)
@@ -23,14 +24,14 @@ class RetrainingStatus:
     Attributes:
         state: running, interrupted, failed or done.
         reason: why it failed; None otherwise.
-        trial: that is retrained; None for a recipe, and while the best trials are compared.
+        trial: the retrained trial; None for a recipe, and while the best trials are compared.
         label: of its seeds' folder, `recipe` or `trial-7`; `confirm` while the best trials are compared; `unknown` if
             the study's record of it is damaged.
         top: how many of the best trials are compared first; None for none.
-        seeds: to be trained.
-        trained: those of them that are.
-        epochs: of each; None while the best trials are compared.
-        began_at: local time, when the latest command began.
+        seeds: to train.
+        trained: seeds already trained.
+        epochs: of each seed; None while the best trials are compared.
+        began_at: local time at the start of the latest command.
     """
 
     state: Literal["running", "interrupted", "failed", "done"]
@@ -45,11 +46,11 @@ class RetrainingStatus:
 
     @property
     def progress(self) -> str:
-        """How far it is, such as `2 of 3 seeds`; empty while the best trials are compared."""
+        """The progress, such as `2 of 3 seeds`; empty while the best trials are compared."""
         return "" if self.label in (COMPARISON, UNKNOWN) else f"{len(self.trained)} of {len(self.seeds)} seeds"
 
     def sentence(self, paths: StudyPaths) -> str:
-        """Return how it stands, for people, with the command that goes on; empty when it is done."""
+        """Return the status as text, with the command that resumes it; empty when it is done."""
         choice: tuple[object, ...] = ()
         if self.label == COMPARISON:
             what = f"comparison of the best {self.top} trials"
@@ -79,13 +80,13 @@ STORED: pydantic.TypeAdapter[RetrainingStatus] = pydantic.TypeAdapter(Retraining
 
 
 def retraining_status(record: StudyRecord, *, is_running: bool) -> RetrainingStatus | None:
-    """Return how a study's latest retraining stands; None before there is one.
+    """Return the status of a study's latest retraining; None without one.
 
     Args:
         record: the study.
-        is_running: whether a living process drives it; what nobody drives is not running, but was killed.
+        is_running: whether a live process drives it; otherwise a retraining recorded as running was killed.
     """
-    known = record.latest_retraining
+    known = record.retraining.status
     if known is None:
         return None
     try:
@@ -96,14 +97,14 @@ def retraining_status(record: StudyRecord, *, is_running: bool) -> RetrainingSta
         return RetrainingStatus("failed", problem, None, UNKNOWN, None, [], [], None, "")
     if stored.state == RUNNING and not is_running:
         return replace(stored, trained=trained, state="interrupted")
-    if stored.state == DONE and record.retrained_problem is not None:
-        reason = f"what the study records of its result is damaged: {record.retrained_problem}"
+    if stored.state == DONE and record.retraining.problem is not None:
+        reason = f"what the study records of its result is damaged: {record.retraining.problem}"
         return replace(stored, trained=trained, state="failed", reason=reason)
     return replace(stored, trained=trained)
 
 
 def _trained(record: StudyRecord, stored: RetrainingStatus) -> list[int]:
-    """Return the seeds that need not be trained any more."""
+    """Return the finished seeds."""
     trials = record.trials
     if stored.label == COMPARISON or (stored.trial is not None and stored.trial >= len(trials)):
         return []

@@ -1,4 +1,4 @@
-"""From a search space to one trial's values, by Optuna's samplers."""
+"""Sampling a trial's values from a search space, by Optuna's samplers."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from fmnist_tune.config.domain import ChoiceDomain, Domain, FloatDomain, IntDoma
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.trial_data import latest_of
 
-# Up to so many trials TPE sees them all; beyond, the best ones (by value, and by how far they got) and the latest. It
-# takes 25 at most for good ones (optuna.samplers.TPESampler, gamma), and its time grows with the number of the others.
+# TPE sees up to this many trials; of more, the best ones (by value and by epoch) and the latest. TPE counts at most 25
+# as good ones (optuna.samplers.TPESampler, gamma), and its time grows with the number of the others.
 TPE_TRIALS, TPE_BEST = 300, 25
 
 
@@ -40,18 +40,18 @@ def distribution(parameter: Parameter) -> BaseDistribution:
 
 
 def sample(space: SearchSpace, trials: Sequence[FrozenTrial], number: int, *, given: Mapping[str, Any]) -> FrozenTrial:
-    """Sample a trial's parameters, in a study in memory that shows the sampler what it shall see.
+    """Sample a trial's parameters, in an in-memory study that shows the sampler the other trials.
 
-    The sample follows from the study's seed, the number, and the trials before.
+    The sample is determined by the study's seed, the number and the other trials.
 
     Args:
-        space: what is searched.
+        space: the search space.
         trials: all others of the study.
         number: of the trial.
-        given: parameters that it has already, as Optuna stores them.
+        given: parameters already set, as Optuna stores them.
 
     Returns:
-        The trial with its parameters, their distributions and what the sampler keeps in system attributes.
+        The trial with its parameters, their distributions and the sampler's system attributes.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -69,9 +69,8 @@ def sample(space: SearchSpace, trials: Sequence[FrozenTrial], number: int, *, gi
 class _Seen(InMemoryStorage):
     """A study as a sampler sees it while it samples one trial, with at most TPE_TRIALS others.
 
-    A trial that has reported something counts as pruned there while it waits or runs, so that what it taught is used at
-    once; TPE would take a running one for a bad one. One that got no further than its first epoch counts
-    as pruned after step 0.
+    A waiting or running trial with evaluations is shown as pruned, so that they are used at once; TPE would count a
+    running trial as a bad one. A trial that has not ended its first epoch is shown as pruned after step 0.
     """
 
     def __init__(self, trials: Sequence[FrozenTrial], number: int) -> None:
@@ -80,7 +79,7 @@ class _Seen(InMemoryStorage):
         self._number = number
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        """Return the trial that is sampled, under the number that it will have."""
+        """Return the trial that is sampled, under its future number."""
         trial = copy.copy(super().get_trial(trial_id))
         trial.number = self._number
         return trial
@@ -88,7 +87,7 @@ class _Seen(InMemoryStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """Return the others, and the trial that is sampled as the last one."""
+        """Return the other trials, and last the trial that is sampled."""
         sampled = [copy.copy(trial) for trial in super().get_all_trials(study_id, deepcopy=False, states=states)]
         for trial in sampled:
             trial.number = self._number
@@ -96,7 +95,7 @@ class _Seen(InMemoryStorage):
 
 
 def shown_to_sampler(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return what a sampler is shown of a study's trials."""
+    """Return a study's trials as a sampler is shown them."""
     return [_as_seen(trial) for trial in _best_and_latest(trials)]
 
 
@@ -124,7 +123,7 @@ def _suggest(trial: optuna.Trial, name: str, domain: BaseDistribution) -> Any:
 
 
 def values_of(params: Mapping[str, Any], space: SearchSpace) -> dict[str, Any]:
-    """Return a trial's values as they stand in the file, from its parameters as Optuna stores them."""
+    """Return a trial's values as in the file, from its parameters as Optuna stores them."""
     return {p.path: value_of(p, params[p.path]) for p in space.parameters if p.path in params}
 
 
@@ -140,7 +139,7 @@ def _stored(parameter: Parameter, value: Any) -> Any:
 
 
 def value_of(parameter: Parameter, stored: Any) -> Any:
-    """Return the value that a stored one stands for: choices that are lists are stored as text."""
+    """Return the value of a stored parameter: choices that are lists are stored as text."""
     domain = parameter.domain
     if isinstance(domain, ChoiceDomain):
         return domain.values[domain.labels.index(stored)]
@@ -148,10 +147,10 @@ def value_of(parameter: Parameter, stored: Any) -> Any:
 
 
 def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
-    """Return the sampler for one trial; its draws follow from the study's seed, the number and the trials before.
+    """Return the sampler for one trial; its draws are determined by the study's seed, the number and the other trials.
 
     Args:
-        space: what is searched.
+        space: the search space.
         number: the trial's.
     """
     settings = space.settings.search.sampler
@@ -185,7 +184,7 @@ def _best_and_latest(trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
 
 
 class _WholeSpaceSampler(BaseSampler):
-    """Draws all parameters at once, those too that turn out to be inactive."""
+    """Draws all parameters at once, including those that turn out to be inactive."""
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
         self._space = space
@@ -201,16 +200,16 @@ class _WholeSpaceSampler(BaseSampler):
 
 
 class _WholeSpaceQmc(_WholeSpaceSampler):
-    """A scrambled Sobol sequence over all parameters, in which a trial has the place of its number.
+    """A scrambled Sobol sequence over all parameters, indexed by the trial's number.
 
-    Optuna's own takes the parameters from the first trial that has ended: those before it would be random ones, which
-    are most of a short study where trials pause.
+    Optuna's own takes the parameters from the first ended trial; all trials before that one would be random, which are
+    most of a short study whose trials pause.
     """
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        from scipy.stats.qmc import Sobol  # takes a second
+        from scipy.stats.qmc import Sobol  # takes a second to import
 
         sequence = Sobol(len(search_space), scramble=True, seed=self._seed)
         if trial.number:
@@ -220,21 +219,21 @@ class _WholeSpaceQmc(_WholeSpaceSampler):
 
 
 def _at(domain: Domain, share: float) -> Any:
-    """Return the value at a share of a domain, in [0, 1), of which each value has as much as any other."""
+    """Return the value at a share of a domain, in [0, 1); all values have equal shares."""
     if isinstance(domain, ChoiceDomain) or (domain.n_values is not None and not domain.log):
         return domain.value(int(share * (domain.n_values or 1)))
     low, high = domain.ends()
-    if isinstance(domain, IntDomain):  # on a logarithmic scale: each from half below to half above it
+    if isinstance(domain, IntDomain):  # on a logarithmic scale: each value spans half below to half above it
         low, high = low - 0.5, high + 0.5
     value = math.exp(math.log(low) + share * math.log(high / low)) if domain.log else low + share * (high - low)
     return min(max(round(value), domain.low), domain.high) if isinstance(domain, IntDomain) else value
 
 
 class _GridSampler(_WholeSpaceSampler):
-    """Each trial gets the first configuration that no other one has, in an order shuffled by the seed.
+    """Gives each trial the first unused configuration, in an order shuffled by the seed.
 
-    Unlike Optuna's it knows conditions, so that configurations which differ in unused values alone do not repeat. Of an
-    enqueued trial it is the first that has the given values: one that another trial has only where there is no other.
+    Unlike Optuna's, it knows conditions: configurations that differ only in unused values are not repeated. An enqueued
+    trial gets the first configuration with the given values, preferably an unused one.
     """
 
     def sample_relative(
@@ -250,5 +249,5 @@ class _GridSampler(_WholeSpaceSampler):
 
 
 def key_of(values: Mapping[str, Any]) -> str:
-    """Return values as text; numbers that differ by rounding alone are the same."""
+    """Return values as text; numbers that differ only by rounding give the same text."""
     return json.dumps({k: float(f"{v:.12g}") if isinstance(v, float) else v for k, v in sorted(values.items())})

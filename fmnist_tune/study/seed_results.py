@@ -1,4 +1,4 @@
-"""What a retraining trains with several seeds, and which of them are finished: told by their files alone."""
+"""The seeds of a retraining, and which of them are finished, judged by their files alone."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from fmnist_tune.study.trial_data import best_epoch_of
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.training.results import EpochResult
 
-UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile)  # what numpy raises for a damaged file
+UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile)  # numpy's errors for a damaged file
 HISTORY: pydantic.TypeAdapter[list[EpochResult]] = pydantic.TypeAdapter(list[EpochResult])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One configuration to be trained with several seeds.
+    """One configuration to train with several seeds.
 
     Attributes:
         label: its folder's name.
-        name: for people.
+        name: to show.
         config: what to train.
-        n_epochs: stop after so many, on the schedule of all that are configured.
-        with_val: hold out the validation split; otherwise it is trained on, and the test images are scored.
-        keeps_weights: leave the model, although there was a validation split.
+        n_epochs: stop after this many, on the schedule of all configured ones.
+        with_val: hold out the validation split; otherwise train on it, and score the test images.
+        keeps_weights: save the model even with a validation split.
     """
 
     label: str
@@ -47,19 +47,19 @@ class Plan:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """What a finished seed leaves, besides its result."""
+        """The files that a finished seed leaves besides its result."""
         if not self.with_val:
             return (WEIGHTS, TEST_SCORES)
         return (WEIGHTS,) if self.keeps_weights else ()
 
     def identity(self, train_md5: Sequence[str]) -> dict[str, Any]:
-        """Return what a seed's result follows from, besides the seed, as JSON has it.
+        """Return as JSON data what a seed's result depends on, besides the seed.
 
         Args:
-            train_md5: as `StudyRecord.train_md5` has them.
+            train_md5: as in `StudyRecord.train_md5`.
         """
         described = {
-            "config": self.config.model_dump(),
+            "config": self.config.model_dump(mode="json"),
             "n_epochs": self.n_epochs,
             "with_val": self.with_val,
             "train_md5": list(train_md5),
@@ -69,11 +69,11 @@ class Plan:
 
 
 def plan_for(record: StudyRecord, trial: FrozenTrial | None) -> Plan:
-    """Return what a retraining trains: a trial's configuration, for as long as it was best, or the recipe.
+    """Return what a retraining trains: a trial's configuration, up to its best epoch, or the recipe.
 
     Args:
         record: the study.
-        trial: one that has ended; None for a recipe.
+        trial: an ended one; None for a recipe.
     """
     with_val = not record.space.task.has_test
     config = record.space.config({}) if trial is None else record.config_of(trial)
@@ -86,17 +86,17 @@ def plan_for(record: StudyRecord, trial: FrozenTrial | None) -> Plan:
 
 
 class SeedResult(pydantic.BaseModel):
-    """One finished training, as its result.json has it.
+    """One finished training, as in its result.json.
 
     Attributes:
         seed: of the training.
-        folder: with its weights and test scores.
+        folder: of its weights and test scores.
         files: size in bytes of each file that it left.
-        epochs: trained.
-        train_s: seconds spent in training and validation.
-        params: trainable parameters.
-        val_accuracy: what `value` is; None if the validation split was trained on.
-        history: every epoch; without what validation gave if there was none.
+        epochs: number trained.
+        train_s: seconds of training and validation.
+        params: number of trainable parameters.
+        val_accuracy: the same as `value`; None if the validation split was trained on.
+        history: every epoch; without validation figures if there was no validation.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore")
@@ -112,31 +112,31 @@ class SeedResult(pydantic.BaseModel):
 
     @property
     def value(self) -> float:
-        """As a search would have valued it; nan if the validation split was trained on."""
+        """The value that a search would give it; nan if the validation split was trained on."""
         return math.nan if self.val_accuracy is None else self.val_accuracy
 
     def results(self) -> list[EpochResult]:
-        """Return every epoch; of a training with a validation split."""
+        """Return every epoch of a training with a validation split."""
         return HISTORY.validate_python(self.history)
 
     def test_scores(self) -> NDArray[np.float32]:
         """Return the scores on the test set, (N, K)."""
-        with (self.folder / TEST_SCORES).open("rb") as file:  # which numpy leaves open where it is damaged
+        with (self.folder / TEST_SCORES).open("rb") as file:  # numpy leaves a damaged file open
             scores: NDArray[np.float32] = np.load(file, allow_pickle=False)
         return scores
 
 
 def finished_seed(paths: StudyPaths, plan: Plan, seed: int, train_md5: Sequence[str]) -> SeedResult | None:
-    """Return a seed's result; None if it is yet to be trained.
+    """Return a seed's result; None if it is not finished.
 
-    It is finished if its files say so: result.json is whole, of this configuration and these data, and all that the
-    training had to leave is there, as long as it was and readable.
+    It is finished if result.json is complete, for this configuration and these data, and all files that the training
+    had to leave exist, readable and of the recorded size.
 
     Args:
         paths: of the study.
         plan: what is trained.
         seed: of the training.
-        train_md5: as of `Plan.identity`.
+        train_md5: as for `Plan.identity`.
     """
     folder = paths.retraining(plan.label, seed)
     found = read_json(folder / RESULT)
@@ -157,6 +157,6 @@ def finished_seed(paths: StudyPaths, plan: Plan, seed: int, train_md5: Sequence[
 
 
 def file_sizes(folder: Path) -> dict[str, int]:
-    """Return the size in bytes of what a training has left, by name."""
+    """Return the size in bytes of each file that a training left, by name."""
     files = (folder / name for name in (WEIGHTS, TEST_SCORES))
     return {path.name: path.stat().st_size for path in files if path.is_file()}

@@ -1,4 +1,4 @@
-"""A study at one moment, as numbers and as JSON: counts, best trial, which parameters mattered."""
+"""A snapshot of a study, as numbers and as JSON: counts, best trial, important parameters."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from fmnist_tune.config.domain import ChoiceDomain, Domain
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.importances import Importances, importances_of
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.recipes import best_as_data
 from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_data import curve_of, is_initial, latest_of, metadata_of
 from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.tasks.task import Task
-from fmnist_tune.units import percent
 
 EDGE_SHARE = 0.05  # of a range, in the scale that it is searched on
-# of metrics.json: what a list of studies says of a retraining
-RESULT_KEYS = ("trial", "seeds", "epochs", "test_accuracy", "steps_to_solve", "finished_at")
+# of metrics.json: what a list of studies says of a retraining, beside the task's result and its end
+RESULT_KEYS = ("trial", "seeds", "epochs", "test_accuracy", "steps_to_solve")
 
 STATE_NAMES = {
     TrialState.COMPLETE: "complete",
@@ -34,55 +34,54 @@ STATE_NAMES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
-PAUSED = "paused"  # how a trial that can go on is called on screens; in JSON it is waiting
+PAUSED = "paused"  # a trial that can resume, on screens; in JSON it is waiting
 
 
 def on_screen(state: str) -> str:
-    """Return what people read for a trial's state."""
+    """Return a trial's state as shown on screens."""
     return PAUSED if state == STATE_NAMES[TrialState.WAITING] else state
 
 
 @dataclass(frozen=True)
 class Highest:
-    """The highest validation accuracy that any trial had, trained to its end or not.
+    """The highest validation accuracy of any trial, complete or not.
 
     Attributes:
         value: in [0, 1].
         number: the trial's.
-        epoch: after which it had it; below 1 the share of the first one, where no trial has ended an epoch.
+        epoch: at which it was measured; below 1, a share of the first one, if no trial has ended an epoch.
     """
 
     value: float
     number: int
     epoch: float
 
-    @property
-    def text(self) -> str:
-        """The same for people."""
-        return f"{percent(self.value)} (trial {self.number}, epoch {round(self.epoch, 2):g})"
+    def text(self, objective: Objective) -> str:
+        """Return the same for people."""
+        return f"{objective.curve_text(self.value)} (trial {self.number}, epoch {round(self.epoch, 2):g})"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A study at one moment.
+    """A snapshot of a study.
 
     Attributes:
         paths: of the study.
-        counts: trials by state: complete, pruned, failed, running, waiting (can go on) and total.
+        counts: trials by state: complete, pruned, failed, running, waiting (can resume) and total.
         best: the best COMPLETE trial.
         best_values: its searched values, by dotted path.
         searched: range or choices of every searched parameter, by dotted path.
-        architecture: what its model, or a recipe's, says of itself; None without one.
-        n_sampled: how many trials the sampler drew; the others are initial points, or taken from another study.
-        n_sampled_complete: how many of them were trained to their ends.
-        edges: what to say about values of the best trial that lie at the edge of their range.
-        importances: None while there are too few trials.
-        failures: reasons, with how often.
-        retrained: what the latest retraining gave, as `metrics.json` has it; None before there is one.
-        task: what the study learns.
+        architecture: its model's, or a recipe's, description; None without one.
+        n_sampled: number of sampled trials; the others are initial points, or imported from another study.
+        n_sampled_complete: how many of them are complete.
+        edges: statements on the best trial's values at the edge of their range.
+        importances: None for too few trials.
+        failures: reasons, with counts.
+        retrained: the latest retraining's result, as in `metrics.json`; None without one.
+        task: the task.
         is_recipe: whether nothing is searched.
-        test_uses: every opening of the test set for this study, as `StudyRecord.test_uses` has them.
-        highest: None before any trial was evaluated.
+        test_uses: every opening of the test set for this study, as in `RetrainingRecord.test_uses`.
+        highest: None before any evaluation.
     """
 
     paths: StudyPaths
@@ -120,7 +119,7 @@ class Summary:
 
 
 def common_failure(record: StudyRecord) -> str | None:
-    """Return why a study's trials failed, most often; None unless all have failed."""
+    """Return the most common reason why a study's trials failed; None unless all failed."""
     trials = record.trials
     if not trials or any(t.state != TrialState.FAIL for t in trials):
         return None
@@ -131,7 +130,7 @@ def common_failure(record: StudyRecord) -> str | None:
 
 
 def summarize(record: StudyRecord, *, is_running: bool) -> Summary:
-    """Sum up a study; without a process that drives it, what was running waits."""
+    """Summarise a study; if no process drives it, running trials count as waiting."""
     trials = record.trials
     best = record.best
     values = values_of(best.params, record.space) if best is not None else {}
@@ -140,7 +139,7 @@ def summarize(record: StudyRecord, *, is_running: bool) -> Summary:
     return Summary(
         paths=record.paths,
         counts=count_states(trials, is_running=is_running),
-        n_target=record.n_target,
+        n_target=record.quota.n_target,
         best=best,
         best_values=values,
         searched={p.path: str(p.domain) for p in record.space.parameters},
@@ -150,8 +149,8 @@ def summarize(record: StudyRecord, *, is_running: bool) -> Summary:
         edges=tuple(_edges(record, values)),
         importances=importances_of(record),
         failures=dict(failures.most_common()),
-        retrained=record.retrained,
-        test_uses=tuple(record.test_uses),
+        retrained=record.retraining.result,
+        test_uses=tuple(record.retraining.test_uses),
         task=record.space.task,
         is_recipe=record.is_recipe,
         highest=highest_of(trials),
@@ -159,48 +158,49 @@ def summarize(record: StudyRecord, *, is_running: bool) -> Summary:
 
 
 def _architecture(record: StudyRecord, values: Mapping[str, Any]) -> str | None:
-    with suppress(UserError):  # an older version may have allowed what this one does not
+    with suppress(UserError):  # an older version may have allowed values that this one does not
         return record.space.config(values).model.describe()
     return None
 
 
 def highest_of(trials: Sequence[FrozenTrial]) -> Highest | None:
-    """Return the highest validation accuracy, the first of equals; None before any trial was evaluated.
+    """Return the highest validation accuracy, the first of equals; None before any evaluation.
 
-    Within the first epoch it is that of a sample of the validation split, which counts where no trial has ended one.
+    Evaluations within the first epoch, on a sample of the validation split, count only if no trial has ended an epoch.
     """
     points = [Highest(value, t.number, epoch) for t in trials for epoch, value in curve_of(t).items()]
     return max(points, key=lambda p: (p.epoch >= 1, p.value, -p.number, -p.epoch), default=None)
 
 
 def count_states(trials: Sequence[FrozenTrial], *, is_running: bool) -> dict[str, int]:
-    """Count trials by state, and in total; without a process that drives the study, what was running waits."""
+    """Count trials by state, and in total; if no process drives the study, running trials count as waiting."""
     counts = Counter(state_name(trial, is_running=is_running) for trial in trials)
     return {name: counts[name] for name in STATE_NAMES.values()} | {"total": len(trials)}
 
 
 def state_name(trial: FrozenTrial, *, is_running: bool) -> str:
-    """Return a trial's state; one that the database has as running while no process drives the study is waiting."""
+    """Return a trial's state; if no process drives the study, a running trial counts as waiting."""
     if trial.state == TrialState.RUNNING and not is_running:
         return "waiting"
     return STATE_NAMES[trial.state]
 
 
 def study_json(record: StudyRecord, *, is_running: bool) -> dict[str, Any]:
-    """Return the parts of the JSON object that search and show share."""
-    trials, metrics = record.trials, record.retrained
+    """Return the part of the JSON object that `search` and `show` share."""
+    trials, metrics = record.trials, record.retraining.result
     retraining = retraining_status(record, is_running=is_running)
+    keys = dict.fromkeys((*RESULT_KEYS, record.space.task.result_key, "finished_at"))
     return {
         "trials": count_states(trials, is_running=is_running),
-        "best": record.best_as_data,
+        "best": best_as_data(record),
         "highest": None if (highest := highest_of(trials)) is None else asdict(highest),
         "retraining": None if retraining is None else asdict(retraining),
-        "retrained": None if metrics is None else {key: metrics[key] for key in RESULT_KEYS if key in metrics},
+        "retrained": None if metrics is None else {key: metrics[key] for key in keys if key in metrics},
     }
 
 
 def trials_json(record: StudyRecord, *, is_running: bool) -> list[dict[str, Any]]:
-    """Return every trial for JSON."""
+    """Return every trial as JSON data."""
     return [
         {
             "number": t.number,
@@ -217,13 +217,13 @@ def trials_json(record: StudyRecord, *, is_running: bool) -> list[dict[str, Any]
 
 
 def edge_of(domain: Domain, value: Any) -> str | None:
-    """Return "lower" or "upper" if a value lies within 5 % of an end of its range that could be moved.
+    """Return "lower" or "upper" if a value lies within 5 % of an end of its range that could be extended.
 
-    Choices have no ends; a lower end of 0 cannot be moved, since rates, shares and probabilities are not negative.
+    Choices have no ends; a lower end of 0 cannot be extended, since rates, shares and probabilities are not negative.
     """
     if isinstance(domain, ChoiceDomain) or domain.low == domain.high:
         return None
-    if domain.step is not None and domain.high - domain.low < 2 * domain.step:  # two values: each is an end
+    if domain.step is not None and domain.high - domain.low < 2 * domain.step:  # with two values, each is an end
         return None
     low, high, at = (math.log(x) if domain.log else float(x) for x in (*domain.ends(), value))
     share = (at - low) / (high - low)

@@ -1,4 +1,4 @@
-"""Optuna's tables: made in one transaction in SQLite, and finished where a process was killed while it made them."""
+"""Optuna's tables: created in one transaction in SQLite, and completed if a process was killed while creating them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from fmnist_tune.study.lease import LEASES
 
-# Optuna 5's; the last one gets its row when the others are made.
+# Optuna 5's; the last one gets its row after the others are created.
 _LAST = "alembic_version"
 _TABLES = {
     *("studies", "version_info", "study_directions", "study_user_attributes", "study_system_attributes", "trials"),
@@ -22,23 +22,23 @@ _TABLES = {
 
 
 def are_tables_ours(tables: set[str]) -> bool:
-    """Return whether a database is a study database, or has nothing but what the making of one begins with."""
+    """Return whether a database is a study database, or the start of one."""
     return {"studies", "trials"} <= tables or tables <= {*_TABLES, LEASES.name}
 
 
 def are_tables_whole(connection: sqlite3.Connection, tables: set[str]) -> bool:
-    """Return whether the making of a SQLite file's tables came to its end, or was long ago."""
+    """Return whether a SQLite file's tables are complete: the last one has its row, or there are studies."""
     if not {"studies", "trials"} <= tables:
         return False
     return any(connection.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in {_LAST, "studies"} & tables)
 
 
 def make_tables(path: Path, timeout_s: float) -> None:
-    """Make what a SQLite file lacks of Optuna's tables, indexes and versions, all of it or nothing.
+    """Create the missing tables, indexes and versions of Optuna in a SQLite file, all or none.
 
     Args:
-        path: of the file, which is created.
-        timeout_s: how long to wait for another process that writes.
+        path: of the file, created if missing.
+        timeout_s: how long to wait for another writer.
     """
     objects, versions = _model()
     with contextlib.closing(sqlite3.connect(path, timeout=timeout_s, isolation_level=None)) as connection:
@@ -55,7 +55,7 @@ def make_tables(path: Path, timeout_s: float) -> None:
 
 
 def _model() -> tuple[list[tuple[str, str]], list[tuple[str, tuple[object, ...]]]]:
-    """Return what a new database has: each object's name and SQL, tables first, and rows by table."""
+    """Return a new database's content: each object's name and SQL, tables first, and rows by table."""
     engine = RDBStorage("sqlite://").engine  # in memory
     try:
         with engine.connect() as connection:
@@ -74,14 +74,14 @@ def _model() -> tuple[list[tuple[str, str]], list[tuple[str, tuple[object, ...]]
 
 
 def is_server_whole(connection: Connection) -> bool:
-    """Return whether the making of Optuna's tables came to its end in a database on a server."""
+    """Return whether Optuna's tables are complete in a server's database."""
     if not sqlalchemy.inspect(connection).has_table(_LAST):
         return False
     return connection.execute(sqlalchemy.text(f"SELECT 1 FROM {_LAST}")).first() is not None
 
 
 def finish_indexes(engine: Engine) -> None:
-    """Make the indexes that Optuna, which makes each with its table, leaves out where the table is there already."""
+    """Create missing indexes; Optuna creates an index only together with its table."""
     model = RDBStorage("sqlite://").engine
     metadata = sqlalchemy.MetaData()
     metadata.reflect(model)

@@ -1,6 +1,6 @@
-"""Curves and searched values of trials for TensorBoard: one run per trial, brought up to date at every report.
+"""Curves and searched values of trials for TensorBoard: one run per trial, updated at every report.
 
-PyTorch's SummaryWriter is imported with the first write, since `import torch` takes seconds.
+PyTorch's SummaryWriter is imported at the first write, since `import torch` takes seconds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROOM = 2**16  # bytes; an epoch takes 300
 
 @dataclass
 class _Run:
-    """All that a trial's run shows; it is written anew unless there is a writer."""
+    """The content of a trial's run; rewritten if there is no writer."""
 
     evaluations: list[Evaluation]
     writer: SummaryWriter | None = None
@@ -43,15 +43,15 @@ class _Point(NamedTuple):
 
 
 class TensorBoard:
-    """The folder for `tensorboard --logdir`; what cannot be written there is said once, and ends nothing."""
+    """The folder for `tensorboard --logdir`; a failed write gives one warning and stops nothing."""
 
     def __init__(self, folder: Path, parameters: Sequence[Parameter], on_warning: Callable[[int, str], None]) -> None:
-        """Take over a folder, which need not exist.
+        """Write to a folder, which need not exist.
 
         Args:
             folder: holds a run `trial-<number>` for each trial.
             parameters: of the search space.
-            on_warning: told the first time that something cannot be written: of which trial, and why.
+            on_warning: called at the first failed write with the trial and the reason.
         """
         self._folder = folder
         self._parameters = parameters
@@ -60,7 +60,7 @@ class TensorBoard:
         self._runs: dict[int, _Run] = {}
 
     def has_run(self, number: int) -> bool:
-        """Return whether there is a run of this trial."""
+        """Return whether a trial has a run."""
         return bool(_files(self._run_folder(number)))
 
     def add(
@@ -70,16 +70,16 @@ class TensorBoard:
         *,
         known: Sequence[EpochResult] = (),
     ) -> None:
-        """Add what is new to a trial's run; it can be read as soon as this returns.
+        """Add evaluations to a trial's run, readable as soon as this returns.
 
-        A trial's first call writes its run anew, as do the first after `close` or an error and one that replaces
+        A trial's first call rewrites its run, as does the first after `close` or an error, and one that replaces
         epochs: whatever is on disk, no point is lost or doubled.
 
         Args:
             spec: the trial.
             evaluations: new ones, oldest first; they replace those from the first one's epoch on.
-            known: all epochs before these. They and the spec's curve within the first epoch are read by the trial's
-                first call alone.
+            known: all epochs before these. They, and the spec's curve within the first epoch, are read only by the
+                trial's first call.
         """
         earlier = [*_partial(spec), *known]
         if not (evaluations or earlier):
@@ -95,17 +95,17 @@ class TensorBoard:
             else:
                 _check_room(self._run_folder(spec.number))
                 _write(run.writer, _points(evaluations))
-        except Exception as error:  # whatever ended SummaryWriter's thread; no curve is worth a search
+        except Exception as error:  # whatever ended SummaryWriter's thread must not end the search
             self.close(spec.number)
             if not self._has_complained:
                 self._has_complained = True
                 self._on_warning(spec.number, f"its curves for TensorBoard cannot be written: {error}")
 
     def close(self, number: int) -> None:
-        """Close a trial's files, for one that pauses; the next `add` goes on from what they show."""
+        """Close a paused trial's files; the next `add` continues from their content."""
         run = self._runs.get(number)
         if run is not None and run.writer is not None:
-            with contextlib.suppress(Exception):  # what is lost by it has been told, and is written anew
+            with contextlib.suppress(Exception):  # the loss was reported, and the run is rewritten
                 run.writer.close()
             run.writer = None
 
@@ -115,10 +115,10 @@ class TensorBoard:
         self._runs.pop(number, None)
 
     def _write_anew(self, spec: TrialSpec, run: _Run) -> SummaryWriter:
-        """Replace a trial's run, and return the writer for what it trains from here.
+        """Replace a trial's run, and return the writer for its further epochs.
 
-        TensorBoard reads a folder's files in the order of their names, each to its end, and may hang at one that is
-        gone: those that are replaced are emptied, and deleted the next time.
+        TensorBoard reads a folder's files in the order of their names, each to its end, and may hang at a deleted one.
+        So replaced files are first emptied, and deleted the next time.
         """
         from torch.utils.tensorboard import SummaryWriter
 
@@ -145,7 +145,7 @@ class TensorBoard:
         hparams = _files(folder) - old - curves
         writer = SummaryWriter(str(folder))
         later = _files(folder) - old - curves - hparams
-        if not max(curves) < max(hparams) < max(later):  # names count a second's files: 10 comes before 9
+        if not max(curves) < max(hparams) < max(later):  # names number the files within a second, and 10 sorts before 9
             writer.close()
             return self._write_anew(spec, run)
         for file in old:
@@ -164,15 +164,15 @@ def _files(folder: Path) -> set[Path]:
 
 
 def _check_room(folder: Path) -> None:
-    """Raise here what would end SummaryWriter's thread, which prints a traceback."""
+    """Raise the error here that would end SummaryWriter's thread, which prints a traceback."""
     with tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(bytes(ROOM))
 
 
 def _cell(parameter: Parameter, values: Mapping[str, Any]) -> float | str:
-    """Return a value as HParams takes it: a number, or text for a choice among anything else.
+    """Return a value for HParams: a number, or text for any other choice.
 
-    TensorBoard takes its columns from any one trial: each trial has them all, of one type, blank where it is not used.
+    TensorBoard takes its columns from any one trial, so each trial has them all, of one type, blank if unused.
     """
     domain = parameter.domain
     if not isinstance(domain, ChoiceDomain) or {type(value) for value in domain.values} <= {int, float}:
@@ -182,7 +182,7 @@ def _cell(parameter: Parameter, values: Mapping[str, Any]) -> float | str:
 
 
 def _partial(spec: TrialSpec) -> list[Evaluation]:
-    """Return what is known of a trial within its first epoch."""
+    """Return a trial's evaluations within its first epoch."""
     return [
         Evaluation(epoch=epoch, val_accuracy=accuracy, train_s=0.0, val_s=0.0)
         for epoch, accuracy in sorted(spec.curve.items())
@@ -191,7 +191,7 @@ def _partial(spec: TrialSpec) -> list[Evaluation]:
 
 
 def _points(evaluations: Sequence[Evaluation]) -> list[_Point]:
-    """Return those within the first epoch at step 0, then epochs; the last ends now, the others right before it."""
+    """Return partial evaluations at step 0, then epochs; the last one ends now, the others right before it."""
     whole_s = [result.train_s + result.val_s if result.epoch >= 1 else 0.0 for result in evaluations]
     at, points = time.time() - sum(whole_s), []
     for result, seconds in zip(evaluations, whole_s, strict=True):

@@ -1,4 +1,4 @@
-"""A study's trials as rows, and as a table that fits the terminal."""
+"""A study's trials as rows, and as a table fitted to the terminal."""
 
 from __future__ import annotations
 
@@ -21,26 +21,25 @@ from fmnist_tune.study.summary import on_screen, state_name
 from fmnist_tune.study.trial_data import curve_of, metadata_of
 from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.training.results import StopReason
-from fmnist_tune.units import percent
 
 MOST_OF_A_VALUE = 20  # terminal cells of a searched value, unless the table is wide
 LEAST_REASON, MOST_REASON = 24, 60
 FAILED = "failed"
 STATE_STYLES = {"complete": "green", "pruned": "dim", "failed": "red", "running": "cyan", "waiting": "yellow"}
-LAST_EPOCH: StopReason = "epochs"  # which `complete` says already
+LAST_EPOCH: StopReason = "epochs"  # already said by `complete`
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRow:
-    """A trial as tables and plots have it.
+    """A trial in tables and plots.
 
     Attributes:
         state: as in STATE_NAMES.
-        value: what the study maximises; None without one.
-        curve: validation accuracy by epoch, below 1 by the share of the first one; what is no number is left out.
-        n_epochs: it is trained for; None where its values are no configuration.
-        metadata: what else is known of its training.
-        values: searched values by dotted path, as they stand in the file.
+        value: of the objective; None without one.
+        curve: validation accuracy by epoch, below 1 by the share of the first one; nan is left out.
+        n_epochs: configured; None if its values are no valid configuration.
+        metadata: of its training.
+        values: searched values by dotted path, as in the file.
     """
 
     number: int
@@ -53,12 +52,12 @@ class TrialRow:
 
     @property
     def epoch(self) -> float:
-        """How many epochs it has trained."""
+        """Epochs trained."""
         return max(self.curve, default=0)
 
     @property
     def accuracy(self) -> float | None:
-        """The latest one; None before the first one."""
+        """The latest accuracy; None before the first."""
         return self.curve[self.epoch] if self.curve else None
 
     @property
@@ -97,9 +96,9 @@ def trial_rows(trials: Iterable[FrozenTrial], space: SearchSpace, *, is_running:
 
 
 def ranked(rows: Iterable[TrialRow], objective: Objective) -> list[TrialRow]:
-    """Return the highest value or, where that is an accuracy too, latest accuracy first; failed trials last.
+    """Sort by value or, without one and if the objective is an accuracy, latest accuracy, highest first; failed last.
 
-    Of equal trials the one with the lower number comes first.
+    Ties go to the lower number.
     """
 
     def order(row: TrialRow) -> tuple[bool, float, float, int]:
@@ -111,7 +110,7 @@ def ranked(rows: Iterable[TrialRow], objective: Objective) -> list[TrialRow]:
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """Return the shortest end of each dotted path that no other one has; `optimizer`, not `name`, for its name."""
+    """Return the shortest unique end of each dotted path; `optimizer`, not `name`, for a section's name."""
     plain = {path: path.removesuffix(".name") for path in paths}
     short = {}
     for path, whole in plain.items():
@@ -124,15 +123,15 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class TrialTable:
-    """Every trial of a study on a line of its own, with as many columns as the width has room for.
+    """Every trial of a study on its own line, with as many columns as fit.
 
     Attributes:
         rows: from top to bottom.
-        best: the best trial's number, which is marked; None before there is one.
+        best: number of the best trial, which is marked; None without one.
         objective: what the study maximises.
         paths: searched parameters.
-        shares: their importances, as far as they are known; columns that do not fit are left out from the least.
-        is_wide: show every column and nothing cut, however wide that gets.
+        shares: their known importances; the least important columns are left out first.
+        is_wide: show every column in full, whatever the width.
     """
 
     rows: Sequence[TrialRow]
@@ -146,7 +145,7 @@ class TrialTable:
     def of(
         cls, record: StudyRecord, *, is_running: bool, shares: Mapping[str, float], is_wide: bool = False
     ) -> TrialTable:
-        """Make the table of a study; `shares` are its parameters' importances, as far as they are known."""
+        """Make the table of a study; `shares` are its parameters' known importances."""
         rows = ranked(trial_rows(record.trials, record.space, is_running=is_running), record.objective)
         best = None if record.best is None else record.best.number
         return cls(rows, best, record.objective, [p.path for p in record.space.parameters], shares, is_wide)
@@ -180,7 +179,7 @@ class TrialTable:
             yield Text("; ".join(notes), style="dim")
 
     def _first(self) -> list[Column]:
-        """Return the columns that every width has room for."""
+        """Return the columns that are always shown."""
         rows, objective = self.rows, self.objective
         numbers = [f"{'*' if row.number == self.best else ''}{row.number}" for row in rows]
         states = [Text(on_screen(row.state), style=STATE_STYLES[row.state]) for row in rows]
@@ -191,12 +190,12 @@ class TrialTable:
         else:
             values = ["-" if row.value is None else objective.text(row.value) for row in rows]
             columns.append(Column("value", values, most=None if self.is_wide else MOST_OF_A_VALUE))
-        shown = ["-" if accuracy is None else percent(accuracy) for accuracy in accuracies]
+        shown = ["-" if accuracy is None else objective.curve_text(accuracy) for accuracy in accuracies]
         epochs = [_epoch(row) for row in rows]
-        return [*columns, Column("accuracy", shown, is_right=True), Column("epoch", epochs, is_right=True)]
+        return [*columns, Column(objective.curve_label, shown, is_right=True), Column("epoch", epochs, is_right=True)]
 
     def _others(self, room: float) -> tuple[list[Column], list[Column]]:
-        """Return columns of reasons, one at most, and of metadata, as far as there is room."""
+        """Return columns of reasons, one at most, and of metadata, if there is room."""
         reasons = [Column("reason", [row.reason for row in self.rows])] if any(r.reason for r in self.rows) else []
         if not self.is_wide:
             most = min(MOST_REASON, int(room) - GAP)
@@ -211,7 +210,7 @@ class TrialTable:
 
 
 def _fitting(columns: Iterable[Column], room: float) -> tuple[list[Column], float]:
-    """Return the columns that fit, each after a gap, the first of them first, and the room that they leave."""
+    """Return the columns that fit, each after a gap, in their order, and the room left."""
     shown = []
     for column in columns:
         if column.width + GAP <= room:

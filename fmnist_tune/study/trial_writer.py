@@ -1,7 +1,7 @@
-"""What becomes of a study's trials: every state that one passes through is written here, by the driver alone.
+"""Writes a study's trials: every change of state is written here, by the driver alone.
 
-A trial is WAITING while it pauses at a rung or is interrupted and may go on, RUNNING while a worker trains it, and ends
-as COMPLETE (trained to its end), PRUNED (stopped by the scheduler) or FAIL (with its reason).
+A trial is WAITING while it is paused at a rung or interrupted, and RUNNING while a worker trains it. It ends as
+COMPLETE (trained to its end), PRUNED (stopped by the scheduler) or FAIL (with its reason).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.seeds import derive_seed
+from fmnist_tune.study.recipes import write_best_recipe
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import key_of, params_of, sample, values_of
 from fmnist_tune.study.trial_data import (
@@ -28,14 +29,14 @@ from fmnist_tune.study.trial_data import (
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.training.results import EpochResult, StopReason
 
-MILESTONE_KEY = "milestone"  # system attribute: the epoch to which a trial is or was trained; None for its end
+MILESTONE_KEY = "milestone"  # system attribute: the epoch up to which a trial is or was trained; None for its end
 PROMOTED_KEY = "goes_on_from"  # until version 0.2.0: the rung from which it was promoted
-NOTE_PREFIX = "picked:"  # system attributes, each with the epoch where a trial was picked: the scheduler's note of that
-HELD_KEY = "held_back"  # system attribute of a trial that failed before anything was trained: why; None once it was
+NOTE_PREFIX = "picked:"  # system attributes, each with the epoch where a trial was picked: the scheduler's note
+HELD_KEY = "held_back"  # system attribute: why a trial failed before anything was trained; None once it was trained
 
 
 def milestone_of(trial: FrozenTrial) -> float | None:
-    """Return the epoch to which a trial is or was trained; None where an earlier version did not record it."""
+    """Return the epoch up to which a trial is or was trained; None if an earlier version did not record it."""
     if MILESTONE_KEY not in trial.system_attrs:
         return None
     milestone: float | None = trial.system_attrs[MILESTONE_KEY]
@@ -49,18 +50,18 @@ def notes_of(trial: FrozenTrial) -> dict[float, Any]:
 
 
 def promoted_from(trial: FrozenTrial) -> float | None:
-    """Return the rung from which an earlier version promoted a trial; None for none."""
+    """Return the rung from which an earlier version promoted a trial; None without one."""
     return trial.system_attrs.get(PROMOTED_KEY)
 
 
 def has_ended_training(trial: FrozenTrial) -> bool:
-    """Return whether a trial had been trained to its end when its driver died."""
+    """Return whether a trial's training had ended when its driver died."""
     return metadata_of(trial).get("stop_reason") in get_args(StopReason)
 
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """A trial that has been given to a worker.
+    """A trial for a worker.
 
     Attributes:
         number: the trial's, in its study.
@@ -68,7 +69,7 @@ class TrialSpec:
         seed: of the training.
         values: the searched values, by dotted path.
         history: its epochs up to its last rung or interruption.
-        curve: validation accuracy by epoch, as far as the study knows it, which may be further.
+        curve: validation accuracy by epoch as recorded in the study, possibly beyond `history`.
     """
 
     number: int
@@ -80,7 +81,7 @@ class TrialSpec:
 
     @property
     def n_epochs_known(self) -> float:
-        """How many epochs its workers need not report; below 1, how far the study knows it within the first one."""
+        """Epochs that workers need not report; below 1, the recorded share of the first one."""
         return len(self.history) or max((epoch for epoch in self.curve if epoch < 1), default=0)
 
 
@@ -102,7 +103,7 @@ def trial_spec(record: StudyRecord, trial: FrozenTrial) -> TrialSpec:
 
 
 class UnbuildableError(UserError):
-    """A trial's values are no configuration; it has failed."""
+    """A trial's values are no valid configuration; it has failed."""
 
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(reason)
@@ -110,14 +111,14 @@ class UnbuildableError(UserError):
 
 
 class TrialWriter:
-    """A study's trials, for the driver that holds its lock: asked for trials, told what came of them.
+    """A study's trials, for the driver that holds its lock: creates them and records their outcomes.
 
     Attributes:
-        initial: the initial points that are yet to begin, as Optuna stores their values.
+        initial: the initial points that have not started, with values as Optuna stores them.
     """
 
     def __init__(self, record: StudyRecord) -> None:
-        """Take over the trials of a study, which has them in memory from here on."""
+        """Read the trials of a study, which keeps them in memory from now on."""
         self._record = record
         self._trials = record.keep_trials()
         points = [params_of(point, record.space)[0] for point in record.space.initial]
@@ -125,10 +126,10 @@ class TrialWriter:
         self.initial = [point for point in points if key_of(point) not in begun]
 
     def recover(self) -> list[int]:
-        """Put trials that no living process trains back in the queue; returns their numbers.
+        """Requeue trials that no live process trains; return their numbers.
 
-        A driver that was killed where a trial came to a rung or its end may have left epochs in the trial's history
-        alone: their accuracies are recorded, since no worker reports these epochs again.
+        A driver killed when a trial reached a rung or its end may have recorded epochs only in the trial's history:
+        their accuracies are recorded now, since no worker reports these epochs again.
         """
         for trial in self._trials.all:
             if not trial.state.is_finished():
@@ -148,19 +149,19 @@ class TrialWriter:
         proposed: Mapping[str, Any] | None = None,
         note: Any = None,
     ) -> TrialSpec | None:
-        """Give a trial to a worker: one that waits, or a new one.
+        """Start a waiting trial or a new one.
 
         Args:
             number: of the waiting trial; None for a new one.
             milestone: of a new one, recorded with it: an epoch, infinite for its end.
-            proposed: values for a new one that is no initial point, by dotted path; what they leave out is sampled.
+            proposed: values of a new one that is no initial point, by dotted path; missing ones are sampled.
             note: the scheduler's, of a new one.
 
         Returns:
-            None if it was to be a new one and the study is full.
+            The trial; None for a new one if the study is full.
 
         Raises:
-            UnbuildableError: the trial cannot be built, and has been told as FAIL with its reason.
+            UnbuildableError: the trial cannot be built, and is recorded as FAIL with its reason.
         """
         if number is None:
             if self._record.is_full:
@@ -188,7 +189,7 @@ class TrialWriter:
         return trial_spec(self._record, self._trials[number])
 
     def _new(self, proposed: Mapping[str, Any]) -> FrozenTrial:
-        """Return the next new trial: from the next initial point, or as it is proposed, or sampled."""
+        """Return a new trial: from the next initial point, or from the proposed values, or sampled."""
         number, is_grid = len(self._trials.all), self._record.space.settings.search.sampler.name == "grid"
         while self.initial:
             sampled = self._sample(number, self.initial.pop(0))
@@ -198,7 +199,7 @@ class TrialWriter:
         return self._sample(number, proposed)
 
     def _fill_in(self, trial: FrozenTrial) -> None:
-        """Sample what a waiting trial lacks: one that was enqueued, or killed by version 0.1 while it was sampled."""
+        """Sample the missing values of a waiting trial: one enqueued, or killed during sampling in version 0.1."""
         given = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
         space = self._record.space
         known = values_of(trial.params, space)
@@ -217,24 +218,24 @@ class TrialWriter:
         self._trials.report(number, epoch, val_accuracy)
 
     def note_progress(self, number: int, epochs: Sequence[EpochResult], metadata: Mapping[str, Any]) -> None:
-        """Record a running trial's epochs since the last call, and what is known of it."""
+        """Record a running trial's epochs since the last call, and its metadata."""
         for key, value in progress_attributes(self._trials[number], epochs, metadata):
             self._trials.set_system_attr(number, key, value)
 
     def note_promotion(self, number: int, milestone: float, note: Any = None) -> None:
-        """Record to which milestone a trial goes on: an epoch, infinite for its end; first the scheduler's note."""
+        """Record the scheduler's note, then the milestone to which a trial is promoted: infinite for its end."""
         trial = self._trials[number]
         if note is not None:
-            self._trials.set_system_attr(number, f"{NOTE_PREFIX}{max(curve_of(trial), default=0)}", note)
+            self._trials.set_system_attr(number, f"{NOTE_PREFIX}{max(curve_of(trial), default=0.0)}", note)
         if milestone_of(trial) != milestone:
             self._trials.set_system_attr(number, MILESTONE_KEY, _stored(milestone))
 
     def note_held(self, number: int, reason: str | None) -> None:
-        """Record why a trial waits behind all others; None once it has been trained."""
+        """Record why a trial is held behind all others; None once it has been trained."""
         self._trials.set_system_attr(number, HELD_KEY, reason)
 
     def count_crash(self, number: int, epoch: int) -> int:
-        """Record that a trial's worker died; returns how often that has happened in this epoch."""
+        """Record the death of a trial's worker; return how many there were in this epoch."""
         known = self._trials[number].user_attrs
         n_crashes: int = 1 + (known["crashes"] if known.get("crashed_in_epoch") == epoch else 0)
         self._trials.set_user_attr(number, "crashes", n_crashes)
@@ -242,16 +243,16 @@ class TrialWriter:
         return n_crashes
 
     def complete(self, number: int, value: float) -> None:
-        """End a trial that was trained to its end, and keep best.yaml current."""
+        """Complete a trial, and update best.yaml."""
         self._end(number, TrialState.COMPLETE, {}, value)
         best = self._record.best
         if best is not None and best.number == number:
-            self._record.write_best_recipe()
+            write_best_recipe(self._record)
 
     def prune(self, number: int, reason: str) -> None:
-        """End a trial that the scheduler stopped, running or waiting.
+        """Prune a trial, running or waiting.
 
-        Its value is its last epoch's validation accuracy, if it ended one and that is what the study maximises.
+        Its value is its last epoch's validation accuracy, if it ended one and that is the objective.
         """
         trial, value = self._trials[number], None
         if trial.last_step is not None and self._record.objective.is_on_curve:
@@ -259,11 +260,11 @@ class TrialWriter:
         self._end(number, TrialState.PRUNED, {"stop_reason": reason}, value)
 
     def fail(self, number: int, reason: str) -> None:
-        """End a trial that cannot go on."""
+        """Fail a trial that cannot continue."""
         self._end(number, TrialState.FAIL, {"reason": reason}, None)
 
     def _end(self, number: int, state: TrialState, metadata: Mapping[str, Any], value: float | None) -> None:
-        """End a trial; first its metadata go where the dashboard shows them: an ended trial cannot change."""
+        """End a trial; first copy its metadata to where the dashboard shows them, since ended trials cannot change."""
         known = self._trials[number]
         found = {**metadata_of(known), **metadata}
         new = {key: value for key, value in found.items() if known.user_attrs.get(key) != value}
@@ -272,7 +273,7 @@ class TrialWriter:
         self._trials.set_state(number, state, value)
 
     def release(self, number: int) -> None:
-        """Put a running trial back in the queue."""
+        """Requeue a running trial."""
         self._trials.set_state(number, TrialState.WAITING)
 
 

@@ -1,4 +1,4 @@
-"""A study's trials in memory, written through to its database: for the one process that drives the study."""
+"""A study's trials in memory, written through to its database, for the process that drives the study."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 
 class Trials:
-    """Reads the study once; what is changed is changed in the database first, and then here.
+    """All trials of a study, read once; each change goes to the database first, then here.
 
     Attributes:
-        all: every trial, by number; as the database has them.
+        all: every trial, by number, as in the database.
     """
 
     def __init__(self, storage: BaseStorage, study_name: str) -> None:
-        """Take over the trials of a study whose lock is held: nobody else changes them.
+        """Read the trials of a study whose lock is held, so no other process changes them.
 
         Args:
             storage: the database.
@@ -35,7 +35,7 @@ class Trials:
         return self.all[number]
 
     def create(self, template: FrozenTrial) -> FrozenTrial:
-        """Add a trial, with all that is known of it in one transaction; returns it."""
+        """Add a trial with all its data in one transaction, and return it."""
         trial_id, number = self._storage.create_new_trial(self._study_id, template), len(self.all)
         trial = copy.copy(template)
         trial.number = number
@@ -43,12 +43,12 @@ class Trials:
         if self._ids[number] == trial_id:
             self.all.append(trial)
             return trial
-        self._ids.clear()  # another program has enqueued trials meanwhile
+        self._ids.clear()  # another program enqueued trials meanwhile
         self.all[:] = self._storage.get_all_trials(self._study_id)
         return self.all[self._storage.get_trial_number_from_id(trial_id)]
 
     def set_state(self, number: int, state: TrialState, value: float | None = None) -> None:
-        """Change a trial's state; one that ends may have a value."""
+        """Set a trial's state, with a value if it ends with one."""
         self._storage.set_trial_state_values(self._id(number), state, None if value is None else [value])
         trial = self.all[number]
         if value is not None:
@@ -61,7 +61,7 @@ class Trials:
         trial.state = state
 
     def set_params(self, number: int, params: Mapping[str, Any], domains: Mapping[str, BaseDistribution]) -> None:
-        """Give a trial parameters, stored as Optuna does."""
+        """Set a trial's parameters, as Optuna stores them."""
         for name, value in params.items():
             internal = domains[name].to_internal_repr(value)
             self._storage.set_trial_param(self._id(number), name, internal, domains[name])

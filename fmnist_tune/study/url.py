@@ -1,4 +1,4 @@
-"""A database's URL: which SQLite file it names, and how it reads without its secrets."""
+"""A database's URL: its SQLite file, and its form without secrets."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fmnist_tune.errors import UserError
 HIDDEN = "***"
 FORM = "such as sqlite:///FILE or postgresql+psycopg://HOST/DATABASE"
 _SECRET_KEY = re.compile(r"pass|pwd|secret|token|credential|(api|access|private|account)_?key", re.IGNORECASE)
-_SECRET_SETTING = re.compile(rf"({_SECRET_KEY.pattern})\w*\s*=", re.IGNORECASE)  # as odbc_connect has it
-# A password with an @ that is not written as %40: SQLAlchemy takes what follows it for the host.
+_SECRET_SETTING = re.compile(rf"({_SECRET_KEY.pattern})\w*\s*=", re.IGNORECASE)  # as in odbc_connect
+# A password with an @ not written as %40: SQLAlchemy takes the text after it for the host.
 _TWO_ATS = re.compile(r"^([\w+.-]+://[^/@:]*:)[^?]*@[^?]*@")
 _UNQUOTED = re.compile(r"[\w+.-]+://[^/@:]*:([^?]*@[^?@]*)@")
 _URL_IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"`]*[^\s'\"`:;,.)]")
@@ -25,16 +25,16 @@ def parse(url: str) -> URL:
     """Return a URL's parts.
 
     Raises:
-        UserError: it is none; the message repeats nothing of it, since what is misread may be a password.
+        UserError: it is no URL; the message does not quote it, since a misread part may be a password.
     """
     try:
         return make_url(url)
-    except (ArgumentError, ValueError):  # the second of a port that is no number
+    except (ArgumentError, ValueError):  # ValueError: the port is no number
         raise UserError(f"--storage {without_secrets(url)}: not the URL of a database, {FORM}") from None
 
 
 def sqlite_path(url: str) -> Path | None:
-    """Return the file that a SQLite URL names; None of another database.
+    """Return the file of a SQLite URL; None for another database.
 
     Raises:
         UserError: it is no URL, or names no file.
@@ -52,7 +52,7 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def without_secrets(url: str) -> str:
-    """Return a database's URL as it may be shown and kept: its password and secret options read ***."""
+    """Return a database's URL fit to be shown and stored: its password and secret options are masked as ***."""
     url = _TWO_ATS.sub(rf"\1{HIDDEN}@", url)
     try:
         parts = make_url(url)
@@ -67,7 +67,7 @@ def without_secrets(url: str) -> str:
 
 
 def mask(text: str, *urls: str | None) -> str:
-    """Return a text in which no secret of a URL is left, neither within a URL nor by itself."""
+    """Remove the secrets of URLs from a text, both within a URL and on their own."""
     for url in urls:
         for secret in _secrets(url) if url else ():
             text = text.replace(secret, HIDDEN)
@@ -75,17 +75,17 @@ def mask(text: str, *urls: str | None) -> str:
 
 
 def _secrets(url: str) -> list[str]:
-    """Return what must not be shown of a URL, as it is and as it may be written, the longest first."""
+    """Return the secrets of a URL, as they are and in other spellings, the longest first."""
     try:
         parts = make_url(url)
     except (ArgumentError, ValueError):
         return []
     secrets = [] if parts.password is None else [str(parts.password)]
-    if found := _UNQUOTED.match(url):  # SQLAlchemy takes what follows its first @ for the host
+    if found := _UNQUOTED.match(url):  # SQLAlchemy takes the text after its first @ for the host
         secrets += [found[1], *found[1].split("@")]
     secrets += [value for key, value in _options(parts) if _is_secret(key, value)]
     forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
-    return sorted((form for form in forms if len(form) > 3), key=len, reverse=True)  # shorter ones are in many words
+    return sorted((form for form in forms if len(form) > 3), key=len, reverse=True)  # shorter ones occur in many words
 
 
 def _options(parts: URL) -> list[tuple[str, str]]:
@@ -99,7 +99,7 @@ def _is_secret(key: str, value: str) -> bool:
 
 
 def _without_guesses(text: str) -> str:
-    """Return what is no URL without what may be a password in it."""
+    """Return a malformed URL without what may be a password."""
     scheme, colon, rest = text.partition("://")
     if not colon:
         return HIDDEN if set("@=") & set(text) else text

@@ -1,4 +1,4 @@
-"""A new study that begins with the finished trials of another one."""
+"""A warm start: importing the finished trials of another study."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.errors import UserError
+from fmnist_tune.study.recipes import write_best_recipe
 from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.sampling import params_of
 from fmnist_tune.study.trial_data import history_of, metadata_of, progress_attributes
 
 
 def check_data(old: StudyRecord, data: Mapping[str, object]) -> None:
-    """Check that a study was trained on the same data and split as a new one will be.
+    """Check that two studies use the same data and split.
 
     Raises:
-        UserError: it was not.
+        UserError: they do not.
     """
     if old.optuna.user_attrs.get("data") != data:
         raise UserError(f"--warm-start {old.paths.name}: that study was trained on other data or another split")
 
 
 def import_trials(new: StudyRecord, old: StudyRecord) -> int:
-    """Copy a study's finished trials that the new one's search space could have given, with their curves.
+    """Import the finished trials of another study that fit the new search space, with their curves.
 
-    Those that are there already are left out, so that a copy which was interrupted can be repeated.
+    Trials already imported are skipped, so an interrupted import can be repeated.
 
     Args:
-        new: gets them.
-        old: is only read; was trained on the same data.
+        new: receives them.
+        old: only read; trained on the same data.
 
     Returns:
         How many of them the new study has now.
@@ -39,7 +40,7 @@ def import_trials(new: StudyRecord, old: StudyRecord) -> int:
     source = old.paths.name
     origins = [_origin(t, new.paths.name) for t in new.trials if TAKEN_FROM_KEY in t.user_attrs]
     known_params = [t.params for t in new.trials]
-    is_grid = new.space.settings.search.sampler.name == "grid"  # in which each configuration counts once
+    is_grid = new.space.settings.search.sampler.name == "grid"  # where each configuration counts once
     for trial in old.trials:
         origin = _origin(trial, source)
         if origin in origins or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
@@ -62,10 +63,10 @@ def import_trials(new: StudyRecord, old: StudyRecord) -> int:
         copied.system_attrs = dict(progress_attributes(copied, history_of(trial), metadata_of(trial)))
         new.optuna.add_trial(copied)
         origins.append(origin)
-    new.write_best_recipe()
+    write_best_recipe(new)
     return sum(_origin(trial, source) in origins for trial in old.trials)
 
 
 def _origin(trial: FrozenTrial, study: str) -> dict[str, Any]:
-    """Return in which study a trial was trained, and its number there; `study` is the one that has it."""
+    """Return the study in which a trial was trained and its number there; `study` now holds it."""
     return dict(trial.user_attrs.get(TAKEN_FROM_KEY) or {"study": study, "trial": trial.number})

@@ -1,4 +1,4 @@
-"""What a task's trainings are configured by."""
+"""The configuration of a task's trainings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TaskTraining(Section):
-    """How a model is trained, as far as every task needs to know.
+    """How a model is trained: the part common to all tasks.
 
     Attributes:
         epochs: passes over the training data; after each one the model is evaluated.
@@ -25,10 +25,10 @@ class TaskTraining(Section):
 
 
 class TaskConfig(Section):
-    """Everything that one training depends on, besides its seed: the sections model, training and data of a file.
+    """Everything that a training depends on besides its seed: the file's sections model, training and data.
 
-    Derive from it, and give `model`, `training` and `data` the types of the task. What stands for `training` must have
-    `epochs`, a field or a property.
+    Subclass it, and give `model`, `training` and `data` the task's types. `training` must have `epochs`, as a field or
+    a property.
     """
 
     # The classes that `model.name` chooses from.
@@ -45,12 +45,12 @@ class TaskConfig(Section):
 
     @classmethod
     def registries(cls) -> dict[str, SectionRegistry[Any]]:
-        """Return for each section whose `name` chooses its class the classes there are."""
+        """Return the registry of each section whose `name` chooses its class."""
         return {"model": cls.models}
 
     @property
     def early_stopping(self) -> int | None:
-        """Epochs without a better validation figure after which a training ends; None for no early stopping."""
+        """Epochs without improvement in validation after which a training ends; None for no early stopping."""
         found: int | None = getattr(self.training, "early_stopping", None)
         return found
 
@@ -60,7 +60,7 @@ class TaskConfig(Section):
         return str(getattr(self.training, "schedule", "constant"))
 
     def without_early_stopping(self) -> TaskConfig:
-        """Return the configuration for a training that has nothing to validate on."""
+        """Return the configuration for a training without validation data."""
         if self.early_stopping is None:
             return self
         return self.model_copy(update={"training": self.training.model_copy(update={"early_stopping": None})})
@@ -70,8 +70,8 @@ class TaskConfig(Section):
         return self.model.build(self.data)
 
     def example(self) -> tuple[Tensor, int] | None:
-        """Return two inputs and how many scores a model must make of each, to try out one that is not ours.
+        """Return two inputs and the number of scores for each, to try out a third-party model.
 
-        None for a task whose models are not tried out so.
+        None if the task's models are not tried out.
         """
         return None

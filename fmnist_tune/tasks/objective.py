@@ -33,6 +33,15 @@ class Objective:
         """Return a value, and what it is of."""
         return f"{self.label} {self.text(value)}"
 
+    @property
+    def curve_label(self) -> str:
+        """What the figure of a trial's curve is called, for a column."""
+        return self.label.removeprefix("validation ") if self.is_on_curve else "accuracy"
+
+    def curve_text(self, value: float) -> str:
+        """Return a figure of a trial's curve on its own."""
+        return self.text(value) if self.is_on_curve else percent(value)
+
     def value_of(self, config: TaskConfig, history: Sequence[EpochResult]) -> float:
         """Return the value of a training that has come to its end."""
         best = best_epoch(history) if config.early_stopping is not None else len(history)

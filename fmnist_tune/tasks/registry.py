@@ -1,16 +1,16 @@
-"""Tasks by name: built in, of an entry point, or `package.module:Class`."""
+"""Tasks by name: built in, from an entry point, or `package.module:Class`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from fmnist_tune.errors import did_you_mean, nearest
-from fmnist_tune.registry import PluginError, Registry, public_name
+from fmnist_tune.errors import UserError, did_you_mean, nearest
+from fmnist_tune.registry import PluginError, Registry, SectionRegistry, place_of, public_name, told
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.task import Task
 
-DEFAULT = "fashion-mnist"  # classification of images; of Fashion-MNIST's, unless the file names another data set
+DEFAULT = "fashion-mnist"  # image classification; on Fashion-MNIST, unless the file names another data set
 TASKS: Registry[Task] = Registry(
     base=Task,
     built_in={
@@ -23,10 +23,10 @@ TASKS: Registry[Task] = Registry(
 
 
 def find_task(name: object) -> Task:
-    """Return the task of a name.
+    """Return a task by name.
 
     Raises:
-        PluginError: there is none, or what it stands for is no task or cannot be imported.
+        PluginError: the name is unknown, or refers to something that is no task or cannot be imported.
     """
     found = TASKS.find(name)
     if found is None:
@@ -35,11 +35,19 @@ def find_task(name: object) -> Task:
         raise PluginError(f"{name!r} is not one of {', '.join(names)}{hint}")
     if not isinstance(getattr(found, "config", None), type) or not issubclass(found.config, TaskConfig):
         raise PluginError(f"{name} has no config, which must be a class derived from {public_name(TaskConfig)}")
-    return found()
+    if not isinstance(getattr(found.config, "models", None), SectionRegistry):
+        config = place_of(found.config)
+        raise PluginError(f"{name}: {config} has no models, which must be a fmnist_tune.tasks.SectionRegistry")
+    try:
+        return found()
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{place_of(found)} raised {told(error)}") from None
 
 
 def is_unusable(name: object) -> bool:
-    """Return whether a name is of somebody else's task, which cannot be had."""
+    """Return whether a name is of a third-party task that cannot be imported."""
     try:
         find_task(name)
     except PluginError:
@@ -48,7 +56,7 @@ def is_unusable(name: object) -> bool:
 
 
 def guess_task(tree: Mapping[str, Any]) -> Task:
-    """Return the task of a file; where it is misspelt the one that is probably meant, by its name or its model's."""
+    """Return a file's task; if misspelt, the one probably meant, judged by its name or its model's."""
     task, model = tree.get("task", DEFAULT), tree.get("model")
     try:
         return find_task(task)

@@ -1,4 +1,4 @@
-"""One training, from epoch to epoch."""
+"""A training run, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -20,53 +20,53 @@ if TYPE_CHECKING:
 
 
 class Run(Protocol):
-    """What a worker asks of a training; its next steps depend on `parts` and `history` alone."""
+    """A worker's interface to a training; its next steps depend on `parts` and `history` alone."""
 
     seed: int
     device: str
     history: list[EpochResult]
-    position: tuple[int, int, int]  # the epoch that is trained, steps taken of it, steps that it has
+    position: tuple[int, int, int]  # the epoch under way, steps taken in it, steps in total
 
     @property
     def parts(self) -> dict[str, Stateful]:
-        """The model, its optimizer, and whatever else changes with the steps."""
+        """The model, its optimizer, and all other state that changes with the steps."""
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What to record of it besides its results: `params` and `numerics` at least."""
+        """Metadata to record besides the results: `params` and `numerics` at least."""
 
     @property
     def has_begun(self) -> bool:
-        """Whether any step has been trained and not forgotten."""
+        """Whether it contains any trained step."""
 
     @property
     def scored_model(self) -> nn.Module:
-        """The model whose figures count, and whose weights are kept."""
+        """The model that is evaluated and whose weights are saved."""
 
     @property
     def stop_reason(self) -> StopReason | None:
-        """Why there is nothing left to train; None while there is."""
+        """Why the training is over; None while it is not."""
 
     def progress(self, partial: Sequence[float] = ()) -> Iterator[Evaluation]:
-        """Train to the end, and yield each epoch's evaluation, and those after some shares of the first one.
+        """Train to the end; yield the evaluation of each epoch, and those at the `partial` shares of the first one.
 
         Raises:
             NonFiniteLossError: the loss is no longer a finite number.
         """
 
     def score(self, inputs: Any) -> NDArray[np.float32]:
-        """Return float32 scores (N, K) of the test set's inputs, those of the weights that are kept."""
+        """Return float32 scores (N, K) of the test set's inputs, from the weights that are saved."""
 
 
 class EpochRun:
-    """A training of one model by one optimizer: derive from it, and give it `train` and `evaluate`.
+    """A training of one model by one optimizer: subclass it, and implement `train` and `evaluate`.
 
-    What it computes must follow from configuration, data and seed alone. PyTorch's generator is seeded anew for every
-    epoch, so that a run that goes on from a saved state gives what an undisturbed one would have given.
+    Its results must depend only on configuration, data and seed. PyTorch's generator is reseeded for every epoch, so a
+    run resumed from a checkpoint gives the same results as an uninterrupted one.
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, *, seed: int, device: str, n_epochs: int) -> None:
-        """Begin nothing yet; the generator is to be seeded with `derive_seed(seed, "init")` before a model is built."""
+        """Prepare a run; seed the generator with `derive_seed(seed, "init")` before building the model."""
         self.model = model
         self.optimizer = optimizer
         self.seed = seed
@@ -76,14 +76,14 @@ class EpochRun:
         self.position = (1, 0, 0)
 
     def train(self, epoch: int) -> tuple[float, float, int]:
-        """Train an epoch; returns its loss, its figure on the scale of the validation's, and its examples.
+        """Train an epoch; return its loss, its figure on the same scale as `evaluate`, and its number of examples.
 
-        A loss that is no finite number ends the trial.
+        A non-finite loss ends the trial.
         """
         raise NotImplementedError
 
     def evaluate(self) -> tuple[float, float]:
-        """Return loss and figure on the validation data; the higher the figure the better."""
+        """Return loss and figure on the validation data; a higher figure is better."""
         raise NotImplementedError
 
     @property
@@ -108,7 +108,7 @@ class EpochRun:
         return "epochs" if len(self.history) >= self.n_epochs else None
 
     def progress(self, partial: Sequence[float] = ()) -> Iterator[EpochResult]:
-        """Train from epoch to epoch; there is no evaluation within the first one."""
+        """Train epoch by epoch, without evaluations within the first one."""
         import torch
 
         while self.stop_reason is None:
@@ -139,5 +139,5 @@ class EpochRun:
             yield self.history[-1]
 
     def score(self, inputs: Any) -> NDArray[np.float32]:
-        """Raise an error: a task with a test set gives its run this method."""
+        """Raise an error: a task with a test set overrides this method."""
         raise NotImplementedError

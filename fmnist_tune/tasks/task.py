@@ -1,14 +1,15 @@
-"""What a task is: what is learned, from which data, how it is trained, tested and reported."""
+"""The interface of a task: its data, and how it is trained, tested and reported."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from fmnist_tune.errors import UserError
+from fmnist_tune.registry import own_result, plain
 from fmnist_tune.study.metrics_file import StoredMetrics
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.objective import Objective
@@ -31,12 +32,12 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Source:
-    """What a study is trained on.
+    """A study's data.
 
     Attributes:
-        data: what every worker gets; None for a task whose data are computed.
-        description: recorded in the study, which refuses another source from then on; plain data. What is under
-            `fingerprint`, a text, decides with the configuration whether a finished retraining still counts.
+        data: sent to every worker; None for a task that computes its data.
+        description: recorded in the study, which then refuses any other source; plain data. Its `fingerprint`, a
+            string, and the configuration decide whether a finished retraining is still valid.
     """
 
     data: Any = None
@@ -44,31 +45,33 @@ class Source:
 
 
 class Scored(Protocol):
-    """What a retrained model is tested on; opened for retraining and reports alone."""
+    """The test set of a retrained model; opened only for retraining and reports."""
 
     @property
     def inputs(self) -> Any:
-        """What `Run.score` scores."""
+        """The inputs for `Run.score`."""
 
 
 class Task:
-    """A task: derive from it, name its `config`, and give it `new_run`; it keeps no state of its own."""
+    """A task: subclass it, set `config`, and implement `new_run`; it must be stateless."""
 
-    # For people, as in "hyperparameter search on ...".
+    # Shown to people, as in "hyperparameter search on ...".
     title: ClassVar[str] = ""
     # The schema of model, training and data.
     config: ClassVar[type[TaskConfig]]
     objective: ClassVar[Objective] = Objective()
-    # Whether there is a test set. Retraining then trains on the validation data too, and `open_test` and `figures` are
-    # the task's own; otherwise it trains as the search did.
+    # Whether there is a test set. If so, retraining also trains on the validation data, and the task must implement
+    # `open_test` and `figures`; otherwise retraining trains as the search did.
     has_test: ClassVar[bool] = False
-    # What an epoch is called.
+    # The word for an epoch.
     epoch: ClassVar[str] = "epoch"
-    # The key of metrics.json that says how a retraining did, a figure over seeds; by default the objective's metric.
+    # The key of a retraining's main figure over seeds in metrics.json; by default the objective's metric.
     result: ClassVar[str] = ""
-    # What that figure is called; by default as the objective.
+    # That figure's label; by default the objective's.
     result_label: ClassVar[str] = ""
-    # What readers of metrics.json rely on.
+    # Whether that figure can be set beside the objective: both are accuracies of the same kind.
+    compares_validation: ClassVar[bool] = False
+    # The schema that readers of metrics.json rely on.
     stored: ClassVar[type[StoredMetrics]] = StoredMetrics
     # Files that `report` may add to a study's report.
     report_files: ClassVar[tuple[str, ...]] = ()
@@ -76,24 +79,24 @@ class Task:
     # Before training
 
     def title_of(self, space: SearchSpace) -> str:
-        """Return on what a search is, for people."""
+        """Return a search's title, shown to people."""
         return self.title or space.settings.task
 
     def warnings(self, settings: Settings, tree: Mapping[str, Any]) -> Iterator[str]:
-        """Yield what a search space allows but probably does not mean; `tree` is the file's plain data."""
+        """Yield warnings about probable mistakes in a search space; `tree` is the file's plain data."""
         return iter(())
 
     def problems(self, configs: Sequence[TaskConfig]) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong with a space as a whole: dotted path and message; `configs` take it to its ends."""
+        """Yield problems of a space as a whole: dotted path and message; `configs` are the ends of its ranges."""
         return iter(())
 
     def open_data(self, space: SearchSpace, data_dir: Path | None, log: Log) -> Source:
-        """Find and verify what a space is trained on; the test set stays closed.
+        """Find and verify a space's training data; the test set stays closed.
 
         Args:
-            space: its data section decides.
+            space: its data section selects them.
             data_dir: the user's copy of the data.
-            log: gets a line for people about what is being done.
+            log: receives progress messages.
 
         Raises:
             UserError: the data are missing, damaged, or too few.
@@ -103,27 +106,27 @@ class Task:
     # In a worker
 
     def prepare(self, config: TaskConfig, data: Any, device: str, *, with_val: bool) -> Any:
-        """Return the data as trainings of this data section need them, such as tensors on the device.
+        """Return the data prepared for training, such as tensors on the device.
 
-        They are kept for the trials after it, as long as these have the same data section.
+        They are reused for later trials with the same data section.
 
         Args:
-            config: its data section alone may be looked at.
-            data: what `open_data` found.
+            config: only its data section may be used.
+            data: as returned by `open_data`.
             device: "cpu" or "cuda".
-            with_val: hold out validation data; otherwise they are trained on too.
+            with_val: hold out validation data; otherwise train on them too.
         """
         return data
 
     def new_run(self, config: Any, data: Any, *, seed: int, device: str, n_epochs: int) -> Run:
-        """Return a training that has not begun.
+        """Return a training that has not started.
 
         Args:
             config: of the class `config`.
-            data: what `prepare` returned.
-            seed: all that is random follows from it.
+            data: as returned by `prepare`.
+            seed: determines all randomness.
             device: "cpu" or "cuda".
-            n_epochs: end after so many, on the schedule of all that are configured.
+            n_epochs: end after this many, on the schedule of all configured ones.
         """
         raise NotImplementedError
 
@@ -138,12 +141,12 @@ class Task:
         raise NotImplementedError
 
     def figures(self, config: Any, seeds: Sequence[SeedResult], test: Any) -> dict[str, Any]:
-        """Return what metrics.json says of a retraining: the figure named `result`, and whatever else.
+        """Return a retraining's entries in metrics.json: the figure named `result`, and any others.
 
         Args:
             config: what was trained.
             seeds: its trainings.
-            test: what `open_test` returned; None for a task without a test set.
+            test: as returned by `open_test`; None for a task without a test set.
         """
         from fmnist_tune.evaluation import spread
         from fmnist_tune.retrain.metrics import spread_json
@@ -153,44 +156,44 @@ class Task:
     def inspect(
         self, folder: Path, metrics: dict[str, Any], test: Any, workers: Callable[[], WorkerPlan], log: Log
     ) -> dict[str, Any]:
-        """Put into the model's folder what belongs there besides weights and recipe; returns the metrics, completed.
+        """Add the task's files to the model's folder, besides weights and recipe; return the completed metrics.
 
         Args:
             folder: of the new model.
-            metrics: what metrics.json will have, as far as it is known.
-            test: as of `figures`.
-            workers: starts Ray's, if what there is to do is to be spread over them.
-            log: gets a line for people about what is being done.
+            metrics: the entries of metrics.json so far.
+            test: as for `figures`.
+            workers: starts Ray's workers, for parallel work.
+            log: receives progress messages.
         """
         return {**metrics, "finished_at": time.strftime("%Y-%m-%d %H:%M:%S")}
 
     def rename(self, folder: Path, metrics: Mapping[str, Any]) -> None:
-        """Let what `inspect` wrote say the study's new name, which is in the metrics."""
+        """Update the study's name, given in the metrics, in the files that `inspect` wrote."""
 
     def spread_text(self, figure: Mapping[str, Any]) -> str:
-        """Return the figure named `result` in words, with what is known of its spread over seeds."""
+        """Return the figure named `result` as text, with its known spread over seeds."""
         values, text = figure["values"], self.objective.text
         if len(values) == 1:
             return f"{text(figure['mean'])} (1 seed)"
         return f"{text(figure['mean'])} (mean of {len(values)} seeds, {text(min(values))} to {text(max(values))})"
 
     def short_result(self, figure: Mapping[str, Any]) -> str:
-        """Return how a retraining did, for a cell of a table."""
+        """Return a retraining's result for a table cell."""
         return f"{self.result_name} {self.objective.text(figure['mean'])}"
 
     def compared_result(self, figure: Mapping[str, Any]) -> str:
-        """Return the same without saying of what, for a column of a comparison."""
+        """Return the same without its label, for a column of a comparison."""
         return self.spread_text(figure)
 
     def result_details(self, metrics: Mapping[str, Any]) -> Sequence[Block]:
-        """Return what else `retrain` shows of metrics.json."""
+        """Return further details of metrics.json that `retrain` shows."""
         return ()
 
     def report(self, record: StudyRecord, summary: Summary, data_dir: Path | None, log: Log) -> TaskReport:
-        """Return what the report says of a retraining, or of the best trial.
+        """Return the report's part on a retraining, or on the best trial.
 
         Raises:
-            UserError: a file is missing or does not fit.
+            UserError: a file is missing or inconsistent.
         """
         from fmnist_tune.report.task_report import plain_report
 
@@ -200,12 +203,12 @@ class Task:
         """Return a training of a recipe for `find-lr`.
 
         Raises:
-            UserError: there is none for this task.
+            UserError: the task does not support it.
         """
         raise UserError(f"{space.source}: task: {space.settings.task} has no learning-rate range test")
 
     def predictor(self, folder: Path, space: SearchSpace, retrain: str) -> Predictor:
-        """Return what `predict` classifies with.
+        """Return the predictor for `predict`.
 
         Args:
             folder: of a retrained model.
@@ -213,16 +216,26 @@ class Task:
             retrain: the command that makes the folder, for messages.
 
         Raises:
-            UserError: a file is missing or damaged, or the task has nothing to classify.
+            UserError: a file is missing or damaged, or the task does not classify.
         """
         raise UserError(f"{space.source}: task: {space.settings.task} has no images")
 
     @property
     def result_key(self) -> str:
-        """Which figure of metrics.json says how a retraining did."""
+        """The key of a retraining's main figure in metrics.json."""
         return self.result or self.objective.metric
 
     @property
     def result_name(self) -> str:
-        """What that figure is called."""
+        """That figure's label."""
         return self.result_label or self.objective.label
+
+
+def open_source(space: SearchSpace, data_dir: Path | None, log: Log) -> Source:
+    """Return what a space is trained on, described as the study will keep it; arguments as of `Task.open_data`.
+
+    Raises:
+        UserError: it cannot be had, or not be described.
+    """
+    source = own_result(space.task, "open_data", Source, space, data_dir, log)
+    return replace(source, description=plain(space.task, "open_data", source.description))

@@ -1,4 +1,4 @@
-"""Random changes of training images, drawn for each image of a batch, on the device that trains."""
+"""Random changes of training images, sampled for each image of a batch, on the training device."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ERASE_LOG_RATIO = (math.log(0.3), math.log(3.3))
 
 
 def augment_batch(x_N1HW: Tensor, augment: Augment, blank: float) -> Tensor:
-    """Return changed images; draws from the global generator, and nothing if nothing is asked for.
+    """Return changed images; draws from the global generator, but not if there is nothing to change.
 
     Args:
-        x_N1HW: normalised images; left as they are.
-        augment: what to do.
-        blank: value of pixels that come in from outside, and of erased ones.
+        x_N1HW: normalised images; not modified.
+        augment: the changes.
+        blank: value of pixels from outside the image, and of erased ones.
     """
     if augment.flip:
         mirrored = torch.rand(len(x_N1HW), 1, 1, 1, device=x_N1HW.device) < 0.5

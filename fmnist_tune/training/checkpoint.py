@@ -14,25 +14,25 @@ import torch
 from fmnist_tune.files import new_file
 from fmnist_tune.training.results import EpochResult
 
-PREVIOUS = "previous.pt"  # beside the checkpoint: the one before, in case the newest is damaged
+PREVIOUS = "previous.pt"  # beside the checkpoint: its predecessor, in case the newest is damaged
 
 
 class CheckpointError(ValueError):
-    """Checkpoints are there, but none of them can be used."""
+    """There are checkpoints, but none is usable."""
 
 
 class Stateful(Protocol):
-    """What PyTorch saves and restores."""
+    """An object with state that PyTorch saves and restores."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as tensors, numbers, strings, lists and dicts."""
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
-        """Take over what `state_dict` returned."""
+        """Load what `state_dict` returned."""
 
 
 class Run(Protocol):
-    """A training whose next steps depend on nothing but these."""
+    """A training whose next steps depend only on these."""
 
     seed: int
     device: str
@@ -40,14 +40,14 @@ class Run(Protocol):
 
     @property
     def parts(self) -> dict[str, Stateful]:
-        """The model, its optimizer, and whatever else changes with the steps."""
+        """The model, its optimizer, and all other state that changes with the steps."""
 
 
 def save_checkpoint(run: Run, path: Path) -> None:
-    """Replace the checkpoint, and keep its predecessor; after a crash or a power cut one of them is whole.
+    """Replace the checkpoint and keep its predecessor; after a crash or a power cut one of them is intact.
 
     Raises:
-        OSError: it could not be written, for instance because the disk is full; the old ones are as they were.
+        OSError: it could not be written, for instance because the disk is full; the old ones are unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -56,7 +56,7 @@ def save_checkpoint(run: Run, path: Path) -> None:
             torch.save(_state(run), file)
             file.flush()
             os.fsync(file.fileno())
-    except RuntimeError as error:  # torch's zip writer says so when the disk is full
+    except RuntimeError as error:  # torch's zip writer raises it when the disk is full
         temporary.unlink(missing_ok=True)
         raise OSError(str(error).splitlines()[0]) from error
     except OSError:
@@ -68,13 +68,13 @@ def save_checkpoint(run: Run, path: Path) -> None:
 
 
 def load_checkpoint(run: Run, path: Path) -> str | None:
-    """Take over the newest checkpoint that can be used, if there is one; executes no code from it.
+    """Load the newest usable checkpoint, if there is one; executes no code from it.
 
     Returns:
         What was wrong with newer ones; None if nothing was.
 
     Raises:
-        CheckpointError: there are some, all damaged or of another run; `run` must not be used any more.
+        CheckpointError: all are damaged or of another run; `run` must no longer be used.
     """
     complaints = []
     for candidate in (path, path.with_name(PREVIOUS)):
@@ -111,7 +111,7 @@ def _state(run: Run) -> dict[str, Any]:
 
 
 def _restore(run: Run, state: dict[str, Any]) -> None:
-    """Take over what `_state` returned.
+    """Load what `_state` returned.
 
     Raises:
         KeyError, TypeError, RuntimeError, ValueError: it belongs to another configuration, or is damaged.
@@ -119,5 +119,5 @@ def _restore(run: Run, state: dict[str, Any]) -> None:
     if state["seed"] != run.seed:
         raise ValueError(f"saved with seed {state['seed']}, not {run.seed}")
     for name, part in run.parts.items():
-        part.load_state_dict(state.get(name, {}))  # whatever cannot be without its state refuses this
+        part.load_state_dict(state.get(name, {}))  # a part that needs its state refuses an empty one
     run.history = [EpochResult(**result) for result in state["history"]]

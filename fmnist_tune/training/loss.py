@@ -29,6 +29,12 @@ def criterion(config: ImageConfig, y_N: Tensor) -> Callable[[Tensor, Tensor], Te
     return lambda logits, y: F.cross_entropy(logits, y, weight, label_smoothing=smoothing)
 
 
+def plain_loss(config: ImageConfig, logits_NK: Tensor, y_N: Tensor) -> float:
+    """Return the mean loss of scores and labels, without label smoothing or weights."""
+    is_entropy = config.training.loss == "cross_entropy"
+    return (F.cross_entropy(logits_NK, y_N) if is_entropy else squared_error(logits_NK, y_N).mean()).item()
+
+
 def squared_error(logits_NK: Tensor, y_N: Tensor, smoothing: float = 0.0) -> Tensor:
     """Return each image's mean squared distance between softmax output and (smoothed) one-hot label, (N,)."""
     n_classes = logits_NK.shape[1]

@@ -1,4 +1,4 @@
-"""The learning-rate range test: what the loss does while the rate rises (Smith 2017, arXiv 1506.01186)."""
+"""The learning-rate range test: the loss over a rising rate (Smith 2017, arXiv 1506.01186)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SMOOTHING = 0.02  # standard deviation of the smoothing, as a share of the logar
 
 @dataclass(frozen=True)
 class Sweep:
-    """The rates that are tried, and for how long.
+    """The rates to try, and for how long.
 
     Attributes:
         low, high: the first and the last rate.
-        steps: how many rates.
-        batches_per_step: trained on at each.
-        mode: by the same factor, or by the same difference, from one rate to the next.
+        steps: number of rates.
+        batches_per_step: batches trained on at each rate.
+        mode: a constant factor, or a constant difference, between rates.
     """
 
     low: float = 1e-5
@@ -48,23 +48,23 @@ class Sweep:
 
     @cached_property
     def rates(self) -> list[float]:
-        """The rates, rising."""
+        """The rates, ascending."""
         spread = np.geomspace if self.mode == "exponential" else np.linspace
         return [float(rate) for rate in spread(self.low, self.high, self.steps)]
 
 
 @dataclass(frozen=True)
 class LrRange:
-    """What a sweep showed.
+    """A sweep's result.
 
     Attributes:
-        rates: those that were trained with before the loss diverged.
+        rates: those trained with before the loss diverged.
         losses: the mean over each rate's batches.
-        smoothed: their Gaussian mean over neighbouring rates, by the ratio between these.
-        steepest: index of the rate at which the smoothed loss falls most for the same factor in the rate; None if it
-            never falls.
+        smoothed: the losses' Gaussian mean over neighbouring rates, on a logarithmic scale.
+        steepest: index of the rate at which the smoothed loss falls most steeply over the logarithm of the rate; None
+            if it never falls.
         lowest: index of the rate with the lowest smoothed loss.
-        diverged: the sweep ended before its last rate.
+        diverged: whether the sweep ended before its last rate.
     """
 
     rates: tuple[float, ...]
@@ -76,9 +76,9 @@ class LrRange:
 
 
 def sweep_losses(run: TrainingRun, sweep: Sweep) -> Iterator[float]:
-    """Train with rising rates; yields the loss of each rate, and ends early once it has diverged.
+    """Train with rising rates; yield the loss of each rate, and end early once it has diverged.
 
-    Model and optimizer are put back to what they were when the last loss has been taken or the generator is closed.
+    Model and optimizer are restored after the last loss, or when the generator is closed.
     """
     model, optimizer = copy.deepcopy(run.model.state_dict()), copy.deepcopy(run.optimizer.state_dict())
     torch.manual_seed(derive_seed(run.seed, "lr_range"))
@@ -104,11 +104,11 @@ def sweep_losses(run: TrainingRun, sweep: Sweep) -> Iterator[float]:
 
 
 def read_lr_range(sweep: Sweep, losses: Sequence[float]) -> LrRange:
-    """Read a sweep's losses.
+    """Evaluate a sweep's losses.
 
     Args:
-        sweep: that gave them.
-        losses: of its first rates, at least 2 of them; fewer than its steps if they diverged.
+        sweep: the sweep.
+        losses: of its first rates, at least 2; fewer than its steps if they diverged.
     """
     rates = sweep.rates[: len(losses)]
     smoothed = np.array([_smoothed(losses, sweep, i) for i in range(len(losses))])
@@ -131,7 +131,7 @@ def _endless(run: TrainingRun) -> Iterator[torch.Tensor]:
 
 
 def _smoothed(losses: Sequence[float], sweep: Sweep, i: int) -> float:
-    """Return the mean of losses weighted by how near their rates are to the i-th one."""
+    """Return the mean of losses, weighted by the closeness of their rates to the i-th one."""
     sigma = math.log(sweep.high / sweep.low) * max(SMOOTHING, 1 / (sweep.steps - 1))
     logs = np.log(sweep.rates[: len(losses)])
     weights = np.exp(-0.5 * ((logs - logs[i]) / sigma) ** 2)

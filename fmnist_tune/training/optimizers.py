@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by their names in a search space."""
+"""Optimizers and learning-rate schedules by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START_DIV, END_DIV = 25.0, 1e4  # OneCycleLR's defaults: starts at lr / 25, ends
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], optimizer: Optimizer) -> torch.optim.Optimizer:
-    """Build torch.optim's optimizer, in its fused form where there is one (the same update in one pass over memory)."""
+    """Build torch.optim's optimizer, fused if possible (the same update in one pass over memory)."""
     lr, weight_decay, momentum = optimizer.lr, optimizer.weight_decay, optimizer.momentum
     betas = ADAM_BETAS if optimizer.betas is None else (optimizer.betas[0], optimizer.betas[1])
     match optimizer.name:
@@ -38,7 +38,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], optimizer: Optimizer) ->
 
 
 def lr_factor(schedule: str, progress: float) -> float:
-    """Return what the learning rate is multiplied by.
+    """Return the factor of the learning rate.
 
     Args:
         schedule: constant, cosine, one_cycle or step.

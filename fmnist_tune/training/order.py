@@ -26,6 +26,12 @@ def epoch_sampler(config: ImageConfig, y_N: Tensor) -> Callable[[], Tensor]:
     return lambda: torch.randperm(len(y_N), device=y_N.device)
 
 
+def batches_of(order: Tensor, batch_size: int) -> list[Tensor]:
+    """Return an epoch's indices batch by batch; without a last batch of one image, for batch norm needs 2."""
+    batches = order.split(batch_size)
+    return [batch for batch in batches if len(batch) > 1 or batch_size == 1 or len(order) == 1]
+
+
 def _oversampled(y_N: Tensor) -> Tensor:
     """Return a shuffled order in which every class is as frequent as the most frequent, by drawing again from it."""
     largest = int(torch.bincount(y_N).max())

@@ -1,4 +1,4 @@
-"""The part of an epoch that has been trained: saved where a trial is evaluated, so that it can go on from there."""
+"""A partially trained epoch: saved at evaluations within it, so that a trial can resume from there."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 class PartialEpoch:
-    """What the steps of an epoch have given so far.
+    """The results of an epoch's steps so far.
 
     Attributes:
-        losses: each step's.
-        scores: (N, 10) of each step, or of several.
+        losses: of each step.
+        scores: (N, K) of each step, or of several.
         train_s, look_s: seconds in steps, and in evaluations.
     """
 
@@ -23,7 +23,7 @@ class PartialEpoch:
     look_s: float
 
     def __init__(self, device: str) -> None:
-        """Begin with no steps."""
+        """Start without steps."""
         self._device = device
         self.clear()
 
@@ -33,14 +33,14 @@ class PartialEpoch:
         self._random: list[Tensor] = []
 
     def restore_random(self) -> None:
-        """Set PyTorch's generators as they were when a state that has been taken over was saved."""
+        """Restore PyTorch's generators from the loaded state."""
         if self._random:
             torch.set_rng_state(self._random[0].cpu())
             for state in self._random[1:]:
                 torch.cuda.set_rng_state(state.cpu(), self._device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the steps, and where PyTorch's generators stand now; nothing where there are no steps."""
+        """Return the steps and the state of PyTorch's generators; empty without steps."""
         if not self.losses:
             return {}
         random = [torch.get_rng_state()]
@@ -50,10 +50,10 @@ class PartialEpoch:
         return {"losses": losses, "scores": scores, "train_s": self.train_s, "look_s": self.look_s, "random": random}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned.
+        """Load what `state_dict` returned.
 
         Raises:
-            ValueError: it was saved on another kind of device, whose generators draw other batches.
+            ValueError: it was saved on another kind of device, whose generators draw different batches.
         """
         if state and len(state["random"]) != 1 + self._device.startswith("cuda"):
             raise ValueError(f"saved within an epoch on another kind of device than {self._device}")

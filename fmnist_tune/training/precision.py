@@ -1,4 +1,4 @@
-"""Which number format and memory layout train a model fastest on this machine."""
+"""The number format and memory layout that train a model fastest on this machine."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ class Precision:
     bf16: bool
     channels_last: bool
 
+    def autocast(self, device: str) -> torch.autocast:
+        """Return the context in which a model computes on a device."""
+        return torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=self.bf16)
+
     def __str__(self) -> str:
         return ("bf16" if self.bf16 else "float32") + (" channels_last" if self.channels_last else "")
 
 
 @cache
 def has_fast_bf16(device: str) -> bool:
-    """Return whether a device has bf16 arithmetic; others emulate it, more slowly than float32."""
+    """Return whether a device has bf16 arithmetic; others emulate it, slower than float32."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device) >= (8, 0)
     try:
@@ -41,7 +45,7 @@ def has_fast_bf16(device: str) -> bool:
 
 
 def choose_precision(config: ImageConfig, *, fast_bf16: bool) -> Precision:
-    """Choose by rule, not by timing, so that a trial computes the same whenever it is run on the same kind of machine.
+    """Choose by rule, not by timing, so that a trial computes the same on the same kind of machine.
 
     Args:
         config: of the trial.

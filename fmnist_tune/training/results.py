@@ -1,4 +1,4 @@
-"""What a training run yields; imports nothing heavy, for those who only read it."""
+"""The results of a training run; imports nothing heavy, for modules that only read them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-SAMPLE_STRIDE = 5  # within an epoch one validation image in so many is scored
+SAMPLE_STRIDE = 5  # within an epoch, one in this many validation images is scored
 
 StopReason = Literal["epochs", "early_stopping", "solved"]
 
@@ -17,12 +17,12 @@ class NonFiniteLossError(ArithmeticError):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A validation accuracy, and when it was measured.
+    """A validation accuracy, and the epoch at which it was measured.
 
     Attributes:
         epoch: counted from 1; below 1, the share of the first epoch that was trained.
         val_accuracy: on the validation split, in [0, 1]; within an epoch, on a sample of it; nan without one.
-        train_s, val_s: seconds spent in training and in validation since the epoch began.
+        train_s, val_s: seconds of training and of validation since the start of the epoch.
     """
 
     epoch: float
@@ -32,7 +32,7 @@ class Evaluation:
 
     @property
     def epoch_s(self) -> float:
-        """How long the whole epoch took; within one, is expected to take: too long rather than too short."""
+        """Seconds of the whole epoch; within an epoch, an estimate, rather too long than too short."""
         if self.epoch < 1:
             return self.train_s / self.epoch + SAMPLE_STRIDE * self.val_s
         return self.train_s + self.val_s
@@ -40,10 +40,10 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochResult(Evaluation):
-    """What one whole epoch gave.
+    """The result of one whole epoch.
 
     Attributes:
-        train_loss, train_accuracy: mean over the epoch's batches as they were trained on, augmented and with dropout.
+        train_loss, train_accuracy: mean over the epoch's batches during training, with augmentation and dropout.
         val_loss: on the validation split; nan without one.
         lr: learning rate of the last step.
         n_images: images trained on.
@@ -58,5 +58,5 @@ class EpochResult(Evaluation):
 
 
 def best_epoch(history: Sequence[EpochResult]) -> int:
-    """Return the epoch with the highest validation accuracy, the first of equals; 0 if there is none."""
+    """Return the epoch with the highest validation accuracy, the first of equals; 0 without any."""
     return max(history, key=lambda result: (result.val_accuracy, -result.epoch)).epoch if history else 0

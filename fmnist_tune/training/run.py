@@ -5,25 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fmnist_tune.models.layers import n_params
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.tasks.images.config import ImageConfig
 from fmnist_tune.training import averaging
-from fmnist_tune.training.augment import augment_batch
 from fmnist_tune.training.averaging import WeightAverage
 from fmnist_tune.training.checkpoint import Stateful
-from fmnist_tune.training.graphed import GraphedSteps
-from fmnist_tune.training.loss import accuracy, criterion, squared_error
+from fmnist_tune.training.loss import accuracy, criterion, plain_loss
 from fmnist_tune.training.optimizers import build_optimizer, lr_factor
-from fmnist_tune.training.order import epoch_sampler
+from fmnist_tune.training.order import batches_of, epoch_sampler
 from fmnist_tune.training.partial_epoch import PartialEpoch
 from fmnist_tune.training.precision import Precision, choose_precision, has_fast_bf16
 from fmnist_tune.training.results import (
@@ -34,6 +32,7 @@ from fmnist_tune.training.results import (
     StopReason,
     best_epoch,
 )
+from fmnist_tune.training.step import TrainingStep
 from fmnist_tune.training.tensors import TrainingData, pixels
 
 # Images at a time without gradients. On a CPU a small batch's feature maps stay in the cache: a CNN 64-128-256 scored
@@ -90,10 +89,8 @@ class TrainingRun:
         self.position = (1, 0, 0)  # the epoch that is trained, steps taken of it, steps that it has
         self.criterion = criterion(config, data.y_train)
         self.draw_order = epoch_sampler(config, data.y_train)
-        is_fused = device.startswith("cuda") and self.optimizer.defaults.get("fused", False)
-        is_graphed = graphed and is_fused and config.model.cuda_graph
-        self._graphed = (
-            GraphedSteps(self._step, self.optimizer, config.training.batch_size, device) if is_graphed else None
+        self.train_batch = TrainingStep(
+            config, data, self.model, self.optimizer, self.criterion, self.precision, device=device, graphed=graphed
         )
 
     @property
@@ -154,18 +151,14 @@ class TrainingRun:
         if len(y_N) == 0:
             return math.nan, math.nan
         logits_NK = self.predict(x_N1HW)
-        loss = (
-            F.cross_entropy(logits_NK, y_N)
-            if self.config.training.loss == "cross_entropy"
-            else squared_error(logits_NK, y_N).mean()
-        )
-        return loss.item(), accuracy(logits_NK, y_N)
+        return plain_loss(self.config, logits_NK, y_N), accuracy(logits_NK, y_N)
 
     def predict(self, x_N1HW: Tensor, *, bf16: bool | None = None) -> Tensor:
         """Return float32 scores (N, 10); computed in bf16 where the training is, unless told otherwise."""
         model = self.scored_model.eval()
         batch_size = CUDA_EVAL_BATCH_SIZE if self.device.startswith("cuda") else EVAL_BATCH_SIZE
-        with torch.inference_mode(), self._autocast(self.precision.bf16 if bf16 is None else bf16):
+        precision = self.precision if bf16 is None else replace(self.precision, bf16=bf16)
+        with torch.inference_mode(), precision.autocast(self.device):
             return torch.cat([model(x).float() for x in x_N1HW.split(batch_size)])
 
     def score(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -174,29 +167,7 @@ class TrainingRun:
 
     def draw_batches(self) -> list[Tensor]:
         """Return the indices of an epoch's training images, batch by batch."""
-        order = self.draw_order()
-        batches = order.split(self.config.training.batch_size)
-        if self.config.training.batch_size == 1 or len(order) == 1:
-            return list(batches)
-        return [batch for batch in batches if len(batch) > 1]  # batch norm needs 2
-
-    def train_batch(self, batch: Tensor, lr: float) -> tuple[Tensor, Tensor]:
-        """Take one step of a model in training mode; returns its loss and its scores (N, 10) without their graph."""
-        if self._graphed is not None:
-            return self._graphed(batch, lr)
-        self.optimizer.param_groups[0]["lr"] = lr
-        return self._step(batch)
-
-    def _step(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        data, optimizer = self.data, self.optimizer
-        x = augment_batch(data.x_train[batch], self.config.training.augment, data.blank)
-        with self._autocast(self.precision.bf16):
-            scores = self.model(x)
-        loss = self.criterion(scores.float(), data.y_train[batch])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        return loss.detach(), scores.detach()
+        return batches_of(self.draw_order(), self.config.training.batch_size)
 
     def _train_epoch(self, epoch: int, shares: Sequence[float]) -> Generator[Evaluation, None, EpochResult]:
         """Train an epoch, or what is left of it, and validate it; what its steps gave is read at the end alone."""
@@ -266,6 +237,3 @@ class TrainingRun:
         return Evaluation(
             epoch=share, val_accuracy=val_accuracy, train_s=self.partial.train_s, val_s=self.partial.look_s
         )
-
-    def _autocast(self, bf16: bool) -> torch.autocast:
-        return torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=bf16)

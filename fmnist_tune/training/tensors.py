@@ -1,4 +1,4 @@
-"""The data set as tensors on the device that trains."""
+"""The data set as tensors on the training device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TrainingData:
     """Training and validation images, normalised and on the device; read-only.
 
     Attributes:
-        x_train, x_val: float32 (N, C, H, W); no validation images if all are trained on.
+        x_train, x_val: float32 (N, C, H, W); x_val is empty if all images are trained on.
         y_train, y_val: int64 (N,).
         blank: value of a black pixel after normalisation.
     """
@@ -40,13 +40,13 @@ class TrainingData:
         *,
         with_val: bool = True,
     ) -> TrainingData:
-        """Split, thin out, normalise and pad the training files' images.
+        """Split, subsample, normalise and pad the training files' images.
 
         Args:
-            images_NHW, labels_N: the training images, as `Images` has them.
-            data: the split, the shares that are kept, the scaling.
-            device: where the tensors go.
-            with_val: hold out the validation split; otherwise it is trained on too.
+            images_NHW, labels_N: the training images, as in `Images`.
+            data: the split, the shares to keep, the scaling.
+            device: of the tensors.
+            with_val: hold out the validation split; otherwise train on it too.
 
         Raises:
             UserError: `data.val_size` leaves no training image.

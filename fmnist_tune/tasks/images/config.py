@@ -1,4 +1,4 @@
-"""What may stand in the sections model, training and data of a file that classifies images."""
+"""The sections model, training and data of a file for image classification."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DATA_SETS: SectionRegistry[DataSet] = SectionRegistry(
 
 
 class Augment(Section):
-    """Random changes of every training image, sampled anew in each epoch.
+    """Random changes of every training image, sampled again in each epoch.
 
     Attributes:
         flip: mirror left to right with probability 0.5.
@@ -52,15 +52,15 @@ class Training(TaskTraining):
 
     Attributes:
         epochs: passes over the training split.
-        batch_size: images of a step.
+        batch_size: images per step.
         schedule: of the learning rate, stepped every batch; `lr` is its peak. cosine falls from it to 0. one_cycle
             rises to it from a 25th over 30 % of the steps, then falls to nearly 0. step divides it by 10 after 1/2 and
             3/4 of the steps.
         loss: mse is taken between the softmax output and the one-hot label.
         label_smoothing: the share of a label's weight that is spread over all classes.
         average_weights: evaluate and keep a running average of the weights instead of the latest ones.
-        early_stopping: epochs without a better validation accuracy after which a trial ends; its best epoch then
-            counts; None for no early stopping.
+        early_stopping: epochs without a better validation accuracy after which a trial ends, with the value of its best
+            epoch; None for no early stopping.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=60_000)] = 128
@@ -74,10 +74,10 @@ class Training(TaskTraining):
 
 
 class ImageConfig(TaskConfig):
-    """Everything that one training on images depends on, besides its seed.
+    """Everything that a training on images depends on besides its seed.
 
     Attributes:
-        model: the classifier; its `name` decides which other keys it has.
+        model: the classifier; its `name` determines its other keys.
         training: how it is trained.
         data: what it is trained on.
     """
@@ -90,7 +90,7 @@ class ImageConfig(TaskConfig):
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> ImageConfig:
-        """Read what `model_dump` gave and JSON has kept, in which every key is a text."""
+        """Read the result of `model_dump` after a JSON round trip, which makes every key a string."""
         return cls.model_validate({**tree, "data": data_from_json(tree)})
 
     @classmethod
@@ -99,7 +99,7 @@ class ImageConfig(TaskConfig):
 
     @property
     def images(self) -> ImageSpec:
-        """What the model is built for: the data set's images, padded."""
+        """The model's input: the data set's images, padded."""
         return self.data.spec.padded(self.data.pad)
 
     def build(self) -> nn.Module:
@@ -121,10 +121,10 @@ class ImageConfig(TaskConfig):
 
 
 def data_from_json(tree: Mapping[str, Any]) -> DataSet:
-    """Return the data set of a configuration that JSON has kept, whatever else is in it.
+    """Return the data set of a configuration stored as JSON, ignoring the rest.
 
     Raises:
-        ValueError, TypeError, AttributeError: it is damaged, or its class cannot be had.
+        ValueError, TypeError, AttributeError: it is damaged, or its class cannot be imported.
     """
     data = tree.get("data") or {}
     keep = {int(label): share for label, share in (data.get("keep") or {}).items()}

@@ -1,4 +1,4 @@
-"""What a data set of images is, and which there are."""
+"""Data sets of images, and their registry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.models import ImageSpec
-from fmnist_tune.registry import told
+from fmnist_tune.registry import own_code, own_result, place_of, plain
 from fmnist_tune.section import Section
 
 if TYPE_CHECKING:
@@ -23,15 +23,18 @@ if TYPE_CHECKING:
 Log = Callable[[str], None]
 Part = Literal["train", "test"]
 
+NOUN = "data set "  # before a class in messages
+ALL_CLASSES = "all"  # stands for every class in the table of corruptions, so that none may be called so
+
 
 @dataclass(frozen=True)
 class Images:
     """Labelled images.
 
     Attributes:
-        images_NHW: uint8 (N, H, W); (N, H, W, C) where there are more channels than one.
+        images_NHW: uint8 (N, H, W); (N, H, W, C) with several channels.
         labels_N: int64 in [0, K).
-        md5: of the images and of the labels, in this order; computed where a data set leaves it out.
+        md5: of the images and of the labels, in this order; computed if a data set leaves it out.
     """
 
     images_NHW: NDArray[np.uint8]
@@ -45,21 +48,22 @@ class Images:
 
 
 class DataSet(Section):
-    """A data set, and the section `data` of a file that names it: derive from it, and give it fields of its own.
+    """A data set, and the section `data` of a file that names it: subclass it, and add its own fields.
 
     Attributes:
         name: the data set's name.
-        val_size: images of the training set that are held out for validation, every class in its share.
+        val_size: images of the training set that are held out for validation, stratified by class.
         mean: subtracted from pixels in [0, 1].
         std: by which the difference is divided.
         pad: blank pixels added on each side.
-        keep: the share of a class's training images that stays, by label, such as {5: 0.1}; 1 for the other classes.
-        mitigation: what is done about an imbalance.
+        keep: the share of a class's training images to keep, by label, such as {5: 0.1}; 1 for the other classes.
+        mitigation: the measure against class imbalance.
     """
 
-    # For people.
+    # Shown to people.
     title: ClassVar[str] = ""
-    # What a model card says of the data and their biases, and of the uses that a model is made for, in Markdown.
+    # The model card's text on the data, their biases, and a model's intended uses: a paragraph, and a list whose lines
+    # begin with `- `.
     data_notes: ClassVar[str] = "Nothing is known of how these images were made."
     use_notes: ClassVar[str] = (
         "- Not intended: rejecting what is of none of the classes: whatever it is shown, it names one of them, often "
@@ -76,11 +80,14 @@ class DataSet(Section):
 
     @property
     def spec(self) -> ImageSpec:
-        """Size, channels and class names of its images, unpadded; asked for often, so it must be quick."""
+        """Size, channels and class names of its images, unpadded; called often, so it must be quick."""
         raise NotImplementedError
 
     @model_validator(mode="after")
     def _labels(self) -> DataSet:
+        problem = _spec_problem(self.spec)
+        if problem:
+            raise ValueError(f"{place_of(type(self))}: spec is {problem}")
         highest, n_classes = max(self.keep, default=0), self.spec.n_classes
         if highest >= n_classes:
             raise ValueError(f"keep: label {highest}; labels are 0 to {n_classes - 1}")
@@ -88,42 +95,42 @@ class DataSet(Section):
 
     @property
     def own_keys(self) -> dict[str, Any]:
-        """What says which data these are: its name and its own keys."""
+        """The keys that identify the data: its name and its own keys."""
         return {key: value for key, value in self if key == "name" or key not in DataSet.model_fields}
 
     def load_train(self, data_dir: Path | None, log: Log) -> Images:
         """Return the training images.
 
         Args:
-            data_dir: what `--data-dir` says.
-            log: gets a line for people about what is being done.
+            data_dir: from `--data-dir`.
+            log: receives progress messages.
 
-        Raises:
-            UserError: they are missing or damaged.
+            Raises:
+                UserError: they are missing or damaged.
         """
         raise NotImplementedError
 
     def load_test(self, data_dir: Path | None, log: Log) -> Images:
-        """Return the test images, as `load_train` the others; a search never calls it."""
+        """Return the test images; arguments and errors as for `load_train`. A search never calls it."""
         raise NotImplementedError
 
     def check_test(self, data_dir: Path | None, log: Log) -> None:
-        """Raise a UserError if the test images are not there, without opening them: an opening is recorded first."""
+        """Raise a UserError if the test images are missing, without opening them: an opening is recorded first."""
 
     def place(self, data_dir: Path | None, log: Log) -> str:
-        """Return where the data are from, for messages."""
+        """Return the source of the data, for messages."""
         return f"data set {self.name}"
 
     def describe(self, train: Images) -> dict[str, object]:
-        """Return what a study records of its data, and by which it refuses others."""
+        """Return what a study records about its data, to refuse other data."""
         own = {key: value for key, value in self.model_dump(mode="json").items() if key in self.own_keys}
         return {"data_set": own, "train_images_md5": train.md5[0], "train_labels_md5": train.md5[1]}
 
     def prepare_picture(self, picture: Image, *, invert: bool) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-        """Return an image file's pixels as a model takes them, uint8 (H, W) or (H, W, C), and warnings about them.
+        """Return an image file's pixels as model input, uint8 (H, W) or (H, W, C), and warnings about them.
 
         Args:
-            picture: upright, in grey (`L`) or in colour (`RGB`), by the channels of the spec.
+            picture: upright, in grey (`L`) or in colour (`RGB`), according to the spec's channels.
             invert: whether it was inverted.
         """
         import numpy as np
@@ -134,32 +141,53 @@ class DataSet(Section):
 
 
 def open_part(data: DataSet, part: Part, data_dir: Path | None, log: Log) -> Images:
-    """Return a data set's training or test images, checked against what it says of them.
+    """Return a data set's training or test images, checked against its spec.
 
     Raises:
-        UserError: they cannot be had, or are not what they must be.
+        UserError: they are not available, or invalid.
     """
     method = f"load_{part}"
-    where = f"data set {data.name}: {method}"
-    try:
+    where = f"{NOUN}{place_of(type(data))}: {method}"
+    with own_code(data, method, NOUN):
         found = getattr(data, method)(data_dir, log)
-    except UserError:
-        raise
-    except Exception as error:
-        if type(data).__module__.startswith("fmnist_tune."):
-            raise
-        raise UserError(f"{where} raised {told(error)}") from None
     problem = _problem(found, data.spec)
     if problem:
         raise UserError(f"{where} returned {problem}")
     if found.md5 == ("", ""):
         md5 = [hashlib.md5(a.tobytes(), usedforsecurity=False).hexdigest() for a in (found.images_NHW, found.labels_N)]
         found = replace(found, md5=(md5[0], md5[1]))
-    return found  # type: ignore[no-any-return]  # which the check has found out
+    return found  # type: ignore[no-any-return]  # the check has verified this
+
+
+def described(data: DataSet, train: Images) -> dict[str, Any]:
+    """Return what a data set says of its training images, as a study will keep it.
+
+    Raises:
+        UserError: it cannot be kept.
+    """
+    return plain(data, "describe", own_result(data, "describe", dict, train, noun=NOUN), NOUN)
+
+
+def _spec_problem(spec: object) -> str:
+    """Return in what a data set's `spec` is none; empty where it is one."""
+    if not isinstance(spec, ImageSpec):
+        return f"a {type(spec).__name__}; it must be an ImageSpec"
+    names = spec.class_names
+    if not isinstance(names, tuple) or not all(isinstance(name, str) and name.strip() for name in names):
+        return f"class_names {names!r}; they must be a tuple of texts that are not empty"
+    if len(names) < 2 or len(set(names)) < len(names):
+        return f"class_names {names!r}; they must be two or more, and each another"
+    if ALL_CLASSES in names:
+        return f"a class {ALL_CLASSES!r}, which stands for all classes in tables"
+    if spec.channels not in (1, 3):
+        return f"{spec.channels!r} channels; allowed are 1 (grey) and 3 (colour)"
+    if not all(isinstance(side, int) and side >= 1 for side in (spec.height, spec.width)):
+        return f"height {spec.height!r} and width {spec.width!r}; they must be 1 or more"
+    return ""
 
 
 def _problem(found: object, spec: ImageSpec) -> str:
-    """Return in what images are not what a data set says of them; empty where they are."""
+    """Return how images contradict a data set's spec; empty if they match."""
     import numpy as np
 
     if not isinstance(found, Images):
@@ -176,6 +204,8 @@ def _problem(found: object, spec: ImageSpec) -> str:
         return f"labels_N of {labels.dtype} {labels.shape}; they must be int64 ({len(images)},), one for each image"
     if not len(labels):
         return "no images"
+    if not isinstance(found.md5, tuple) or len(found.md5) != 2 or not all(isinstance(md5, str) for md5 in found.md5):
+        return f"md5 {found.md5!r}; it must be two texts, of the images and of the labels"
     if labels.min() < 0 or labels.max() >= spec.n_classes:
         given = f"labels from {labels.min()} to {labels.max()}"
         return f"{given}; its spec has {spec.n_classes} classes, 0 to {spec.n_classes - 1}"

@@ -1,4 +1,4 @@
-"""Fashion-MNIST as a data set: the section of a file, and what a model card says of it."""
+"""Fashion-MNIST as a data set: its section of a file, and its notes for model cards."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class FashionMnist(DataSet):
     """What a model is trained on.
 
     Attributes:
-        name: the data set; a file that names none means this one.
+        name: the data set; the default.
         mean: subtracted from pixels in [0, 1]; the default is the training set's.
         std: by which the difference is divided; the default is the training set's.
     """
@@ -76,7 +76,7 @@ class FashionMnist(DataSet):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the name, as in studies from before there were other data sets, whose trainings stay valid."""
+        """Leave out the name, as in studies older than other data sets, so that their trainings stay valid."""
         return {key: value for key, value in handler(self).items() if key != "name"}
 
     @property
@@ -100,7 +100,7 @@ class FashionMnist(DataSet):
         from fmnist_tune.data.fetch import locate_data
 
         if not has_part(folder := locate_data(data_dir, log), "test"):
-            load_part(folder, "test")  # says what is missing
+            load_part(folder, "test")  # names what is missing
 
     def place(self, data_dir: Path | None, log: Log) -> str:
         from fmnist_tune.data.fetch import locate_data

@@ -1,7 +1,7 @@
-"""Any image file as Fashion-MNIST would have it: 28 x 28 greys, a light garment that fills a black square.
+"""Any image file in the style of Fashion-MNIST: 28 x 28 greys, a light garment filling a black square.
 
-The steps are those by which the data set was made (Xiao et al. 2017, arXiv 1708.07747, section 2), with antialiasing
-in place of its subsampling and sharpening.
+The steps are those that created the data set (Xiao et al. 2017, arXiv 1708.07747, section 2), with antialiasing
+instead of its subsampling and sharpening.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from PIL import Image, ImageOps
 
 from fmnist_tune.tasks.images.fashion_mnist import FASHION_MNIST
 
-SIZE = (FASHION_MNIST.width, FASHION_MNIST.height)  # as Pillow has them
+SIZE = (FASHION_MNIST.width, FASHION_MNIST.height)  # in Pillow's order
 
-# Edges are trimmed whose pixels are this close to the background: 5 % of the greatest intensity (Xiao et al. 2017).
+# Edges this close to the background are trimmed: 5 % of the greatest intensity (Xiao et al. 2017).
 _CLOSE = 13
-# No training image comes near these three: corners are never brighter than 64, the garment covers 4.8 % at least,
+# No training image comes near these three: corners are never brighter than 64, the garment covers at least 4.8 %,
 # and the brightest pixel is 254 or 255.
 _LIGHT_BACKGROUND = 127
 _MIN_COVERED = 0.005
@@ -24,11 +24,11 @@ _MIN_CONTRAST = 64
 
 
 def prepare_garment(picture: Image.Image, *, invert: bool) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Return an image as uint8 (28, 28), and in what it looks unlike the training data.
+    """Return an image as uint8 (28, 28), and how it differs from the training data.
 
-    One of 28 x 28 pixels is taken as it is, but for colour. Of any other, edges in the background's grey are trimmed,
-    the rest is scaled to 28 pixels along its longer side, centred on a square of the background's grey, and stretched
-    to the full range from 0 to 255.
+    An image of 28 x 28 pixels is used as it is, but for colour. For any other, edges in the background's grey are
+    trimmed, the rest is scaled to 28 pixels along its longer side, centred on a square of the background's grey, and
+    stretched to the full range from 0 to 255.
 
     Args:
         picture: in grey.
@@ -62,7 +62,7 @@ def prepare_garment(picture: Image.Image, *, invert: bool) -> tuple[NDArray[np.u
 
 
 def _background(pixels_HW: NDArray[np.uint8]) -> int:
-    """Return the median grey of the four corners, each 5 % of the image along either side."""
+    """Return the median grey of the four corners, each 5 % of the image's height and width."""
     height, width = (max(1, size // 20) for size in pixels_HW.shape)
     corners = [
         pixels_HW[rows, columns].ravel()

@@ -1,4 +1,4 @@
-"""Classification of images, as a task."""
+"""Image classification as a task."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fmnist_tune.config.parameters import flatten
 from fmnist_tune.study.metrics_file import ImageMetrics, StoredMetrics
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.images.config import ImageConfig
-from fmnist_tune.tasks.images.data_set import DataSet, Images, Log, open_part
+from fmnist_tune.tasks.images.data_set import DataSet, Images, Log, described, open_part
 from fmnist_tune.tasks.task import Source, Task
 from fmnist_tune.units import percent
 
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 
 class ImageTask(Task):
-    """Images of any size and any number of classes; the data set is found by its name."""
+    """Images of any size with any number of classes; the data set is found by its name."""
 
     config: ClassVar[type[TaskConfig]] = ImageConfig
     has_test: ClassVar[bool] = True
     result: ClassVar[str] = "test_accuracy"
     result_label: ClassVar[str] = "test accuracy"
+    compares_validation: ClassVar[bool] = True
     stored: ClassVar[type[StoredMetrics]] = ImageMetrics
     report_files: ClassVar[tuple[str, ...]] = (
         "confusion_matrix.png", "per_class.png", "reliability.png", "wrong.png", "samples.png", "classes.png",
@@ -45,7 +46,7 @@ class ImageTask(Task):
         return data.title or data.name
 
     def problems(self, configs: Sequence[TaskConfig]) -> Iterator[tuple[str, str]]:
-        """Yield that not every configuration is trained on the same data, by which none could be compared."""
+        """Yield a problem if configurations use different data, which makes them incomparable."""
         keys = [flatten(config.data.own_keys) for config in configs]
         for key in dict.fromkeys(key for found in keys for key in found):
             if len({str(found.get(key)) for found in keys}) > 1:
@@ -56,7 +57,7 @@ class ImageTask(Task):
 
         data = next(space.end_configs()).data
         images = open_part(data, "train", data_dir, log)
-        return Source(images, {**data.describe(images), "split": describe_split(space, images)})
+        return Source(images, {**described(data, images), "split": describe_split(space, images)})
 
     def prepare(self, config: TaskConfig, data: Any, device: str, *, with_val: bool) -> TrainingData:
         from fmnist_tune.training.tensors import TrainingData
@@ -79,7 +80,7 @@ class ImageTask(Task):
     def inspect(
         self, folder: Path, metrics: dict[str, Any], test: Any, workers: Callable[[], WorkerPlan], log: Log
     ) -> dict[str, Any]:
-        from fmnist_tune.retrain.inspection import inspect_model  # imports torch, which only this needs
+        from fmnist_tune.retrain.inspection import inspect_model  # imports torch, needed only here
 
         return inspect_model(folder, metrics, test, workers(), log)
 
@@ -126,7 +127,7 @@ class ImageTask(Task):
     def lr_range_run(self, space: SearchSpace, data_dir: Path | None, log: Log, seed: int) -> TrainingRun:
         import torch
 
-        from fmnist_tune.training.threads import limit_threads
+        from fmnist_tune.cpus import limit_threads
 
         config = space.config({})
         images = open_part(config.data, "train", data_dir, log)

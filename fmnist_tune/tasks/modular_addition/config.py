@@ -1,4 +1,4 @@
-"""What may stand in a search space of the task modular-addition: a + b mod p, learned from a part of all pairs."""
+"""The search space of the task modular-addition: a + b mod p, learned from a part of all pairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fmnist_tune.tasks.modular_addition.models import PAIR_MODELS, PairModel
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SPLIT_SEED = 20220106  # fixed for every study; a larger fraction holds the pairs of a smaller one
+SPLIT_SEED = 20220106  # fixed for every study; a larger fraction contains the pairs of a smaller one
 
 
 def _batch_size(value: object) -> object:
@@ -25,14 +25,14 @@ def _batch_size(value: object) -> object:
 
 
 class ModularTraining(Section):
-    """How a model is trained; an epoch is what lies between two evaluations.
+    """How a model is trained; an epoch lasts from one evaluation to the next.
 
     Attributes:
         steps: of the optimizer; a multiple of `eval_every`.
         eval_every: steps between two evaluations on all training and all validation pairs.
-        batch_size: pairs of a step, sampled without replacement; full, or more than there are, is all of them; None for
-            full.
-        stop_when_solved: end at the first evaluation with 99 % of the validation pairs right.
+        batch_size: pairs per step, sampled without replacement; full, or more than there are, uses all of them; None
+            for full.
+        stop_when_solved: end at the first evaluation with 99 % of the validation pairs correct.
     """
 
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 5_000
@@ -54,14 +54,14 @@ class ModularTraining(Section):
 
 
 class ModularData(Section):
-    """Which pairs a model is trained on.
+    """The pairs that a model is trained on.
 
     Attributes:
         modulus: a and b lie in [0, modulus).
-        fraction: the share of the pairs that is trained on; the others are for validation. A larger fraction contains
-            the pairs of a smaller one.
-        draw: sample so many pairs with replacement before the split. Validation pairs are then in the training set too,
-            which hides whether anything was generalised; None for every pair once.
+        fraction: the share of the pairs for training; the others are for validation. A larger fraction contains the
+            pairs of a smaller one.
+        draw: sample this many pairs with replacement before the split. Validation pairs then occur in the training set
+            too, which hides whether the model generalises; None for every pair once.
     """
 
     modulus: Annotated[int, Field(ge=2, le=1000)] = 97
@@ -70,12 +70,12 @@ class ModularData(Section):
 
     @property
     def n_pairs(self) -> int:
-        """Pairs before the split."""
+        """Number of pairs before the split."""
         return self.modulus**2 if self.draw is None else self.draw
 
     @property
     def n_train(self) -> int:
-        """Pairs that are trained on."""
+        """Number of training pairs."""
         return round(self.n_pairs * self.fraction)
 
     @model_validator(mode="after")
@@ -86,12 +86,12 @@ class ModularData(Section):
 
 
 class ModularConfig(TaskConfig):
-    """Everything that one training on modular addition depends on, besides its seed.
+    """Everything that a training on modular addition depends on besides its seed.
 
     Attributes:
-        model: the network; its `name` decides which other keys it has.
+        model: the network; its `name` determines its other keys.
         training: how it is trained.
-        data: which pairs it is trained on.
+        data: the pairs that it is trained on.
     """
 
     models: ClassVar[SectionRegistry[PairModel]] = PAIR_MODELS

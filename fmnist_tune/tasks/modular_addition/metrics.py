@@ -1,4 +1,4 @@
-"""What a modular-addition configuration gave over seeds, as one JSON object."""
+"""The metrics of a modular-addition configuration over seeds, as one JSON object."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from fmnist_tune.units import percent
 
 
 def pair_metrics(config: ModularConfig, histories: Sequence[Sequence[EpochResult]]) -> dict[str, Any]:
-    """Return figures over seeds; there is no test set, validation pairs are all that were not trained on.
+    """Return figures over seeds; there is no test set, and all pairs not trained on are for validation.
 
     Args:
         config: what was trained.
         histories: every epoch of each seed.
 
     Returns:
-        val_accuracy at the end, steps_to_memorise and steps_to_solve (over the seeds that did; `values` has null for
-        the others), pairs, and leak: the share of the validation pairs that are in the training set.
+        val_accuracy at the end, steps_to_memorise and steps_to_solve (over the seeds that got there; `values` has null
+        for the others), pairs, and leak: the share of the validation pairs that are in the training set.
     """
     train, val = split_pairs(config.data)
     return {
@@ -38,14 +38,14 @@ def pair_metrics(config: ModularConfig, histories: Sequence[Sequence[EpochResult
 
 
 def steps_over_seeds(steps: Sequence[int | None]) -> dict[str, Any]:
-    """Return steps as a figure over those seeds that got there; None where there is none."""
+    """Return steps as a figure over the seeds that got there; figures are None without any."""
     known = [n for n in steps if n is not None]
     figure = spread_json(spread(known)) if known else {"mean": None, "std": None, "ci95": None}
     return {**figure, "values": list(steps)}
 
 
 def steps_text(figure: Mapping[str, Any]) -> str:
-    """Return a number of steps over seeds, as `metrics.json` has it, as text; says how many seeds got there."""
+    """Return steps over seeds from `metrics.json` as text, with how many seeds got there."""
     values = figure["values"]
     n_there = sum(value is not None for value in values)
     if not n_there:
@@ -58,7 +58,7 @@ def steps_text(figure: Mapping[str, Any]) -> str:
 
 
 def details(metrics: Mapping[str, Any]) -> list[Block]:
-    """Return what `retrain` shows of metrics.json besides the result."""
+    """Return the details of metrics.json that `retrain` shows besides the result."""
     pairs = metrics["pairs"]
     blocks: list[Block] = [
         f"trained on {pairs['train']:,} pairs, validated on {pairs['val']:,}",

@@ -35,7 +35,7 @@ class OneHots(nn.Module):
 class OneLayer(nn.Module):
     """Attention from the token = to all three, then a dense layer, each added to the residual stream at =.
 
-    Nothing else of the layer reaches the scores, so nothing else is computed. Weights start as Nanda et al.'s do.
+    No other part of the layer reaches the scores, so it is not computed. Weights are initialised as by Nanda et al.
     """
 
     offsets: Tensor
@@ -58,7 +58,7 @@ class OneLayer(nn.Module):
     def forward(self, pairs_N2: Tensor) -> Tensor:
         equals_N1 = pairs_N2.new_full((len(pairs_N2), 1), self.token.num_embeddings - 1)
         ids_NT = torch.cat([pairs_N2, equals_N1], dim=1) + self.offsets
-        # Keys and values follow from token and position alone: computed once for each of these, not for each pair.
+        # Keys and values depend only on token and position: computed once for each of these, not for each pair.
         x_EW = (self.token.weight + self.position[:, None]).flatten(0, 1)
         key_NTW, value_NTW = F.embedding(ids_NT, self.key_value(x_EW)).chunk(2, dim=-1)
         last_1W = x_EW[-1:]

@@ -1,4 +1,4 @@
-"""What a training on modular addition came to: when it had memorised, when it had generalised, what that is worth."""
+"""The outcome of a training on modular addition: when it memorised, when it generalised, and its value."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.training.results import EpochResult
 from fmnist_tune.units import percent
 
-SOLVED = 0.99  # of the validation pairs right
-MEMORISED = 0.99  # of the training pairs right
+SOLVED = 0.99  # share of the validation pairs correct
+MEMORISED = 0.99  # share of the training pairs correct
 
 
 def steps_to_solve(config: ModularConfig, history: Sequence[EpochResult]) -> int | None:
-    """Return the steps before the first evaluation with 99 % of the validation pairs right; None if it never was."""
+    """Return the steps until the first evaluation with 99 % of the validation pairs correct; None if never."""
     return _first(config, [result.val_accuracy for result in history], SOLVED)
 
 
 def steps_to_memorise(config: ModularConfig, history: Sequence[EpochResult]) -> int | None:
-    """Return the steps before the first evaluation with 99 % of the training pairs right; None if it never was."""
+    """Return the steps until the first evaluation with 99 % of the training pairs correct; None if never."""
     return _first(config, [result.train_accuracy for result in history], MEMORISED)
 
 
 def value(config: ModularConfig, history: Sequence[EpochResult]) -> float:
     """Return what a search maximises.
 
-    Solved: the share of `training.steps` that was left when 99 % of the validation pairs were right, in [0, 1), so
-    fewer steps are better. Otherwise what was missing to 99 %, as a negative number, so that the sampler is told which
-    of two failures came nearer.
+    If solved, the share of `training.steps` left when 99 % of the validation pairs were correct, in [0, 1): fewer
+    steps are better. Otherwise the shortfall from 99 %, as a negative number, so that the sampler can rank failures.
     """
     steps = steps_to_solve(config, history)
     if steps is not None:
@@ -46,7 +45,7 @@ def milestones(config: ModularConfig, history: Sequence[EpochResult]) -> dict[st
 
 
 class StepsLeft(Objective):
-    """The share of the steps that was left when the task was solved; see `value`."""
+    """The share of the steps left when the task was solved; see `value`."""
 
     metric: ClassVar[str] = "steps_left"
     label: ClassVar[str] = "share of steps left"

@@ -1,4 +1,4 @@
-"""The report's part about a task that is memorised first and understood later."""
+"""The report's part on grokking: a task memorised first and generalised later."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ GROKKING = "grokking.png"
 
 @dataclass(frozen=True)
 class StepCurve:
-    """One training by steps; every sequence has one entry for each evaluation.
+    """A training by steps; every sequence has one entry for each evaluation.
 
     Attributes:
-        name: for people.
-        steps_to_memorise, steps_to_solve: None if it did not come to that.
+        name: shown to people.
+        steps_to_memorise, steps_to_solve: None if it did not get there.
     """
 
     name: str
@@ -44,7 +44,7 @@ class StepCurve:
 
 
 def step_curve(name: str, config: ModularConfig, history: Sequence[EpochResult]) -> StepCurve:
-    """Return a training's course by steps."""
+    """Return a training's curve by steps."""
     return StepCurve(
         name,
         tuple(result.epoch * config.training.eval_every for result in history),
@@ -57,7 +57,7 @@ def step_curve(name: str, config: ModularConfig, history: Sequence[EpochResult])
 
 
 def grokking_figure(curves: Sequence[StepCurve]) -> Figure:
-    """Draw accuracy and loss over steps, both on logarithmic axes of steps."""
+    """Draw accuracy and loss over steps, on logarithmic axes of steps."""
     figure = new_figure(WIDTH, 5.0)
     accuracy, loss = (styled(axes) for axes in figure.subplots(2, 1, sharex=True))
     for i, curve in enumerate(curves):
@@ -79,12 +79,12 @@ def grokking_figure(curves: Sequence[StepCurve]) -> Figure:
 
 
 def grokking_content(record: StudyRecord) -> Content | None:
-    """Return what the report says of the retrained seeds, or else of the best trial; None if there is neither.
+    """Return the report's content on the retrained seeds, or else on the best trial; None without either.
 
     Raises:
         UserError: a file of a retrained seed is missing.
     """
-    metrics, best = record.retrained, record.best
+    metrics, best = record.retraining.result, record.best
     if metrics is not None:
         config = ModularConfig.model_validate(metrics["config"])
         curves = [

@@ -1,4 +1,4 @@
-"""One training run on modular addition; an epoch is what lies between two evaluations."""
+"""One training run on modular addition; an epoch lasts from one evaluation to the next."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from fmnist_tune.training.results import NonFiniteLossError, StopReason
 
 
 class ModularRun(EpochRun):
-    """Trains one configuration with one seed; what it computes follows from these alone."""
+    """Trains one configuration with one seed; these two determine the result."""
 
     def __init__(self, config: ModularConfig, *, seed: int, device: str = "cpu", n_epochs: int | None = None) -> None:
-        """Build the model and its optimizer; `n_epochs`: stop after so many evaluations, None for all."""
+        """Build the model and its optimizer; stop after `n_epochs` evaluations, None for all."""
         self.config = config
         train, val = split_pairs(config.data)
         self._leak = leak(train, val)
@@ -48,7 +48,7 @@ class ModularRun(EpochRun):
         return super().stop_reason
 
     def train(self, epoch: int) -> tuple[float, float, int]:
-        """Take `eval_every` steps, and evaluate the training pairs."""
+        """Take `eval_every` steps, and evaluate on the training pairs."""
         x_N2, y_N = self._train_xy
         loss = torch.tensor(math.nan)
         n_pairs = 0
@@ -78,7 +78,7 @@ class ModularRun(EpochRun):
         return torch.from_numpy(pairs.x_N2).to(self.device), torch.from_numpy(pairs.y_N).to(self.device)
 
     def draw_batches(self) -> Iterator[Tensor | slice]:
-        """Yield the pairs of each step: all, or shuffled batches, shuffled again when they run out."""
+        """Yield the pairs of each step: all, or shuffled batches, reshuffled when they run out."""
         training, n = self.config.training, len(self._train_xy[1])
         if training.batch_size is None:
             yield from [slice(None)] * training.eval_every

@@ -1,4 +1,4 @@
-"""Modular addition, as a task."""
+"""Modular addition as a task."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class PairMetrics(StoredMetrics):
-    """What `show`, `studies`, the dashboard and the report read in the study."""
+    """The metrics that `show`, `studies`, the dashboard and the report read from the study."""
 
     steps_to_solve: Figure
     config: dict[str, Any]
@@ -34,7 +34,7 @@ class PairMetrics(StoredMetrics):
 
 
 class ModularAddition(Task):
-    """Addition modulo a number, learned from a part of all pairs; the others are for validation."""
+    """Addition modulo a number, trained on a part of all pairs; the others are for validation."""
 
     title: ClassVar[str] = "modular addition"
     config: ClassVar[type[TaskConfig]] = ModularConfig
@@ -46,7 +46,7 @@ class ModularAddition(Task):
     report_files: ClassVar[tuple[str, ...]] = ("grokking.png",)
 
     def warnings(self, settings: Settings, tree: Mapping[str, Any]) -> Iterator[str]:
-        """Yield that an early comparison misleads on a plateau that every run has to cross."""
+        """Warn that early comparisons mislead, since every run first has to cross a plateau."""
         pruner = settings.search.pruner
         first = pruner.first_milestone
         if math.isinf(first):

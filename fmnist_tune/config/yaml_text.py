@@ -1,4 +1,4 @@
-"""YAML text to plain data, with the line of every value and none of YAML 1.1's surprises."""
+"""YAML text to plain data, with the line of every value and none of YAML 1.1's surprises; and back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
-# What is read as a number, as PyYAML's resolvers take it: tag, text, first characters.
+# Numbers, as arguments of PyYAML's resolvers: tag, pattern, first characters.
 NUMBERS = (
     ("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")),
     (
@@ -56,13 +56,13 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 @dataclass
 class Document:
-    """What a YAML file says.
+    """The content of a YAML file.
 
     Attributes:
         source: the file's name.
         tree: dicts, lists and scalars.
         lines: the line (from 1) of each value, by its dotted path.
-        problems: what is wrong with single values and keys, which are left out.
+        problems: of single values and keys, which are left out.
     """
 
     source: str
@@ -75,7 +75,7 @@ def read_yaml(text: str, source: str) -> Document:
     """Parse one YAML document.
 
     Raises:
-        FileError: not YAML, more than one document, tabs, nested too deep or an alias inside itself.
+        FileError: it is not YAML, has several documents or tabs, is nested too deep, or has an alias inside itself.
     """
     if len(text) > MAX_BYTES:
         raise FileError(source, [Problem("", f"{len(text)} characters; a search space has at most {MAX_BYTES}")])
@@ -136,7 +136,7 @@ def _construct(loader: _Loader, node: yaml.Node, path: tuple[str, ...], document
 
 
 def _construct_scalar(loader: _Loader, node: yaml.Node, name: str, problems: list[Problem]) -> Any:
-    """Return a scalar's value; None, with a problem of that name, if it has none."""
+    """Return a scalar's value; None, with a problem recorded under `name`, if it is invalid."""
     try:
         value = loader.construct_object(node)
         if value is None or isinstance(value, str | int | float):
@@ -144,7 +144,23 @@ def _construct_scalar(loader: _Loader, node: yaml.Node, name: str, problems: lis
         what = f"{node.value!r} is a {type(value).__name__}; allowed are text, numbers, true, false and null"
     except (yaml.YAMLError, ValueError) as error:
         what = getattr(error, "problem", None) or str(error)
-    except (KeyError, AttributeError, IndexError):  # of PyYAML's constructors, where a tag is not true: `!!bool maybe`
+    except (KeyError, AttributeError, IndexError):  # from PyYAML's constructors, for a wrong tag: `!!bool maybe`
         what = f"{node.value!r} is no {node.tag.rpartition(':')[2]}"
     problems.append(Problem(name, what, node.start_mark.line + 1))
     return None
+
+
+def dump_yaml(tree: object) -> str:
+    """Return YAML text with the keys in their order, lists and small mappings on one line."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes 1e-4 as 1.0e-4, which YAML 1.1 readers take for a number too; aliases are written out."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+for resolver in NUMBERS:  # texts that would be read as numbers are put into quotes: `08`, `1e5`
+    _Dumper.add_implicit_resolver(*resolver)
