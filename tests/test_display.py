@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -272,3 +274,27 @@ def test_a_status_says_what_is_going_on_once_however_often_it_is_said() -> None:
         progress.line("robustness audit")
         _wait_for(out, "] robustness audit ...\n", 3)
     assert "... ..." not in out.getvalue()
+
+
+LOST = """
+import os, signal
+from fmnist_tune.search.signals import losing_no_ctrl_c, sigterm_as_ctrl_c
+
+class Swallows:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        sum(range(1000))
+
+try:
+    with losing_no_ctrl_c(), sigterm_as_ctrl_c():
+        Swallows()
+        print("goes on")
+except KeyboardInterrupt:
+    print("is interrupted")
+"""
+
+
+def test_a_signal_whose_exception_is_lost_in_a_callback_counts_at_the_end() -> None:
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=True)
+    assert "Exception ignored" in done.stderr
+    assert done.stdout == "goes on\nis interrupted\n"

@@ -15,7 +15,7 @@ from fmnist_tune.config.schema import Resources
 from fmnist_tune.cpus import cpu_count
 from fmnist_tune.errors import UserError
 from fmnist_tune.search import session
-from fmnist_tune.search.signals import sigterm_as_ctrl_c
+from fmnist_tune.search.signals import losing_no_ctrl_c, sigterm_as_ctrl_c
 from fmnist_tune.search.worker_start import last_complaint
 
 # Set before Ray is imported; what each one does is in docs/developer/architecture.md.
@@ -76,7 +76,10 @@ def start_ray(address: str | None) -> Path | None:
     """
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        with sigterm_as_ctrl_c():  # Ray's own handler exits with code 15; the old one is restored afterwards
+        with (
+            losing_no_ctrl_c(),
+            sigterm_as_ctrl_c(),
+        ):  # Ray's own handler exits with code 15; the old one is restored afterwards
             if address is None:
                 return _start_here(quiet)
             _join(address, quiet)
