@@ -215,7 +215,11 @@ def test_sigterm_ends_a_training_as_ctrl_c_does_wherever_it_is(study: CommandLin
             break
     time.sleep(wait_s)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    process.wait(timeout=60)
+    err = os.read(process.stderr.fileno(), 100_000).decode()  # not to its end: Ray's agents outlive it for a minute
+    for pipe in (process.stdout, process.stderr):
+        assert pipe is not None
+        pipe.close()
     assert process.returncode == 130, (seen, err)
     assert "interrupted" in err
     assert "Traceback" not in err

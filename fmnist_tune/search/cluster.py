@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,10 +77,8 @@ def start_ray(address: str | None) -> Path | None:
     """
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        with (
-            losing_no_ctrl_c(),
-            sigterm_as_ctrl_c(),
-        ):  # Ray's own handler exits with code 15; the old one is restored afterwards
+        # Ray's own handler exits with code 15; the old one is restored afterwards
+        with losing_no_ctrl_c(), sigterm_as_ctrl_c():
             if address is None:
                 return _start_here(quiet)
             _join(address, quiet)
@@ -138,9 +137,9 @@ def _check_reachable(address: str) -> None:
 
 def stop_ray() -> None:
     """Leave the cluster; end it if it was started here."""
-    import ray
-
-    ray.shutdown()
+    ray = sys.modules.get("ray")
+    if ray is not None and hasattr(ray, "shutdown"):  # otherwise it was never imported, or its import was interrupted
+        ray.shutdown()
 
 
 def machines() -> list[dict[str, float]]:
