@@ -16,7 +16,7 @@ from fmnist_tune.config.schema import Resources
 from fmnist_tune.cpus import cpu_count
 from fmnist_tune.errors import UserError
 from fmnist_tune.search import session
-from fmnist_tune.search.signals import losing_no_ctrl_c, sigterm_as_ctrl_c
+from fmnist_tune.search.signals import holding_back_ctrl_c
 from fmnist_tune.search.worker_start import last_complaint
 
 # Set before Ray is imported; what each one does is in docs/developer/architecture.md.
@@ -77,8 +77,7 @@ def start_ray(address: str | None) -> Path | None:
     """
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        # Ray's own handler exits with code 15; the old one is restored afterwards
-        with losing_no_ctrl_c(), sigterm_as_ctrl_c():
+        with holding_back_ctrl_c():  # Ray installs a handler that exits with code 15
             if address is None:
                 return _start_here(quiet)
             _join(address, quiet)

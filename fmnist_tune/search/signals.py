@@ -32,25 +32,38 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
 
 
 @contextmanager
-def losing_no_ctrl_c() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the end if SIGINT or SIGTERM came and what its handler raised was lost.
+def holding_back_ctrl_c() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end if SIGINT or SIGTERM came; at once at the second.
 
-    Python swallows what is raised in a callback, such as those after a fork, of which starting Ray makes many.
+    An exception within an import that another thread waits for can leave its lock taken for ever, and Python swallows
+    one that is raised in a callback, such as those after a fork: starting Ray does a lot of both.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+
+    n_signals = 0
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal n_signals
+        n_signals += 1
+        if n_signals > 1:
+            raise KeyboardInterrupt
+
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
-    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # gets each signal, whoever handles it
+    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # gets each signal, also if Ray handles it
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
         with suppress(BlockingIOError):
-            if {signal.SIGINT, signal.SIGTERM} & set(os.read(reader, 4096)):
+            if before.keys() & set(os.read(reader, 4096)):
                 raise KeyboardInterrupt
     finally:
-        signal.set_wakeup_fd(before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
         os.close(reader)
         os.close(writer)
 
