@@ -122,8 +122,8 @@ def test_a_winner_is_trained_on_everything_and_each_seed_tested_once(
     assert ended_epochs(folder)[(0, 4)] == 1
 
     opened = fmnist_tune.load_study("tiny", study.folder / "studies")
-    assert opened.retraining.result is not None
-    assert opened.retraining.result["test_accuracy"] == metrics["test_accuracy"]
+    assert opened.retrained is not None
+    assert opened.retrained["test_accuracy"] == metrics["test_accuracy"]
     assert np.abs(opened.model().scores(test.images_NHW) - scores[0]).max() < 1e-4  # the model is that of seed 0
 
     trials = study("show", "tiny", "--json").json["all"]
