@@ -68,7 +68,7 @@ class Planner:
         """Restore a waiting trial of an earlier run: paused at its milestone, or interrupted on the way to it."""
         number, curve, milestone = trial.number, curve_of(trial), milestone_of(trial)
         latest = max(curve, default=0.0)
-        if milestone is None:  # before version 0.2.0 it followed from the settings
+        if milestone is None:  # up to version 0.2.0 it followed from the settings
             is_promoted = promoted_from(trial) == latest
             before = latest if is_promoted else max((epoch for epoch in curve if epoch < latest), default=0.0)
             milestone = self._milestone_after(before)
