@@ -85,8 +85,8 @@ def report(number, epoch, accuracy):
     names = {f.name for f in dataclasses.fields(TrialReport)}
     known = {"evaluations" if "evaluations" in names else "epochs": new}
     known |= {"history": new} if "history" in names else {"n_epochs": epoch}
-    return TrialReport(number=number, stop_reason=None, failure=None,
-                       facts={k: ATTRIBUTES[k] for k in ("params", "numerics", "ran_on")}, spent_s=1.1, **known)
+    known["metadata" if "metadata" in names else "facts"] = {k: ATTRIBUTES[k] for k in ("params", "ran_on")}
+    return TrialReport(number=number, stop_reason=None, failure=None, spent_s=1.1, **known)
 
 
 with tempfile.TemporaryDirectory() as name:
