@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from fmnist_tune.cli.check import space_view
+from fmnist_tune.config import SearchSpace, read_space
+from fmnist_tune.config.defaults import default_values
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.pictures import read_picture
 from fmnist_tune.tasks.images import Images
@@ -197,6 +202,48 @@ def test_what_a_method_of_an_own_task_raises_is_told_before_ray_starts(
     assert message in " ".join(err.split())
     assert "Traceback" not in err
     assert not (here.folder / "studies").exists()
+
+
+def test_a_key_of_an_own_class_that_is_none_by_default_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keys_of_none.py").write_text(
+        "from fmnist_tune.search.scheduler import Scheduler, SchedulerSection\n"
+        "from tests.plugins.my_waves import *\n"
+        "from tests.plugins.my_shapes import Shapes\n"
+        "class Inner(Section):\n    rank: int | None = None\n"
+        "class NoneNet(Net):\n    name: str\n    depth: int | None = None\n    inner: Inner = Inner()\n"
+        "class NoneTraining(Training):\n    clip: float | None = None\n"
+        "class Config(WaveConfig):\n    training: NoneTraining = NoneTraining()\n"
+        "class NoneWaves(Waves):\n    config = Config\n"
+        "class NoneShapes(Shapes):\n    limit: int | None = None\n"
+        "class Never(SchedulerSection):\n    patience: int | None = None\n"
+        "    def build(self): return Scheduler(self)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    def nones(text: str) -> list[str]:
+        space = read_space(f"study: s\nsearch: {{pruner: {{name: 'keys_of_none:Never'}}}}\n{text}", "s.yaml")
+        assert "keys_of_none" not in (shown := shown_text(space)).partition("by default")[2]
+        found = [default.path for default in default_values(space) if default.value is None]
+        assert all(f"{path} none" in shown for path in found if path.split(".")[-1] not in ("gpus", "betas"))
+        return [path for path in found if path not in ("search.timeout", "resources.gpus")]
+
+    own = nones("task: keys_of_none:NoneWaves\nmodel: {name: 'keys_of_none:NoneNet', width: {int: [2, 4]}}")
+    always = ["search.pruner.patience"]
+    assert own == [*always, "model.inner.rank", "training.optimizer.betas", "training.clip"]
+    of_data = nones(
+        "model: {name: mlp, hidden: [8], dropout: {float: [0, 0.5]}}\ndata: {name: 'keys_of_none:NoneShapes'}"
+    )
+    assert of_data == [*always, "training.optimizer.betas", "training.early_stopping", "data.limit"]
+
+
+def shown_text(space: SearchSpace) -> str:
+    """Return what `check` prints, on one line."""
+    console = Console(width=200, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(space_view(space))
+    return " ".join(captured.get().split())
 
 
 def test_a_key_of_an_own_class_may_be_of_any_type_that_json_can_say(here: CommandLine) -> None:

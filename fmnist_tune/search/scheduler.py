@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsFloat, TypeAlias
 
 from pydantic import model_validator
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fmnist_tune.config import SearchSpace
 
 
+LEAST_STEP = 0.001  # epochs between two milestones
 WHOLE_FROM = 0.9  # of an epoch; our schedulers have no milestone between there and the end of the first epoch
 
 State: TypeAlias = Literal["running", "paused", "interrupted", "ended"]
@@ -163,6 +164,21 @@ class Scheduler:
         return 1 + sum(other < (-self._latest(number), number) for other in reached), len(reached)
 
 
+def checked_milestone(milestone: object, *, after: float) -> float:
+    """Return a trial's milestone after an epoch.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = float(milestone) if isinstance(milestone, SupportsFloat) else math.nan
+    is_sound = found < 1 or math.isinf(found) or found.is_integer()
+    if not found >= after + LEAST_STEP or not is_sound:
+        wanted = f"must be at least {LEAST_STEP:g} later, and above 1 a whole number"
+        shown = repr(milestone) if math.isnan(found) else f"{found:g}"
+        raise ValueError(f"milestone {shown} after epoch {after:g}: {wanted}")
+    return found
+
+
 class SchedulerSection(Section):
     """A scheduler's settings: subclass it, add fields, and implement `build`.
 
@@ -186,8 +202,7 @@ class SchedulerSection(Section):
         scheduler: object = self.build()
         if not isinstance(scheduler, Scheduler):
             raise ValueError(f"build returned {scheduler!r}, not a Scheduler")
-        if not scheduler.milestone(0) > 0:
-            raise ValueError(f"the first milestone is {scheduler.milestone(0)}; it must be after some training")
+        checked_milestone(scheduler.milestone(0), after=0)
         return self
 
     def warnings(self, given: Collection[str], epochs: Sequence[int], unit: str) -> Iterable[str]:

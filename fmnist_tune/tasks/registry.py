@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fmnist_tune.errors import UserError, did_you_mean, nearest
+from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.registry import PluginError, Registry, SectionRegistry, place_of, public_name, told
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.task import Task
@@ -46,24 +46,9 @@ def find_task(name: object) -> Task:
         raise PluginError(f"{place_of(found)} raised {told(error)}") from None
 
 
-def is_unusable(name: object) -> bool:
-    """Return whether a name is of a third-party task that cannot be imported."""
+def task_of(tree: Mapping[str, Any]) -> Task | None:
+    """Return a file's task; None if there is none of its name, or it cannot be used."""
     try:
-        find_task(name)
+        return find_task(tree.get("task", DEFAULT))
     except PluginError:
-        return isinstance(name, str) and (":" in name or name in TASKS.names())
-    return False
-
-
-def guess_task(tree: Mapping[str, Any]) -> Task:
-    """Return a file's task; if misspelt, the one probably meant, judged by its name or its model's."""
-    task, model = tree.get("task", DEFAULT), tree.get("model")
-    try:
-        return find_task(task)
-    except PluginError:
-        meant = nearest(task, TASKS.names()) if isinstance(task, str) and ":" not in task else None
-    if meant is not None:
-        return find_task(meant)
-    name = model.get("name") if isinstance(model, dict) else None
-    built_in = [find_task(key) for key in TASKS.built_in]
-    return next((t for t in built_in if isinstance(name, str) and name in t.config.models.built_in), built_in[0])
+        return None
