@@ -224,7 +224,7 @@ def test_a_key_of_an_own_class_that_is_none_by_default_is_shown(
 
     def nones(text: str) -> list[str]:
         space = read_space(f"study: s\nsearch: {{pruner: {{name: 'keys_of_none:Never'}}}}\n{text}", "s.yaml")
-        assert "keys_of_none" not in (shown := shown_text(space)).partition("by default")[2]
+        shown = shown_text(space)
         found = [default.path for default in default_values(space) if default.value is None]
         assert all(f"{path} none" in shown for path in found if path.split(".")[-1] not in ("gpus", "betas"))
         return [path for path in found if path not in ("search.timeout", "resources.gpus")]

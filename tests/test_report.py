@@ -42,6 +42,7 @@ from fmnist_tune.study.results import class_table, openings, val_vs_test
 from fmnist_tune.study.sampling import params_of
 from fmnist_tune.study.summary import Summary, summarize
 from fmnist_tune.study.trial_table import TrialRow
+from fmnist_tune.tasks import Objective
 from fmnist_tune.tasks.images import ImageTask
 from tests.conftest import CommandLine, TinyData
 
@@ -414,14 +415,14 @@ def test_an_even_class_distribution_takes_no_plot() -> None:
 
 def test_climbing_curves_ask_for_more_epochs() -> None:
     climb = study_info.Climb((2, 0, 4), 0.0667, 4)
-    (finding,) = climbing(climb, "constant")
+    (finding,) = climbing(climb, "constant", Objective())
     assert "still climbed 6.67 points over the last third of 4 epochs: a larger `training.epochs` may help" in (
         finding.text
     )
     assert finding.is_warning
-    (annealed,) = climbing(climb, "one_cycle")
+    (annealed,) = climbing(climb, "one_cycle", Objective())
     assert "where every curve climbs" in annealed.text
-    (flat,) = climbing(study_info.Climb((1,), -0.001, 9), "constant")
+    (flat,) = climbing(study_info.Climb((1,), -0.001, 9), "constant", Objective())
     assert flat.text == "Trial 1 no longer climbs: -0.10 points over the last third of 9 epochs."
 
 

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmnist_tune.config import load_space, read_space
+from fmnist_tune.config import dump_yaml, load_space, read_space
 from fmnist_tune.errors import FileError, UserError
 
 
@@ -305,6 +305,18 @@ def test_more_trials_than_configurations_are_a_warning() -> None:
 def test_a_search_section_in_a_recipe_is_a_warning() -> None:
     (warning,) = read_space("study: x\nsearch: {trials: 4}\nmodel: {name: mlp}", "f.yaml").warnings
     assert warning == "search: nothing is searched in this file, so that this section has no effect"
+
+
+def test_a_recipe_of_a_trial_keeps_the_time_limit_of_an_epoch_alone_of_the_search() -> None:
+    space = read_space(
+        "study: x\nsearch: {trials: 4, epoch_timeout: 2h}\nmodel: {name: mlp, depth: {int: [1, 3]}}", "f.yaml"
+    )
+    recipe = read_space(dump_yaml(space.recipe({"model.depth": 2})), "recipe")
+    assert (recipe.settings.search.epoch_timeout, recipe.tree["search"]) == (7200, {"epoch_timeout": "2h"})
+    assert recipe.warnings == ()
+    text = "study: x\nsearch: {trials: 4, epoch_timeout: 2h}\nmodel: {name: mlp}"
+    (warning,) = read_space(text, "f.yaml").warnings
+    assert warning.endswith("this section has no effect, but for epoch_timeout")
 
 
 def test_the_size_of_a_space_is_not_found_by_listing_it() -> None:

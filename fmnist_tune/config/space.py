@@ -25,9 +25,10 @@ from fmnist_tune.files import user_path
 from fmnist_tune.registry import forget_imports, own_code
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.registry import DEFAULT, find_task, task_of
-from fmnist_tune.tasks.task import Task
+from fmnist_tune.tasks.task import Task, title_of
 
 MAX_GRID = 10_000
+EPOCH_TIMEOUT = "search.epoch_timeout"  # of the search section, it alone matters to a recipe
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ class SearchSpace:
         """Return the file's data with every searched value replaced by the given one and inactive ones left out."""
         head: dict[str, Any] = {key: self.tree[key] for key in ("study", "task") if key in self.tree}
         tail = {"resources": self.tree["resources"]} if "resources" in self.tree else {}
+        limit = value_at(self.tree, EPOCH_TIMEOUT)
+        tail |= {} if limit is None else {"search": {"epoch_timeout": limit}}
         return {**head, **substitute(self.tree, values), **tail}
 
     def size(self) -> int | None:
@@ -195,7 +198,7 @@ def read_space(
     if problems or settings is None:
         raise _error(source, problems, document.lines)
     space = SearchSpace(source, settings, tuple(parameters), tree, warnings, initial)
-    configs = list(space.end_configs())
+    configs, _ = list(space.end_configs()), title_of(space)  # which a report would else be the first to ask for
     with own_code(task, "problems"):
         problems = [Problem(path, message) for path, message in task.problems(configs)]
     if problems:

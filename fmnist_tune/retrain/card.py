@@ -123,7 +123,12 @@ def _robustness(rows: Sequence[RobustnessRow], spec: ImageSpec) -> Iterator[Bloc
         strengths = ", ".join(f"{p:g}" for p in CORRUPTIONS[name].parameters)
         yield Finding(f"{name}: {strengths} ({CORRUPTIONS[name].meaning})")
     factor = min(spec.height, spec.width) / SIDE
-    scaled = "" if factor == 1 else f"Pixels are {factor:.2g} times as many, by the images' shorter side. "
+    scaled = (
+        ""
+        if factor == 1
+        else f"Pixels are {factor:.2g} times as many, by the images' shorter side; shifts and occlusions are of whole "
+        "pixels, at least one. "
+    )
     yield f"{scaled}`robustness.csv` has every class."
 
 

@@ -54,6 +54,7 @@ class Planner:
         self._running: set[int] = set()
         self._milestones: dict[int, float] = {}
         self._scheduler = self._section.build()
+        self._scheduler.accuracy_text = record.objective.curve_text
         self._budget = Budget(self._scheduler, deadline)
         for trial in record.trials:
             for epoch, accuracy in curve_of(trial).items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsFloat, TypeAlias
 
@@ -98,6 +98,7 @@ class Scheduler:
     Attributes:
         settings: its section of the file.
         curves: all evaluations: validation accuracy by epoch, by trial number.
+        accuracy_text: returns a validation accuracy as text; a search sets it to its task's format.
     """
 
     # Whether `next` itself considers `left_s`. For others, the budget completes promising trials towards the end.
@@ -107,6 +108,7 @@ class Scheduler:
         """Start without evaluations."""
         self.settings = settings
         self.curves: dict[int, dict[float, float]] = {}
+        self.accuracy_text: Callable[[float], str] = percent
 
     def report(self, number: int, epoch: float, accuracy: float) -> None:
         """Add an evaluation; if an epoch was trained again, the latest counts."""
@@ -144,7 +146,8 @@ class Scheduler:
     def rank_text(self, number: int) -> str:
         """Return a paused trial's accuracy and its rank among those that reached its epoch, as text."""
         place, n = self._place(number)
-        return f"{percent(self._latest(number))} at epoch {round(self.last_epoch(number), 2):g}, rank {place}/{n}"
+        accuracy = self.accuracy_text(self._latest(number))
+        return f"{accuracy} at epoch {round(self.last_epoch(number), 2):g}, rank {place}/{n}"
 
     def verdict(self, number: int, situation: Situation) -> str:
         """Return why a trial was pruned, as text."""

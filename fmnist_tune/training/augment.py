@@ -53,8 +53,8 @@ def _affine(x_N1HW: Tensor, augment: Augment, blank: float) -> Tensor:
     zoom = 1 / (1 + draw[1] * augment.scale)
     theta = torch.zeros(n, 2, 3, device=x_N1HW.device)
     theta[:, 0, 0] = theta[:, 1, 1] = torch.cos(angle) * zoom
-    theta[:, 0, 1] = -torch.sin(angle) * zoom
-    theta[:, 1, 0] = torch.sin(angle) * zoom
+    theta[:, 0, 1] = -torch.sin(angle) * zoom * (height / width)  # in units of half a side
+    theta[:, 1, 0] = torch.sin(angle) * zoom * (width / height)
     theta[:, 0, 2] = draw[2] * 2 * augment.shift / width
     theta[:, 1, 2] = draw[3] * 2 * augment.shift / height
     grid = F.affine_grid(theta, [n, 1, height, width], align_corners=False)
