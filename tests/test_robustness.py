@@ -159,14 +159,17 @@ def test_clutter_changes_the_background_alone_and_stays_below_its_brightest() ->
 def test_an_image_of_any_size_is_changed_and_by_no_less_at_a_higher_strength(
     name: str, side: int, channels: int
 ) -> None:
-    generator = torch.Generator().manual_seed(0)
-    pixels = (torch.rand(100, channels, side, side, generator=generator) - 0.3).clamp(0, 1)
+    place = (torch.arange(side) + 0.5) / side
+    centre = 0.3 + 0.4 * torch.rand(100, 1, 1, 2, generator=torch.Generator().manual_seed(0))
+    squared = (place.view(1, -1, 1) - centre[..., 0]) ** 2 + (place.view(1, 1, -1) - centre[..., 1]) ** 2
+    pixels = torch.exp(-squared / 0.02).unsqueeze(1).expand(-1, channels, -1, -1).contiguous()  # a soft spot
     changed = [corrupt(pixels, name, strength) for strength in range(1, 6)]
     assert all(x.shape == pixels.shape and x.isfinite().all() and 0 <= x.min() <= x.max() <= 1 for x in changed)
     changes = [float((x - pixels).abs().mean()) for x in changed]
     assert changes == sorted(changes)
     if side >= 8:
-        assert changes[0] > (0 if name == "blur" else 1e-3)
+        assert changes[-1] > 1e-3
+        assert changes[0] > 1e-3 or (name == "blur" and side < 28), "a blur of 0.14 pixels is none"
 
 
 @pytest.mark.parametrize(("side", "covered"), [(8, [1, 2, 2, 3, 4]), (12, [2, 3, 3, 5, 6]), (56, [8, 12, 16, 22, 28])])

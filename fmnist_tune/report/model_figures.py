@@ -175,7 +175,7 @@ def classes_figure(info: ClassesInfo) -> Figure:
     axes.bar_label(bars, labels, padding=4, fontsize=8.5, color=INK)
     axes.invert_yaxis()
     axes.set_xlim(0, max(info.counts) * (1.2 if info.kept == info.counts else 1.4))
-    axes.set_xlabel("images in the training files")
+    axes.set_xlabel("training images")
     return figure
 
 

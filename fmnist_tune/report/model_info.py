@@ -83,7 +83,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class ClassesInfo:
-    """Images of each class in the training files, and how many of them the configuration keeps (`data.keep`)."""
+    """Training images of each class, and how many of them the configuration keeps (`data.keep`)."""
 
     names: tuple[str, ...]
     counts: tuple[int, ...]
@@ -155,7 +155,7 @@ def samples(
 
 
 def class_counts(labels_N: Counts, names: tuple[str, ...], keep: Mapping[int, float]) -> ClassesInfo:
-    """Count the training files' images by class; `keep` is the configuration's `data.keep`."""
+    """Count the training images by class; `keep` is the configuration's `data.keep`."""
     counts = tuple(int(n) for n in np.bincount(labels_N, minlength=len(names)))
     kept = tuple(max(1, round(n * keep[k])) if k in keep else n for k, n in enumerate(counts))
     return ClassesInfo(names, counts, kept)

@@ -34,7 +34,7 @@ def images_report(
         return TaskReport()
     classes = model_info.class_counts(retrained.train.labels_N, retrained.class_names, {})
     n_classes = in_words(len(classes.names))
-    even = f"The training files have {classes.counts[0]:,} images of each of the {n_classes} classes."
+    even = f"{retrained.data_set} has {classes.counts[0]:,} training images of each of the {n_classes} classes."
     return TaskReport(
         content=model_content(retrained, summary),
         metrics=retrained.metrics,
@@ -126,7 +126,8 @@ def _picture_sections(retrained: Retrained) -> list[Section]:
     sections.append(_pictures("Sample predictions", text, "samples.png", samples))
     if not counts.is_even:
         plot = plot_of("classes.png", "training images by class", model_figures.classes_figure, counts)
-        sections.append(Section("Class distribution", ("Images of each class in the training files.", plot)))
+        text = f"Training images of each class of {retrained.data_set}."
+        sections.append(Section("Class distribution", (text, plot)))
     return sections
 
 

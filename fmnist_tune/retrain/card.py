@@ -37,7 +37,7 @@ def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str
     data = config.data
     head = (
         f"{capital(config.model.describe())}: {metrics['params']:,} parameters that tell the "
-        f"{in_words(data.spec.n_classes)} classes of {data.title or data.name} apart. Made by fmnist-tune, "
+        f"{in_words(data.spec.n_classes)} classes of {data.display_name} apart. Made by fmnist-tune, "
         f"{metrics['finished_at']}."
     )
     sections = (

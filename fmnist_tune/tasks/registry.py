@@ -56,7 +56,7 @@ def find_task(name: object) -> Task:
     if not isinstance(getattr(found.config, "models", None), SectionRegistry):
         config = place_of(found.config)
         raise PluginError(f"{name}: {config} has no models, which must be a fmnist_tune.tasks.SectionRegistry")
-    return _built(found)
+    return _built(found)  # type: ignore[arg-type]  # mypy takes the hash of a class for that of its objects
 
 
 @cache

@@ -40,7 +40,7 @@ class TrainingData:
         *,
         with_val: bool = True,
     ) -> TrainingData:
-        """Split, subsample, normalise and pad the training files' images.
+        """Split, subsample, normalise and pad the training images.
 
         Args:
             images_NHW, labels_N: the training images, as in `Images`.

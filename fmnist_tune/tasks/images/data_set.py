@@ -94,6 +94,11 @@ class DataSet(Section):
         return self
 
     @property
+    def display_name(self) -> str:
+        """Its name for people."""
+        return self.title or self.name
+
+    @property
     def own_keys(self) -> dict[str, Any]:
         """The keys that identify the data: its name and its own keys."""
         return {key: value for key, value in self if key == "name" or key not in DataSet.model_fields}
