@@ -21,7 +21,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     """Return the parser, and that of each command; what they parse has the command's `module` and `command`."""
     parser = argparse.ArgumentParser(
         prog="fmnist-tune",
-        description="Hyperparameter search for PyTorch classifiers: on Fashion-MNIST, or a data set or task of your own.",
+        description="Hyperparameter search for PyTorch classifiers, on Fashion-MNIST or data of your own.",
         epilog="Progress goes to stderr, results to stdout. Exit codes: 0 done, 1 a bug of ours, "
         "2 a mistake to repair, 130 interrupted (run the same command again to go on).",
         allow_abbrev=False,
