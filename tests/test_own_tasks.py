@@ -353,6 +353,8 @@ def test_an_own_data_set_of_an_entry_point_goes_from_the_search_to_a_prediction(
     folder = here.folder / "studies" / "shapes" / "report"
     report = (folder / "report.md").read_text()
     assert "hyperparameter search on Shapes" in report
+    assert "Training images of each class of Shapes." in report
+    assert "Fashion-MNIST" not in report + card
     assert "could not be drawn" not in report
     assert (folder / "confusion_matrix.csv").read_text().splitlines()[0] == "true,bar,pole,square,nothing"
     pixels = np.full((40, 40, 3), 20, dtype=np.uint8)

@@ -30,6 +30,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import share_spread
 from fmnist_tune.report import model_info, study_figures, study_info
 from fmnist_tune.report.drawing import plot_of, png
+from fmnist_tune.report.model_part import images_report
 from fmnist_tune.report.run import FILES, ReportPaths, write_report
 from fmnist_tune.report.study_figures import parallel_figure, slices_figure
 from fmnist_tune.report.study_part import climbing
@@ -499,6 +500,45 @@ def test_the_whole_report_is_files_that_fit_each_other(tmp_path: Path, checksums
         ("retrain", 2, [0, 1]),
         ("report", 2, [0, 1]),
     ]
+
+
+def test_the_data_are_called_by_their_name(tmp_path: Path, checksums: TinyData) -> None:
+    record = open_study(tmp_path)
+    add_model(record, checksums, number=2)
+    part = images_report(record, summarize(record, is_running=False), checksums.folder, print)
+    assert part.about_data == ("Fashion-MNIST has 60 training images of each of the ten classes.",)
+
+
+USE = """\
+import sys
+from pathlib import Path
+from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.record import StudyRecord
+
+folder = Path(sys.argv[1])
+record = StudyRecord.load(open_database(database_url(folder), create=False), StudyPaths(folder, "s"))
+print("ready", flush=True)
+input()
+for number in range(20):
+    record.retraining.add_test_use("report", number, [0])
+"""
+
+
+def test_reports_at_the_same_time_are_all_recorded_as_uses_of_the_test_set(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    command = [sys.executable, "-c", USE, str(tmp_path)]
+    both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.stdout and process.stdout.readline() for process in both] == ["ready\n"] * 2
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in both:
+        process.communicate(timeout=120)
+        assert process.returncode == 0
+    uses = [use["trial"] for use in record.retraining.test_uses]
+    assert sorted(uses) == sorted([*range(20), *range(20)])
 
 
 def test_the_tables_hold_the_figures(tmp_path: Path, checksums: TinyData) -> None:
