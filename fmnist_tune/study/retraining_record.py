@@ -39,9 +39,8 @@ class RetrainingRecord:
         `retrain` goes on.
         """
         interchangeable = ("train", "retrain")
-        with locked(
-            self._paths.test_uses_lock
-        ):  # a report does not hold the driver's, which a search may have for days
+        # Not the lock of the driver: a search may hold that for days, and a report does not wait for it.
+        with locked(self._paths.test_uses_lock):
             uses = self.test_uses
             same = (u for u in uses if u["trial"] == trial and u["command"] in interchangeable)
             if command not in interchangeable or not any(set(seeds) <= set(use["seeds"]) for use in same):
