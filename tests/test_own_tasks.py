@@ -16,7 +16,7 @@ from fmnist_tune.cli.check import space_view
 from fmnist_tune.config import SearchSpace, read_space
 from fmnist_tune.config.defaults import default_values
 from fmnist_tune.errors import UserError
-from fmnist_tune.retrain.pictures import read_picture
+from fmnist_tune.retrain.images import load_image
 from fmnist_tune.tasks.images import Images
 from fmnist_tune.tasks.images.data_set import described
 from tests.conftest import CommandLine
@@ -263,21 +263,21 @@ def test_what_a_study_records_of_its_data_is_what_json_keeps_of_it() -> None:
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        ((np.zeros((3, 3, 3), dtype=np.uint8), ()), "prepare_picture returned pixels of uint8 (3, 3, 3); its spec says uint8 (12, 12, 3)"),
+        ((np.zeros((3, 3, 3), dtype=np.uint8), ()), "prepare_image returned pixels of uint8 (3, 3, 3); its spec says uint8 (12, 12, 3)"),
         ((np.zeros((12, 12, 3)), ()), "pixels of float64 (12, 12, 3); its spec says uint8 (12, 12, 3)"),
         (([1], ()), "pixels of list; its spec says uint8 (12, 12, 3)"),
         ((np.zeros((12, 12, 3), dtype=np.uint8), "dark"), "warnings 'dark'; they must be a tuple of texts"),
-        (None, "prepare_picture raised TypeError: cannot unpack non-iterable NoneType object"),
+        (None, "prepare_image raised TypeError: cannot unpack non-iterable NoneType object"),
     ],
 )  # fmt: skip
 def test_what_a_picture_is_prepared_as_is_checked(tmp_path: Path, returned: Any, message: str) -> None:
     class Odd(Shapes):
-        def prepare_picture(self, picture: Any, *, invert: bool) -> Any:
+        def prepare_image(self, picture: Any, *, invert: bool) -> Any:
             return returned
 
     Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
     with pytest.raises(UserError) as caught:
-        read_picture(tmp_path / "a.png", False, Odd(name="x"))
+        load_image(tmp_path / "a.png", False, Odd(name="x"))
     assert message in str(caught.value)
 
 

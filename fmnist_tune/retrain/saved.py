@@ -117,7 +117,7 @@ def _checked_pixels(images: NDArray[Any], spec: ImageSpec) -> Tensor:
     size = (spec.height, spec.width) if spec.channels == 1 else (spec.height, spec.width, spec.channels)
     if images.shape not in (size, (*images.shape[:1], *size)):
         kind = "grey" if spec.channels == 1 else "coloured"
-        cure = "`read_picture` of fmnist_tune.retrain.pictures makes such an image of any PNG or JPEG file"
+        cure = "`load_image` of fmnist_tune.retrain.images makes such an image of any PNG or JPEG file"
         raise UserError(
             f"images of shape {images.shape}: must be {kind} images, (N, {', '.join(map(str, size))}) or {size}; {cure}"
         )

@@ -184,7 +184,7 @@ class Worker:
         except OSError as error:  # the epoch still counts; after a crash it is trained again
             self._warning = f"no checkpoint: {error}"
         if self._in_epoch:
-            self._log("look", len(run.history) + 1)
+            self._log("partial_evaluation", len(run.history) + 1)
             return result
         self._log("end", len(run.history), val_accuracy=result.val_accuracy)
         return None

@@ -41,8 +41,8 @@ def _shift(x_N1HW: Tensor, limit: int, blank: float) -> Tensor:
     offset = torch.randint(0, 2 * limit + 1, (2, n, 1), device=x_N1HW.device)
     rows = offset[0] + torch.arange(height, device=x_N1HW.device)
     columns = offset[1] + torch.arange(width, device=x_N1HW.device)
-    picture = torch.arange(n, device=x_N1HW.device)[:, None, None]
-    return padded.movedim(1, 3)[picture, rows[:, :, None], columns[:, None, :]].movedim(3, 1).contiguous()
+    image = torch.arange(n, device=x_N1HW.device)[:, None, None]
+    return padded.movedim(1, 3)[image, rows[:, :, None], columns[:, None, :]].movedim(3, 1).contiguous()
 
 
 def _affine(x_N1HW: Tensor, augment: Augment, blank: float) -> Tensor:

@@ -56,13 +56,13 @@ class TrainingData:
             train, val = stratified_split(labels_N, data.val_size)
         train = keep_shares(labels_N, train, data.keep)
 
-        def pictures(indices: NDArray[np.int64]) -> Tensor:
+        def images(indices: NDArray[np.int64]) -> Tensor:
             return pixels(images_NHW[indices], data, device)
 
         def labels(indices: NDArray[np.int64]) -> Tensor:
             return torch.from_numpy(labels_N[indices]).to(device)
 
-        return cls(pictures(train), labels(train), pictures(val), labels(val), -data.mean / data.std)
+        return cls(images(train), labels(train), images(val), labels(val), -data.mean / data.std)
 
 
 def pixels(images_NHW: NDArray[np.uint8], data: DataSet, device: str) -> Tensor:

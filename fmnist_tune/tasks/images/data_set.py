@@ -131,18 +131,18 @@ class DataSet(Section):
         own = {key: value for key, value in self.model_dump(mode="json").items() if key in self.own_keys}
         return {"data_set": own, "train_images_md5": train.md5[0], "train_labels_md5": train.md5[1]}
 
-    def prepare_picture(self, picture: Image, *, invert: bool) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    def prepare_image(self, image: Image, *, invert: bool) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         """Return an image file's pixels as model input, uint8 (H, W) or (H, W, C), and warnings about them.
 
         Args:
-            picture: upright, in grey (`L`) or in colour (`RGB`), according to the spec's channels.
+            image: upright, in grey (`L`) or in colour (`RGB`), according to the spec's channels.
             invert: whether it was inverted.
         """
         import numpy as np
         from PIL.Image import Resampling
 
         size = (self.spec.width, self.spec.height)
-        return np.array(picture if picture.size == size else picture.resize(size, Resampling.LANCZOS)), ()
+        return np.array(image if image.size == size else image.resize(size, Resampling.LANCZOS)), ()
 
 
 def open_part(data: DataSet, part: Part, data_dir: Path | None, log: Log) -> Images:
