@@ -516,15 +516,27 @@ from pathlib import Path
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.retraining_record import RetrainingRecord
+
+class Slow:
+    def __init__(self, study):
+        self.study = study
+
+    @property
+    def user_attrs(self):
+        return self.study.user_attrs
+
+    def set_user_attr(self, key, value):
+        time.sleep(0.05)
+        self.study.set_user_attr(key, value)
 
 folder = Path(sys.argv[1])
 record = StudyRecord.load(open_database(database_url(folder), create=False), StudyPaths(folder, "s"))
+retraining = RetrainingRecord(Slow(record.optuna), record.space.task, record.paths)
 print("ready", flush=True)
 input()
-clock = time.strftime
-time.strftime = lambda text: time.sleep(0.05) or clock(text)  # a wait after the reading and before the writing
 for number in range(5):
-    record.retraining.add_test_use("report", number, [0])
+    retraining.add_test_use("report", number, [0])
 """
 
 
