@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fmnist_tune.config.defaults import default_values
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.images import load_image
 from fmnist_tune.tasks.images import Images
+from fmnist_tune.tasks.images.config import Augment
 from fmnist_tune.tasks.images.data_set import described
 from tests.conftest import CommandLine
 from tests.plugins.my_shapes import Shapes
@@ -249,6 +251,58 @@ def shown_text(space: SearchSpace) -> str:
 def test_a_key_of_an_own_class_may_be_of_any_type_that_json_can_say(here: CommandLine) -> None:
     code = "from my_shapes import *\nclass X(Shapes):\n    path: Path = Path('x')\n"
     assert "data.path x" in check(here, SHAPES.replace("my_shapes:Shapes", "broken:X"), code)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("mean", [0.5, 0.5], "data: mean: 2 numbers, for images of 3 channels"),
+        ("std", [0.5, 0.5, 0.0], "data: std: [0.5, 0.5, 0.0]; it must be above 0"),
+        ("std", 0, "data: std: 0.0; it must be above 0"),
+        ("mean", [], "data.mean: []: should be a number, or a list of one for each channel"),
+        ("mean", ["a"], "data.mean: ['a']: should be a number, or a list of one for each channel"),
+        ("mean", True, "data.mean: True: should be a number, or a list of one for each channel"),
+    ],
+)
+def test_a_mean_of_each_channel_is_checked(key: str, value: Any, message: str) -> None:
+    text = f"study: s\nmodel: {{name: mlp}}\ndata: {{name: 'tests.plugins.my_shapes:Shapes', {key}: {json.dumps(value)}}}\n"
+    with pytest.raises(UserError) as caught:
+        read_space(text, "s.yaml")
+    assert message in str(caught.value)
+
+
+def test_each_channel_is_normalised_by_its_own_numbers_in_training_and_in_the_saved_model() -> None:
+    import torch
+
+    from fmnist_tune.retrain.saved import PixelModel, to_pixels
+    from fmnist_tune.training.augment import augment_batch
+    from fmnist_tune.training.tensors import TrainingData
+
+    mean, std = [0.1, 0.2, 0.4], [0.5, 0.25, 1.0]
+    data, one = Shapes(name="x", mean=mean, std=std, pad=1), Shapes(name="x", mean=0.2, std=0.25, pad=1)
+    images = data.load_train(None, print)
+    found, of_one = (TrainingData.from_images(images.images_NHW, images.labels_N, d, "cpu") for d in (data, one))
+    pixels = torch.nn.functional.pad(torch.tensor(images.images_NHW).movedim(3, 1) / 255, [1] * 4)
+    for channel in range(3):
+        wanted = (pixels[:, channel] - mean[channel]) / std[channel]
+        assert torch.allclose(torch.cat([found.x_train, found.x_val])[:, channel].sum(), wanted.sum(), rtol=1e-4)
+    assert torch.equal(found.x_train[:, 1], of_one.x_train[:, 1])
+    assert isinstance(found.blank, torch.Tensor)
+    assert found.blank.flatten().tolist() == pytest.approx([-0.2, -0.8, -0.4])
+    assert of_one.blank == -0.2 / 0.25
+    for augment in ({"shift": 2}, {"rotate": 10.0, "shift": 2}, {"erase": 1.0}):
+        torch.manual_seed(0)
+        changed = augment_batch(found.x_train, Augment(**augment), found.blank)
+        torch.manual_seed(0)
+        expected = augment_batch(of_one.x_train, Augment(**augment), of_one.blank)
+        assert torch.allclose(changed[:, 1], expected[:, 1], atol=1e-5)
+        black = (changed - found.blank).abs().amax(1) < 1e-6
+        assert black.any(), "what comes from outside the image is black in all channels"
+    model = PixelModel(torch.nn.Identity(), data)
+    assert torch.allclose(
+        model(to_pixels(images.images_NHW[:1]))[0, :, 3, 3],
+        (pixels[0, :, 3, 3] - torch.tensor(mean)) / torch.tensor(std),
+    )
 
 
 def test_what_a_study_records_of_its_data_is_what_json_keeps_of_it() -> None:

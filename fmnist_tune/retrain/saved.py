@@ -23,7 +23,7 @@ from fmnist_tune.study.layout import CONFIG, WEIGHTS
 from fmnist_tune.tasks.images.config import ImageConfig
 from fmnist_tune.tasks.images.data_set import DataSet
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
-from fmnist_tune.training.tensors import channels_first
+from fmnist_tune.training.tensors import channels_first, of_channels
 
 
 class PixelModel(nn.Module):
@@ -33,8 +33,8 @@ class PixelModel(nn.Module):
         super().__init__()
         self.module = module
         self.padding = [data.pad] * 4
-        self.mean = data.mean
-        self.std = data.std
+        self.mean = of_channels(data.mean)
+        self.std = of_channels(data.std)
 
     def forward(self, pixels: Tensor) -> Tensor:
         scores: Tensor = self.module((F.pad(pixels, self.padding) - self.mean) / self.std)
