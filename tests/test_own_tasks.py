@@ -50,7 +50,7 @@ training:
   batch_size: 16
   optimizer: {name: adam, lr: 1e-2}
   augment: {shift: 1}
-data: {name: my_shapes:Shapes, keep: {1: 0.9}}
+data: {name: my_shapes:Shapes, keep: {1: 0.9}, mean: [0.3, 0.25, 0.2], std: 0.3}
 """
 
 
