@@ -135,6 +135,8 @@ LOADS = "    def load_test(self, *a): raise AssertionError('sealed')\n    def lo
         ("broken:X", DATA + SPEC.replace("'b'", "'a'") + LOADS + "1", "class_names ('a', 'a'); they must be two or more, and each another"),
         ("broken:X", DATA + SPEC.replace("'b'", "'all'") + LOADS + "1", "a class 'all', which stands for all classes in tables"),
         ("broken:X", DATA + SPEC.replace("(1, 5", "(2, 5") + LOADS + "1", "2 channels; allowed are 1 (grey) and 3 (colour)"),
+        ("broken:X", DATA + "    use_notes = None\n" + SPEC + LOADS + "1", "data: broken:X: use_notes is None; it must be a text"),
+        ("broken:X", DATA + "    title = 3\n" + SPEC + LOADS + "1", "data: broken:X: title is 3; it must be a text"),
         ("broken:X", DATA + SPEC.replace("(1, 5", "(1, 0") + LOADS + "1", "height 0 and width 5; they must be 1 or more"),
         ("my_shapes:Shapes, nois: 3", None, "data.nois: unknown key; allowed are name, val_size, mean, std, pad, keep, mitigation, noise; did you mean 'noise'?"),
         ("my_shapes:Shapes, keep: {4: 0.5}", None, "data: keep: label 4; labels are 0 to 3 (line 3)"),

@@ -101,6 +101,9 @@ class DataSet(Section):
         problem = _spec_problem(self.spec)
         if problem:
             raise ValueError(f"{place_of(type(self))}: spec is {problem}")
+        for text in ("title", "data_notes", "use_notes"):  # else the model card would be the first to read them
+            if not isinstance(getattr(self, text), str):
+                raise ValueError(f"{place_of(type(self))}: {text} is {getattr(self, text)!r}; it must be a text")
         for key in ("mean", "std"):
             value = getattr(self, key)
             if isinstance(value, list) and len(value) != self.spec.channels:
