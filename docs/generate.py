@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -198,7 +199,7 @@ def keys_page() -> str:
         config = find_task(task).config
         lines.append(f"\n## Task {task}")
         for section, registry in config.registries().items():
-            for name, kind in registry.known().items():
+            for name, kind in replace(registry, found={}).known().items():  # ours alone
                 lines += tables(kind, section, 3, suffix=f" `{name}` of {task}")
         lines += _inner(config, "", 2, suffix=f" of {task}")
     lines.append("\n## Architectures\n\nThe names that `model.architecture` takes:\n")

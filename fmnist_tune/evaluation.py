@@ -99,17 +99,30 @@ class ClassSpread:
 
     @classmethod
     def from_json(cls, figures: Mapping[str, Any], n_seeds: int) -> ClassSpread:
-        """Return a class's figures from `metrics.json`: recall over seeds, only the means of the others."""
-        precision, recall, f1 = (
-            None if (mean := figures[name]) is None else SeedStats((mean,), mean, None, None)
-            for name in ("precision", "recall", "f1")
-        )
+        """Return a class's figures from `metrics.json`; older files have only the means of all but recall."""
         support = figures.get("support", 0)
-        if figures.get("recall_values"):
-            recall = share_spread(figures["recall_values"])
-        elif recall is not None and figures.get("recall_ci95"):  # from an older file
-            recall = SeedStats((recall.mean,) * n_seeds, recall.mean, None, tuple(figures["recall_ci95"]))
-        return cls(precision, recall, f1, support) if support else cls(precision, None, None, 0)
+        names = ("precision", "recall", "f1") if support else ("precision",)
+        known = {name: _stored_spread(figures, name, n_seeds) for name in names}
+        return cls(known["precision"], known.get("recall"), known.get("f1"), support)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures for `metrics.json`: means, the seeds' values, and the interval of recall."""
+        found = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
+        return {
+            **{name: None if figure is None else figure.mean for name, figure in found.items()},
+            "support": self.support,
+            "recall_ci95": None if self.recall is None else self.recall.ci95,
+            **{f"{name}_values": [] if figure is None else list(figure.values) for name, figure in found.items()},
+        }
+
+
+def _stored_spread(figures: Mapping[str, Any], name: str, n_seeds: int) -> SeedStats | None:
+    """Return a class's figure from `metrics.json`; None if it is undefined for every seed."""
+    mean, values, ci95 = figures[name], figures.get(f"{name}_values"), figures.get(f"{name}_ci95")
+    if values or mean is None:
+        return share_spread(values) if values else None
+    known = (mean,) * (1 if ci95 is None else n_seeds)
+    return SeedStats(known, mean, None, None if ci95 is None else tuple(ci95))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from fmnist_tune.section import Section
 
 UNUSABLE, UNKNOWN_NAME = "unusable_name", "unknown_name"  # pydantic error types for a section's name
 
+_third_party: set[str] = set()  # modules of the classes found by name, apart from ours
+
 C = TypeVar("C")
 R = TypeVar("R")
 S = TypeVar("S", bound=Section)
@@ -82,6 +84,7 @@ class Registry(Generic[C]):
                 kind = "method" if callable(getattr(self.base, method)) else "property"
                 raise PluginError(f"{place} has no {kind} {method}")
         self.found[name] = found
+        _third_party.add(found.__module__)
         return found
 
     def _built_in(self, name: str) -> type[C]:
@@ -154,6 +157,15 @@ def own_code(owner: object, method: str, noun: str = "") -> Iterator[None]:
         if getattr(found, method).__module__.startswith("fmnist_tune."):
             raise
         raise UserError(f"{noun}{place_of(found)}: {method} raised {told(error)}") from None
+
+
+def blame(error: BaseException) -> str | None:
+    """Return as a message what the code of a class found by name has raised; None if it was other code."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    names = [(str(frame.f_globals.get("__name__")), frame.f_code.co_qualname) for frame in frames]
+    known = [(module, name) for module, name in names if module in _third_party or module.startswith("fmnist_tune.")]
+    module, name = known[-1] if known else ("", "")
+    return f"{module}:{name} raised {told(error)}" if module in _third_party else None
 
 
 def own_result(owner: object, method: str, kind: type[R], *arguments: Any, noun: str = "") -> R:

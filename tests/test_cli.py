@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from fmnist_tune.cli import main
+from fmnist_tune.cli.parser import build_parser
 from tests.conftest import TINY_SPACE, CommandLine
 from tests.studies import drive, open_study
 
@@ -79,6 +80,14 @@ def test_the_installed_command_exits_with_the_code_of_what_happened(command: Com
     run = subprocess.run([sys.executable, "-c", bug], capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert "Traceback" in run.stderr
+
+
+def test_help_takes_fashion_mnist_for_granted_nowhere() -> None:
+    parser, commands = build_parser()
+    naming = {name for name, command in commands.items() if "Fashion-MNIST" in command.format_help()}
+    assert naming == {"data"}
+    assert "on Fashion-MNIST or data of your own" in " ".join(parser.format_help().split())
+    assert "clothes" not in commands["predict"].format_help()
 
 
 def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine) -> None:

@@ -24,6 +24,7 @@ from fmnist_tune.search.progress import FILE, EpochProgress, progress_of, tellin
 from fmnist_tune.search.screen import Screen, Work, packed
 from fmnist_tune.search.signals import holding_back_ctrl_c, stopping_on_signals
 from fmnist_tune.study.seed_results import Plan
+from fmnist_tune.tasks import Objective
 from tests.studies import drive, open_study, partial, report
 
 SPACE = "study: s\nmodel: {name: mlp}\nsearch: {trials: 4, pruner: {name: none}}\ntraining: {epochs: 1}\n"
@@ -206,10 +207,14 @@ def test_seeds_show_their_epochs_accuracy_and_how_far_they_are(tmp_path: Path, w
     record = open_study(tmp_path, "study: s\nmodel: {name: mlp}\ntraining: {epochs: 4}")
     plan = Plan("trial-12", "trial 12", record.space.config({}), 4, with_val=False)
     jobs = SeedStore(record).jobs([plan], range(3), n_threads=1)
-    progress = TrainingProgress(Console(file=io.StringIO(), width=width), started=time.monotonic() - 65)
+    progress = TrainingProgress(
+        Console(file=io.StringIO(), width=width), started=time.monotonic() - 65, objective=Objective()
+    )
     progress.line("starting Ray")
     assert drawn(progress.view(width), width) == ["starting Ray, 01:05"]
-    source = JobSource(jobs, record.hold, pace=Pace(), say=progress.line, keep=lambda job, report: None)
+    source = JobSource(
+        jobs, record.hold, pace=Pace(), epoch_timeout_s=60, say=progress.line, keep=lambda job, report: None
+    )
     progress.attach(source)
     assert [a.seed for _ in jobs if (a := source.next_assignment()) is not None] == [0, 1, 2]
     assert source.on_report(report(0, [0.5] * 4, stop="epochs", n_new=4)), "its model is to be saved"
@@ -269,7 +274,7 @@ def test_ctrl_c_stops_the_work_where_nobody_reads(long_search: Driver) -> None:
 
 def test_a_status_says_what_is_going_on_once_however_often_it_is_said() -> None:
     out = io.StringIO()
-    with TrainingProgress(Console(file=out, width=60), time.monotonic(), status_every_s=0.02) as progress:
+    with TrainingProgress(Console(file=out, width=60), time.monotonic(), Objective(), status_every_s=0.02) as progress:
         progress.line("robustness audit")
         _wait_for(out, "] robustness audit ...\n", 3)
     assert "... ..." not in out.getvalue()

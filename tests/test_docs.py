@@ -11,6 +11,10 @@ from types import ModuleType
 import pytest
 
 from fmnist_tune.cli.parser import build_parser
+from fmnist_tune.search.scheduler import Scheduler, SchedulerSection
+from fmnist_tune.section import Section
+from fmnist_tune.tasks import EpochRun, Objective, Task, TaskConfig
+from fmnist_tune.tasks.images import DataSet, ModelSection
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -25,6 +29,18 @@ LINK = re.compile(r"!?\[(?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*\]\(([^)\s]+)\)")
 HASH = re.compile(r"\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}\b")
 WORD = re.compile(r"[\w'./%-]*\w[\w'./%-]*")
 MAX_README_WORDS = 600
+# The classes that a part of the page on extending is about, and what follows in them from the rest.
+EXTENDED: dict[str, dict[type, set[str]]] = {
+    "A model": {ModelSection: set()},
+    "A scheduler": {SchedulerSection: {"name", "first_milestone"}, Scheduler: {"last_epoch"}},
+    "A data set": {DataSet: {"own_keys", "display_name"}},
+    "A task": {
+        Task: {"result_key", "result_name"},
+        TaskConfig: {"schedule", "without_early_stopping"},
+        Objective: {"curve_label", "curve_name", "curve_text"},
+        EpochRun: {"has_begun", "progress"},
+    },
+}
 
 
 def load_generator() -> ModuleType:
@@ -170,3 +186,21 @@ def test_every_file_of_ours_that_a_page_names_exists(page: Path) -> None:
         )
     )
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("heading", EXTENDED)
+def test_the_page_on_extending_names_all_that_a_class_of_ones_own_may_override(heading: str) -> None:
+    page = (ROOT / "docs" / "developer" / "extending.md").read_text(encoding="utf-8")
+    part = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    named = {match for span in SPAN.findall(prose(part)) for match in re.findall(r"^\w+", span)}
+    for kind, derived in EXTENDED[heading].items():
+        names = members(kind)
+        assert derived <= names, kind
+        assert not names - derived - named, kind
+
+
+def members(kind: type) -> set[str]:
+    """Return the public names that a class of ours, and its bases of ours, define."""
+    ours = [c for c in kind.__mro__ if c.__module__.startswith("fmnist_tune.") and c is not Section]
+    names = {name for c in ours for name in (*vars(c), *getattr(c, "__annotations__", {}))}
+    return {name for name in names if not name.startswith("_") and name != "model_config"}

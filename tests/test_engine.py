@@ -189,7 +189,7 @@ def test_an_engine_made_anew_decides_the_same():
 
 def test_the_engine_stays_within_limits_and_finds_what_is_good():
     study = Study()
-    study.go_on(engine(looks=(0.1, 0.33)), 60)
+    study.go_on(engine(partial=(0.1, 0.33)), 60)
     assert all(0 < decision.until <= MAX_EPOCHS for decision in study.decisions)
     assert study.decisions[0].until == 0.1
     for trial in study.trials:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fmnist_tune.evaluation import (
+    ClassSpread,
     accuracy,
     calibration,
     class_spreads,
@@ -20,7 +23,8 @@ from fmnist_tune.evaluation import (
     softmax,
     spread,
 )
-from fmnist_tune.study.results import classes_text, recalls_of, weakest_classes
+from fmnist_tune.retrain.metrics import evaluate
+from fmnist_tune.study.results import class_table, classes_text, recalls_of, weakest_classes
 
 SCORES = np.array([[3, 1, 0], [0, 2, 1], [2, 1, 0], [0, 0, 5]], dtype=np.float32)
 LABELS = np.array([0, 1, 1, 2])
@@ -118,6 +122,24 @@ def test_figures_over_seeds_are_those_of_the_seeds_for_which_they_are_defined() 
     assert a.recall.values == (1.0, 0.0)
     assert b.recall is not None
     assert (c.precision is not None, c.recall, c.f1, c.support) == (True, None, None, 0)
+
+
+@pytest.mark.parametrize("n_seeds", [1, 2, 3])
+def test_the_table_of_the_classes_is_the_same_from_the_scores_and_from_metrics_json(n_seeds: int) -> None:
+    names, labels = ("a", "b", "c", "d"), np.random.default_rng(0).integers(0, 3, 60)  # no image of d
+    scores = [np.random.default_rng(seed).normal(size=(60, 4)).astype(np.float32) for seed in range(n_seeds)]
+    scores[0][:, 0] -= 99  # its class a is never predicted
+    stored = json.loads(json.dumps(evaluate(scores, labels, names)))["per_class"]
+    from_json = {name: ClassSpread.from_json(stored[name], n_seeds) for name in names}
+    of_scores = dict(zip(names, class_spreads(scores, labels), strict=True))
+    assert from_json == of_scores
+    assert class_table(from_json) == class_table(of_scores)
+
+
+def test_an_older_metrics_json_has_the_interval_of_recall_alone() -> None:
+    stored = {"precision": 0.9, "recall": 0.8, "f1": None, "support": 10, "recall_ci95": [0.7, 0.85]}
+    (row,) = class_table({"a": ClassSpread.from_json(stored, 3)}).rows
+    assert row == ("a", "90.0", "80.0 ± 10.0", "-", "10")
 
 
 def test_a_class_without_images_is_left_out_of_the_weakest_and_named() -> None:

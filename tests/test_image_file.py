@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fmnist_tune.errors import UserError
-from fmnist_tune.retrain.pictures import read_picture
+from fmnist_tune.retrain.images import load_image
 from fmnist_tune.retrain.saved import SavedModel
 from tests.conftest import save_model
 
@@ -66,7 +66,7 @@ SIDEWAYS = (ORIENTATION, SHORT, 1, struct.pack("<HH", 6, 0))
 
 def read(path: Path, content: bytes) -> np.ndarray:
     path.write_bytes(content)
-    return read_picture(path, False).pixels_HW
+    return load_image(path, False).pixels_HW
 
 
 METADATA = {

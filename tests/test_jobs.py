@@ -29,6 +29,7 @@ class Told:
             SeedStore(record).jobs([plan], range(n_seeds), n_threads=1),
             record.hold,
             pace=Pace(),
+            epoch_timeout_s=300,
             say=lambda text, style: self.lines.append(text),
             keep=lambda job, report: self.lines.append(f"{job.name} kept"),
             before_scoring=lambda: self.lines.append("is scored"),
@@ -71,6 +72,22 @@ def test_a_job_whose_worker_died_goes_on_and_three_deaths_in_an_epoch_end_all(tm
     assert told.source.failure == "trial 0, seed 0: its worker died 3 times in epoch 2: killed"
     assert told.begin() is None
     assert not told.source.on_report(report(1, [0.5])), "the other one stops after its epoch"
+
+
+def test_a_job_whose_epoch_takes_longer_than_the_studys_limit_ends_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(tmp_path, 2)
+    assert (told.begin(), told.begin()) == ((0, 0), (1, 0))
+    assert told.source.on_report(report(0, [0.5]))
+    assert told.source.on_report(report(1, [0.5]))
+    assert told.source.overdue() == []
+    told.source.running[0].heard_at -= 301
+    assert told.source.overdue() == [0]
+    told.source.on_hang(0)
+    assert told.source.failure == "trial 0, seed 0: no epoch within 300 s (search.epoch_timeout)"
+    assert not told.source.on_report(report(0, [0.5, 0.6])), "what it says before it is killed"
+    assert not told.source.on_report(report(1, [0.5, 0.6])), "the other one stops after its epoch"
 
 
 def test_a_job_without_memory_waits_for_it_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,14 @@ def test_a_mistake_in_a_pruner_is_named(pruner: str, message: str) -> None:
         ("    pass", "has no method build"),
         ("    def build(self): return 3", "search.pruner: build returned 3, not a Scheduler"),
         ("    def build(self): return 1 / 0", "raised ZeroDivisionError: division by zero (broken_{n}.py, line 4)"),
+        *(
+            (
+                "    def build(self): return S(self)\n"
+                f"class S(Scheduler):\n    def milestone(self, epoch): return {milestone}",
+                f"search.pruner: milestone {shown} after epoch 0: must be at least 0.001 later, and above 1 a whole number",
+            )
+            for milestone, shown in (("1.5", "1.5"), ("0", "0"), ("'two'", "'two'"), ("float('nan')", "nan"))
+        ),
     ],
 )
 def test_a_scheduler_that_cannot_be_built_is_refused(
@@ -67,10 +75,16 @@ def test_a_scheduler_that_cannot_be_built_is_refused(
 ) -> None:
     n = abs(hash(code))
     (tmp_path / f"broken_{n}.py").write_text(
-        f"from fmnist_tune.search.scheduler import SchedulerSection\n\nclass X(SchedulerSection):\n{code}\n"
+        f"from fmnist_tune.search.scheduler import *\n\nclass X(SchedulerSection):\n{code}\n"
     )
     monkeypatch.chdir(tmp_path)
     assert message.format(n=n) in told(f"{{name: 'broken_{n}:X'}}")
+
+
+@pytest.mark.parametrize("first", [0.5, 1, 4])
+def test_a_first_milestone_is_a_share_of_the_first_epoch_or_a_whole_number(first: float) -> None:
+    text = MEDIAN.replace("MedianStopping'", f"MedianStopping', first: {first}")
+    assert read_space(text, "s.yaml").settings.search.pruner.first_milestone == first
 
 
 def test_a_scheduler_of_ones_own_prunes_with_its_own_words(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from fmnist_tune.cli.check import space_view
+from fmnist_tune.config import SearchSpace, read_space
+from fmnist_tune.config.defaults import default_values
 from fmnist_tune.errors import UserError
-from fmnist_tune.retrain.pictures import read_picture
+from fmnist_tune.retrain.images import load_image
 from fmnist_tune.tasks.images import Images
+from fmnist_tune.tasks.images.config import Augment
 from fmnist_tune.tasks.images.data_set import described
 from tests.conftest import CommandLine
 from tests.plugins.my_shapes import Shapes
@@ -43,7 +50,7 @@ training:
   batch_size: 16
   optimizer: {name: adam, lr: 1e-2}
   augment: {shift: 1}
-data: {name: my_shapes:Shapes, keep: {1: 0.9}}
+data: {name: my_shapes:Shapes, keep: {1: 0.9}, mean: [0.3, 0.25, 0.2], std: 0.3}
 """
 
 
@@ -128,6 +135,8 @@ LOADS = "    def load_test(self, *a): raise AssertionError('sealed')\n    def lo
         ("broken:X", DATA + SPEC.replace("'b'", "'a'") + LOADS + "1", "class_names ('a', 'a'); they must be two or more, and each another"),
         ("broken:X", DATA + SPEC.replace("'b'", "'all'") + LOADS + "1", "a class 'all', which stands for all classes in tables"),
         ("broken:X", DATA + SPEC.replace("(1, 5", "(2, 5") + LOADS + "1", "2 channels; allowed are 1 (grey) and 3 (colour)"),
+        ("broken:X", DATA + "    use_notes = None\n" + SPEC + LOADS + "1", "data: broken:X: use_notes is None; it must be a text"),
+        ("broken:X", DATA + "    title = 3\n" + SPEC + LOADS + "1", "data: broken:X: title is 3; it must be a text"),
         ("broken:X", DATA + SPEC.replace("(1, 5", "(1, 0") + LOADS + "1", "height 0 and width 5; they must be 1 or more"),
         ("my_shapes:Shapes, nois: 3", None, "data.nois: unknown key; allowed are name, val_size, mean, std, pad, keep, mitigation, noise; did you mean 'noise'?"),
         ("my_shapes:Shapes, keep: {4: 0.5}", None, "data: keep: label 4; labels are 0 to 3 (line 3)"),
@@ -199,9 +208,103 @@ def test_what_a_method_of_an_own_task_raises_is_told_before_ray_starts(
     assert not (here.folder / "studies").exists()
 
 
+def test_a_key_of_an_own_class_that_is_none_by_default_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keys_of_none.py").write_text(
+        "from fmnist_tune.search.scheduler import Scheduler, SchedulerSection\n"
+        "from tests.plugins.my_waves import *\n"
+        "from tests.plugins.my_shapes import Shapes\n"
+        "class Inner(Section):\n    rank: int | None = None\n"
+        "class NoneNet(Net):\n    name: str\n    depth: int | None = None\n    inner: Inner = Inner()\n"
+        "class NoneTraining(Training):\n    clip: float | None = None\n"
+        "class Config(WaveConfig):\n    training: NoneTraining = NoneTraining()\n"
+        "class NoneWaves(Waves):\n    config = Config\n"
+        "class NoneShapes(Shapes):\n    limit: int | None = None\n"
+        "class Never(SchedulerSection):\n    patience: int | None = None\n"
+        "    def build(self): return Scheduler(self)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    def nones(text: str) -> list[str]:
+        space = read_space(f"study: s\nsearch: {{pruner: {{name: 'keys_of_none:Never'}}}}\n{text}", "s.yaml")
+        shown = shown_text(space)
+        found = [default.path for default in default_values(space) if default.value is None]
+        assert all(f"{path} none" in shown for path in found if path.split(".")[-1] not in ("gpus", "betas"))
+        return [path for path in found if path not in ("search.timeout", "resources.gpus")]
+
+    own = nones("task: keys_of_none:NoneWaves\nmodel: {name: 'keys_of_none:NoneNet', width: {int: [2, 4]}}")
+    always = ["search.pruner.patience"]
+    assert own == [*always, "model.inner.rank", "training.optimizer.betas", "training.clip"]
+    of_data = nones(
+        "model: {name: mlp, hidden: [8], dropout: {float: [0, 0.5]}}\ndata: {name: 'keys_of_none:NoneShapes'}"
+    )
+    assert of_data == [*always, "training.optimizer.betas", "training.early_stopping", "data.limit"]
+
+
+def shown_text(space: SearchSpace) -> str:
+    """Return what `check` prints, on one line."""
+    console = Console(width=200, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(space_view(space))
+    return " ".join(captured.get().split())
+
+
 def test_a_key_of_an_own_class_may_be_of_any_type_that_json_can_say(here: CommandLine) -> None:
     code = "from my_shapes import *\nclass X(Shapes):\n    path: Path = Path('x')\n"
     assert "data.path x" in check(here, SHAPES.replace("my_shapes:Shapes", "broken:X"), code)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("mean", [0.5, 0.5], "data: mean: 2 numbers, for images of 3 channels"),
+        ("std", [0.5, 0.5, 0.0], "data: std: [0.5, 0.5, 0.0]; it must be above 0"),
+        ("std", 0, "data: std: 0.0; it must be above 0"),
+        ("mean", [], "data.mean: []: should be a number, or a list of one for each channel"),
+        ("mean", ["a"], "data.mean: ['a']: should be a number, or a list of one for each channel"),
+        ("mean", True, "data.mean: True: should be a number, or a list of one for each channel"),
+    ],
+)
+def test_a_mean_of_each_channel_is_checked(key: str, value: Any, message: str) -> None:
+    text = f"study: s\nmodel: {{name: mlp}}\ndata: {{name: 'tests.plugins.my_shapes:Shapes', {key}: {json.dumps(value)}}}\n"
+    with pytest.raises(UserError) as caught:
+        read_space(text, "s.yaml")
+    assert message in str(caught.value)
+
+
+def test_each_channel_is_normalised_by_its_own_numbers_in_training_and_in_the_saved_model() -> None:
+    import torch
+
+    from fmnist_tune.retrain.saved import PixelModel, to_pixels
+    from fmnist_tune.training.augment import augment_batch
+    from fmnist_tune.training.tensors import TrainingData
+
+    mean, std = [0.1, 0.2, 0.4], [0.5, 0.25, 1.0]
+    data, one = Shapes(name="x", mean=mean, std=std, pad=1), Shapes(name="x", mean=0.2, std=0.25, pad=1)
+    images = data.load_train(None, print)
+    found, of_one = (TrainingData.from_images(images.images_NHW, images.labels_N, d, "cpu") for d in (data, one))
+    pixels = torch.nn.functional.pad(torch.tensor(images.images_NHW).movedim(3, 1) / 255, [1] * 4)
+    for channel in range(3):
+        wanted = (pixels[:, channel] - mean[channel]) / std[channel]
+        assert torch.allclose(torch.cat([found.x_train, found.x_val])[:, channel].sum(), wanted.sum(), rtol=1e-4)
+    assert torch.equal(found.x_train[:, 1], of_one.x_train[:, 1])
+    assert isinstance(found.blank, torch.Tensor)
+    assert found.blank.flatten().tolist() == pytest.approx([-0.2, -0.8, -0.4])
+    assert of_one.blank == -0.2 / 0.25
+    for augment in ({"shift": 2}, {"rotate": 10.0, "shift": 2}, {"erase": 1.0}):
+        torch.manual_seed(0)
+        changed = augment_batch(found.x_train, Augment(**augment), found.blank)
+        torch.manual_seed(0)
+        expected = augment_batch(of_one.x_train, Augment(**augment), of_one.blank)
+        assert torch.allclose(changed[:, 1], expected[:, 1], atol=1e-5)
+        black = (changed - found.blank).abs().amax(1) < 1e-6
+        assert black.any(), "what comes from outside the image is black in all channels"
+    model = PixelModel(torch.nn.Identity(), data)
+    assert torch.allclose(
+        model(to_pixels(images.images_NHW[:1]))[0, :, 3, 3],
+        (pixels[0, :, 3, 3] - torch.tensor(mean)) / torch.tensor(std),
+    )
 
 
 def test_what_a_study_records_of_its_data_is_what_json_keeps_of_it() -> None:
@@ -216,21 +319,21 @@ def test_what_a_study_records_of_its_data_is_what_json_keeps_of_it() -> None:
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        ((np.zeros((3, 3, 3), dtype=np.uint8), ()), "prepare_picture returned pixels of uint8 (3, 3, 3); its spec says uint8 (12, 12, 3)"),
+        ((np.zeros((3, 3, 3), dtype=np.uint8), ()), "prepare_image returned pixels of uint8 (3, 3, 3); its spec says uint8 (12, 12, 3)"),
         ((np.zeros((12, 12, 3)), ()), "pixels of float64 (12, 12, 3); its spec says uint8 (12, 12, 3)"),
         (([1], ()), "pixels of list; its spec says uint8 (12, 12, 3)"),
         ((np.zeros((12, 12, 3), dtype=np.uint8), "dark"), "warnings 'dark'; they must be a tuple of texts"),
-        (None, "prepare_picture raised TypeError: cannot unpack non-iterable NoneType object"),
+        (None, "prepare_image raised TypeError: cannot unpack non-iterable NoneType object"),
     ],
 )  # fmt: skip
 def test_what_a_picture_is_prepared_as_is_checked(tmp_path: Path, returned: Any, message: str) -> None:
     class Odd(Shapes):
-        def prepare_picture(self, picture: Any, *, invert: bool) -> Any:
+        def prepare_image(self, picture: Any, *, invert: bool) -> Any:
             return returned
 
     Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
     with pytest.raises(UserError) as caught:
-        read_picture(tmp_path / "a.png", False, Odd(name="x"))
+        load_image(tmp_path / "a.png", False, Odd(name="x"))
     assert message in str(caught.value)
 
 
@@ -306,6 +409,8 @@ def test_an_own_data_set_of_an_entry_point_goes_from_the_search_to_a_prediction(
     folder = here.folder / "studies" / "shapes" / "report"
     report = (folder / "report.md").read_text()
     assert "hyperparameter search on Shapes" in report
+    assert "Training images of each class of Shapes." in report
+    assert "Fashion-MNIST" not in report + card
     assert "could not be drawn" not in report
     assert (folder / "confusion_matrix.csv").read_text().splitlines()[0] == "true,bar,pole,square,nothing"
     pixels = np.full((40, 40, 3), 20, dtype=np.uint8)

@@ -30,6 +30,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.evaluation import share_spread
 from fmnist_tune.report import model_info, study_figures, study_info
 from fmnist_tune.report.drawing import plot_of, png
+from fmnist_tune.report.model_part import images_report
 from fmnist_tune.report.run import FILES, ReportPaths, write_report
 from fmnist_tune.report.study_figures import parallel_figure, slices_figure
 from fmnist_tune.report.study_part import climbing
@@ -42,6 +43,7 @@ from fmnist_tune.study.results import class_table, openings, val_vs_test
 from fmnist_tune.study.sampling import params_of
 from fmnist_tune.study.summary import Summary, summarize
 from fmnist_tune.study.trial_table import TrialRow
+from fmnist_tune.tasks import Objective
 from fmnist_tune.tasks.images import ImageTask
 from tests.conftest import CommandLine, TinyData
 
@@ -414,14 +416,14 @@ def test_an_even_class_distribution_takes_no_plot() -> None:
 
 def test_climbing_curves_ask_for_more_epochs() -> None:
     climb = study_info.Climb((2, 0, 4), 0.0667, 4)
-    (finding,) = climbing(climb, "constant")
+    (finding,) = climbing(climb, "constant", Objective())
     assert "still climbed 6.67 points over the last third of 4 epochs: a larger `training.epochs` may help" in (
         finding.text
     )
     assert finding.is_warning
-    (annealed,) = climbing(climb, "one_cycle")
+    (annealed,) = climbing(climb, "one_cycle", Objective())
     assert "where every curve climbs" in annealed.text
-    (flat,) = climbing(study_info.Climb((1,), -0.001, 9), "constant")
+    (flat,) = climbing(study_info.Climb((1,), -0.001, 9), "constant", Objective())
     assert flat.text == "Trial 1 no longer climbs: -0.10 points over the last third of 9 epochs."
 
 
@@ -498,6 +500,60 @@ def test_the_whole_report_is_files_that_fit_each_other(tmp_path: Path, checksums
         ("retrain", 2, [0, 1]),
         ("report", 2, [0, 1]),
     ]
+
+
+def test_the_data_are_called_by_their_name(tmp_path: Path, checksums: TinyData) -> None:
+    record = open_study(tmp_path)
+    add_model(record, checksums, number=2)
+    part = images_report(record, summarize(record, is_running=False), checksums.folder, print)
+    assert part.about_data == ("Fashion-MNIST has 60 training images of each of the ten classes.",)
+
+
+USE = """\
+import sys
+import time
+from pathlib import Path
+from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.retraining_record import RetrainingRecord
+
+class Slow:
+    def __init__(self, study):
+        self.study = study
+
+    @property
+    def user_attrs(self):
+        return self.study.user_attrs
+
+    def set_user_attr(self, key, value):
+        time.sleep(0.05)
+        self.study.set_user_attr(key, value)
+
+folder = Path(sys.argv[1])
+record = StudyRecord.load(open_database(database_url(folder), create=False), StudyPaths(folder, "s"))
+retraining = RetrainingRecord(Slow(record.optuna), record.space.task, record.paths)
+print("ready", flush=True)
+input()
+for number in range(5):
+    retraining.add_test_use("report", number, [0])
+"""
+
+
+def test_reports_at_the_same_time_are_all_recorded_as_uses_of_the_test_set(tmp_path: Path) -> None:
+    record = open_study(tmp_path)
+    command = [sys.executable, "-c", USE, str(tmp_path)]
+    both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.stdout and process.stdout.readline() for process in both] == ["ready\n"] * 2
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in both:
+        process.communicate(timeout=120)
+        assert process.returncode == 0
+    uses = [use["trial"] for use in record.retraining.test_uses]
+    assert sorted(uses) == sorted([*range(5), *range(5)])
 
 
 def test_the_tables_hold_the_figures(tmp_path: Path, checksums: TinyData) -> None:

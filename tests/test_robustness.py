@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from itertools import pairwise
 from pathlib import Path
 
@@ -151,6 +152,52 @@ def test_clutter_changes_the_background_alone_and_stays_below_its_brightest() ->
     texture = changed[pixels == 0]
     assert 0.5 < float(texture.max()) <= 0.6
     assert float(texture.mean()) == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_an_image_of_any_size_is_changed_and_by_no_less_at_a_higher_strength(name: str) -> None:
+    for side, channels in itertools.product((1, 2, 8, 12, 56), (1, 3)):
+        pixels = spots(side, channels)
+        changed = [corrupt(pixels, name, strength) for strength in range(1, 6)]
+        assert all(x.shape == pixels.shape and x.isfinite().all() and 0 <= x.min() <= x.max() <= 1 for x in changed)
+        changes = [float((x - pixels).abs().mean()) for x in changed]
+        assert changes == sorted(changes), side
+        if side >= 8:
+            assert changes[-1] > 1e-3
+            assert changes[0] > 1e-3 or (name == "blur" and side < 28), "a blur of 0.14 pixels is none"
+
+
+def spots(side: int, channels: int) -> Tensor:
+    """Return images with a soft spot, each at a place of its own."""
+    place = (torch.arange(side) + 0.5) / side
+    centre = 0.3 + 0.4 * torch.rand(50, 1, 1, 2, generator=torch.Generator().manual_seed(0))
+    squared = (place.view(1, -1, 1) - centre[..., 0]) ** 2 + (place.view(1, 1, -1) - centre[..., 1]) ** 2
+    return torch.exp(-squared / 0.02).unsqueeze(1).expand(-1, channels, -1, -1).contiguous()
+
+
+@pytest.mark.parametrize(("side", "covered"), [(8, [1, 2, 2, 3, 4]), (12, [2, 3, 3, 5, 6]), (56, [8, 12, 16, 22, 28])])
+def test_an_occlusion_is_a_square_of_whole_pixels_inside_the_image(side: int, covered: list[int]) -> None:
+    black = torch.zeros(50, 1, side, side)
+    for strength, expected in enumerate(covered, start=1):
+        n_covered = (corrupt(black, "occlusion", strength) > 0).sum((1, 2, 3))
+        assert n_covered.tolist() == [expected**2] * 50
+
+
+@pytest.mark.parametrize(("side", "most"), [(8, [1, 1, 1, 1, 2]), (12, [1, 1, 1, 2, 3]), (56, [2, 4, 6, 8, 12])])
+def test_a_shift_scales_with_the_side_and_is_of_one_pixel_at_least(side: int, most: list[int]) -> None:
+    point = torch.zeros(200, 1, side, side)
+    point[:, :, side // 2, side // 2] = 1
+    for strength, expected in enumerate(most, start=1):
+        places = torch.nonzero(corrupt(point, "shift", strength)[:, 0] > 0.99)[:, 1:] - side // 2
+        assert len(places) == 200
+        assert int(places.abs().max()) == expected
+        assert int(places.abs().amax(1).min()) >= 1
+
+
+def test_an_oblong_image_is_turned_without_being_sheared() -> None:
+    wide = torch.nn.functional.pad(blob(), (14, 14))
+    turned = corrupt(wide, "rotation", 5)[..., 14:-14]
+    assert torch.allclose(turned, corrupt(blob(), "rotation", 5), atol=1e-5)
 
 
 def test_an_audit_has_a_figure_for_every_change_strength_and_class() -> None:

@@ -24,7 +24,7 @@ from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.card import model_card
 from fmnist_tune.retrain.export import export_model
-from fmnist_tune.retrain.pictures import read_picture
+from fmnist_tune.retrain.images import load_image
 from fmnist_tune.retrain.robustness import audit
 from fmnist_tune.retrain.saved import SavedModel
 from fmnist_tune.training.tensors import TrainingData
@@ -213,7 +213,7 @@ def garment(size: int = 28) -> Image.Image:
 
 def pixels_of(image: Image.Image, path: Path, *, invert: bool = False, **options: Any) -> np.ndarray:
     image.save(path, **options)
-    picture = read_picture(path, invert)
+    picture = load_image(path, invert)
     assert picture.warnings == ()
     assert picture.pixels_HW.shape == (28, 28)
     assert picture.pixels_HW.dtype == np.uint8
@@ -227,7 +227,7 @@ def test_a_picture_of_the_training_datas_size_is_taken_as_it_is(tmp_path: Path) 
     for image in pictures(10):
         path = tmp_path / "picture.png"
         Image.fromarray(image).save(path)
-        assert np.array_equal(read_picture(path, False).pixels_HW, image)
+        assert np.array_equal(load_image(path, False).pixels_HW, image)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "I;16"])
@@ -281,7 +281,7 @@ def test_greys_are_stretched_to_the_training_datas_range(tmp_path: Path) -> None
 def test_no_size_is_too_odd(tmp_path: Path, size: tuple[int, int]) -> None:
     path = tmp_path / "picture.png"
     Image.effect_noise(size, 80).save(path)
-    assert read_picture(path, False).pixels_HW.shape == (28, 28)
+    assert load_image(path, False).pixels_HW.shape == (28, 28)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_picture_unlike_the_training_data_gets_a_warning(
     tmp_path: Path, image: Image.Image, invert: bool, message: str
 ) -> None:
     image.save(tmp_path / "picture.png")
-    assert message in " | ".join(read_picture(tmp_path / "picture.png", invert).warnings)
+    assert message in " | ".join(load_image(tmp_path / "picture.png", invert).warnings)
 
 
 def small_png() -> bytes:
@@ -335,7 +335,7 @@ def bomb() -> bytes:
 def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "picture.png").write_bytes(content)
     with pytest.raises(UserError) as caught:
-        read_picture(tmp_path / "picture.png", False)
+        load_image(tmp_path / "picture.png", False)
     assert message in str(caught.value)
 
 
@@ -344,18 +344,18 @@ def test_a_truncated_jpeg_is_damaged(tmp_path: Path) -> None:
     Image.effect_noise((300, 300), 50).save(path)
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(UserError, match="a damaged image: image file is truncated"):
-        read_picture(path, False)
+        load_image(path, False)
 
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a directory, not an image"):
-        read_picture(tmp_path, False)
+        load_image(tmp_path, False)
     with pytest.raises(UserError, match=r"absent.png: no such file"):
-        read_picture(tmp_path / "absent.png", False)
+        load_image(tmp_path / "absent.png", False)
     with pytest.raises(UserError, match="cannot be read: File name too long"):
-        read_picture(tmp_path / ("x" * 300), False)
+        load_image(tmp_path / ("x" * 300), False)
     with pytest.raises(UserError, match="/dev/null: a device or pipe, not an image"):
-        read_picture("/dev/null", False)
+        load_image("/dev/null", False)
 
 
 @pytest.fixture
@@ -377,7 +377,7 @@ def test_predict_prints_the_likeliest_classes(studies: Path, capsys: pytest.Capt
     out, err = capsys.readouterr()
     lines = out.splitlines()
     scores = SavedModel.load(studies / "studies/tiny/model").scores(
-        read_picture(studies / "light.png", False).pixels_HW[None]
+        load_image(studies / "light.png", False).pixels_HW[None]
     )[0]
     best = np.argsort(-scores)
     assert lines[0] == f"{studies}/light.png"

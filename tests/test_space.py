@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmnist_tune.config import load_space, read_space
+from fmnist_tune.config import dump_yaml, load_space, read_space
 from fmnist_tune.errors import FileError, UserError
 
 
@@ -224,7 +224,6 @@ def test_a_wrong_name_hides_no_other_mistake() -> None:
         """
 study: x
 study: y
-task: fashion-mnst
 search: {trials: -1, sampler: {name: gird}}
 model: {name: cnnn, drpout: 3, blocks: 99, kernel_size: 4}
 training: {schedule: cosin, optimizer: {name: adm, momentum: 0.9, lr: -1}, loss: msee}
@@ -232,7 +231,6 @@ training: {schedule: cosin, optimizer: {name: adm, momentum: 0.9, lr: -1}, loss:
     )
     assert [line.split(": ")[0] for line in found] == [
         "study",
-        "task",
         "search.trials",
         "search.sampler.name",
         "model.name",
@@ -245,8 +243,23 @@ training: {schedule: cosin, optimizer: {name: adm, momentum: 0.9, lr: -1}, loss:
         "training.optimizer",
         "model",
     ]
-    assert "momentum 0.9 has no effect on adam;" in found[11]
-    assert "kernel_size 4 with padding same" in found[12]
+    assert "momentum 0.9 has no effect on adam;" in found[10]
+    assert "kernel_size 4 with padding same" in found[11]
+
+
+@pytest.mark.parametrize(
+    ("task", "hint"),
+    [
+        ("modular", "; did you mean 'modular-addition'?"),
+        ("fashion-mnst", "; did you mean 'fashion-mnist'?"),
+        ("waves", "; a task of your own is named package.module:Class"),
+    ],
+)
+def test_a_misspelt_task_makes_no_mistakes_of_the_keys_of_the_one_that_is_meant(task: str, hint: str) -> None:
+    (found,) = problems(
+        f"study: x\ntask: {task}\nmodel: {{name: net, width: 8}}\ntraining: {{steps: 3}}\ndata: {{n: 9}}"
+    )
+    assert found == f"task: {task!r} is not one of fashion-mnist, modular-addition{hint} (line 2)"
 
 
 def test_a_name_that_cannot_be_guessed_does_not_make_mistakes_of_what_may_be_right() -> None:
@@ -292,6 +305,18 @@ def test_more_trials_than_configurations_are_a_warning() -> None:
 def test_a_search_section_in_a_recipe_is_a_warning() -> None:
     (warning,) = read_space("study: x\nsearch: {trials: 4}\nmodel: {name: mlp}", "f.yaml").warnings
     assert warning == "search: nothing is searched in this file, so that this section has no effect"
+
+
+def test_a_recipe_of_a_trial_keeps_the_time_limit_of_an_epoch_alone_of_the_search() -> None:
+    space = read_space(
+        "study: x\nsearch: {trials: 4, epoch_timeout: 2h}\nmodel: {name: mlp, depth: {int: [1, 3]}}", "f.yaml"
+    )
+    recipe = read_space(dump_yaml(space.recipe({"model.depth": 2})), "recipe")
+    assert (recipe.settings.search.epoch_timeout, recipe.tree["search"]) == (7200, {"epoch_timeout": "2h"})
+    assert recipe.warnings == ()
+    text = "study: x\nsearch: {trials: 4, epoch_timeout: 2h}\nmodel: {name: mlp}"
+    (warning,) = read_space(text, "f.yaml").warnings
+    assert warning.endswith("this section has no effect, but for epoch_timeout")
 
 
 def test_the_size_of_a_space_is_not_found_by_listing_it() -> None:

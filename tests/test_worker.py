@@ -74,7 +74,7 @@ def test_the_log_tells_when_an_epoch_begins_is_evaluated_and_ends(tmp_path: Path
     assert [e.epoch for e in reports[0].evaluations] == [0.5]
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     told = [(line["trial"], line["epoch"], line["event"]) for line in lines]
-    assert told == [(0, 1, "begin"), (0, 1, "look"), (0, 1, "end"), (0, 2, "begin"), (0, 2, "end")]
+    assert told == [(0, 1, "begin"), (0, 1, "partial_evaluation"), (0, 1, "end"), (0, 2, "begin"), (0, 2, "end")]
     assert ["val_accuracy" in line for line in lines] == [False, False, True, False, True]
 
 

@@ -36,7 +36,7 @@ class EngineSystem:
             Encoding(table.parameters),
             max_epochs=table.epochs,
             seed=seed,
-            looks=table.looks,
+            partial=table.looks,
             known_seconds=table.source.known_seconds,
             settings=settings,
         )

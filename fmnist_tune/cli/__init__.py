@@ -61,9 +61,10 @@ def _reason(error: Exception) -> str | None:
         return f"a library cannot be imported: {error}; install fmnist-tune and what it needs anew"
     if isinstance(error, OSError) and (problem := file_problem(error)) is not None:
         return problem
+    from fmnist_tune.registry import blame  # imports pydantic
     from fmnist_tune.study.database import database_problem  # imports SQLAlchemy
 
-    return database_problem(error)
+    return blame(error) or database_problem(error)
 
 
 def _masked(text: str, storage: str | None) -> str:

@@ -54,7 +54,7 @@ def space_view(space: SearchSpace) -> RenderableType:
     """Return a search space as a view for a terminal, to be printed with `crop=False`."""
     fixed = [(path, _flat(value)) for path, value in fixed_values(space).items()]
     defaults = [
-        (d.path, f"{NONE_MEANS[d.path] if d.value is None else _flat(d.value)}{_where(d)}")
+        (d.path, f"{NONE_MEANS.get(d.path, 'none') if d.value is None else _flat(d.value)}{_where(d)}")
         for d in default_values(space)
     ]
     values = (Table((title, "value"), rows, ("value",)) for title, rows in (("fixed", fixed), ("by default", defaults)))

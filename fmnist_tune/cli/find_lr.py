@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
-import os
 from pathlib import Path
 
 from rich.table import Table
 
 from fmnist_tune.cli import EXIT_OK, EXIT_USER, say
 from fmnist_tune.cli.inputs import load_recipe_or_trial, refuse_overwriting
-from fmnist_tune.cli.store import plot_path, stderr, stdout
+from fmnist_tune.cli.store import check_writable, plot_path, stderr, stdout
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.errors import UserError
 from fmnist_tune.models.check import check_models
@@ -104,11 +102,11 @@ def _plot_path(arguments: argparse.Namespace, study: str) -> Path:
         UserError: they cannot be written there, or exist already, or the name is not a PNG file's.
     """
     path = plot_path(arguments.output, StudyPaths(arguments.studies_dir, study).folder / PLOT)
-    for file in (path, path.with_suffix(".json")):
-        if arguments.output is not None:
+    numbers = path.with_suffix(".json")
+    if arguments.output is not None:
+        for file in (path, numbers):
             refuse_overwriting(file, arguments)
-        if file.exists() and not os.access(file, os.W_OK):
-            raise UserError(f"{file}: cannot be written: {os.strerror(errno.EACCES)}")
+    check_writable(numbers)
     return path
 
 

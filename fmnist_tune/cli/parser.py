@@ -21,7 +21,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     """Return the parser, and that of each command; what they parse has the command's `module` and `command`."""
     parser = argparse.ArgumentParser(
         prog="fmnist-tune",
-        description="Hyperparameter search for PyTorch classifiers on Fashion-MNIST.",
+        description="Hyperparameter search for PyTorch classifiers, on Fashion-MNIST or data of your own.",
         epilog="Progress goes to stderr, results to stdout. Exit codes: 0 done, 1 a bug of ours, "
         "2 a mistake to repair, 130 interrupted (run the same command again to go on).",
         allow_abbrev=False,
@@ -147,7 +147,7 @@ def _add_result_commands(commands: Any) -> None:
     )
     _complete(images, FILES)
     predict.add_argument("--top", type=whole(1), default=3, metavar="K", help="how many classes to print (3)")
-    predict.add_argument("--invert", action="store_true", help="for dark clothes on a light ground")
+    predict.add_argument("--invert", action="store_true", help="for dark objects on a light ground")
     _add_storage_option(predict)
 
 
@@ -194,7 +194,7 @@ def _add_find_lr_command(commands: Any) -> None:
 
 
 def _add_input_commands(commands: Any) -> None:
-    _command(commands, "data", "data", "fetch and verify the data set, show its class distribution")
+    _command(commands, "data", "data", "fetch and verify Fashion-MNIST, show its class distribution")
     check = _command(commands, "check", "check", "check a search space and print it as a table")
     _complete(check.add_argument("space", metavar="SPACE.yaml"), SPACES)
 

@@ -11,7 +11,7 @@ from fmnist_tune.cli import EXIT_OK, EXIT_USER, say
 from fmnist_tune.cli.store import load_record
 from fmnist_tune.errors import UserError
 from fmnist_tune.escaping import printable
-from fmnist_tune.retrain.pictures import Picture
+from fmnist_tune.retrain.images import InputImage
 from fmnist_tune.retrain.prediction import Predictor, read_recipe
 from fmnist_tune.study.layout import METRICS, StudyPaths, read_json
 from fmnist_tune.units import percent
@@ -25,7 +25,7 @@ def predict(arguments: argparse.Namespace, started: float) -> int:
     space = read_recipe(folder, retrain)
     predictor = space.task.predictor(folder, space, retrain)
     read = [_read(predictor, path, arguments.invert) for path in arguments.images]
-    predictions = predictor.classify([found for found in read if isinstance(found, Picture)])
+    predictions = predictor.classify([found for found in read if isinstance(found, InputImage)])
     untested = _untested(folder)
     results: list[dict[str, Any]] = []
     for path, found in zip(arguments.images, read, strict=True):
@@ -47,7 +47,7 @@ def predict(arguments: argparse.Namespace, started: float) -> int:
     return EXIT_USER if any("error" in result for result in results) else EXIT_OK
 
 
-def _read(predictor: Predictor, path: Path, invert: bool) -> Picture | str:
+def _read(predictor: Predictor, path: Path, invert: bool) -> InputImage | str:
     """Read an image; return the reason if it cannot be read."""
     try:
         return predictor.read(path, invert=invert)

@@ -63,9 +63,14 @@ def plot_path(output: Path | None, default: Path) -> Path:
     if path.suffix.lower() != ".png":
         raise UserError(f"--output {path}: the plot is a PNG file; its name has to end in .png")
     check_folder(path.parent)
-    if path.exists() and not os.access(path, os.W_OK):
-        raise UserError(f"{path}: cannot be written: {os.strerror(errno.EACCES)}")
+    check_writable(path)
     return path
+
+
+def check_writable(file: Path) -> None:
+    """Raise a UserError for a file that is there already and cannot be written."""
+    if file.exists() and not os.access(file, os.W_OK):
+        raise UserError(f"{file}: cannot be written: {os.strerror(errno.EACCES)}")
 
 
 def storage_url(arguments: argparse.Namespace) -> str:

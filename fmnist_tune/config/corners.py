@@ -15,16 +15,15 @@ from fmnist_tune.config.problems import schema_problems
 from fmnist_tune.config.repair import config_problems
 from fmnist_tune.errors import Problem
 from fmnist_tune.registry import PluginError
-from fmnist_tune.tasks.registry import guess_task
+from fmnist_tune.tasks.config import TaskConfig
 
 MAX_CORNERS = 256
 
 
 def check_configs(
-    parameters: list[Parameter], tree: dict[str, Any], broken: set[str]
+    parameters: list[Parameter], tree: dict[str, Any], schema: type[TaskConfig], broken: set[str]
 ) -> tuple[list[Problem], tuple[str, ...]]:
     """Validate the configurations at the ends of every parameter, and build the model at the space's corners."""
-    schema = guess_task(tree).config
     searched = {p.path for p in parameters}
     for section, registry in schema.registries().items():
         for name in next((p.domain.ends() for p in parameters if p.path == f"{section}.name"), ()):

@@ -12,8 +12,11 @@ from fmnist_tune.config.parameters import flatten, searched_nodes, substitute
 from fmnist_tune.config.schema import TRIAL_KEYS
 from fmnist_tune.config.space import SearchSpace
 from fmnist_tune.errors import UserError
+from fmnist_tune.models.section import Model
+from fmnist_tune.registry import own_result
+from fmnist_tune.search.asha import SCHEDULERS
 
-# The meaning of None in the schema, where it has one.
+# The meaning of None in the schema, where it is another than "none".
 NONE_MEANS = {
     "search.timeout": "none",
     "resources.gpus": "auto",
@@ -62,11 +65,14 @@ def default_values(space: SearchSpace) -> list[Default]:
             continue
         models.add(config.model.name)
         held = config.model_dump(mode="json")
-        held["model"] |= {k: v for k, v in config.model.if_none().items() if held["model"][k] is None}
+        held["model"] = {key: value for key, value in _model_values(config.model).items() if value is not None}
         for path, value in _known(flatten(held), flatten(substitute(space.tree, values))).items():
             found.setdefault((path, json.dumps(value)), set()).add(config.model.name)
     given = flatten({key: space.tree[key] for key in ("task", "search", "resources") if key in space.tree})
-    settings = _known(flatten(space.settings.model_dump(mode="json", exclude={"study"})), given)
+    held = space.settings.model_dump(mode="json", exclude={"study"})
+    if space.settings.search.pruner.name in SCHEDULERS.built_in:  # a key of `none` has no effect
+        held["search"]["pruner"] = {k: v for k, v in held["search"]["pruner"].items() if v is not None}
+    settings = _known(flatten(held), given)
     searched = {parameter.path for parameter in space.parameters}
     ours = [
         Default(
@@ -81,11 +87,17 @@ def default_values(space: SearchSpace) -> list[Default]:
     return [*(Default(path, value, (), False) for path, value in settings.items()), *ours]
 
 
+def _model_values(model: Model) -> dict[str, Any]:
+    """Return a model's values, with the meaning of None where it has one."""
+    values = model.model_dump(mode="json")
+    meanings = own_result(model, "if_none", dict)
+    return values | {key: meaning for key, meaning in meanings.items() if values.get(key) is None}
+
+
 def _known(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration's values that are not given, without any meaningless None."""
+    """Return a configuration's values that are not given."""
     return {
         path: value
         for path, value in values.items()
         if not any(path == g or path.startswith(f"{g}.") or g.startswith(f"{path}.") for g in given)
-        and (value is not None or path in NONE_MEANS)
     }

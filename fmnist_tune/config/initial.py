@@ -14,7 +14,7 @@ from fmnist_tune.config.parameters import Parameter, flatten, is_active, substit
 from fmnist_tune.config.problems import schema_problems
 from fmnist_tune.config.schema import TRIAL_KEYS
 from fmnist_tune.errors import Problem, did_you_mean
-from fmnist_tune.tasks.registry import guess_task
+from fmnist_tune.tasks.config import TaskConfig
 
 INITIAL = "search.initial"
 
@@ -116,10 +116,12 @@ def _outside(parameter: Parameter, value: object) -> str:
 
 
 def config_problems_of(
-    points: Sequence[Mapping[str, Any]], parameters: Sequence[Parameter], tree: dict[str, Any]
+    points: Sequence[Mapping[str, Any]],
+    parameters: Sequence[Parameter],
+    tree: dict[str, Any],
+    schema: type[TaskConfig],
 ) -> Iterator[Problem]:
     """Yield why points that are fully specified are invalid configurations."""
-    schema = guess_task(tree).config
     for i, point in enumerate(points):
         if all(p.path in point for p in parameters if is_active(p, point, tree)):
             try:

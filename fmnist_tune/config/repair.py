@@ -13,7 +13,7 @@ from fmnist_tune.config.problems import Mistake, mistakes_of
 from fmnist_tune.errors import Problem
 from fmnist_tune.tasks.config import TaskConfig
 
-MAX_LOOKS = 4
+MAX_ROUNDS = 4
 
 
 def config_problems(tree: Mapping[str, Any], config: type[TaskConfig], searched: Collection[str] = ()) -> list[Problem]:
@@ -29,7 +29,7 @@ def config_problems(tree: Mapping[str, Any], config: type[TaskConfig], searched:
     """
     found: dict[str, Mistake] = {}
     looked_at = dict(tree)
-    for _ in range(MAX_LOOKS):
+    for _ in range(MAX_ROUNDS):
         try:
             config.model_validate(looked_at)
             break

@@ -118,7 +118,8 @@ class Search(Section):
     Attributes:
         trials: the total number of trials in the study.
         timeout: the maximum wall-clock time of one run; None for no limit.
-        epoch_timeout: the time after which an epoch counts as hanging: its trial fails, and its worker is replaced.
+        epoch_timeout: the time after which an epoch counts as hanging: its trial fails, and its worker is replaced; a
+            retraining ends.
         sampler: what chooses the values of a trial.
         pruner: decides which trials continue; its `name` determines its other keys.
         initial: configurations by dotted path that the study starts with; missing values are sampled.

@@ -24,10 +24,11 @@ from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean, near
 from fmnist_tune.files import user_path
 from fmnist_tune.registry import forget_imports, own_code
 from fmnist_tune.tasks.config import TaskConfig
-from fmnist_tune.tasks.registry import find_task, guess_task, is_unusable
-from fmnist_tune.tasks.task import Task
+from fmnist_tune.tasks.registry import DEFAULT, find_task, task_of
+from fmnist_tune.tasks.task import Task, title_of
 
 MAX_GRID = 10_000
+EPOCH_TIMEOUT = "search.epoch_timeout"  # of the search section, it alone matters to a recipe
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ class SearchSpace:
         """Return the file's data with every searched value replaced by the given one and inactive ones left out."""
         head: dict[str, Any] = {key: self.tree[key] for key in ("study", "task") if key in self.tree}
         tail = {"resources": self.tree["resources"]} if "resources" in self.tree else {}
+        limit = value_at(self.tree, EPOCH_TIMEOUT)
+        tail |= {} if limit is None else {"search": {"epoch_timeout": limit}}
         return {**head, **substitute(self.tree, values), **tail}
 
     def size(self) -> int | None:
@@ -181,20 +184,21 @@ def read_space(
         _override(tree, path.split("."), value)
     if is_stored:
         _add_units(tree)
-    settings, problems = _read_settings(tree)
-    if settings is None and is_unusable(tree.get("task")):  # nothing is known of its keys
+    task = task_of(tree)
+    settings, problems = _read_settings(tree, (task or find_task(DEFAULT)).config)
+    if task is None:  # nothing is known of the keys of model, training and data
         raise _error(source, [*document.problems, *problems], document.lines)
     parameters, parameter_problems, broken = read_parameters(tree)
-    config_problems, warnings = check_configs(parameters, tree, broken)
+    config_problems, warnings = check_configs(parameters, tree, task.config, broken)
     initial, initial_problems = read_initial(parameters, tree, broken)
     unread = {problem.path for problem in document.problems}
     others = [*problems, *parameter_problems, *config_problems, *_grid_problems(parameters, tree), *initial_problems]
-    others += [] if others else config_problems_of(initial, parameters, tree)
+    others += [] if others else config_problems_of(initial, parameters, tree, task.config)
     problems = [*document.problems, *(p for p in others if p.path not in unread)]
     if problems or settings is None:
         raise _error(source, problems, document.lines)
     space = SearchSpace(source, settings, tuple(parameters), tree, warnings, initial)
-    configs, task = list(space.end_configs()), space.task
+    configs, _ = list(space.end_configs()), title_of(space)  # which a report would else be the first to ask for
     with own_code(task, "problems"):
         problems = [Problem(path, message) for path, message in task.problems(configs)]
     if problems:
@@ -207,9 +211,9 @@ def _error(source: str, problems: Sequence[Problem], lines: Mapping[str, int]) -
     return FileError(source, [replace(p, line=p.line or _line(lines, p.path)) for p in problems])
 
 
-def _read_settings(tree: dict[str, Any]) -> tuple[Settings | None, list[Problem]]:
+def _read_settings(tree: dict[str, Any], config: type[TaskConfig]) -> tuple[Settings | None, list[Problem]]:
     """Return what is not searched, None if it cannot be read, and what is wrong with it and with the file's keys."""
-    known, config = (*SETTINGS_KEYS, *TRIAL_KEYS), guess_task(tree).config
+    known = (*SETTINGS_KEYS, *TRIAL_KEYS)
     problems = [
         Problem(
             str(key),

@@ -36,8 +36,9 @@ def space_warnings(
         with own_code(task, "warnings"):
             of_task = tuple(task.warnings(settings, tree))
         found += [*_pruner(settings, tree, configs, task.epoch), *of_task, *_initial(settings)]
-    elif "search" in tree:
-        found.append("search: nothing is searched in this file, so that this section has no effect")
+    elif "search" in tree and set(tree["search"]) != {"epoch_timeout"}:
+        rest = ", but for epoch_timeout" if "epoch_timeout" in tree["search"] else ""
+        found.append(f"search: nothing is searched in this file, so that this section has no effect{rest}")
     return tuple(found)
 
 

@@ -43,7 +43,7 @@ class FreezeThawScheduler(Scheduler):
 
     def milestone(self, epoch: float) -> float:
         """Return where a trial pauses next."""
-        return epoch_after(epoch, self.settings.looks)
+        return epoch_after(epoch, self.settings.partial)
 
     def next(self, situation: Situation) -> Pick | None:
         """Return what is expected to gain most per second; None if nothing fits into the time, or is worth it."""
@@ -76,7 +76,7 @@ class FreezeThawScheduler(Scheduler):
             Encoding(space.parameters, space.tree),
             max_epochs=max((config.training.epochs for config in space.end_configs()), default=1),
             seed=space.settings.search.sampler.seed,
-            looks=self.settings.looks,
+            partial=self.settings.partial,
         )
 
     def _state(self, number: int, situation: Situation) -> TrialState:

@@ -19,17 +19,17 @@ Ints = NDArray[np.int64]
 GROWTH = 1.8  # a trial that goes on is trained to so many times its epochs
 
 
-def epoch_after(epoch: float, looks: Sequence[float]) -> float:
+def epoch_after(epoch: float, partial: Sequence[float]) -> float:
     """Return the epoch to which a trial is trained that stands at another one, 0 if it is new.
 
     Args:
         epoch: where it stands.
-        looks: shares of the first epoch after which it may be evaluated and paused, ascending.
+        partial: shares of the first epoch after which it may be evaluated and paused, ascending.
     """
     if epoch == 0:
-        return looks[0] if looks else 1.0
+        return partial[0] if partial else 1.0
     if epoch < 1:
-        return next((look for look in looks if look > epoch and look >= GROWTH * epoch), 1.0)
+        return next((share for share in partial if share > epoch and share >= GROWTH * epoch), 1.0)
     return float(math.ceil(GROWTH * epoch - 1e-9))
 
 

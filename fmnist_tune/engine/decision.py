@@ -80,7 +80,7 @@ class Engine:
         *,
         max_epochs: int,
         seed: int,
-        looks: Sequence[float] = (),
+        partial: Sequence[float] = (),
         known_seconds: KnownSeconds | None = None,
         settings: Settings | None = None,
     ) -> None:
@@ -90,14 +90,14 @@ class Engine:
             encoding: of the space.
             max_epochs: of the longest training.
             seed: of the study.
-            looks: shares of the first epoch after which a trial may be evaluated and paused, ascending.
+            partial: shares of the first epoch after which a trial may be evaluated and paused, ascending.
             known_seconds: expected before any training, of any unit.
             settings: of the search.
         """
         self.encoding = encoding
         self.max_epochs = max_epochs
         self.seed = seed
-        self.looks = tuple(looks)
+        self.partial = tuple(partial)
         self.settings = settings or Settings()
         self._history = History(encoding, max_epochs)
         self._cost = CostModel(len(encoding.groups), self._known(known_seconds))
@@ -141,7 +141,7 @@ class Engine:
             others = self._history.features
             squared = ((features[:, None] - others[None]) ** 2).sum(2).min(1)
             score += 0.5 * np.log(squared + 1e-12)
-        return Begin(self.encoding.values(units[int(np.argmax(score))]), epoch_after(0, self.looks))
+        return Begin(self.encoding.values(units[int(np.argmax(score))]), epoch_after(0, self.partial))
 
     def _model(self) -> CurveModel:
         settings, history = self.settings, self._history
@@ -177,7 +177,7 @@ class Engine:
         history = self._history
         rows = history.unfinished(self.settings.n_unfinished)
         log_s = self._cost.log_s(history.features[rows])
-        following = np.array([epoch_after(e, self.looks) for e in history.epoch[rows]])
+        following = np.array([epoch_after(e, self.partial) for e in history.epoch[rows]])
         return Candidates(
             units=history.units[rows],
             features=history.features[rows],
@@ -197,7 +197,7 @@ class Engine:
             features=features,
             row=np.full(len(units), -1),
             epoch=np.zeros(len(units)),
-            next=np.full(len(units), epoch_after(0, self.looks)),
+            next=np.full(len(units), epoch_after(0, self.partial)),
             epochs=whole if epochs is None else np.where(np.isnan(epochs), whole, epochs),
             log_s=self._cost.log_s(features),
         )
@@ -244,7 +244,7 @@ class Engine:
         rng: np.random.Generator,
     ) -> Begin | Continue | None:
         """Return the candidate of the highest expected gain per second, neighbours of the new ones among them."""
-        first = epoch_after(0, self.looks)
+        first = epoch_after(0, self.partial)
         horizon = first * (self.max_epochs / first) ** rng.random()
         best = self._history.best_z
         if is_stalled:  # a plateau: small gains there lead nowhere

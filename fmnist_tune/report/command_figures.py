@@ -14,7 +14,7 @@ from fmnist_tune.report.drawing import (
     GREY,
     INK,
     ORANGE,
-    limit_accuracy,
+    limit_values,
     log_axis,
     new_figure,
     styled,
@@ -53,7 +53,7 @@ def comparison_figure(studies: Sequence[ComparedStudy]) -> Figure:
     for axes in (over_epochs, over_time):
         styled(axes)
     all_values = [step.value for study in drawn for step in study.progress]
-    limit_accuracy(over_epochs, floor_of(all_values), all_values)
+    limit_values(over_epochs, floor_of(all_values), all_values, is_share=drawn[0].objective.is_share)
     whole_axis(over_epochs.xaxis)
     over_epochs.set(xlabel="epochs, of all trials", ylabel=f"highest {drawn[0].objective.label} so far")
     over_time.set(xlabel=f"{unit} of training and validation, of all trials")

@@ -56,12 +56,13 @@ def whole_axis(axis: Any, *, n_ticks: int = 8) -> None:
     axis.set_major_locator(MaxNLocator(n_ticks, steps=STEPS, integer=True))
 
 
-def limit_accuracy(axes: Any, floor: float, values: Sequence[float]) -> None:
-    """Let the y axis run from `floor` to just above the highest value."""
+def limit_values(axes: Any, floor: float, values: Sequence[float], *, is_share: bool) -> None:
+    """Let the y axis run from `floor` to just above the highest value; shares are shown in percent."""
     top = max(values, default=1.0)
-    margin = max(0.08 * (top - floor), 0.002)
-    axes.set_ylim(floor - margin, min(top + margin, 1.0 + 0.3 * margin))
-    percent_axis(axes.yaxis)
+    margin = max(0.08 * (top - floor), 0.002 * (1.0 if is_share else abs(top) or 1.0))
+    axes.set_ylim(floor - margin, min(top + margin, 1.0 + 0.3 * margin) if is_share else top + margin)
+    if is_share:
+        percent_axis(axes.yaxis)
 
 
 def short(path: str) -> str:

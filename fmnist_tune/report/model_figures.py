@@ -28,7 +28,7 @@ from fmnist_tune.report.model_info import (
     ClassesInfo,
     ClassFigures,
     ConfusionInfo,
-    Picture,
+    PredictedImage,
     ReliabilityInfo,
     RobustnessInfo,
 )
@@ -137,21 +137,21 @@ def reliability_figure(info: ReliabilityInfo) -> Figure:
     return figure
 
 
-def pictures_figure(pictures: Sequence[Picture], n_columns: int) -> Figure:
+def images_figure(images: Sequence[PredictedImage], n_columns: int) -> Figure:
     """Draw images with their class, the prediction and its confidence; green if correct."""
-    n_columns = min(n_columns, len(pictures))
-    n_rows = math.ceil(len(pictures) / n_columns)
-    is_all_right = all(p.true == p.predicted for p in pictures)
+    n_columns = min(n_columns, len(images))
+    n_rows = math.ceil(len(images) / n_columns)
+    is_all_right = all(p.true == p.predicted for p in images)
     text_height = 0.2 if is_all_right else 0.34
     size = WIDTH / n_columns
     figure = new_figure(WIDTH, 0.95 * size * (1 + text_height) * n_rows, ground="none")
     axes = figure.add_subplot()  # one for all, since each takes as long as a whole plot
-    for i, picture in enumerate(pictures):
+    for i, image in enumerate(images):
         x, y = i % n_columns, (1 + text_height) * (i // n_columns)
-        axes.imshow(picture.image_HW, cmap="gray", vmin=0, vmax=255, extent=(x + 0.03, x + 0.97, y + 0.97, y + 0.03))
-        is_right = picture.true == picture.predicted
-        said = f"{picture.predicted} {_sure(picture.confidence)}"
-        text = said if is_right else f"{said}\ntrue: {picture.true}"
+        axes.imshow(image.image_HW, cmap="gray", vmin=0, vmax=255, extent=(x + 0.03, x + 0.97, y + 0.97, y + 0.03))
+        is_right = image.true == image.predicted
+        said = f"{image.predicted} {_sure(image.confidence)}"
+        text = said if is_right else f"{said}\ntrue: {image.true}"
         axes.text(x + 0.5, y + 1.0, text, ha="center", va="top", fontsize=8, color=GREEN if is_right else RED)
     axes.set_xlim(0, n_columns)
     axes.set_ylim((1 + text_height) * n_rows, 0)
@@ -175,7 +175,7 @@ def classes_figure(info: ClassesInfo) -> Figure:
     axes.bar_label(bars, labels, padding=4, fontsize=8.5, color=INK)
     axes.invert_yaxis()
     axes.set_xlim(0, max(info.counts) * (1.2 if info.kept == info.counts else 1.4))
-    axes.set_xlabel("images in the training files")
+    axes.set_xlabel("training images")
     return figure
 
 

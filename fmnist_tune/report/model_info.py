@@ -71,7 +71,7 @@ class ReliabilityInfo:
 
 
 @dataclass(frozen=True)
-class Picture:
+class PredictedImage:
     """A test image and its prediction: `image_HW` uint8, (H, W) or (H, W, C); confidence in [0, 1]."""
 
     index: int
@@ -83,7 +83,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class ClassesInfo:
-    """Images of each class in the training files, and how many of them the configuration keeps (`data.keep`)."""
+    """Training images of each class, and how many of them the configuration keeps (`data.keep`)."""
 
     names: tuple[str, ...]
     counts: tuple[int, ...]
@@ -139,23 +139,23 @@ def reliability(scores: Sequence[Scores], labels_N: Counts) -> ReliabilityInfo:
 
 def confidently_wrong(
     scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts, names: tuple[str, ...], n: int
-) -> tuple[Picture, ...]:
+) -> tuple[PredictedImage, ...]:
     """Return the n misclassified images of highest confidence, highest first, ties in the file's order."""
     wrong = np.flatnonzero(scores_NK.argmax(axis=1) != labels_N)
     order = wrong[np.argsort(-softmax(scores_NK[wrong]).max(axis=1), kind="stable")] if len(wrong) else wrong
-    return _pictures(order[:n], scores_NK, images_NHW, labels_N, names)
+    return _predicted(order[:n], scores_NK, images_NHW, labels_N, names)
 
 
 def samples(
     scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts, names: tuple[str, ...], n_per_class: int
-) -> tuple[Picture, ...]:
+) -> tuple[PredictedImage, ...]:
     """Return the first n images of each class in the file's order: a fixed rule, without cherry-picking."""
     chosen = [np.flatnonzero(labels_N == k)[:n_per_class] for k in range(len(names))]
-    return _pictures(np.concatenate(chosen), scores_NK, images_NHW, labels_N, names)
+    return _predicted(np.concatenate(chosen), scores_NK, images_NHW, labels_N, names)
 
 
 def class_counts(labels_N: Counts, names: tuple[str, ...], keep: Mapping[int, float]) -> ClassesInfo:
-    """Count the training files' images by class; `keep` is the configuration's `data.keep`."""
+    """Count the training images by class; `keep` is the configuration's `data.keep`."""
     counts = tuple(int(n) for n in np.bincount(labels_N, minlength=len(names)))
     kept = tuple(max(1, round(n * keep[k])) if k in keep else n for k, n in enumerate(counts))
     return ClassesInfo(names, counts, kept)
@@ -175,13 +175,13 @@ def robustness(rows: Sequence[Mapping[str, str]], n_classes: int, clean: float) 
     return RobustnessInfo(n_classes, clean, accuracies)
 
 
-def _pictures(
+def _predicted(
     indices: Counts, scores_NK: Scores, images_NHW: NDArray[np.uint8], labels_N: Counts, names: tuple[str, ...]
-) -> tuple[Picture, ...]:
+) -> tuple[PredictedImage, ...]:
     if not len(indices):
         return ()
     probabilities = softmax(scores_NK[indices])
     return tuple(
-        Picture(int(i), names[labels_N[i]], names[p.argmax()], float(p.max()), images_NHW[i])
+        PredictedImage(int(i), names[labels_N[i]], names[p.argmax()], float(p.max()), images_NHW[i])
         for i, p in zip(indices, probabilities, strict=True)
     )

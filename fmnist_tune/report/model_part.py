@@ -13,7 +13,7 @@ from fmnist_tune.document.blocks import Content, Fact, Finding, Section, Table
 from fmnist_tune.evaluation import SeedStats
 from fmnist_tune.report import model_figures, model_info
 from fmnist_tune.report.drawing import plot_of
-from fmnist_tune.report.model_info import ClassFigures, ConfusionInfo, Picture, ReliabilityInfo, RobustnessInfo
+from fmnist_tune.report.model_info import ClassFigures, ConfusionInfo, PredictedImage, ReliabilityInfo, RobustnessInfo
 from fmnist_tune.report.retrained import Retrained, load_retrained
 from fmnist_tune.report.task_report import TaskReport
 from fmnist_tune.study.record import StudyRecord
@@ -34,7 +34,7 @@ def images_report(
         return TaskReport()
     classes = model_info.class_counts(retrained.train.labels_N, retrained.class_names, {})
     n_classes = in_words(len(classes.names))
-    even = f"The training files have {classes.counts[0]:,} images of each of the {n_classes} classes."
+    even = f"{retrained.data_set} has {classes.counts[0]:,} training images of each of the {n_classes} classes."
     return TaskReport(
         content=model_content(retrained, summary),
         metrics=retrained.metrics,
@@ -72,7 +72,7 @@ def model_content(retrained: Retrained, summary: Summary) -> Content:
         _class_section(figures, over),
         _reliability_section(reliability),
         *(() if retrained.robustness is None else (_robustness_section(retrained.robustness),)),
-        *_picture_sections(retrained),
+        *_image_sections(retrained),
     ]
     title = "The retrained model" if trial is not None else "The trained model"
     return Content(facts, found, Section(title, sections), csv)
@@ -112,7 +112,7 @@ def _robustness_section(info: RobustnessInfo) -> Section:
     return Section("Robustness", (text, plot, Table(header, rows)))
 
 
-def _picture_sections(retrained: Retrained) -> list[Section]:
+def _image_sections(retrained: Retrained) -> list[Section]:
     scores_NK, test, seed = retrained.scores[0], retrained.test, retrained.metrics["seeds"][0]
     names = retrained.class_names
     wrong = model_info.confidently_wrong(scores_NK, test.images_NHW, test.labels_N, names, N_WRONG)
@@ -121,18 +121,19 @@ def _picture_sections(retrained: Retrained) -> list[Section]:
     sections = []
     if wrong:
         text = f"The test images that the model (seed {seed}) classifies wrongly and is surest of."
-        sections.append(_pictures("Most confidently wrong", text, "wrong.png", wrong))
+        sections.append(_images_section("Most confidently wrong", text, "wrong.png", wrong))
     text = f"The first {SAMPLES_PER_CLASS} test images of each class, none picked by hand; the model of seed {seed}."
-    sections.append(_pictures("Sample predictions", text, "samples.png", samples))
+    sections.append(_images_section("Sample predictions", text, "samples.png", samples))
     if not counts.is_even:
         plot = plot_of("classes.png", "training images by class", model_figures.classes_figure, counts)
-        sections.append(Section("Class distribution", ("Images of each class in the training files.", plot)))
+        text = f"Training images of each class of {retrained.data_set}."
+        sections.append(Section("Class distribution", (text, plot)))
     return sections
 
 
-def _pictures(title: str, text: str, file: str, pictures: Sequence[Picture]) -> Section:
+def _images_section(title: str, text: str, file: str, images: Sequence[PredictedImage]) -> Section:
     alt = f"{file.removesuffix('.png').removesuffix('s')} predictions"
-    plot = plot_of(file, alt, model_figures.pictures_figure, pictures, COLUMNS)
+    plot = plot_of(file, alt, model_figures.images_figure, images, COLUMNS)
     return Section(title, (text, replace(plot, is_photo=True)))
 
 

@@ -26,13 +26,15 @@ class Retrained:
 
     Attributes:
         metrics: metrics.json.
+        data_set: its name for people.
         class_names: in the order of the labels.
         scores: (N, K) on the test set, for each seed; the first is the model's.
-        train, test: the data files.
+        train, test: the data set's images.
         robustness: None without an audit.
     """
 
     metrics: dict[str, Any]
+    data_set: str
     class_names: tuple[str, ...]
     scores: tuple[Scores, ...]
     train: Images
@@ -81,7 +83,7 @@ def load_retrained(record: StudyRecord, data_dir: Path | None, log: Callable[[st
             )
     clean = accuracy_over_seeds(scores, test.labels_N).values[0]
     audit = _read_robustness(record.paths.model / AUDIT, len(names), clean)
-    return Retrained(metrics, names, scores, train, test, audit)
+    return Retrained(metrics, data_set.display_name, names, scores, train, test, audit)
 
 
 def _read_scores(path: Path, paths: StudyPaths) -> Scores:

@@ -19,6 +19,7 @@ from fmnist_tune.report.study_part import study_content
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.results import openings
 from fmnist_tune.study.summary import summarize
+from fmnist_tune.tasks.task import title_of
 
 # Files that a report may have besides report.html and its task's files; those not in this report are deleted, so that
 # they are not taken for part of it.
@@ -64,7 +65,7 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
     uses = record.retraining.test_uses
     written = f"Written {time.strftime('%Y-%m-%d %H:%M')} by fmnist-tune {version('fmnist-tune')}"
     page = Section(
-        f"{name}: {'recipe' if record.is_recipe else 'hyperparameter search'} on {task.title_of(record.space)}",
+        f"{name}: {'recipe' if record.is_recipe else 'hyperparameter search'} on {title_of(record.space)}",
         (
             Note(f"{written} from `{record.paths.folder}`."),
             *(fact for half in reversed(halves) for fact in half.facts),

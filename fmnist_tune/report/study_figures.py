@@ -25,7 +25,7 @@ from fmnist_tune.report.drawing import (
     STATE_MARKERS,
     STATES,
     WIDTH,
-    limit_accuracy,
+    limit_values,
     new_figure,
     short,
     styled,
@@ -34,8 +34,9 @@ from fmnist_tune.report.drawing import (
 from fmnist_tune.report.study_info import CurvesInfo, HistoryInfo, ParallelInfo, Point, Slice, floor_of
 from fmnist_tune.study.importances import Importances
 from fmnist_tune.study.summary import on_screen
+from fmnist_tune.tasks.objective import Objective
 
-VALUE = "validation accuracy"
+ACCURACY = Objective()
 UNUSED_AT = -0.16
 MAX_LABELS, LABEL_LENGTH = 8, 14  # of choices below an axis; with more, only some are labelled
 CHARACTERS = 22, 48  # room for labels in a row: at half width, at full width
@@ -49,8 +50,8 @@ SCALE = ListedColormap(colormaps["viridis_r"](np.linspace(0.3, 1, 256)))  # gree
 GOLDEN = 0.6180339887498949  # spreads points of one choice evenly and deterministically
 
 
-def history_figure(info: HistoryInfo, label: str = VALUE) -> Figure:
-    """Draw the accuracy, or the figure named by `label`, over trial number, with the best so far."""
+def history_figure(info: HistoryInfo, objective: Objective = ACCURACY) -> Figure:
+    """Draw the objective over trial number, with the best so far."""
     figure = new_figure(WIDTH, 3.4)
     axes = styled(figure.add_subplot())
     floor = floor_of([p.value for p in info.points])
@@ -66,9 +67,9 @@ def history_figure(info: HistoryInfo, label: str = VALUE) -> Figure:
         handles.append(Line2D([], [], color=INK, lw=1.4, label="best so far"))
     if any(p.value < floor for p in info.points):
         handles.append(_handle("v", SLATE, 5, "below the axis"))
-    limit_accuracy(axes, floor, [p.value for p in info.points])
+    limit_values(axes, floor, [p.value for p in info.points], is_share=objective.is_share)
     whole_axis(axes.xaxis)
-    axes.set(xlabel="trial", ylabel=label)
+    axes.set(xlabel="trial", ylabel=objective.label)
     _legend(figure, handles)
     return figure
 
@@ -87,7 +88,7 @@ def importances_figure(info: Importances) -> Figure:
     return figure
 
 
-def slices_figure(slices: Sequence[Slice], label: str = VALUE) -> Figure:
+def slices_figure(slices: Sequence[Slice], objective: Objective = ACCURACY) -> Figure:
     """Draw one small plot for each parameter."""
     values = [point.value for piece in slices for point in piece.points]
     n_columns = min(2, len(slices))
@@ -98,15 +99,15 @@ def slices_figure(slices: Sequence[Slice], label: str = VALUE) -> Figure:
         _slice(styled(axes), piece, floor_of(values))
     for axes in grid[len(slices) :]:
         axes.set_visible(False)
-    limit_accuracy(grid[0], floor_of(values), values)
-    figure.supylabel(label, fontsize=9, color=INK)
+    limit_values(grid[0], floor_of(values), values, is_share=objective.is_share)
+    figure.supylabel(objective.label, fontsize=9, color=INK)
     handles = _state_handles([p for s in slices for p in s.points])
     _legend(figure, [*handles, _handle("*", ORANGE, 10, "best trial")])
     return figure
 
 
-def curves_figure(info: CurvesInfo) -> Figure:
-    """Draw every trial's accuracy over epochs."""
+def curves_figure(info: CurvesInfo, objective: Objective = ACCURACY) -> Figure:
+    """Draw the figure of every trial's curve over epochs."""
     figure = new_figure(WIDTH, 3.6)
     axes = styled(figure.add_subplot())
     n = len(info.curves)
@@ -130,9 +131,9 @@ def curves_figure(info: CurvesInfo) -> Figure:
     first = min(1.0, *(c.epochs[0] for c in info.curves))
     axes.set_xlim(first - 0.2, max(last, 2) + 0.2)
     values = [v for c in info.curves for v in c.values]
-    limit_accuracy(axes, floor_of(values), values)
+    limit_values(axes, floor_of(values), values, is_share=objective.is_share or not objective.is_on_curve)
     whole_axis(axes.xaxis, n_ticks=10)
-    axes.set(xlabel="epoch", ylabel=VALUE)
+    axes.set(xlabel="epoch", ylabel=objective.curve_name)
     present = [s for s in STATES[::-1] if any(c.state == s for c in info.curves)]
     handles = [Line2D([], [], color=STATE_COLOURS[s], label=on_screen(s)) for s in present]
     if best is not None:
@@ -141,15 +142,16 @@ def curves_figure(info: CurvesInfo) -> Figure:
     return figure
 
 
-def parallel_figure(info: ParallelInfo, label: str = VALUE) -> Figure:
-    """Draw every trial as a line through its parameters to its accuracy, coloured by accuracy."""
+def parallel_figure(info: ParallelInfo, objective: Objective = ACCURACY) -> Figure:
+    """Draw every trial as a line through its parameters to its value, coloured by value."""
     n = len(info.axes)
     figure = new_figure(WIDTH, 0.62 * (n + 1) + 0.2)
     axes = figure.add_subplot()
     top = info.lines[-1].value
     floor = floor_of([line.value for line in info.lines])
     norm = Normalize(floor, top if top > floor else floor + 0.01, clip=True)
-    rows = [*((short(axis.path), axis.ticks, axis.can_be_unused) for axis in info.axes), (label, _ends(norm), False)]
+    values = (objective.label, _ends(norm, is_share=objective.is_share), False)
+    rows = [*((short(axis.path), axis.ticks, axis.can_be_unused) for axis in info.axes), values]
     for y, (name, ticks, can_be_unused) in enumerate(rows):
         axes.hlines(y, 0, 1, color="#8b919b", lw=0.9, zorder=1)
         axes.text(0, y - 0.2, clipped(name, CHARACTERS[1]), fontsize=8.5, color=INK, va="center", zorder=6, bbox=PAPER)
@@ -178,8 +180,9 @@ def parallel_figure(info: ParallelInfo, label: str = VALUE) -> Figure:
     return figure
 
 
-def _ends(norm: Normalize) -> list[tuple[float, str]]:
-    low, high = (f"{100 * float(norm.inverse(end)):.4g}%" for end in (0, 1))
+def _ends(norm: Normalize, *, is_share: bool) -> list[tuple[float, str]]:
+    ends = (float(norm.inverse(end)) for end in (0, 1))
+    low, high = (f"{100 * end:.4g}%" if is_share else f"{end:.4g}" for end in ends)
     return [(0.0, f"{low} or less"), (1.0, high)]
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fmnist_tune.document.blocks import Content, Fact, Finding, Section, Table, clipped
+from fmnist_tune.document.blocks import Content, Fact, Finding, Section, Table, capital, clipped
 from fmnist_tune.report import study_figures, study_info
 from fmnist_tune.report.drawing import plot_of, short
 from fmnist_tune.study import findings
 from fmnist_tune.study.frames import curves_frame, trials_frame
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.results import points
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.retraining_record import RUNNING
 from fmnist_tune.study.summary import Summary, on_screen
 from fmnist_tune.study.trial_table import TrialRow
+from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.training.results import SAMPLE_STRIDE
 
 N_BEST = 10
@@ -35,7 +35,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
         *findings.initial_point(summary),
         *findings.edges(summary),
         *findings.failures(summary),
-        *(climbing(climb, schedule) if record.objective.is_on_curve else ()),
+        *(climbing(climb, schedule, record.objective) if record.objective.is_on_curve else ()),
     ]
     facts = [Fact("Trials", f"{summary.counts['total']:,}", findings.states_text(summary.counts))]
     if best is not None and best.value is not None:
@@ -48,17 +48,17 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
     return Content(tuple(facts), tuple(found), Section("The search", _sections(record, summary, rows)), csv)
 
 
-def climbing(climb: study_info.Climb | None, schedule: str) -> list[Finding]:
+def climbing(climb: study_info.Climb | None, schedule: str, objective: Objective) -> list[Finding]:
     """Return whether the best curves still climb; `schedule` is the best trial's."""
     if climb is None:
         return [Finding("No trial that was trained to its end has three epochs, too few to say whether curves climb.")]
     n = len(climb.trials)
     who = f"The best {n} trials" if n > 1 else f"Trial {climb.trials[0]}"
-    over = f"over the last third of {climb.epochs} epochs"
+    gain, over = objective.difference(climb.gain), f"over the last third of {climb.epochs} epochs"
     if not climb.is_climbing:
-        return [Finding(f"{who} no longer climb{'s' if n == 1 else ''}: {100 * climb.gain:+.2f} points {over}.")]
+        return [Finding(f"{who} no longer climb{'s' if n == 1 else ''}: {gain} {over}.")]
     anneals = schedule in ("one_cycle", "cosine")
-    text = f"{who} still climbed {points(climb.gain)} {over}: a larger `training.epochs` may help"
+    text = f"{who} still climbed {gain.removeprefix('+')} {over}: a larger `training.epochs` may help"
     if anneals:
         text += f" (`{schedule}` lowers the learning rate to nothing at the end, where every curve climbs; try it)"
     return [Finding(text, is_warning=not anneals)]
@@ -75,8 +75,8 @@ class _Search:
     which: str
 
     @property
-    def label(self) -> str:
-        return self.record.objective.label
+    def objective(self) -> Objective:
+        return self.record.objective
 
     @property
     def best(self) -> int | None:
@@ -100,8 +100,10 @@ def _best(search: _Search) -> Section:
 
 def _history(search: _Search) -> Section:
     history = study_info.history(search.rows)
-    text = search.record.objective.history or _history_text(search.rows, history)
-    plot = plot_of("history.png", "accuracy over trial number", study_figures.history_figure, history, search.label)
+    objective = search.objective
+    text = objective.history or _history_text(search.rows, history, objective)
+    alt = f"{objective.label} over trial number"
+    plot = plot_of("history.png", alt, study_figures.history_figure, history, objective)
     return Section("Optimization history", (text, plot))
 
 
@@ -117,10 +119,11 @@ def _slices(search: _Search) -> list[Section]:
     slices = study_info.slices(search.rows, search.record.space, search.best)
     shown = [piece for piece in slices if piece.path in search.shown]
     text = (
-        f"{search.label} over {search.which}. Dotted lines are the ends of the range; where one is "
+        f"{search.objective.label} over {search.which}. Dotted lines are the ends of the range; where one is "
         "bold and orange, the best trial lies within 5 % of it, and a wider range may hold better values."
     )
-    plot = plot_of("slices.png", "accuracy over each parameter", study_figures.slices_figure, shown, search.label)
+    alt = f"{search.objective.label} over each parameter"
+    plot = plot_of("slices.png", alt, study_figures.slices_figure, shown, search.objective)
     return [Section("Slices", (text, plot))]
 
 
@@ -128,11 +131,14 @@ def _curves(search: _Search) -> list[Section]:
     curves = study_info.curves(search.rows, search.best)
     if not curves.curves:
         return []
+    name = search.objective.curve_name
+    sampled = f"Within the first epoch it is measured on one validation image in {SAMPLE_STRIDE}. "
+    is_sampled = any(curve.epochs[0] < 1 for curve in curves.curves)
     text = (
-        "Validation accuracy by epoch; a dot is where a trial stands. Within the first epoch it is measured on "
-        f"one validation image in {SAMPLE_STRIDE}. Numbers: `curves.csv`."
+        f"{capital(name)} by epoch; a dot is where a trial stands. {sampled if is_sampled else ''}"
+        "Numbers: `curves.csv`."
     )
-    plot = plot_of("curves.png", "accuracy over epochs", study_figures.curves_figure, curves)
+    plot = plot_of("curves.png", f"{name} over epochs", study_figures.curves_figure, curves, search.objective)
     return [Section("Learning curves", (text, plot))]
 
 
@@ -141,20 +147,25 @@ def _parallel(search: _Search) -> list[Section]:
     if len(lines.axes) < 2:
         return []
     text = (
-        f"Each line is a trial: its values of {search.which} and, at the bottom, its accuracy, by which it is coloured"
+        f"Each line is a trial: its values of {search.which} and, at the bottom, its {search.objective.label}, by "
+        f"which it is coloured"
         f"{'; orange: the best trial' if search.best is not None else ''}."
     )
     figure = study_figures.parallel_figure
-    plot = plot_of("parallel.png", "parameters of every trial", figure, lines, search.label)
+    plot = plot_of("parallel.png", "parameters of every trial", figure, lines, search.objective)
     return [Section("Parallel coordinates", (text, plot))]
 
 
-def _history_text(rows: Sequence[TrialRow], history: study_info.HistoryInfo) -> str:
+def _history_text(rows: Sequence[TrialRow], history: study_info.HistoryInfo, objective: Objective) -> str:
     n, n_plotted = len(rows), len(history.points)
     which = "every trial" if n_plotted == n else f"the {n_plotted:,} of {n:,} trials that have trained"
     text = (
-        f"Validation accuracy of {which}. A trial that was not trained to its end stands at its latest "
-        f"accuracy; within the first epoch that is measured on one validation image in {SAMPLE_STRIDE}."
+        f"{capital(objective.label)} of {which}. A trial that was not trained to its end stands at its latest "
+        f"{objective.curve_label}"
+    )
+    is_sampled = any(row.epoch < 1 for row in rows if row.value is not None)
+    text += (
+        f"; within the first epoch that is measured on one validation image in {SAMPLE_STRIDE}." if is_sampled else "."
     )
     if history.failed:
         text += f" Failed before they had one: {len(history.failed):,}, at the bottom."
@@ -177,7 +188,7 @@ def _shown(record: StudyRecord, summary: Summary) -> tuple[list[str], str]:
 
 def _best_trials(search: _Search) -> Section:
     """Return a table of the best trials with their parameters."""
-    objective = search.record.objective
+    objective = search.objective
     cells = []
     for row in study_info.best_rows(search.rows, N_BEST):
         values = (
@@ -196,9 +207,9 @@ def _best_trials(search: _Search) -> Section:
                 ", ".join(values),
             )
         )
-    header = ("trial", search.label, "state", "epochs", "parameters", "seconds", "values")
+    header = ("trial", objective.label, "state", "epochs", "parameters", "seconds", "values")
     text = (
-        "Those trained to their end first, then by their latest accuracy. "
+        f"Those trained to their end first, then by their latest {objective.curve_label}. "
         f"Values of {search.which}; every trial is in `trials.csv`."
     )
     return Section("Best trials", (text, Table(header, cells, left=("values",))))

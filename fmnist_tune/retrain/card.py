@@ -37,7 +37,7 @@ def model_card(metrics: Mapping[str, Any], rows: Sequence[RobustnessRow]) -> str
     data = config.data
     head = (
         f"{capital(config.model.describe())}: {metrics['params']:,} parameters that tell the "
-        f"{in_words(data.spec.n_classes)} classes of {data.title or data.name} apart. Made by fmnist-tune, "
+        f"{in_words(data.spec.n_classes)} classes of {data.display_name} apart. Made by fmnist-tune, "
         f"{metrics['finished_at']}."
     )
     sections = (
@@ -61,7 +61,7 @@ def _prose(text: str) -> list[Block]:
 def _figures(metrics: Mapping[str, Any]) -> Iterator[Block]:
     accuracy, ece = metrics["test_accuracy"], metrics["calibration"]["ece"]
     n_seeds, n_uses = len(metrics["seeds"]), metrics["test_uses"]
-    n_pictures = sum(c["support"] for c in metrics["per_class"].values())
+    n_images = sum(c["support"] for c in metrics["per_class"].values())
     interval = (
         "the interval is that of the mean (Student's t, 95 %) and leaves out the chance in the choice of the test "
         "images."
@@ -73,7 +73,7 @@ def _figures(metrics: Mapping[str, Any]) -> Iterator[Block]:
         if n_seeds == 1
         else f"over {n_seeds} trainings from different seeds; {interval}"
     )
-    yield f"On the {n_pictures:,} test images, {basis}"
+    yield f"On the {n_images:,} test images, {basis}"
     rows = [("test accuracy", spread_text(accuracy)), ("expected calibration error (15 bins)", spread_text(ece))]
     if metrics["val_accuracy"] is not None:
         rows.append(("validation accuracy in the search, which chose by it", percent(metrics["val_accuracy"])))
@@ -123,7 +123,12 @@ def _robustness(rows: Sequence[RobustnessRow], spec: ImageSpec) -> Iterator[Bloc
         strengths = ", ".join(f"{p:g}" for p in CORRUPTIONS[name].parameters)
         yield Finding(f"{name}: {strengths} ({CORRUPTIONS[name].meaning})")
     factor = min(spec.height, spec.width) / SIDE
-    scaled = "" if factor == 1 else f"Pixels are {factor:.2g} times as many, by the images' shorter side. "
+    scaled = (
+        ""
+        if factor == 1
+        else f"Pixels are {factor:.2g} times as many, by the images' shorter side; shifts and occlusions are of whole "
+        "pixels, at least one. "
+    )
     yield f"{scaled}`robustness.csv` has every class."
 
 
@@ -155,11 +160,11 @@ def _loading(metrics: Mapping[str, Any], data: DataSet) -> Iterator[Block]:
     yield f"Reading `config.yaml` and `weights.safetensors` runs no code from them.{needed}"
     yield Code(
         f"""\
-from fmnist_tune.retrain.pictures import read_picture
+from fmnist_tune.retrain.images import load_image
 from fmnist_tune.retrain.saved import SavedModel
 
 model = SavedModel.load({folder!r})  # config.yaml and weights.safetensors
-image = read_picture({arguments})
+image = load_image({arguments})
 scores = model.scores(image.pixels_HW[None])  # float32 (1, {spec.n_classes}), unnormalised""",
         "python",
     )

@@ -56,6 +56,7 @@ class JobSource(Source):
         hold: Hold,
         *,
         pace: Pace,
+        epoch_timeout_s: float,
         say: Callable[[str, str], None],
         keep: Callable[[Job, TrialReport], None],
         before_scoring: Callable[[], None] = lambda: None,
@@ -66,11 +67,12 @@ class JobSource(Source):
             jobs: with distinct numbers.
             hold: of the study that the jobs belong to.
             pace: holds jobs back while memory is short.
+            epoch_timeout_s: time after which an epoch counts as hanging, as in a search.
             say: prints a line in a style.
             keep: called with each saved job and its last report.
             before_scoring: called after each training, before its model is scored.
         """
-        super().__init__(hold, pace=pace)
+        super().__init__(hold, pace=pace, epoch_timeout_s=epoch_timeout_s)
         self.n_jobs, self.n_ended = len(jobs), 0
         self._jobs = {job.assignment.number: job for job in jobs}
         self._waiting = deque(self._jobs)
@@ -110,6 +112,8 @@ class JobSource(Source):
             OSError: a model could not be saved.
         """
         number = report.number
+        if number not in self.running:  # it has just failed as hanging
+            return False
         trial, job = self.running[number], self._jobs[number]
         trial.hear(report)
         job.history = trial.history

@@ -28,20 +28,10 @@ def evaluate(
         class_names: of the K classes.
 
     Returns:
-        test_accuracy, per_class (means over seeds, None where undefined, with the interval of recall and each seed's)
-        and calibration.
+        test_accuracy, per_class (`ClassSpread.to_json`) and calibration.
     """
-    classes = {
-        name: {
-            "precision": None if c.precision is None else c.precision.mean,
-            "recall": None if c.recall is None else c.recall.mean,
-            "f1": None if c.f1 is None else c.f1.mean,
-            "support": c.support,
-            "recall_ci95": None if c.recall is None else c.recall.ci95,
-            "recall_values": [] if c.recall is None else list(c.recall.values),
-        }
-        for name, c in zip(class_names, class_spreads(scores_SNK, labels_N), strict=True)
-    }
+    spreads = class_spreads(scores_SNK, labels_N)
+    classes = {name: spread.to_json() for name, spread in zip(class_names, spreads, strict=True)}
     return {
         "test_accuracy": spread_json(share_spread([accuracy(scores, labels_N) for scores in scores_SNK])),
         "per_class": classes,

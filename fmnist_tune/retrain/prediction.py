@@ -8,7 +8,7 @@ from typing import Any
 
 from fmnist_tune.config import SearchSpace, load_space
 from fmnist_tune.errors import UserError
-from fmnist_tune.retrain.pictures import Picture, read_picture
+from fmnist_tune.retrain.images import InputImage, load_image
 from fmnist_tune.study.layout import CONFIG
 from fmnist_tune.tasks.images.config import ImageConfig
 
@@ -53,17 +53,17 @@ class Predictor:
         self._retrain = retrain
         self._data = image_config(space).data
 
-    def read(self, path: Path, *, invert: bool) -> Picture:
+    def read(self, path: Path, *, invert: bool) -> InputImage:
         """Read an image file.
 
         Raises:
             UserError: it cannot be read.
         """
-        return read_picture(path, invert, self._data)
+        return load_image(path, invert, self._data)
 
-    def classify(self, pictures: Sequence[Picture]) -> Iterator[dict[str, Any]]:
+    def classify(self, images: Sequence[InputImage]) -> Iterator[dict[str, Any]]:
         """Yield each image's class, label and probabilities."""
-        if not pictures:
+        if not images:
             return
         import numpy as np
 
@@ -71,7 +71,7 @@ class Predictor:
         from fmnist_tune.retrain.saved import SavedModel
 
         model, names = SavedModel.load(self._folder, self._retrain), self._data.spec.class_names
-        scores_NK = model.scores(np.stack([picture.pixels_HW for picture in pictures]))
+        scores_NK = model.scores(np.stack([image.pixels_HW for image in images]))
         for label, probabilities_K in zip(scores_NK.argmax(axis=1), softmax(scores_NK), strict=True):
             probabilities = dict(zip(names, map(float, probabilities_K), strict=True))
             yield {"class": names[label], "label": int(label), "probabilities": probabilities}

@@ -9,15 +9,19 @@ from fmnist_tune.retrain.jobs import Job, JobSource
 from fmnist_tune.search.progress import progress_of
 from fmnist_tune.search.running import RunningTrial
 from fmnist_tune.search.screen import STATUS_EVERY_S, Row, Screen, headline, rows_table
+from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.units import clock
 
 
 class TrainingProgress(Screen):
     """Shows jobs on stderr."""
 
-    def __init__(self, console: Console, started: float, status_every_s: float = STATUS_EVERY_S) -> None:
-        """Make a display; arguments as for `Screen`."""
+    def __init__(
+        self, console: Console, started: float, objective: Objective, status_every_s: float = STATUS_EVERY_S
+    ) -> None:
+        """Make a display; `objective` is the study's, the other arguments as for `Screen`."""
         super().__init__(console, started, status_every_s)
+        self._objective = objective
         self._phase = "getting ready"
         self._source: JobSource | None = None
 
@@ -35,9 +39,9 @@ class TrainingProgress(Screen):
         self._source = source
 
     def _rows(self) -> list[Row]:
-        return [] if self._source is None else [_row(job, trial) for job, trial in self._source.under_way()]
+        return [] if self._source is None else [self._row(job, trial) for job, trial in self._source.under_way()]
 
-    def _standing(self) -> str:
+    def _progress(self) -> str:
         assert self._source is not None
         return f"{self._source.n_ended} of {self._source.n_jobs} trainings ended"
 
@@ -46,7 +50,7 @@ class TrainingProgress(Screen):
         rows = self._rows()
         if not rows:
             return f"{self._phase} ..."
-        return "; ".join([self._standing(), *(row.text for row in rows)])
+        return "; ".join([self._progress(), *(row.text for row in rows)])
 
     def view(self, width: int) -> RenderableType:
         """Return the current state, `width` columns wide."""
@@ -55,28 +59,28 @@ class TrainingProgress(Screen):
             return Text(f"{self._phase}, {elapsed}", style="bold", no_wrap=True, overflow="ellipsis")
         share = (self._source.n_ended + sum(map(_share, rows))) / self._source.n_jobs
         with_val = any(job.plan.with_val for job, _ in self._source.under_way())
-        accuracy = "val accuracy" if with_val else "train accuracy"
+        accuracy = f"{'val' if with_val else 'train'} {self._objective.curve_label}"
         return Group(
             Text(""),
-            headline(self._standing(), share, f"{elapsed} elapsed", width),
+            headline(self._progress(), share, f"{elapsed} elapsed", width),
             rows_table(rows, width, names="training", accuracy=accuracy, notes=""),
         )
 
-
-def _row(job: Job, trial: RunningTrial) -> Row:
-    plan, n_epochs, report = job.plan, trial.n_epochs, trial.report
-    is_over = n_epochs >= plan.n_epochs or (report is not None and report.stop_reason is not None)
-    accuracy = None
-    if trial.last is not None:
-        accuracy = trial.last.val_accuracy if plan.with_val else trial.last.train_accuracy
-    return Row(
-        name=job.name,
-        epochs=n_epochs,
-        n_epochs=plan.n_epochs,
-        progress=None if is_over else progress_of(job.folder, n_epochs + 1),
-        accuracy=accuracy,
-        state="is scored" if is_over else "starting" if report is None else f"epoch {n_epochs + 1}",
-    )
+    def _row(self, job: Job, trial: RunningTrial) -> Row:
+        plan, n_epochs, report = job.plan, trial.n_epochs, trial.report
+        is_over = n_epochs >= plan.n_epochs or (report is not None and report.stop_reason is not None)
+        accuracy = ""
+        if trial.last is not None:
+            figure = trial.last.val_accuracy if plan.with_val else trial.last.train_accuracy
+            accuracy = self._objective.curve_text(figure)
+        return Row(
+            name=job.name,
+            epochs=n_epochs,
+            n_epochs=plan.n_epochs,
+            progress=None if is_over else progress_of(job.folder, n_epochs + 1),
+            accuracy=accuracy,
+            state="is scored" if is_over else "starting" if report is None else f"epoch {n_epochs + 1}",
+        )
 
 
 def _share(row: Row) -> float:

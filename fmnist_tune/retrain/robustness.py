@@ -30,7 +30,7 @@ CLEAN = "none"
 SIDE = 28  # pixels of the images for which the strengths were chosen
 COLUMNS = ("corruption", "strength", "parameter", "class", "accuracy")
 _BACKGROUND = 0.05  # darker pixels count as background
-_CLUTTER_PATCH = 4  # pixels between the knots of the texture
+_CLUTTER_PATCH = 4  # pixels between the knots of the texture, on an image of SIDE
 
 Change = Callable[[Tensor, float, Generator], Tensor]
 
@@ -43,7 +43,8 @@ class Corruption:
         change: maps pixels (N, C, H, W) in [0, 1], a parameter and a CPU generator to changed pixels in [0, 1].
         parameters: one for each strength, 1 to 5.
         meaning: of the parameter, with its unit.
-        in_pixels: whether the unit is a pixel of an image of SIDE; scaled to the shorter side of other images.
+        in_pixels: whether the unit is a pixel of an image of SIDE; scaled to the shorter side of other images, where
+            shifts and occlusions are rounded to whole pixels, at least one.
     """
 
     change: Change
@@ -143,7 +144,8 @@ def _scale(x_NCHW: Tensor, factor: float, generator: Generator) -> Tensor:
 
 
 def _shift(x_NCHW: Tensor, distance: float, generator: Generator) -> Tensor:
-    """Shift by whole pixels, which does not blur."""
+    """Shift by whole pixels, which does not blur; by one at least."""
+    distance = max(1.0, distance)
     direction_N = torch.rand(len(x_NCHW), generator=generator) * 2 * math.pi
     offset_N2 = torch.stack([torch.cos(direction_N), torch.sin(direction_N)], 1).mul(distance).round()
     return _resample(x_NCHW, offset_N2=offset_N2)
@@ -175,8 +177,9 @@ def _blur(x_NCHW: Tensor, sigma: float, generator: Generator) -> Tensor:
 
 
 def _occlude(x_NCHW: Tensor, side: float, generator: Generator) -> Tensor:
-    """Put a square of uniform brightness fully inside each image."""
+    """Put a square of uniform brightness, of whole pixels, fully inside each image."""
     n, _, height, width = x_NCHW.shape
+    side = max(1, round(side))
     top, left, brightness = torch.rand(3, n, 1, 1, 1, generator=generator)
     top, left = (top * (height - side + 1)).floor(), (left * (width - side + 1)).floor()
     row, column = torch.arange(height).view(1, 1, -1, 1), torch.arange(width).view(1, 1, 1, -1)
@@ -187,7 +190,8 @@ def _occlude(x_NCHW: Tensor, side: float, generator: Generator) -> Tensor:
 def _clutter(x_NCHW: Tensor, highest: float, generator: Generator) -> Tensor:
     """Put a soft texture on the background."""
     n, _, height, width = x_NCHW.shape
-    n_knots = (max(1, height // _CLUTTER_PATCH), max(1, width // _CLUTTER_PATCH))
+    patch = _CLUTTER_PATCH * min(height, width) / SIDE
+    n_knots = (round(height / patch), round(width / patch))
     knots = torch.rand(n, 1, *n_knots, generator=generator)
     texture = F.interpolate(knots, size=(height, width), mode="bilinear", align_corners=False).mul_(highest)
     return torch.where(x_NCHW < _BACKGROUND, texture, x_NCHW)
@@ -211,8 +215,8 @@ def _resample(
     zoom_N = torch.ones(n) if zoom_N is None else zoom_N
     theta_N23 = torch.zeros(n, 2, 3)
     theta_N23[:, 0, 0] = theta_N23[:, 1, 1] = torch.cos(angle_N) / zoom_N
-    theta_N23[:, 1, 0] = torch.sin(angle_N) / zoom_N
-    theta_N23[:, 0, 1] = -theta_N23[:, 1, 0]
+    theta_N23[:, 1, 0] = torch.sin(angle_N) / zoom_N * (width / height)  # in units of half a side
+    theta_N23[:, 0, 1] = -torch.sin(angle_N) / zoom_N * (height / width)
     if offset_N2 is not None:
         theta_N23[:, :, 2] = -2 * offset_N2 / torch.tensor([width, height])
     grid = F.affine_grid(theta_N23, [n, 1, height, width], align_corners=False)

@@ -100,7 +100,11 @@ def retrain(
     """
     chosen = [] if record.is_recipe else top_k(record, trial, top)
     prepare_environment()
-    with _storage_problem_told(record), ExitStack() as held, TrainingProgress(console, started) as progress:
+    with (
+        _storage_problem_told(record),
+        ExitStack() as held,
+        TrainingProgress(console, started, record.objective) as progress,
+    ):
         source = open_source(record.space, options.data_dir, progress.line)
         lock = held.enter_context(DriverLock(record.paths))
         record.hold.take(lock.folder_id)

@@ -23,7 +23,7 @@ from fmnist_tune.study.layout import CONFIG, WEIGHTS
 from fmnist_tune.tasks.images.config import ImageConfig
 from fmnist_tune.tasks.images.data_set import DataSet
 from fmnist_tune.training.run import EVAL_BATCH_SIZE
-from fmnist_tune.training.tensors import channels_first
+from fmnist_tune.training.tensors import channels_first, of_channels
 
 
 class PixelModel(nn.Module):
@@ -33,8 +33,8 @@ class PixelModel(nn.Module):
         super().__init__()
         self.module = module
         self.padding = [data.pad] * 4
-        self.mean = data.mean
-        self.std = data.std
+        self.mean = of_channels(data.mean)
+        self.std = of_channels(data.std)
 
     def forward(self, pixels: Tensor) -> Tensor:
         scores: Tensor = self.module((F.pad(pixels, self.padding) - self.mean) / self.std)
@@ -117,7 +117,7 @@ def _checked_pixels(images: NDArray[Any], spec: ImageSpec) -> Tensor:
     size = (spec.height, spec.width) if spec.channels == 1 else (spec.height, spec.width, spec.channels)
     if images.shape not in (size, (*images.shape[:1], *size)):
         kind = "grey" if spec.channels == 1 else "coloured"
-        cure = "`read_picture` of fmnist_tune.retrain.pictures makes such an image of any PNG or JPEG file"
+        cure = "`load_image` of fmnist_tune.retrain.images makes such an image of any PNG or JPEG file"
         raise UserError(
             f"images of shape {images.shape}: must be {kind} images, (N, {', '.join(map(str, size))}) or {size}; {cure}"
         )

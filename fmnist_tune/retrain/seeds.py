@@ -15,6 +15,7 @@ from fmnist_tune.search.messages import Assignment
 from fmnist_tune.study.layout import IDENTITY, RESULT, WEIGHTS, read_json, write_atomically
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.seed_results import Plan, SeedResult, file_sizes, finished_seed
+from fmnist_tune.tasks.objective import value_of
 
 CHECKPOINTS = ("checkpoint.pt", "previous.pt", "worker.lock", progress.FILE)
 
@@ -69,7 +70,7 @@ class SeedStore:
         """Record a finished training; return a message about it."""
         plan, history, val_accuracy = job.plan, job.history, None
         if plan.with_val:
-            val_accuracy = self._objective.value_of(plan.config, history)
+            val_accuracy = value_of(self._objective, plan.config, history)
         dropped = (*CHECKPOINTS, *(() if plan.keeps_weights else (WEIGHTS,)))
         result = {
             "files": {name: size for name, size in file_sizes(job.folder).items() if name not in dropped},

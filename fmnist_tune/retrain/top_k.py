@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.document.blocks import Section, Table
 from fmnist_tune.errors import UserError
-from fmnist_tune.evaluation import Paired, SeedStats, share_text
+from fmnist_tune.evaluation import Paired, SeedStats
 from fmnist_tune.retrain.metrics import spread_json
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_data import metadata_of
@@ -86,29 +86,30 @@ def top_k(record: StudyRecord, trial: int | None, top: int | None) -> list[Froze
 def confirmation_section(confirmation: Confirmation, objective: Objective) -> Section:
     """Return the section on a comparison of the best trials."""
     rows = [
-        (str(c.number), objective.text(c.searched), objective.text(c.value.mean), share_text(c.value.std, 2))
+        (str(c.number), objective.text(c.searched), objective.text(c.value.mean), _std_text(c.value, objective))
         for c in confirmation.candidates
     ]
     first, second = confirmation.candidates[:2]
     lead = confirmation.lead
+    mean = objective.difference(lead.difference.mean)
     if lead.difference.std is None:
         text = f"trial {first.number} leads trial {second.number}; one seed does not say how surely"
     elif lead.confidence is None:
-        text = f"trial {first.number} against trial {second.number}: {_points(lead.difference.mean)} with every seed"
+        text = f"trial {first.number} against trial {second.number}: {mean} with every seed"
     else:
         assert lead.difference.ci95 is not None
-        low, high = lead.difference.ci95
+        low, high = map(objective.difference, lead.difference.ci95)
         sure = "more than 99 %" if lead.confidence > 0.99 else percent(lead.confidence, 0)
         text = (
             f"trial {first.number} is better than trial {second.number} with {sure} confidence "
-            f"(paired over seeds: {_points(lead.difference.mean)}, 95 % interval {_points(low)} to {_points(high)})"
+            f"(paired over seeds: {mean}, 95 % interval {low} to {high})"
         )
     title = f"{objective.label}, trained on the training split"
     return Section(title, (Table(("trial", "in the search", "over seeds", "std"), rows), text))
 
 
-def _points(difference: float) -> str:
-    return f"{'+' if difference >= 0 else ''}{percent(difference)}"
+def _std_text(value: SeedStats, objective: Objective) -> str:
+    return "-" if value.std is None else objective.difference(value.std).removeprefix("+")
 
 
 def confirmation_json(confirmation: Confirmation, objective: Objective) -> dict[str, Any]:

@@ -87,6 +87,7 @@ class SeedTrainer:
             self._store.jobs(plans, self._seeds, workers.cpus),
             self._record.hold,
             pace=Pace(is_local=self._options.address is None),
+            epoch_timeout_s=self._record.space.settings.search.epoch_timeout,
             say=self._progress.line,
             keep=lambda job, report: self._progress.done(f"{job.name}: {self._store.keep(job, report.metadata)}"),
             before_scoring=before_scoring,

@@ -137,14 +137,14 @@ class Display(Screen):
         assert self._driver is not None
         spec = trial.spec
         folder = self._driver.record.paths.trial_folder(spec.number)
-        progress = progress_of(folder, trial.n_epochs + 1)
+        progress, accuracy = progress_of(folder, trial.n_epochs + 1), trial.accuracy
         is_heard = trial.report is not None
         return Row(
             name=str(spec.number),
             epochs=trial.n_epochs,
             n_epochs=spec.config.training.epochs,
             progress=progress,
-            accuracy=trial.accuracy,
+            accuracy="" if accuracy is None else self._driver.record.objective.curve_text(accuracy),
             state=f"epoch {trial.n_epochs + 1}" if is_heard else "starting",
             note=short_values(spec.values),
         )
@@ -153,13 +153,14 @@ class Display(Screen):
         """Return the current state, `width` columns wide."""
         if self._driver is None:
             return Text(f"{self._study}: {self._phase}, {clock(self.elapsed_s)}", style="bold", no_wrap=True)
+        accuracy = f"val {self._driver.record.objective.curve_label}"
         note = "stopping after the running epochs; Ctrl-C again stops at once"
         return Group(
             Text(""),
             headline(self._study, self.share_done(), self._time_left(), width),
             Text(packed(self._progress(), ", ", width)),
             Text(packed(self._results(), "; ", width), style="green"),
-            rows_table(self._rows(), width, names="trial", accuracy="val accuracy", notes="parameters"),
+            rows_table(self._rows(), width, names="trial", accuracy=accuracy, notes="parameters"),
             Text(note if self._driver.stop_requested else "", style="yellow"),
         )
 

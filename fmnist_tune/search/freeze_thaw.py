@@ -11,7 +11,7 @@ from fmnist_tune.search.scheduler import WHOLE_FROM, SchedulerSection
 if TYPE_CHECKING:
     from fmnist_tune.engine.adapter import FreezeThawScheduler
 
-LOOKS_GROWTH = 3
+PARTIAL_GROWTH = 3
 
 
 class FreezeThaw(SchedulerSection):
@@ -31,7 +31,7 @@ class FreezeThaw(SchedulerSection):
         return FreezeThawScheduler(self)
 
     @property
-    def looks(self) -> tuple[float, ...]:
+    def partial(self) -> tuple[float, ...]:
         """Shares of the first epoch after which a trial may pause."""
-        shares = (round(self.min_epochs * LOOKS_GROWTH**k, 6) for k in range(9))
+        shares = (round(self.min_epochs * PARTIAL_GROWTH**k, 6) for k in range(9))
         return tuple(share for share in shares if share < WHOLE_FROM)

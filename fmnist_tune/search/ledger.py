@@ -19,6 +19,7 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.tensorboard import TensorBoard
 from fmnist_tune.study.trial_data import latest_of
 from fmnist_tune.study.trial_writer import TrialWriter, UnbuildableError, trial_spec
+from fmnist_tune.tasks.objective import value_of
 from fmnist_tune.training.results import EpochResult, Evaluation
 
 
@@ -132,7 +133,8 @@ class Ledger:
 
     def complete(self, number: int) -> None:
         """Complete a trial whose training has ended; it fails if its value is not finite."""
-        value = self._record.objective.value_of(self.running[number].spec.config, self.running[number].history)
+        ended = self.running[number]
+        value = value_of(self._record.objective, ended.spec.config, ended.history)
         if not math.isfinite(value):  # which the database could not keep
             self.fail(number, f"its {self._record.objective.label} is {value}")
             return

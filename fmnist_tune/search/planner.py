@@ -17,14 +17,13 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.registry import told
 from fmnist_tune.search.budget import Budget
 from fmnist_tune.search.deadline import Deadline, measured_epoch_s
-from fmnist_tune.search.scheduler import KnownTrial, Pick, Situation, State
+from fmnist_tune.search.scheduler import KnownTrial, Pick, Situation, State, checked_milestone
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_data import curve_of
 from fmnist_tune.study.trial_writer import HELD_KEY, has_ended_training, milestone_of, notes_of, promoted_from
 
 T = TypeVar("T")
-LEAST_STEP = 0.001  # epochs between two milestones
 
 
 class Planner:
@@ -55,6 +54,7 @@ class Planner:
         self._running: set[int] = set()
         self._milestones: dict[int, float] = {}
         self._scheduler = self._section.build()
+        self._scheduler.accuracy_text = record.objective.curve_text
         self._budget = Budget(self._scheduler, deadline)
         for trial in record.trials:
             for epoch, accuracy in curve_of(trial).items():
@@ -215,12 +215,8 @@ class Planner:
         Raises:
             ValueError: it is invalid.
         """
-        milestone = float(self._scheduler.milestone(epoch) if milestone is None else milestone)
-        is_sound = milestone < 1 or math.isinf(milestone) or milestone == int(milestone)
-        if milestone < epoch + LEAST_STEP or not is_sound:
-            wanted = f"must be at least {LEAST_STEP:g} later, and above 1 a whole number"
-            raise ValueError(f"milestone {milestone:g} after epoch {epoch:g}: {wanted}")
-        return milestone
+        milestone = self._scheduler.milestone(epoch) if milestone is None else milestone
+        return checked_milestone(milestone, after=epoch)
 
     def _ask(self, question: Callable[[], T], otherwise: T) -> T:
         """Return the scheduler's answer; record any error of its own as `problem`."""

@@ -36,12 +36,12 @@ class EpochProgress:
 
 
 @contextmanager
-def telling(folder: Path, look: Callable[[], EpochProgress]) -> Iterator[None]:
+def telling(folder: Path, current: Callable[[], EpochProgress]) -> Iterator[None]:
     """Write the progress of the work in this context to a file, once a second.
 
     Args:
         folder: visible to the driver; if it is missing, or the disk is full, nothing is written.
-        look: returns the progress; called from another thread.
+        current: returns the progress; called from another thread.
     """
     ended = threading.Event()
 
@@ -49,7 +49,7 @@ def telling(folder: Path, look: Callable[[], EpochProgress]) -> Iterator[None]:
         while not ended.wait(EVERY_S):
             with suppress(OSError):
                 if folder.is_dir():
-                    write_atomically(folder / FILE, json.dumps(asdict(look())))
+                    write_atomically(folder / FILE, json.dumps(asdict(current())))
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()

@@ -125,15 +125,15 @@ class _Watchdog(_Shared, Callback):  # type: ignore[misc]  # as above
     def __init__(self, source: Source, start: WorkerStart) -> None:
         self._source = source
         self._start = start
-        self._looked_at = 0.0
+        self._checked_at = 0.0
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        if time.monotonic() - self._looked_at >= 1.0:  # Ray Tune calls this at every event
-            self._looked_at = time.monotonic()
+        if time.monotonic() - self._checked_at >= 1.0:  # Ray Tune calls this at every event
+            self._checked_at = time.monotonic()
             with _asking(self._source):
-                self._look(trials)
+                self._check(trials)
 
-    def _look(self, trials: list[Trial]) -> None:
+    def _check(self, trials: list[Trial]) -> None:
         self._source.check()
         live = {_number(t): t for t in trials if t.status in (Trial.PENDING, Trial.RUNNING)}
         is_up = not live or any(trial.status == Trial.RUNNING for trial in live.values())

@@ -10,7 +10,7 @@ from typing import Any
 from fmnist_tune.search.messages import TrialReport
 from fmnist_tune.study.trial_data import PARTIAL_KEY
 from fmnist_tune.study.trial_writer import TrialSpec
-from fmnist_tune.tasks.objective import Objective
+from fmnist_tune.tasks.objective import Objective, attributes_of
 from fmnist_tune.training.results import EpochResult, Evaluation
 
 WORKER_START_S = 60.0  # a worker may need this before its first epoch, on a busy machine
@@ -113,7 +113,7 @@ class RunningTrial:
             metadata["stop_reason"] = reason
         if spent:
             metadata["duration_s"] = round(sum(part.train_s + part.val_s for part in spent), 3)
-        metadata |= objective.attributes_of(self.spec.config, self.history)
+        metadata |= attributes_of(objective, self.spec.config, self.history)
         if train_s:
             metadata["images_per_s"] = round(sum(result.n_images for result in self.history) / train_s)
         return metadata

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsFloat, TypeAlias
 
 from pydantic import model_validator
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fmnist_tune.config import SearchSpace
 
 
+LEAST_STEP = 0.001  # epochs between two milestones
 WHOLE_FROM = 0.9  # of an epoch; our schedulers have no milestone between there and the end of the first epoch
 
 State: TypeAlias = Literal["running", "paused", "interrupted", "ended"]
@@ -97,6 +98,7 @@ class Scheduler:
     Attributes:
         settings: its section of the file.
         curves: all evaluations: validation accuracy by epoch, by trial number.
+        accuracy_text: returns a validation accuracy as text; a search sets it to its task's format.
     """
 
     # Whether `next` itself considers `left_s`. For others, the budget completes promising trials towards the end.
@@ -106,6 +108,7 @@ class Scheduler:
         """Start without evaluations."""
         self.settings = settings
         self.curves: dict[int, dict[float, float]] = {}
+        self.accuracy_text: Callable[[float], str] = percent
 
     def report(self, number: int, epoch: float, accuracy: float) -> None:
         """Add an evaluation; if an epoch was trained again, the latest counts."""
@@ -143,7 +146,8 @@ class Scheduler:
     def rank_text(self, number: int) -> str:
         """Return a paused trial's accuracy and its rank among those that reached its epoch, as text."""
         place, n = self._place(number)
-        return f"{percent(self._latest(number))} at epoch {round(self.last_epoch(number), 2):g}, rank {place}/{n}"
+        accuracy = self.accuracy_text(self._latest(number))
+        return f"{accuracy} at epoch {round(self.last_epoch(number), 2):g}, rank {place}/{n}"
 
     def verdict(self, number: int, situation: Situation) -> str:
         """Return why a trial was pruned, as text."""
@@ -161,6 +165,21 @@ class Scheduler:
         epoch = self.last_epoch(number)
         reached = [(-curve[epoch], other) for other, curve in self.curves.items() if epoch in curve]
         return 1 + sum(other < (-self._latest(number), number) for other in reached), len(reached)
+
+
+def checked_milestone(milestone: object, *, after: float) -> float:
+    """Return a trial's milestone after an epoch.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = float(milestone) if isinstance(milestone, SupportsFloat) else math.nan
+    is_sound = found < 1 or math.isinf(found) or found.is_integer()
+    if not found >= after + LEAST_STEP or not is_sound:
+        wanted = f"must be at least {LEAST_STEP:g} later, and above 1 a whole number"
+        shown = repr(milestone) if math.isnan(found) else f"{found:g}"
+        raise ValueError(f"milestone {shown} after epoch {after:g}: {wanted}")
+    return found
 
 
 class SchedulerSection(Section):
@@ -186,8 +205,7 @@ class SchedulerSection(Section):
         scheduler: object = self.build()
         if not isinstance(scheduler, Scheduler):
             raise ValueError(f"build returned {scheduler!r}, not a Scheduler")
-        if not scheduler.milestone(0) > 0:
-            raise ValueError(f"the first milestone is {scheduler.milestone(0)}; it must be after some training")
+        checked_milestone(scheduler.milestone(0), after=0)
         return self
 
     def warnings(self, given: Collection[str], epochs: Sequence[int], unit: str) -> Iterable[str]:

@@ -141,7 +141,7 @@ class Row:
         epochs: ended.
         n_epochs: in total.
         progress: within the next epoch; None if its worker has reported none.
-        accuracy: the latest; None before the first evaluation.
+        accuracy: the latest, as text; empty before the first evaluation.
         state: shown without progress, such as `starting`.
         note: additional text.
     """
@@ -150,7 +150,7 @@ class Row:
     epochs: int
     n_epochs: int
     progress: EpochProgress | None
-    accuracy: float | None
+    accuracy: str
     state: str
     note: str = ""
 
@@ -169,7 +169,7 @@ class Row:
     @property
     def text(self) -> str:
         """The whole row on one line."""
-        known = "" if self.accuracy is None else f" at {percent(self.accuracy)}"
+        known = f" at {self.accuracy}" if self.accuracy else ""
         return f"{self.name}: {self.done} epochs{known}{f', {self.doing}' if self.doing else ''}"
 
 
@@ -193,7 +193,7 @@ def rows_table(rows: Sequence[Row], width: int, *, names: str, accuracy: str, no
             row.done,
             row.doing,
             *([ProgressBar(total=1, completed=share, width=BAR_WIDTH)] if has_bar else []),
-            "-" if row.accuracy is None else percent(row.accuracy),
+            row.accuracy or "-",
             Text(row.note, style="dim"),
         )
     return table

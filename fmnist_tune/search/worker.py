@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 
 from fmnist_tune.errors import UserError
-from fmnist_tune.files import open_own
+from fmnist_tune.files import locked, open_own
 from fmnist_tune.search.faults import BrokenWorkerError, Cause, is_out_of_memory
 from fmnist_tune.search.memory import Room, measure_room
 from fmnist_tune.search.messages import Assignment, TrialReport
@@ -106,7 +105,9 @@ class Worker:
         partial, self._spent_s, cause, room = None, 0.0, Cause.TRIAL, None
         is_of_gpu = False
         try:
-            with _holding(Path(self._assignment.checkpoint).parent):
+            # A worker that outlives its driver finishes its epoch; the one that resumes the trial waits for it here, so
+            # that no epoch is trained twice.
+            with locked(Path(self._assignment.checkpoint).parent / "worker.lock"):
                 if not self._has_begun:
                     self._begin()
                 if self._failure is None and self._run is not None and len(self._run.history) == self._n_reported:
@@ -183,7 +184,7 @@ class Worker:
         except OSError as error:  # the epoch still counts; after a crash it is trained again
             self._warning = f"no checkpoint: {error}"
         if self._in_epoch:
-            self._log("look", len(run.history) + 1)
+            self._log("partial_evaluation", len(run.history) + 1)
             return result
         self._log("end", len(run.history), val_accuracy=result.val_accuracy)
         return None
@@ -207,25 +208,6 @@ class Worker:
         if self._warning is not None:
             metadata["trouble"] = self._warning
         return metadata
-
-
-@contextlib.contextmanager
-def _holding(folder: Path) -> Iterator[None]:
-    """Lock a trial's folder during a step.
-
-    A worker that outlives its driver finishes its epoch; the worker that resumes the trial waits for it here, so no
-    epoch is trained twice.
-    """
-    file = None
-    with contextlib.suppress(OSError):  # a full disk must not end a trial; a file system may have no locks
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open_own(folder / "worker.lock", os.O_RDWR | os.O_CREAT)
-        fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        if file is not None:
-            os.close(file)
 
 
 def _describe(error: Exception) -> str:

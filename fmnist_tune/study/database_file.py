@@ -17,7 +17,7 @@ from pathlib import Path
 
 MARKED_EVERY_S = 10.0
 _MARKS_OF_OTHERS = 10**6  # how far other drivers' marks in the same file may be ahead of this one's
-_LOOKS = 3
+_READINGS = 3
 
 
 class DatabaseFile:
@@ -88,8 +88,8 @@ class DatabaseFile:
     def _has_mark(self) -> bool:
         """Return whether the file itself, without its log, has the last seen mark or a later one."""
         uri = f"{self._path.as_uri()}?mode=ro&immutable=1"
-        for look in range(_LOOKS):  # another process may be writing this page right now
-            time.sleep(0.1 * look)
+        for reading in range(_READINGS):  # another process may be writing this page right now
+            time.sleep(0.1 * reading)
             with (
                 contextlib.suppress(sqlite3.Error),
                 contextlib.closing(sqlite3.connect(uri, uri=True)) as connection,

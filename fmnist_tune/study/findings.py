@@ -26,16 +26,16 @@ def study_section(summary: Summary, retraining: RetrainingStatus | None, command
         retraining: status of the latest one; a finished one is left out.
         commands: suggested next.
     """
-    standing = standing_text(summary, retraining)
+    status = retraining_text(summary, retraining)
     blocks: list[Block] = []
     if summary.is_recipe:
-        blocks.append(f"a recipe; {standing or 'trained without a search'}")
+        blocks.append(f"a recipe; {status or 'trained without a search'}")
     else:
         blocks.append(trials_text(summary))
         blocks += failures(summary) if summary.counts["failed"] else []
         blocks += [NO_BEST] if summary.best is None else []
         blocks += _highest(summary)
-        blocks += [Finding(standing, is_warning=True)] if standing else []
+        blocks += [Finding(status, is_warning=True)] if status else []
         blocks += [best_section(summary, edges(summary) if summary.edges else ())] if summary.best is not None else []
     if summary.retrained is not None:
         blocks.append(result_section(summary.task, summary.retrained, summary.test_uses, summary.counts["total"]))
@@ -169,7 +169,7 @@ def no_model(summary: Summary) -> list[Finding]:
     ]
 
 
-def standing_text(summary: Summary, retraining: RetrainingStatus | None) -> str:
+def retraining_text(summary: Summary, retraining: RetrainingStatus | None) -> str:
     """Return the status of a study's retraining, or its recipe's training; empty if it is finished."""
     if retraining is not None:
         return retraining.sentence(summary.paths)

@@ -61,6 +61,11 @@ class StudyPaths:
         return self.folder / LOCK
 
     @property
+    def test_uses_lock(self) -> Path:
+        """Held while an opening of the test set is recorded."""
+        return self.folder / "test_uses.lock"
+
+    @property
     def shown_storage(self) -> str | None:
         """The database's URL without secrets, fit to be shown and stored."""
         return None if self.storage is None else without_secrets(self.storage)

@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 
+from fmnist_tune.files import locked
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.metrics_file import stored_problem
 from fmnist_tune.tasks.task import Task
@@ -37,12 +38,15 @@ class RetrainingRecord:
         A retraining that goes on after an interruption is the one that was recorded, also where `train` began it and
         `retrain` goes on.
         """
-        interchangeable, uses = ("train", "retrain"), self.test_uses
-        same = (u for u in uses if u["trial"] == trial and u["command"] in interchangeable)
-        if command in interchangeable and any(set(seeds) <= set(use["seeds"]) for use in same):
-            return len(uses)
-        uses.append({"at": time.strftime("%Y-%m-%d %H:%M:%S"), "command": command, "trial": trial, "seeds": seeds})
-        self._study.set_user_attr(TEST_USES_KEY, uses)
+        interchangeable = ("train", "retrain")
+        # Not the lock of the driver: a search may hold that for days, and a report does not wait for it.
+        with locked(self._paths.test_uses_lock):
+            uses = self.test_uses
+            same = (u for u in uses if u["trial"] == trial and u["command"] in interchangeable)
+            if command not in interchangeable or not any(set(seeds) <= set(use["seeds"]) for use in same):
+                at = time.strftime("%Y-%m-%d %H:%M:%S")
+                uses.append({"at": at, "command": command, "trial": trial, "seeds": seeds})
+                self._study.set_user_attr(TEST_USES_KEY, uses)
         return len(uses)
 
     @property

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, ClassVar
 
+from fmnist_tune.registry import own_result, plain
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.training.results import EpochResult, best_epoch
 from fmnist_tune.units import percent
+
+
+def value_of(objective: Objective, config: TaskConfig, history: Sequence[EpochResult]) -> float:
+    """Return the value of a training that has come to its end, by an objective that may be somebody's own.
+
+    Raises:
+        UserError: it is no number, or the objective raised something.
+    """
+    return float(own_result(objective, "value_of", Real, config, history))  # type: ignore[type-abstract]  # an ABC
+
+
+def attributes_of(objective: Objective, config: TaskConfig, history: Sequence[EpochResult]) -> dict[str, Any]:
+    """Return what an objective that may be somebody's own records of a training's course.
+
+    Raises:
+        UserError: it is no mapping that JSON can keep, or the objective raised something.
+    """
+    return plain(objective, "attributes_of", own_result(objective, "attributes_of", dict, config, history))
 
 
 class Objective:
@@ -34,13 +54,27 @@ class Objective:
         return f"{self.label} {self.text(value)}"
 
     @property
+    def is_share(self) -> bool:
+        """Whether its values are shares, which plots and differences have in percent; not if `text` is overridden."""
+        return type(self).text is Objective.text
+
+    @property
     def curve_label(self) -> str:
         """What the figure of a trial's curve is called, for a column."""
-        return self.label.removeprefix("validation ") if self.is_on_curve else "accuracy"
+        return self.curve_name.removeprefix("validation ")
+
+    @property
+    def curve_name(self) -> str:
+        """What the figure of a trial's curve is called in full."""
+        return self.label if self.is_on_curve else Objective.label
 
     def curve_text(self, value: float) -> str:
         """Return a figure of a trial's curve on its own."""
         return self.text(value) if self.is_on_curve else percent(value)
+
+    def difference(self, value: float) -> str:
+        """Return a difference of two values on its own, with its sign."""
+        return f"{100 * value:+.2f} points" if self.is_share else f"{value:+.4g}"
 
     def value_of(self, config: TaskConfig, history: Sequence[EpochResult]) -> float:
         """Return the value of a training that has come to its end."""

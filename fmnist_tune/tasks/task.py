@@ -231,6 +231,15 @@ class Task:
         return self.result_label or self.objective.label
 
 
+def title_of(space: SearchSpace) -> str:
+    """Return the title of a search, by a task that may be somebody's own.
+
+    Raises:
+        UserError: it is no text, or the task raised something.
+    """
+    return own_result(space.task, "title_of", str, space)
+
+
 def open_source(space: SearchSpace, data_dir: Path | None, log: Log) -> Source:
     """Return what a space is trained on, described as the study will keep it; arguments as of `Task.open_data`.
 

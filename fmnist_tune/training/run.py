@@ -36,7 +36,7 @@ from fmnist_tune.training.step import TrainingStep
 from fmnist_tune.training.tensors import TrainingData, pixels
 
 # Images at a time without gradients. On a CPU a small batch's feature maps stay in the cache: a CNN 64-128-256 scored
-# 2,606 pictures/s by hundreds and 1,852 by five hundreds, an MLP 341,000 and 385,000 (Zen 4, one thread, n = 3).
+# 2,606 images/s by hundreds and 1,852 by five hundreds, an MLP 341,000 and 385,000 (Zen 4, one thread, n = 3).
 EVAL_BATCH_SIZE, CUDA_EVAL_BATCH_SIZE = 100, 5000
 STEPS_BETWEEN_CHECKS = 64
 

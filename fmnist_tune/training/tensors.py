@@ -21,14 +21,14 @@ class TrainingData:
     Attributes:
         x_train, x_val: float32 (N, C, H, W); x_val is empty if all images are trained on.
         y_train, y_val: int64 (N,).
-        blank: value of a black pixel after normalisation.
+        blank: value of a black pixel after normalisation; (C, 1, 1) where the channels are scaled differently.
     """
 
     x_train: Tensor
     y_train: Tensor
     x_val: Tensor
     y_val: Tensor
-    blank: float
+    blank: float | Tensor
 
     @classmethod
     def from_images(
@@ -40,7 +40,7 @@ class TrainingData:
         *,
         with_val: bool = True,
     ) -> TrainingData:
-        """Split, subsample, normalise and pad the training files' images.
+        """Split, subsample, normalise and pad the training images.
 
         Args:
             images_NHW, labels_N: the training images, as in `Images`.
@@ -56,19 +56,37 @@ class TrainingData:
             train, val = stratified_split(labels_N, data.val_size)
         train = keep_shares(labels_N, train, data.keep)
 
-        def pictures(indices: NDArray[np.int64]) -> Tensor:
+        def images(indices: NDArray[np.int64]) -> Tensor:
             return pixels(images_NHW[indices], data, device)
 
         def labels(indices: NDArray[np.int64]) -> Tensor:
             return torch.from_numpy(labels_N[indices]).to(device)
 
-        return cls(pictures(train), labels(train), pictures(val), labels(val), -data.mean / data.std)
+        return cls(images(train), labels(train), images(val), labels(val), _blank(data, device))
 
 
 def pixels(images_NHW: NDArray[np.uint8], data: DataSet, device: str) -> Tensor:
     """Return images as float32 (N, C, H, W), padded and normalised."""
     x = channels_first(torch.from_numpy(images_NHW).to(device))
-    return F.pad(x, [data.pad] * 4).to(torch.float32).div_(255).sub_(data.mean).div_(data.std)
+    return (
+        F.pad(x, [data.pad] * 4)
+        .to(torch.float32)
+        .div_(255)
+        .sub_(of_channels(data.mean, device))
+        .div_(of_channels(data.std, device))
+    )
+
+
+def of_channels(value: float | list[float], device: str = "cpu") -> float | Tensor:
+    """Return a number as it is, and one for each channel as (C, 1, 1)."""
+    return torch.tensor(value, device=device).view(-1, 1, 1) if isinstance(value, list) else value
+
+
+def _blank(data: DataSet, device: str) -> float | Tensor:
+    if isinstance(data.mean, list) or isinstance(data.std, list):
+        black = torch.zeros(data.spec.channels, 1, 1, device=device)
+        return (black - of_channels(data.mean, device)) / of_channels(data.std, device)
+    return -data.mean / data.std
 
 
 def channels_first(images: Tensor) -> Tensor:

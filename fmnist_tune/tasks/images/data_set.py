@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, model_validator
 
 from fmnist_tune.errors import UserError
 from fmnist_tune.models import ImageSpec
@@ -25,6 +26,18 @@ Part = Literal["train", "test"]
 
 NOUN = "data set "  # before a class in messages
 ALL_CLASSES = "all"  # stands for every class in the table of corruptions, so that none may be called so
+
+
+def _per_channel(value: object) -> float | list[float]:
+    numbers: list[Any] = value if isinstance(value, list) else [value]
+    is_sound = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers)
+    if not numbers or not is_sound:
+        raise ValueError(f"{value!r}: should be a number, or a list of one for each channel")
+    floats = [float(number) for number in numbers]
+    return floats if isinstance(value, list) else floats[0]
+
+
+PerChannel = Annotated[float | list[float], PlainValidator(_per_channel)]
 
 
 @dataclass(frozen=True)
@@ -53,8 +66,8 @@ class DataSet(Section):
     Attributes:
         name: the data set's name.
         val_size: images of the training set that are held out for validation, stratified by class.
-        mean: subtracted from pixels in [0, 1].
-        std: by which the difference is divided.
+        mean: subtracted from pixels in [0, 1]; a number, or one for each channel.
+        std: by which the difference is divided; a number, or one for each channel.
         pad: blank pixels added on each side.
         keep: the share of a class's training images to keep, by label, such as {5: 0.1}; 1 for the other classes.
         mitigation: the measure against class imbalance.
@@ -72,8 +85,8 @@ class DataSet(Section):
 
     name: str
     val_size: Annotated[int, Field(ge=10, le=50_000)] = 10_000
-    mean: Annotated[float, Field(allow_inf_nan=False)] = 0.5
-    std: Annotated[float, Field(allow_inf_nan=False, gt=0)] = 0.5
+    mean: PerChannel = 0.5
+    std: PerChannel = 0.5
     pad: Annotated[int, Field(ge=0, le=16)] = 0
     keep: dict[Annotated[int, Field(ge=0)], Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
     mitigation: Literal["none", "class_weights", "weighted_sampler", "oversample"] = "none"
@@ -88,10 +101,24 @@ class DataSet(Section):
         problem = _spec_problem(self.spec)
         if problem:
             raise ValueError(f"{place_of(type(self))}: spec is {problem}")
+        for text in ("title", "data_notes", "use_notes"):  # else the model card would be the first to read them
+            if not isinstance(getattr(self, text), str):
+                raise ValueError(f"{place_of(type(self))}: {text} is {getattr(self, text)!r}; it must be a text")
+        for key in ("mean", "std"):
+            value = getattr(self, key)
+            if isinstance(value, list) and len(value) != self.spec.channels:
+                raise ValueError(f"{key}: {len(value)} numbers, for images of {self.spec.channels} channels")
+        if min(self.std if isinstance(self.std, list) else [self.std]) <= 0:
+            raise ValueError(f"std: {self.std}; it must be above 0")
         highest, n_classes = max(self.keep, default=0), self.spec.n_classes
         if highest >= n_classes:
             raise ValueError(f"keep: label {highest}; labels are 0 to {n_classes - 1}")
         return self
+
+    @property
+    def display_name(self) -> str:
+        """Its name for people."""
+        return self.title or self.name
 
     @property
     def own_keys(self) -> dict[str, Any]:
@@ -126,18 +153,18 @@ class DataSet(Section):
         own = {key: value for key, value in self.model_dump(mode="json").items() if key in self.own_keys}
         return {"data_set": own, "train_images_md5": train.md5[0], "train_labels_md5": train.md5[1]}
 
-    def prepare_picture(self, picture: Image, *, invert: bool) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    def prepare_image(self, image: Image, *, invert: bool) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         """Return an image file's pixels as model input, uint8 (H, W) or (H, W, C), and warnings about them.
 
         Args:
-            picture: upright, in grey (`L`) or in colour (`RGB`), according to the spec's channels.
+            image: upright, in grey (`L`) or in colour (`RGB`), according to the spec's channels.
             invert: whether it was inverted.
         """
         import numpy as np
         from PIL.Image import Resampling
 
         size = (self.spec.width, self.spec.height)
-        return np.array(picture if picture.size == size else picture.resize(size, Resampling.LANCZOS)), ()
+        return np.array(image if image.size == size else image.resize(size, Resampling.LANCZOS)), ()
 
 
 def open_part(data: DataSet, part: Part, data_dir: Path | None, log: Log) -> Images:

@@ -110,7 +110,7 @@ class FashionMnist(DataSet):
     def describe(self, train: Images) -> dict[str, object]:
         return {"train_images_md5": train.md5[0], "train_labels_md5": train.md5[1]}
 
-    def prepare_picture(self, picture: Image, *, invert: bool) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    def prepare_image(self, image: Image, *, invert: bool) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         from fmnist_tune.tasks.images.garment import prepare_garment
 
-        return prepare_garment(picture, invert=invert)
+        return prepare_garment(image, invert=invert)

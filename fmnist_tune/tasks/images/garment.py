@@ -23,7 +23,7 @@ _MIN_COVERED = 0.005
 _MIN_CONTRAST = 64
 
 
-def prepare_garment(picture: Image.Image, *, invert: bool) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def prepare_garment(image: Image.Image, *, invert: bool) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Return an image as uint8 (28, 28), and how it differs from the training data.
 
     An image of 28 x 28 pixels is used as it is, but for colour. For any other, edges in the background's grey are
@@ -31,10 +31,10 @@ def prepare_garment(picture: Image.Image, *, invert: bool) -> tuple[NDArray[np.u
     stretched to the full range from 0 to 255.
 
     Args:
-        picture: in grey.
+        image: in grey.
         invert: whether it was inverted.
     """
-    pixels_HW = np.asarray(picture)
+    pixels_HW = np.asarray(image)
     background = _background(pixels_HW)
     differs_HW = np.abs(pixels_HW.astype(np.int16) - background) > _CLOSE
     covered = float(differs_HW.mean())
@@ -52,13 +52,13 @@ def prepare_garment(picture: Image.Image, *, invert: bool) -> tuple[NDArray[np.u
         complaints.append(
             f"it has very little contrast: its greys go from {darkest / 255:.2f} to {lightest / 255:.2f} of 1"
         )
-    if picture.size != SIZE:
+    if image.size != SIZE:
         if covered >= _MIN_COVERED:
-            picture = picture.crop(Image.fromarray(differs_HW).getbbox())
-        picture = ImageOps.pad(picture, SIZE, method=Image.Resampling.LANCZOS, color=background)
+            image = image.crop(Image.fromarray(differs_HW).getbbox())
+        image = ImageOps.pad(image, SIZE, method=Image.Resampling.LANCZOS, color=background)
         if covered >= _MIN_COVERED:
-            picture = ImageOps.autocontrast(picture)
-    return np.array(picture, dtype=np.uint8), tuple(complaints)
+            image = ImageOps.autocontrast(image)
+    return np.array(image, dtype=np.uint8), tuple(complaints)
 
 
 def _background(pixels_HW: NDArray[np.uint8]) -> int:

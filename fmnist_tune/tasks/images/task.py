@@ -43,7 +43,7 @@ class ImageTask(Task):
 
     def title_of(self, space: SearchSpace) -> str:
         data: DataSet = next(space.end_configs()).data
-        return data.title or data.name
+        return data.display_name
 
     def problems(self, configs: Sequence[TaskConfig]) -> Iterator[tuple[str, str]]:
         """Yield a problem if configurations use different data, which makes them incomparable."""

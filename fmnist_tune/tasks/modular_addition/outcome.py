@@ -55,6 +55,10 @@ class StepsLeft(Objective):
         "where they never were, what was missing to 99%, below zero."
     )
 
+    @property
+    def is_share(self) -> bool:
+        return True
+
     def text(self, value: float) -> str:
         if value >= 0:
             return f"{percent(value)} of the steps left"

@@ -16,7 +16,7 @@ from fmnist_tune.tasks.images.fashion_mnist import FashionMnist
 
 
 @dataclass(frozen=True)
-class Picture:
+class InputImage:
     """An image as model input.
 
     Attributes:
@@ -28,7 +28,7 @@ class Picture:
     warnings: tuple[str, ...]
 
 
-def read_picture(path: Path | str, invert: bool, data: DataSet | None = None) -> Picture:
+def load_image(path: Path | str, invert: bool, data: DataSet | None = None) -> InputImage:
     """Read a PNG or JPEG file of any size and mode, and prepare it as the data set requires.
 
     Args:
@@ -41,14 +41,14 @@ def read_picture(path: Path | str, invert: bool, data: DataSet | None = None) ->
     """
     data = FashionMnist() if data is None else data
     image = read_image(Path(path), invert=invert, mode="L" if data.spec.channels == 1 else "RGB")
-    with own_code(data, "prepare_picture", NOUN):
-        pixels_HW, warnings = data.prepare_picture(image, invert=invert)
+    with own_code(data, "prepare_image", NOUN):
+        pixels_HW, warnings = data.prepare_image(image, invert=invert)
     spec = data.spec
     size = (spec.height, spec.width) if spec.channels == 1 else (spec.height, spec.width, spec.channels)
-    where = f"{NOUN}{place_of(type(data))}: prepare_picture returned"
+    where = f"{NOUN}{place_of(type(data))}: prepare_image returned"
     if not isinstance(pixels_HW, np.ndarray) or pixels_HW.dtype != np.uint8 or pixels_HW.shape != size:
         given = getattr(pixels_HW, "dtype", type(pixels_HW).__name__), getattr(pixels_HW, "shape", "")
         raise UserError(f"{where} pixels of {' '.join(map(str, given)).strip()}; its spec says uint8 {size}")
     if not isinstance(warnings, tuple) or not all(isinstance(text, str) for text in warnings):
         raise UserError(f"{where} warnings {warnings!r}; they must be a tuple of texts")
-    return Picture(pixels_HW, warnings)
+    return InputImage(pixels_HW, warnings)
