@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 N_NEIGHBOURS = 20
+REDUCTION_FACTOR = 3  # where trials are promoted as by ASHA
 MARGIN = 1.1  # of the time that a trial is expected to need
 EPOCHS_PATH = "training.epochs"  # the parameter that is the length of a training, where that is searched
 
@@ -47,6 +48,8 @@ class Settings:
         share_ahead: of the trials that have neighbours among the new ones, where there was no progress.
         n_stalled: new configurations compared there.
         chance: of becoming the best that a trial is to have, to be continued once there are to be no others.
+        level_share: where at least this share of the first evaluations is the same but for noise, trials are promoted as
+            by ASHA, and new ones are left to the sampler.
         n_to_end: of the time that it takes to train the most promising trial to its end, this is reserved for it.
         prior: of the kernel.
         slope: by which curves are expected to rise, per unit of time.
@@ -58,13 +61,14 @@ class Settings:
     n_refined: int = 5
     n_unfinished: int = 100
     n_observations: int = 150
-    n_known: int = 256
+    n_known: int = 96
     refit: float = 1.25
     max_iterations: int = 25
     margin: float = 3.0
     share_ahead: float = 0.15
     n_stalled: int = 24
     chance: float = 0.05
+    level_share: float = 0.5
     n_to_end: float = 4 / 3
     prior: Prior = field(default_factory=Prior)
     slope: float = 0.4
@@ -126,6 +130,8 @@ class Engine:
         last = self._to_its_end(promising, model, state)
         if last is not None:
             return last
+        if state.can_begin and history.level_share() >= self.settings.level_share:
+            return self._by_halving(state)
         paused = paused if state.can_begin else promising
         is_stalled = bool(rng.random() < history.stalled())
         new = self._new(is_stalled, rng) if state.can_begin else np.zeros((0, len(self.encoding.parameters)))
@@ -212,6 +218,15 @@ class Engine:
         scale = rng.choice([0.03, 0.1, 0.2, 0.4], size=n_near)
         near = self.encoding.perturb(rng, history.units[rng.choice(best, size=n_near)], scale)
         return np.concatenate([uniform, near])
+
+    def _by_halving(self, state: SearchState) -> Begin | Continue | None:
+        """Promote as ASHA does, or begin what the sampler draws: where first epochs say nothing, curves do not either."""
+        row = self._history.promoted(REDUCTION_FACTOR)
+        if row is None:
+            return Begin({}, epoch_after(0, self.looks))
+        epoch = self._history.epoch[row]
+        until = min(REDUCTION_FACTOR * epoch, self._history.epochs[row])
+        return Continue(self._history.numbers[row], until if until < 1 else float(round(until)))
 
     def _to_its_end(self, paused: Candidates, model: CurveModel, state: SearchState) -> Continue | None:
         """Return the trial expected to end best among those that still can, when there is time for little else."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,6 +49,8 @@ class History:
         self.units = np.zeros((0, len(encoding.parameters)))
         self.features = np.zeros((0, len(encoding.groups)))
         self.epoch = self.epochs = self.until = self.log_s = self._first = self._top = self._begun = np.zeros(0)
+        self._latest = np.zeros(0)
+        self._at: defaultdict[float, dict[int, float]] = defaultdict(dict)  # values by epoch and row
         self._n_points = np.zeros(0, dtype=np.int64)
         self._is_over = np.zeros(0, dtype=bool)
         self.n_reports = 0
@@ -71,9 +74,9 @@ class History:
             self.epoch = np.concatenate([self.epoch, np.zeros(n - n_old)])
             self.epochs = np.concatenate([self.epochs, np.full(n - n_old, float(self.max_epochs))])
             self._is_over = np.concatenate([self._is_over, np.zeros(n - n_old, dtype=bool)])
-            self.until, self.log_s, self._first, self._top, self._begun = (
+            self.until, self.log_s, self._first, self._top, self._begun, self._latest = (
                 np.concatenate([column, nan])
-                for column in (self.until, self.log_s, self._first, self._top, self._begun)
+                for column in (self.until, self.log_s, self._first, self._top, self._begun, self._latest)
             )
         old, self._trials = self._trials, tuple(trials)
         for i, trial in enumerate(self._trials):
@@ -85,11 +88,14 @@ class History:
         self.until[i] = np.nan if trial.until is None else trial.until
         self.epochs[i] = self.max_epochs if trial.epochs is None else trial.epochs
         self._is_over[i] = trial.is_over
+        for point in trial.points[self._n_points[i] :]:
+            self._at[point.epoch][i] = point.value
         self._n_points[i] = len(trial.points)
         if not trial.points:
             return
         last = trial.points[-1]
         self.epoch[i], self._first[i], self._begun[i] = last.epoch, trial.points[0].value, trial.points[0].order
+        self._latest[i] = last.value
         self._top[i] = max(point.value for point in trial.points)
         if trial.seconds > 0:
             self.log_s[i] = math.log(trial.seconds / last.epoch)
@@ -123,6 +129,21 @@ class History:
             if point.value >= best - NOISE
         )
         return 1 - (first + 1) / self.n_reports
+
+    def level_share(self) -> float:
+        """Return the share of the first evaluations that differ from their median by no more than noise."""
+        first = self._first[~np.isnan(self._first)]
+        return float(np.mean(np.abs(first - np.median(first)) <= NOISE))
+
+    def promoted(self, factor: int) -> int | None:
+        """Return the row that waits, of the deepest ones, among the best 1/factor of those that came as far."""
+        waiting = self.unfinished(len(self.numbers))
+        for row in waiting[np.lexsort((-self._latest[waiting], -self.epoch[waiting]))]:
+            others = self._at[float(self.epoch[row])]
+            place = sum(value > self._latest[row] for value in others.values())
+            if place < len(others) // factor:
+                return int(row)
+        return None
 
     def best(self, n: int) -> Ints:
         """Return the rows of the best values."""
