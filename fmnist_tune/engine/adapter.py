@@ -62,6 +62,7 @@ class FreezeThawScheduler(Scheduler):
             decision=self._n_evaluations + len(situation.trials),
             left_s=None if math.isinf(situation.left_s) else situation.left_s,
             can_begin=situation.can_begin,
+            n_workers=situation.n_workers,
         )
         found = self._engine.decide(state)
         if found is None:

@@ -11,19 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from fmnist_tune.engine.candidates import Candidates, epoch_after
+from fmnist_tune.engine.candidates import MARGIN, Candidates, epoch_after
 from fmnist_tune.engine.cost import CostModel
 from fmnist_tune.engine.curves import CurveModel, Kernel, Likelihood, Observations, Prior, Trend, trend_of
 from fmnist_tune.engine.encoding import Encoding
 from fmnist_tune.engine.history import History
+from fmnist_tune.engine.plateau import decide_by_rank
 from fmnist_tune.engine.state import Begin, Continue, SearchState
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 N_NEIGHBOURS = 20
-REDUCTION_FACTOR = 3  # where trials are promoted as by ASHA
-MARGIN = 1.1  # of the time that a trial is expected to need
 EPOCHS_PATH = "training.epochs"  # the parameter that is the length of a training, where that is searched
 
 # Expected seconds of an epoch of some configurations; what matters is how they compare.
@@ -45,11 +44,9 @@ class Settings:
         max_iterations: of a fit.
         margin: by which the best value is to be exceeded, at most, where there was no progress; in units of the
             spread of the trials.
-        share_ahead: of the trials that have neighbours among the new ones, where there was no progress.
         n_stalled: new configurations compared there.
         chance: of becoming the best that a trial is to have, to be continued once there are to be no others.
-        level_share: where at least this share of the first evaluations is the same but for noise, trials are promoted as
-            by ASHA, and new ones are left to the sampler.
+        level_share: of the first evaluations that are the same but for noise, from which on ranks alone decide.
         n_to_end: of the time that it takes to train the most promising trial to its end, this is reserved for it.
         prior: of the kernel.
         slope: by which curves are expected to rise, per unit of time.
@@ -65,11 +62,10 @@ class Settings:
     refit: float = 1.25
     max_iterations: int = 25
     margin: float = 3.0
-    share_ahead: float = 0.15
     n_stalled: int = 24
     chance: float = 0.05
     level_share: float = 0.5
-    n_to_end: float = 4 / 3
+    n_to_end: float = 1.0
     prior: Prior = field(default_factory=Prior)
     slope: float = 0.4
     slope_weight: float = 0.08
@@ -124,14 +120,14 @@ class Engine:
             return self._begin_spread_out(state, rng)
         if not history.n_reports:
             return None
+        if state.can_begin and history.level_share() >= self.settings.level_share:
+            return decide_by_rank(state, history, self.encoding, self.looks, rng)
         model = self._model()
         paused = self._paused()
         promising = self._promising(paused, model)
         last = self._to_its_end(promising, model, state)
         if last is not None:
             return last
-        if state.can_begin and history.level_share() >= self.settings.level_share:
-            return self._by_halving(state)
         paused = paused if state.can_begin else promising
         is_stalled = bool(rng.random() < history.stalled())
         new = self._new(is_stalled, rng) if state.can_begin else np.zeros((0, len(self.encoding.parameters)))
@@ -212,21 +208,12 @@ class Engine:
         """Return units of new configurations, uniform ones and neighbours of the best."""
         settings, history = self.settings, self._history
         # On a plateau the best values are noise, and the model knows little: those ahead after their first evaluation.
-        best = history.ahead(settings.share_ahead) if is_stalled else history.best(5)
+        best = history.ahead() if is_stalled else history.best(5)
         n_near = settings.n_stalled if is_stalled and settings.n_stalled else settings.n_new // 2
         uniform = self.encoding.draw(rng, 0 if is_stalled and settings.n_stalled else settings.n_new - n_near)
         scale = rng.choice([0.03, 0.1, 0.2, 0.4], size=n_near)
         near = self.encoding.perturb(rng, history.units[rng.choice(best, size=n_near)], scale)
         return np.concatenate([uniform, near])
-
-    def _by_halving(self, state: SearchState) -> Begin | Continue | None:
-        """Promote as ASHA does, or begin what the sampler draws: where first epochs say nothing, curves do not either."""
-        row = self._history.promoted(REDUCTION_FACTOR)
-        if row is None:
-            return Begin({}, epoch_after(0, self.looks))
-        epoch = self._history.epoch[row]
-        until = min(REDUCTION_FACTOR * epoch, self._history.epochs[row])
-        return Continue(self._history.numbers[row], until if until < 1 else float(round(until)))
 
     def _to_its_end(self, paused: Candidates, model: CurveModel, state: SearchState) -> Continue | None:
         """Return the trial expected to end best among those that still can, when there is time for little else."""

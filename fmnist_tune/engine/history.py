@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+SHARE_AHEAD = 0.15
 NOISE = 0.006  # of accuracies on 10,000 images, two standard deviations
 
 
@@ -131,16 +132,28 @@ class History:
         return 1 - (first + 1) / self.n_reports
 
     def level_share(self) -> float:
-        """Return the share of the first evaluations that differ from their median by no more than noise."""
-        first = self._first[~np.isnan(self._first)]
-        return float(np.mean(np.abs(first - np.median(first)) <= NOISE))
+        """Return the largest share of the first evaluations that are the same but for noise."""
+        first = np.sort(self._first[~np.isnan(self._first)])
+        return float(
+            np.max(np.searchsorted(first, first + 2 * NOISE, side="right") - np.arange(len(first))) / len(first)
+        )
+
+    def seconds_until(self, epoch: float) -> float:
+        """Return the seconds that all trials take up to an epoch, those under way included."""
+        return float(np.nansum(np.minimum(np.fmax(self.epoch, self.until), epoch) * np.exp(self.log_s)))
+
+    def ranked(self, least: float, below: float) -> Ints:
+        """Return the rows that wait between two epochs, the best first."""
+        rows = self.unfinished(len(self.numbers))
+        rows = rows[(self.epoch[rows] >= least) & (self.epoch[rows] < below)]
+        return rows[np.argsort(-self._latest[rows], kind="stable")]
 
     def promoted(self, factor: int) -> int | None:
         """Return the row that waits, of the deepest ones, among the best 1/factor of those that came as far."""
         waiting = self.unfinished(len(self.numbers))
         for row in waiting[np.lexsort((-self._latest[waiting], -self.epoch[waiting]))]:
             others = self._at[float(self.epoch[row])]
-            place = sum(value > self._latest[row] for value in others.values())
+            place = sum((-value, other) < (-self._latest[row], row) for other, value in others.items())
             if place < len(others) // factor:
                 return int(row)
         return None
@@ -150,10 +163,10 @@ class History:
         rows = np.flatnonzero(self._n_points > 0)
         return rows[np.argsort(-self._top[rows], kind="stable")[:n]]
 
-    def ahead(self, share: float) -> Ints:
-        """Return the rows of this share that had the best values at their first evaluation, at least three."""
+    def ahead(self) -> Ints:
+        """Return the rows of the best first evaluations: a share of them, at least three."""
         rows = np.flatnonzero(self._n_points > 0)
-        n = max(3, int(share * len(rows)))
+        n = max(3, int(SHARE_AHEAD * len(rows)))
         return rows[np.argsort(-self._first[rows], kind="stable")[:n]]
 
     def transformed(self, values: Array) -> Array:
