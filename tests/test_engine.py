@@ -11,7 +11,6 @@ from scipy.optimize import approx_fprime
 from scipy.stats import norm
 
 from benchmarks.engine.__main__ import main
-from benchmarks.engine.simulator import search
 from benchmarks.engine.systems import SYSTEMS
 from benchmarks.engine.tables import load_tables
 from fmnist_tune.config.domain import ChoiceDomain, FloatDomain, IntDomain
@@ -263,7 +262,7 @@ def test_every_system_searches_a_table_with_choices_conditions_and_looks(tmp_pat
     write_table(tmp_path)
     (table,) = load_tables(tmp_path)
     assert table.looks == (0.1, 0.33)
-    outcome = search(table, SYSTEMS[system](table, 2, 0), time_s=30.0, n_workers=2, seed=0)
+    outcome = SYSTEMS[system].search(table, time_s=30.0, n_workers=2, seed=0)
     regrets = list(outcome.regret.values())
     assert outcome.n_trials > 2
     assert regrets[-1] < 1.0

@@ -72,6 +72,34 @@ def test_before_the_deadline_a_trial_is_trained_to_its_end(tmp_path: Path) -> No
     assert len(trials) > 6
 
 
+@pytest.mark.parametrize("first", [1, 0.1])
+def test_where_first_evaluations_are_the_same_many_trials_begin_and_the_best_of_them_end(
+    tmp_path: Path, first: float
+) -> None:
+    def plateau(number: int, values: Mapping[str, Any]) -> Curve:
+        rise = 0.001 * (number % 7)
+        return Curve([0.1 + rise * epoch**2 for epoch in range(1, 10)], 10.0, {0.1: 0.1 + rise, 0.3: 0.1 + rise})
+
+    text = FREEZE_THAW.replace("freeze-thaw", f"freeze-thaw, min_epochs: {first}").replace("epochs: 4", "epochs: 9")
+    trials = search(tmp_path, text.replace("trials: 12", "trials: 999"), curves=plateau, n_workers=2, timeout_s=600.0)
+    epochs = [max(curve_of(t), default=0.0) for t in trials]
+    looks_s = 10.0 * sum(min(epoch, first) for epoch in epochs)
+    assert 0.35 < looks_s / (2 * 600.0) < 0.6
+    ended = [t for t in trials if t.state == TrialState.COMPLETE]
+    assert len(ended) >= 2
+    assert max(t.value for t in ended) == max(max(curve_of(t).values(), default=0.0) for t in trials)
+
+
+def test_without_a_deadline_such_trials_are_promoted_by_rank(tmp_path: Path) -> None:
+    def plateau(number: int, values: Mapping[str, Any]) -> Curve:
+        return Curve([0.1 + 0.0005 * (number % 7) * epoch for epoch in range(1, 10)], 10.0)
+
+    trials = search(tmp_path, FREEZE_THAW.replace("trials: 12", "trials: 40"), curves=plateau)
+    deep = [t.number % 7 for t in trials if max(curve_of(t)) > 1]
+    assert 3 <= len(deep) < 20
+    assert sum(deep) / len(deep) > 4
+
+
 def test_initial_points_come_first_and_are_no_program_to_be_finished(tmp_path: Path) -> None:
     text = FREEZE_THAW.replace("search: {", "search: {initial: [{training.optimizer.lr: 1e-4}], ")
     trials = search(tmp_path, text)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.engine.simulator import FRACTIONS, Outcome, search
+from benchmarks.engine.outcome import FRACTIONS, Outcome
 from benchmarks.engine.systems import SYSTEMS
 from benchmarks.engine.tables import TableError, load_tables
 
@@ -38,12 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for system in arguments.systems:
             for table in tables:
                 outcomes = [
-                    search(
-                        table,
-                        SYSTEMS[system](table, arguments.workers, seed),
-                        time_s=budget * table.full_training_s,
-                        n_workers=arguments.workers,
-                        seed=seed,
+                    SYSTEMS[system].search(
+                        table, time_s=budget * table.full_training_s, n_workers=arguments.workers, seed=seed
                     )
                     for seed in range(arguments.seeds)
                 ]

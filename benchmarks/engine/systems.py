@@ -3,98 +3,29 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import FrozenTrial, create_trial
-from optuna.trial import TrialState as OptunaState
+from optuna.trial import TrialState
 
-from benchmarks.engine.simulator import Job, System
+from benchmarks.engine.outcome import Outcome
+from benchmarks.engine.recorded import search_by_driver
+from benchmarks.engine.simulator import Job, System, simulate
 from benchmarks.engine.tables import Table
 from fmnist_tune.config.domain import ChoiceDomain, IntDomain
 from fmnist_tune.config.parameters import Parameter, is_active
-from fmnist_tune.engine import Begin, Encoding, Engine, Point, SearchState, Settings, TrialState
+from fmnist_tune.engine import Encoding
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-class EngineSystem:
-    """The engine, given what a driver would know."""
-
-    def __init__(self, table: Table, *, n_workers: int, seed: int, settings: Settings | None = None) -> None:
-        self._engine = Engine(
-            Encoding(table.parameters),
-            max_epochs=table.epochs,
-            seed=seed,
-            partial=table.looks,
-            known_seconds=table.source.known_seconds,
-            settings=settings,
-        )
-        self._n_workers = n_workers
-        self.trials: list[TrialState] = []
-        self._n_reports = self._decision = 0
-
-    def next_job(self, left_s: float) -> Job | None:
-        """Ask the engine."""
-        state = SearchState(trials=self.trials, decision=self._decision, left_s=left_s)
-        self._decision += 1
-        decision = self._engine.decide(state)
-        if decision is None:
-            return None
-        if isinstance(decision, Begin):
-            number = len(self.trials)
-            self.trials.append(TrialState(number=number, values=decision.values, until=decision.until))
-        else:
-            number = decision.trial
-            self._change(number, until=decision.until)
-        return Job(number, self.trials[number].values, decision.until)
-
-    def _change(self, number: int, *, until: float | None, point: Point | None = None, seconds: float = 0.0) -> None:
-        trial = self.trials[number]
-        self.trials[number] = TrialState(
-            number=number,
-            values=trial.values,
-            points=trial.points if point is None else (*trial.points, point),
-            seconds=trial.seconds + seconds,
-            until=until,
-        )
-
-    def on_report(self, trial: int, epoch: float, accuracy: float, seconds: float) -> bool:
-        """Note it; a job is never cut short."""
-        point = Point(epoch=epoch, value=accuracy, order=self._n_reports)
-        self._n_reports += 1
-        self._change(trial, until=self.trials[trial].until, point=point, seconds=seconds)
-        return True
-
-    def on_end(self, trial: int) -> None:
-        """Note that nobody trains it."""
-        self._change(trial, until=None)
 
 
 def random_values(parameters: tuple[Parameter, ...], rng: np.random.Generator) -> dict[str, Any]:
     """Return a random configuration."""
     encoding = Encoding(parameters)
     return encoding.values(encoding.draw(rng, 1)[0])
-
-
-def distribution(parameter: Parameter) -> BaseDistribution:
-    """Return a parameter as Optuna has it."""
-    domain = parameter.domain
-    if isinstance(domain, ChoiceDomain):
-        return CategoricalDistribution(domain.labels)
-    if isinstance(domain, IntDomain):
-        return IntDistribution(domain.low, domain.high, log=domain.log, step=1 if domain.log else domain.step)
-    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
 
 
 def suggest(trial: optuna.Trial, parameters: tuple[Parameter, ...]) -> dict[str, Any]:
@@ -116,85 +47,6 @@ def suggest(trial: optuna.Trial, parameters: tuple[Parameter, ...]) -> dict[str,
     return values
 
 
-class Asha:
-    """Asynchronous successive halving with promotions, and someone who draws configurations."""
-
-    def __init__(self, table: Table, draw: Callable[[Asha], dict[str, Any]], eta: int = 3) -> None:
-        self.table = table
-        self._draw = draw
-        self._eta = eta
-        self.rungs = [eta**i for i in range(50) if eta**i < table.epochs] + [table.epochs]
-        self.values: list[dict[str, Any]] = []
-        self.curves: list[dict[int, float]] = []
-        self.running: set[int] = set()
-        self._at: defaultdict[int, dict[int, float]] = defaultdict(dict)
-        self._promoted: defaultdict[int, set[int]] = defaultdict(set)
-
-    def next_job(self, left_s: float) -> Job | None:
-        """Promote the best of a rung, or begin."""
-        for k in range(len(self.rungs) - 2, -1, -1):
-            at = self._at[k]
-            top = sorted(at, key=lambda i: -at[i])[: len(at) // self._eta]
-            for i in top:
-                if i not in self._promoted[k] and i not in self.running:
-                    self._promoted[k].add(i)
-                    return self._job(i, self.rungs[k + 1])
-        self.values.append(self._draw(self))
-        self.curves.append({})
-        return self._job(len(self.values) - 1, self.rungs[0])
-
-    def _job(self, trial: int, until: int) -> Job:
-        self.running.add(trial)
-        return Job(trial, self.values[trial], until)
-
-    def on_report(self, trial: int, epoch: float, accuracy: float, seconds: float) -> bool:
-        """Note it."""
-        self.curves[trial][int(epoch)] = accuracy
-        if int(epoch) in self.rungs:
-            self._at[self.rungs.index(int(epoch))][trial] = accuracy
-        return True
-
-    def on_end(self, trial: int) -> None:
-        """Pause it."""
-        self.running.discard(trial)
-
-
-def draw_randomly(seed: int) -> Callable[[Asha], dict[str, Any]]:
-    """Return who draws at random."""
-    rng = np.random.default_rng([seed, 7])
-    return lambda asha: random_values(asha.table.parameters, rng)
-
-
-def draw_by_tpe(seed: int) -> Callable[[Asha], dict[str, Any]]:
-    """Return who asks TPE, shown all trials as pruned where they are now, as this package shows them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed, constant_liar=True)
-
-    def frozen(asha: Asha, i: int) -> FrozenTrial:
-        curve, table = asha.curves[i], asha.table
-        params = {
-            p.path: p.domain.labels[p.domain.values.index(v)] if isinstance(p.domain, ChoiceDomain) else v
-            for p in table.parameters
-            if (v := asha.values[i].get(p.path)) is not None
-        }
-        is_complete = table.epochs in curve
-        return create_trial(
-            state=OptunaState.COMPLETE if is_complete else OptunaState.PRUNED if curve else OptunaState.RUNNING,
-            value=max(curve.values()) if is_complete else None,
-            params=params,
-            distributions={p.path: distribution(p) for p in table.parameters if p.path in params},
-            intermediate_values=curve,
-        )
-
-    def draw(asha: Asha) -> dict[str, Any]:
-        study = optuna.create_study(direction="maximize", sampler=sampler)
-        study.add_trials([frozen(asha, i) for i in range(len(asha.values))])
-        return suggest(study.ask(), asha.table.parameters)
-
-    return draw
-
-
 class PlainOptuna:
     """Optuna's own sampler and pruner, trials in parallel, none of them resumed."""
 
@@ -211,19 +63,16 @@ class PlainOptuna:
         self._trials.append(trial)
         return Job(trial.number, suggest(trial, self._table.parameters), self._table.epochs)
 
-    def on_report(self, trial: int, epoch: float, accuracy: float, seconds: float) -> bool:
+    def on_report(self, trial: int, epoch: int, accuracy: float) -> bool:
         """Ask the pruner."""
         self._trials[trial].report(accuracy, int(epoch))
         self._best[trial] = max(accuracy, self._best.get(trial, -math.inf))
         if epoch == self._table.epochs:
             self._study.tell(trial, self._best[trial])
         elif self._trials[trial].should_prune():
-            self._study.tell(trial, state=OptunaState.PRUNED)
+            self._study.tell(trial, state=TrialState.PRUNED)
             return False
         return True
-
-    def on_end(self, trial: int) -> None:
-        """Say nothing: Optuna was told."""
 
 
 class OneEpoch:
@@ -247,24 +96,53 @@ class OneEpoch:
         self._values.append(random_values(self._table.parameters, self._rng))
         return Job(len(self._values) - 1, self._values[-1], 1)
 
-    def on_report(self, trial: int, epoch: float, accuracy: float, seconds: float) -> bool:
+    def on_report(self, trial: int, epoch: int, accuracy: float) -> bool:
         """Note the first one."""
         if epoch == 1:
             self._paused[trial] = accuracy
         return True
 
-    def on_end(self, trial: int) -> None:
-        """Nothing is to be done."""
+
+@dataclass(frozen=True)
+class Ours:
+    """This package, as a file has it.
+
+    Attributes:
+        section: `search` of the file.
+    """
+
+    section: Mapping[str, Any]
+
+    def search(self, table: Table, *, time_s: float, n_workers: int, seed: int) -> Outcome:
+        """Search a table."""
+        return search_by_driver(table, self.section, time_s=time_s, n_workers=n_workers, seed=seed)
 
 
-Maker = Callable[[Table, int, int], System]  # from table, workers and seed
-SYSTEMS: Mapping[str, Maker] = {
-    "default": lambda table, n_workers, seed: EngineSystem(table, n_workers=n_workers, seed=seed),
-    "random+asha": lambda table, n_workers, seed: Asha(table, draw_randomly(seed)),
-    "tpe+asha": lambda table, n_workers, seed: Asha(table, draw_by_tpe(seed)),
-    "optuna": lambda table, n_workers, seed: PlainOptuna(table, seed, optuna.pruners.SuccessiveHalvingPruner()),
-    "optuna-hyperband": lambda table, n_workers, seed: PlainOptuna(
-        table, seed, optuna.pruners.HyperbandPruner(min_resource=1, max_resource=table.epochs)
+@dataclass(frozen=True)
+class Other:
+    """Another system.
+
+    Attributes:
+        make: returns it, for a table and a seed.
+    """
+
+    make: Callable[[Table, int], System]
+
+    def search(self, table: Table, *, time_s: float, n_workers: int, seed: int) -> Outcome:
+        """Search a table."""
+        return simulate(table, self.make(table, seed), time_s=time_s, n_workers=n_workers, seed=seed)
+
+
+SYSTEMS: Mapping[str, Ours | Other] = {
+    "default": Ours({}),
+    "freeze-thaw": Ours({"pruner": {"name": "freeze-thaw"}}),
+    "tpe+asha": Ours({"sampler": {"name": "tpe"}, "pruner": {"name": "asha"}}),
+    "random+asha": Ours({"sampler": {"name": "random"}, "pruner": {"name": "asha"}}),
+    "optuna": Other(lambda table, seed: PlainOptuna(table, seed, optuna.pruners.SuccessiveHalvingPruner())),
+    "optuna-hyperband": Other(
+        lambda table, seed: PlainOptuna(
+            table, seed, optuna.pruners.HyperbandPruner(min_resource=1, max_resource=table.epochs)
+        )
     ),
-    "one-epoch": lambda table, n_workers, seed: OneEpoch(table, seed),
+    "one-epoch": Other(OneEpoch),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,7 +52,7 @@ class Table:
     """A task to search.
 
     Attributes:
-        name: of the file.
+        file: with the description.
         parameters: searched.
         epochs: of a full training.
         best: accuracy of regret 0.
@@ -61,7 +62,7 @@ class Table:
         source: of the curves.
     """
 
-    name: str
+    file: Path
     parameters: tuple[Parameter, ...]
     epochs: int
     best: float
@@ -69,6 +70,11 @@ class Table:
     full_training_s: float
     looks: tuple[float, ...]
     source: Source
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return self.file.stem
 
     def regret(self, accuracy: float) -> float:
         """Return how much of the way from the best back to the median an accuracy is."""
@@ -87,17 +93,21 @@ def load_tables(folder: Path, only: Sequence[str] = ()) -> list[Table]:
     """
     if not folder.is_dir():
         raise TableError(f"{folder}: no such folder")
-    sessions: dict[Path, Any] = {}
     return [
-        _checked(path, sessions)
+        load_table(path)
         for path in sorted(folder.glob("*.json"))
         if not only or any(path.stem.startswith(name.rstrip("*")) for name in only)
     ]
 
 
-def _checked(path: Path, sessions: dict[Path, Any]) -> Table:
+def load_table(path: Path) -> Table:
+    """Return one table.
+
+    Raises:
+        TableError: its file is broken.
+    """
     try:
-        return _load(path, sessions)
+        return _load(path)
     except KeyError as error:
         raise TableError(f"{path}: {error} is missing") from None
     except Exception as error:  # of JSON, NumPy, ONNX or the file system, which have no base in common
@@ -105,23 +115,18 @@ def _checked(path: Path, sessions: dict[Path, Any]) -> Table:
         raise TableError(f"{path}: cannot be read as a table: {type(error).__name__}: {reason}") from None
 
 
-def _load(path: Path, sessions: dict[Path, Any]) -> Table:
+def _load(path: Path) -> Table:
     info = json.loads(path.read_text())
     parameters = tuple(_parameter(node) for node in info["parameters"])
     looks: tuple[float, ...] = ()
     source: Source
     if "onnx" in info:
-        file = path.parent / info["onnx"]["file"]
-        if file not in sessions:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = options.inter_op_num_threads = 1
-            sessions[file] = onnxruntime.InferenceSession(str(file), options)
-        source = Surrogate(sessions[file], info, parameters)
+        source = Surrogate(_session(path.parent / info["onnx"]["file"]), info, parameters)
     else:
         source = Rows(dict(np.load(path.with_suffix(".npz"))), parameters)
         looks = source.look_shares
     return Table(
-        name=path.stem,
+        file=path.absolute(),
         parameters=parameters,
         epochs=info["epochs"],
         best=info["best"],
@@ -130,6 +135,13 @@ def _load(path: Path, sessions: dict[Path, Any]) -> Table:
         looks=looks,
         source=source,
     )
+
+
+@cache
+def _session(file: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(file), options)
 
 
 def _parameter(node: dict[str, Any]) -> Parameter:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from fmnist_tune.engine.candidates import epoch_after
-from fmnist_tune.engine.decision import Engine
+from fmnist_tune.engine.decision import Engine, KnownSeconds
 from fmnist_tune.engine.encoding import Encoding
 from fmnist_tune.engine.state import Begin, Point, SearchState, TrialState
 from fmnist_tune.search.freeze_thaw import FreezeThaw
@@ -62,6 +62,7 @@ class FreezeThawScheduler(Scheduler):
             decision=self._n_evaluations + len(situation.trials),
             left_s=None if math.isinf(situation.left_s) else situation.left_s,
             can_begin=situation.can_begin,
+            n_workers=situation.n_workers,
         )
         found = self._engine.decide(state)
         if found is None:
@@ -77,6 +78,7 @@ class FreezeThawScheduler(Scheduler):
             max_epochs=max((config.training.epochs for config in space.end_configs()), default=1),
             seed=space.settings.search.sampler.seed,
             partial=self.settings.partial,
+            known_seconds=_known_seconds(space),
         )
 
     def _state(self, number: int, situation: Situation) -> TrialState:
@@ -89,6 +91,13 @@ class FreezeThawScheduler(Scheduler):
             if trial.state == "ended":
                 self._ended.add(number)
         return self._trials[number]
+
+
+def _known_seconds(space: SearchSpace) -> KnownSeconds | None:
+    """Return the expected cost of configurations; None if the task knows of none."""
+    if next(space.end_configs()).relative_cost() is None:
+        return None
+    return lambda rows: [space.config(values).relative_cost() or math.nan for values in rows]
 
 
 def as_seen(trial: KnownTrial, milestone: float | None) -> TrialState:

@@ -16,6 +16,7 @@ from fmnist_tune.engine.history import History
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+MARGIN = 1.1  # of the time that a trial is expected to need
 GROWTH = 1.8  # a trial that goes on is trained to so many times its epochs
 
 

@@ -25,7 +25,7 @@ class CostModel:
         self._known: Array | None = None
         if known is not None:
             basis = _quadratic(known[0])
-            penalty = 1e-4 * np.eye(basis.shape[1])
+            penalty = 1e-2 * np.eye(basis.shape[1])
             penalty[0, 0] = 0
             self._known = np.linalg.solve(basis.T @ basis + penalty, basis.T @ known[1]).astype(np.float64)
         self._mean: Array = np.zeros(n_features + 1)

@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from fmnist_tune.engine.candidates import Candidates, epoch_after
+from fmnist_tune.engine.candidates import MARGIN, Candidates, epoch_after
 from fmnist_tune.engine.cost import CostModel
 from fmnist_tune.engine.curves import CurveModel, Kernel, Likelihood, Observations, Prior, Trend, trend_of
 from fmnist_tune.engine.encoding import Encoding
 from fmnist_tune.engine.history import History
+from fmnist_tune.engine.plateau import decide_by_rank
 from fmnist_tune.engine.state import Begin, Continue, SearchState
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 N_NEIGHBOURS = 20
-MARGIN = 1.1  # of the time that a trial is expected to need
 EPOCHS_PATH = "training.epochs"  # the parameter that is the length of a training, where that is searched
 
 # Expected seconds of an epoch of some configurations; what matters is how they compare.
@@ -44,9 +44,9 @@ class Settings:
         max_iterations: of a fit.
         margin: by which the best value is to be exceeded, at most, where there was no progress; in units of the
             spread of the trials.
-        share_ahead: of the trials that have neighbours among the new ones, where there was no progress.
         n_stalled: new configurations compared there.
         chance: of becoming the best that a trial is to have, to be continued once there are to be no others.
+        level_share: of the first evaluations that are the same but for noise, from which on ranks alone decide.
         n_to_end: of the time that it takes to train the most promising trial to its end, this is reserved for it.
         prior: of the kernel.
         slope: by which curves are expected to rise, per unit of time.
@@ -58,14 +58,14 @@ class Settings:
     n_refined: int = 5
     n_unfinished: int = 100
     n_observations: int = 150
-    n_known: int = 256
+    n_known: int = 96
     refit: float = 1.25
     max_iterations: int = 25
     margin: float = 3.0
-    share_ahead: float = 0.15
     n_stalled: int = 24
     chance: float = 0.05
-    n_to_end: float = 4 / 3
+    level_share: float = 0.5
+    n_to_end: float = 1.0
     prior: Prior = field(default_factory=Prior)
     slope: float = 0.4
     slope_weight: float = 0.08
@@ -120,6 +120,8 @@ class Engine:
             return self._begin_spread_out(state, rng)
         if not history.n_reports:
             return None
+        if state.can_begin and history.level_share() >= self.settings.level_share:
+            return decide_by_rank(state, history, self.encoding, self.partial, rng)
         model = self._model()
         paused = self._paused()
         promising = self._promising(paused, model)
@@ -206,7 +208,7 @@ class Engine:
         """Return units of new configurations, uniform ones and neighbours of the best."""
         settings, history = self.settings, self._history
         # On a plateau the best values are noise, and the model knows little: those ahead after their first evaluation.
-        best = history.ahead(settings.share_ahead) if is_stalled else history.best(5)
+        best = history.ahead() if is_stalled else history.best(5)
         n_near = settings.n_stalled if is_stalled and settings.n_stalled else settings.n_new // 2
         uniform = self.encoding.draw(rng, 0 if is_stalled and settings.n_stalled else settings.n_new - n_near)
         scale = rng.choice([0.03, 0.1, 0.2, 0.4], size=n_near)

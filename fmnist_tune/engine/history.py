@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+SHARE_AHEAD = 0.15
 NOISE = 0.006  # of accuracies on 10,000 images, two standard deviations
 
 
@@ -48,6 +50,8 @@ class History:
         self.units = np.zeros((0, len(encoding.parameters)))
         self.features = np.zeros((0, len(encoding.groups)))
         self.epoch = self.epochs = self.until = self.log_s = self._first = self._top = self._begun = np.zeros(0)
+        self._latest = np.zeros(0)
+        self._at: defaultdict[float, dict[int, float]] = defaultdict(dict)  # values by epoch and row
         self._n_points = np.zeros(0, dtype=np.int64)
         self._is_over = np.zeros(0, dtype=bool)
         self.n_reports = 0
@@ -71,9 +75,9 @@ class History:
             self.epoch = np.concatenate([self.epoch, np.zeros(n - n_old)])
             self.epochs = np.concatenate([self.epochs, np.full(n - n_old, float(self.max_epochs))])
             self._is_over = np.concatenate([self._is_over, np.zeros(n - n_old, dtype=bool)])
-            self.until, self.log_s, self._first, self._top, self._begun = (
+            self.until, self.log_s, self._first, self._top, self._begun, self._latest = (
                 np.concatenate([column, nan])
-                for column in (self.until, self.log_s, self._first, self._top, self._begun)
+                for column in (self.until, self.log_s, self._first, self._top, self._begun, self._latest)
             )
         old, self._trials = self._trials, tuple(trials)
         for i, trial in enumerate(self._trials):
@@ -85,11 +89,14 @@ class History:
         self.until[i] = np.nan if trial.until is None else trial.until
         self.epochs[i] = self.max_epochs if trial.epochs is None else trial.epochs
         self._is_over[i] = trial.is_over
+        for point in trial.points[self._n_points[i] :]:
+            self._at[point.epoch][i] = point.value
         self._n_points[i] = len(trial.points)
         if not trial.points:
             return
         last = trial.points[-1]
         self.epoch[i], self._first[i], self._begun[i] = last.epoch, trial.points[0].value, trial.points[0].order
+        self._latest[i] = last.value
         self._top[i] = max(point.value for point in trial.points)
         if trial.seconds > 0:
             self.log_s[i] = math.log(trial.seconds / last.epoch)
@@ -124,15 +131,42 @@ class History:
         )
         return 1 - (first + 1) / self.n_reports
 
+    def level_share(self) -> float:
+        """Return the largest share of the first evaluations that are the same but for noise."""
+        first = np.sort(self._first[~np.isnan(self._first)])
+        return float(
+            np.max(np.searchsorted(first, first + 2 * NOISE, side="right") - np.arange(len(first))) / len(first)
+        )
+
+    def seconds_until(self, epoch: float) -> float:
+        """Return the seconds that all trials take up to an epoch, those under way included."""
+        return float(np.nansum(np.minimum(np.fmax(self.epoch, self.until), epoch) * np.exp(self.log_s)))
+
+    def ranked(self, least: float, below: float) -> Ints:
+        """Return the rows that wait between two epochs, the best first."""
+        rows = self.unfinished(len(self.numbers))
+        rows = rows[(self.epoch[rows] >= least) & (self.epoch[rows] < below)]
+        return rows[np.argsort(-self._latest[rows], kind="stable")]
+
+    def promoted(self, factor: int) -> int | None:
+        """Return the row that waits, of the deepest ones, among the best 1/factor of those that came as far."""
+        waiting = self.unfinished(len(self.numbers))
+        for row in waiting[np.lexsort((-self._latest[waiting], -self.epoch[waiting]))]:
+            others = self._at[float(self.epoch[row])]
+            place = sum((-value, other) < (-self._latest[row], row) for other, value in others.items())
+            if place < len(others) // factor:
+                return int(row)
+        return None
+
     def best(self, n: int) -> Ints:
         """Return the rows of the best values."""
         rows = np.flatnonzero(self._n_points > 0)
         return rows[np.argsort(-self._top[rows], kind="stable")[:n]]
 
-    def ahead(self, share: float) -> Ints:
-        """Return the rows of this share that had the best values at their first evaluation, at least three."""
+    def ahead(self) -> Ints:
+        """Return the rows of the best first evaluations: a share of them, at least three."""
         rows = np.flatnonzero(self._n_points > 0)
-        n = max(3, int(share * len(rows)))
+        n = max(3, int(SHARE_AHEAD * len(rows)))
         return rows[np.argsort(-self._first[rows], kind="stable")[:n]]
 
     def transformed(self, values: Array) -> Array:

@@ -54,12 +54,14 @@ class SearchState:
         decision: a number that follows from the trials, another one for each decision.
         left_s: until the search ends; None for no limit.
         can_begin: whether there may be another trial.
+        n_workers: trials trained at a time.
     """
 
     trials: Sequence[TrialState]
     decision: int
     left_s: float | None = None
     can_begin: bool = True
+    n_workers: int = 1
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,29 @@ def n_params(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+def n_multiplications(model: nn.Module, x_NCHW: Tensor) -> int:
+    """Count the multiplications of weights in the forward pass of one batch."""
+    total = 0
+
+    def count(module: nn.Module, inputs: object, out: object) -> None:
+        nonlocal total
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor) and weight.ndim > 1 and isinstance(out, Tensor):
+            total += out.numel() // weight.shape[0] * weight.numel()
+
+    hooks = [module.register_forward_hook(count) for module in model.modules()]
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several would wait for each other while trials are trained on the same cores
+    try:
+        with torch.inference_mode():
+            model(x_NCHW)
+    finally:
+        torch.set_num_threads(n_threads)
+        for hook in hooks:
+            hook.remove()
+    return total
+
+
 class FlipTta(nn.Module):
     """In evaluation mode the mean of what a network says of an image and of its mirror image."""
 

@@ -69,6 +69,10 @@ class TaskConfig(Section):
         """Build the model."""
         return self.model.build(self.data)
 
+    def relative_cost(self) -> float | None:
+        """Return the expected seconds of an epoch, of any unit, before any training; None if nothing is known."""
+        return None
+
     def example(self) -> tuple[Tensor, int] | None:
         """Return two inputs and the number of scores for each, to try out a third-party model.
 
