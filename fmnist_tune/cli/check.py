@@ -71,11 +71,15 @@ def _head(space: SearchSpace) -> str:
     search = settings.search
     if not space.parameters:
         return f"recipe {settings.study}: nothing is searched"
+    sampler, pruner = search.sampler.name, search.pruner.name
+    chooses = (
+        f"{pruner}, which chooses the values too" if pruner == "freeze-thaw" else f"sampler {sampler}, pruner {pruner}"
+    )
     limit = f", at most {duration(search.timeout)} a run" if search.timeout is not None else ""
     return (
         f"study {settings.study}: {len(space.parameters)} parameters"
         f"{f', {size:,} configurations' if size is not None and size <= 10_000 else ''}; "
-        f"{search.trials} trials{limit}; sampler {search.sampler.name}, pruner {search.pruner.name}"
+        f"{search.trials} trials{limit}; {chooses}"
     )
 
 

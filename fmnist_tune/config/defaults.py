@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +51,12 @@ def fixed_values(space: SearchSpace) -> dict[str, Any]:
     return {
         path: value
         for path, value in flatten(space.tree).items()
-        if path not in ("study", INITIAL) and not any(path == s or path.startswith(f"{s}.") for s in searched)
+        if path not in ("study", INITIAL) and not _lies_in(path, {*searched, *space.implied})
     }
+
+
+def _lies_in(path: str, others: Collection[str]) -> bool:
+    return any(path == other or path.startswith(f"{other}.") for other in others)
 
 
 def default_values(space: SearchSpace) -> list[Default]:
@@ -69,6 +74,7 @@ def default_values(space: SearchSpace) -> list[Default]:
         for path, value in _known(flatten(held), flatten(substitute(space.tree, values))).items():
             found.setdefault((path, json.dumps(value)), set()).add(config.model.name)
     given = flatten({key: space.tree[key] for key in ("task", "search", "resources") if key in space.tree})
+    given = {path: value for path, value in given.items() if not _lies_in(path, space.implied)}
     held = space.settings.model_dump(mode="json", exclude={"study"})
     if space.settings.search.pruner.name in SCHEDULERS.built_in:  # a key of `none` has no effect
         held["search"]["pruner"] = {k: v for k, v in held["search"]["pruner"].items() if v is not None}

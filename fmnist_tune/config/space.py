@@ -28,6 +28,7 @@ from fmnist_tune.tasks.registry import DEFAULT, find_task, task_of
 from fmnist_tune.tasks.task import Task, title_of
 
 MAX_GRID = 10_000
+PRUNER = "search.pruner"
 EPOCH_TIMEOUT = "search.epoch_timeout"  # of the search section, it alone matters to a recipe
 
 
@@ -42,6 +43,7 @@ class SearchSpace:
         tree: the file's plain data, with overrides from the command line (of a study's name and seed).
         warnings: what is allowed but probably not meant.
         initial: the points that a study begins with, each by dotted path; what one leaves out is sampled.
+        implied: paths that the file leaves out and whose values depend on the rest of it.
     """
 
     source: str
@@ -50,6 +52,7 @@ class SearchSpace:
     tree: dict[str, Any]
     warnings: tuple[str, ...] = ()
     initial: tuple[dict[str, Any], ...] = ()
+    implied: tuple[str, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -184,6 +187,7 @@ def read_space(
         _override(tree, path.split("."), value)
     if is_stored:
         _add_units(tree)
+    implied = () if is_stored else _imply_pruner(tree)
     task = task_of(tree)
     settings, problems = _read_settings(tree, (task or find_task(DEFAULT)).config)
     if task is None:  # nothing is known of the keys of model, training and data
@@ -197,7 +201,7 @@ def read_space(
     problems = [*document.problems, *(p for p in others if p.path not in unread)]
     if problems or settings is None:
         raise _error(source, problems, document.lines)
-    space = SearchSpace(source, settings, tuple(parameters), tree, warnings, initial)
+    space = SearchSpace(source, settings, tuple(parameters), tree, warnings, initial, implied)
     configs, _ = list(space.end_configs()), title_of(space)  # which a report would else be the first to ask for
     with own_code(task, "problems"):
         problems = [Problem(path, message) for path, message in task.problems(configs)]
@@ -205,6 +209,17 @@ def read_space(
         raise _error(source, problems, document.lines)
     found = space_warnings(settings, parameters, tree, configs, task)
     return replace(space, warnings=(*warnings, *found, *_repeats(space)))
+
+
+def _imply_pruner(tree: dict[str, Any]) -> tuple[str, ...]:
+    """Choose freeze-thaw for a file that names neither sampler nor pruner; return the path if so."""
+    search, nodes = tree.get("search", {}), {key: tree[key] for key in TRIAL_KEYS if key in tree}
+    if not isinstance(search, dict) or "pruner" in search or not any(searched_nodes(nodes, ())):
+        return ()
+    if not isinstance(search.get("sampler", {}), dict) or "name" in search.get("sampler", {}):
+        return ()
+    tree["search"] = {**search, "pruner": {"name": "freeze-thaw"}}
+    return (PRUNER,)
 
 
 def _error(source: str, problems: Sequence[Problem], lines: Mapping[str, int]) -> FileError:

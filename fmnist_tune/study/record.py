@@ -14,7 +14,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import SearchSpace, read_space
-from fmnist_tune.config.parameters import space_differences
+from fmnist_tune.config.parameters import space_differences, value_at
+from fmnist_tune.config.space import PRUNER
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.study.database import study_names
 from fmnist_tune.study.folder import FOLDER_KEY, adopt_folder, folder_facts
@@ -110,6 +111,9 @@ class StudyRecord:
                 record.bind_folder(folder_id)
             return record
         record = cls.load(storage, paths)
+        stored = value_at(record.space.tree, PRUNER) or {"name": "asha"}  # as it was until version 0.2.0
+        if PRUNER in space.implied and stored != value_at(space.tree, PRUNER):
+            space = read_space(space.to_yaml(), space.source, {PRUNER: stored})
         _check_same(record, space)
         if folder_id is not None:
             record.hold.take(folder_id)
