@@ -11,9 +11,10 @@ import pytest
 from optuna.trial import TrialState
 
 from fmnist_tune.config import read_space
+from fmnist_tune.config.defaults import default_values, fixed_values
 from fmnist_tune.engine import Point
 from fmnist_tune.engine.adapter import as_seen
-from fmnist_tune.errors import FileError
+from fmnist_tune.errors import FileError, UserError
 from fmnist_tune.search.scheduler import KnownTrial
 from fmnist_tune.search.simulation import Checkpoint, Curve, SimulatedClock, Simulation
 from fmnist_tune.study.trial_data import curve_of, is_initial
@@ -50,6 +51,52 @@ def search(folder: Path, text: str, stops: tuple[int, ...] = (), curves: Any = c
         simulation.driver.release_all()
     assert simulation.driver.failure is None
     return record.trials
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        ("", "freeze-thaw"),
+        ("search: {trials: 5, sampler: {seed: 3}}", "freeze-thaw"),
+        ("search: {sampler: {name: tpe}}", "asha"),
+        ("search: {sampler: {name: random, seed: 3}}", "asha"),
+        ("search: {pruner: {min_epochs: 2}}", "asha"),
+        ("search: {pruner: {name: none}}", "none"),
+    ],
+)
+def test_a_file_that_names_neither_sampler_nor_pruner_gets_it(search: str, expected: str) -> None:
+    text = f"study: s\n{search}\nmodel: {{name: mlp, dropout: {{float: [0.0, 0.5]}}}}\n"
+    space = read_space(text, "s.yaml")
+    assert space.settings.search.pruner.name == expected
+    assert ("search.pruner" in space.implied) is (expected == "freeze-thaw")
+    fixed, by_default = fixed_values(space), {default.path for default in default_values(space)}
+    assert ("search.pruner.name" in by_default) is ("search.pruner.name" not in fixed)
+
+
+def test_a_recipe_has_no_scheduler_to_choose() -> None:
+    assert read_space("study: s\nmodel: {name: mlp}\n", "s.yaml").implied == ()
+
+
+@pytest.mark.parametrize("stored", ["{name: asha}", "{name: none}", None])
+def test_a_study_that_was_begun_keeps_its_pruner(tmp_path: Path, stored: str | None) -> None:
+    text = "study: s\nsearch: {trials: 3}\nmodel: {name: mlp, dropout: {float: [0.0, 0.5]}}\n"
+    begun = text if stored is None else text.replace("trials: 3", f"trials: 3, pruner: {stored}")
+    record = open_study(tmp_path, begun)
+    if stored is None:  # as version 0.2.0 stored it
+        record.optuna.set_user_attr("space", text)
+    again = open_study(tmp_path, text.replace("trials: 3", "trials: 4"))
+    assert again.space.settings.search.pruner.name == ("none" if stored == "{name: none}" else "asha")
+    assert again.space.settings.search.trials == 4
+    with pytest.raises(UserError, match=r"search\.pruner"):
+        open_study(tmp_path, text.replace("trials: 3", "trials: 3, pruner: {name: freeze-thaw}"))
+
+
+def test_a_new_study_without_a_pruner_is_resumed_with_freeze_thaw(tmp_path: Path) -> None:
+    text = "study: s\nsearch: {trials: 3}\nmodel: {name: mlp, dropout: {float: [0.0, 0.5]}}\n"
+    for _ in range(2):
+        assert open_study(tmp_path, text).space.settings.search.pruner.name == "freeze-thaw"
+    record = open_study(tmp_path, text)
+    assert type(record).load(record.storage, record.paths).space.settings.search.pruner.name == "freeze-thaw"
 
 
 @pytest.mark.parametrize("first", [1, 0.1])

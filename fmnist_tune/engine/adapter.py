@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fmnist_tune.engine.candidates import epoch_after
 from fmnist_tune.engine.decision import Engine, KnownSeconds
 from fmnist_tune.engine.encoding import Encoding
 from fmnist_tune.engine.state import Begin, Point, SearchState, TrialState
+from fmnist_tune.errors import UserError
 from fmnist_tune.search.freeze_thaw import FreezeThaw
 from fmnist_tune.search.scheduler import KnownTrial, Pick, Scheduler, Situation
 
@@ -95,9 +97,16 @@ class FreezeThawScheduler(Scheduler):
 
 def _known_seconds(space: SearchSpace) -> KnownSeconds | None:
     """Return the expected cost of configurations; None if the task knows of none."""
-    if next(space.end_configs()).relative_cost() is None:
+    example = next(space.end_configs(), None)
+    if example is None or example.relative_cost() is None:
         return None
-    return lambda rows: [space.config(values).relative_cost() or math.nan for values in rows]
+
+    def cost(values: Mapping[str, Any]) -> float:
+        with suppress(UserError):  # it cannot be built
+            return space.config(values).relative_cost() or math.nan
+        return math.nan
+
+    return lambda rows: [cost(values) for values in rows]
 
 
 def as_seen(trial: KnownTrial, milestone: float | None) -> TrialState:

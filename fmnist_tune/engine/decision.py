@@ -25,7 +25,7 @@ Ints = NDArray[np.int64]
 N_NEIGHBOURS = 20
 EPOCHS_PATH = "training.epochs"  # the parameter that is the length of a training, where that is searched
 
-# Expected seconds of an epoch of some configurations; what matters is how they compare.
+# Expected seconds of an epoch of some configurations, NaN if unknown; what matters is how they compare.
 KnownSeconds = Callable[[Sequence[Mapping[str, Any]]], Sequence[float] | Array]
 
 
@@ -108,7 +108,8 @@ class Engine:
             return None
         units = self.encoding.draw(np.random.default_rng([self.seed, 1]), self.settings.n_known)
         seconds = np.asarray(known_seconds([self.encoding.values(row) for row in units]))
-        return self.encoding.features(units), np.log(np.maximum(seconds, 1e-9))
+        is_known = np.isfinite(seconds)
+        return self.encoding.features(units[is_known]), np.log(np.maximum(seconds[is_known], 1e-9))
 
     def decide(self, state: SearchState) -> Begin | Continue | None:
         """Return what a free worker does; None if nothing more fits into the time, or is worth it."""

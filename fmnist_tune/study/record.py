@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist_tune.config import SearchSpace, read_space
 from fmnist_tune.config.parameters import space_differences, value_at
 from fmnist_tune.config.space import PRUNER
+from fmnist_tune.config.yaml_text import dump_yaml
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.study.database import study_names
 from fmnist_tune.study.folder import FOLDER_KEY, adopt_folder, folder_facts
@@ -111,9 +112,8 @@ class StudyRecord:
                 record.bind_folder(folder_id)
             return record
         record = cls.load(storage, paths)
-        stored = value_at(record.space.tree, PRUNER) or {"name": "asha"}  # as it was until version 0.2.0
-        if PRUNER in space.implied and stored != value_at(space.tree, PRUNER):
-            space = read_space(space.to_yaml(), space.source, {PRUNER: stored})
+        if PRUNER in space.implied:
+            space = _with_pruner(space, value_at(record.space.tree, PRUNER))
         _check_same(record, space)
         if folder_id is not None:
             record.hold.take(folder_id)
@@ -257,6 +257,13 @@ def _stored_space(study: optuna.Study) -> str:
             f"study {study.study_name!r}: made by a newer fmnist-tune (format {version}, not {FORMAT}); upgrade"
         )
     return text
+
+
+def _with_pruner(space: SearchSpace, pruner: object) -> SearchSpace:
+    """Return a space that does not name its pruner with that of a study; None as a study of version 0.2.0 has it."""
+    search = {key: value for key, value in space.tree["search"].items() if key != "pruner"}
+    search |= {} if pruner is None else {"pruner": pruner}
+    return read_space(dump_yaml({**space.tree, "search": search}), space.source, is_stored=True)
 
 
 def _check_same(record: StudyRecord, space: SearchSpace) -> None:
