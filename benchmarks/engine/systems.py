@@ -135,7 +135,6 @@ class Other:
 
 SYSTEMS: Mapping[str, Ours | Other] = {
     "default": Ours({}),
-    "freeze-thaw": Ours({"pruner": {"name": "freeze-thaw"}}),
     "tpe+asha": Ours({"sampler": {"name": "tpe"}, "pruner": {"name": "asha"}}),
     "random+asha": Ours({"sampler": {"name": "random"}, "pruner": {"name": "asha"}}),
     "optuna": Other(lambda table, seed: PlainOptuna(table, seed, optuna.pruners.SuccessiveHalvingPruner())),
