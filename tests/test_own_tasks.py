@@ -56,12 +56,11 @@ def here(command: CommandLine) -> CommandLine:
 
 
 def install(here: CommandLine, entry_points: str) -> None:
-    """Give the command line a package with entry points; its modules are those in the folder."""
-    info = here.folder / "installed" / "mine-1.dist-info"
-    info.mkdir(parents=True)
+    """Install a package with entry points into the folder, where its modules are and Python and Ray's workers look."""
+    info = here.folder / "mine-1.dist-info"
+    info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
     (info / "entry_points.txt").write_text(entry_points)
-    here.environment["PYTHONPATH"] = f"{here.environment.get('PYTHONPATH', '')}:{info.parent}"
 
 
 def check(here: CommandLine, text: str, code: str | None = None) -> str:
@@ -235,23 +234,23 @@ def test_what_a_picture_is_prepared_as_is_checked(tmp_path: Path, returned: Any,
 
 
 @pytest.mark.ray
-def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine) -> None:
+def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine, joined: CommandLine) -> None:
     path, name = here.folder / "space.yaml", "my_waves:Waves"
     path.write_text(WAVES)
     process = here.start("check", path)
     assert process.communicate(timeout=60)[1] == ""
-    result = here("search", path, "--json")
+    result = joined("search", path, "--json")
     assert result.code == 0, result.err
     assert result.json["trials"]["failed"] == 0
     assert result.json["best"]["config"]["task"] == name
-    result = here("resume", "waves", "--trials", "5", "--json")
+    result = joined("resume", "waves", "--trials", "5", "--json")
     assert result.json["trials"]["total"] == 5, result.err
     best = result.json["best"]["value"]
-    result = here("retrain", "waves", "--seeds", "2", "--json")
+    result = joined("retrain", "waves", "--seeds", "2", "--json")
     assert result.code == 0, result.err
     assert len(result.json["val_r2"]["values"]) == 2
     assert "test_accuracy" not in result.json
-    result = here("retrain", "waves", "--seeds", "2")
+    result = joined("retrain", "waves", "--seeds", "2")
     assert "nothing was left to train" in result.err
     assert "explained variance " in result.out
     assert here("report", "waves").code == 0
@@ -273,28 +272,30 @@ def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine) -> None
     here.start("export", "waves", "--output", "r.yaml").communicate(timeout=60)
     result = here("find-lr", "r.yaml")
     assert (result.code, "has no learning-rate range test" in result.err) == (2, True)
-    assert here("train", "r.yaml", "--seeds", "1", "--json").json["study"] == "waves-recipe"
+    assert joined("train", "r.yaml", "--seeds", "1", "--json").json["study"] == "waves-recipe"
 
 
 @pytest.mark.ray
-def test_an_own_data_set_of_an_entry_point_goes_from_the_search_to_a_prediction(here: CommandLine) -> None:
+def test_an_own_data_set_of_an_entry_point_goes_from_the_search_to_a_prediction(
+    here: CommandLine, joined: CommandLine
+) -> None:
     install(here, "[fmnist_tune.data_sets]\nshapes = my_shapes:Shapes\n")
     path, opened = here.folder / "space.yaml", here.folder / "test_is_open"
     path.write_text(SHAPES.replace("my_shapes:Shapes", "shapes"))
     process = here.start("check", path)
     assert process.communicate(timeout=60)[1] == ""
-    result = here("search", path, "--json")
+    result = joined("search", path, "--json")
     assert result.code == 0, result.err
     assert result.json["trials"]["failed"] == 0
-    assert here("resume", "shapes", "--trials", "4", "--json").json["trials"]["total"] == 4
+    assert joined("resume", "shapes", "--trials", "4", "--json").json["trials"]["total"] == 4
     assert not opened.exists()
-    result = here("retrain", "shapes", "--seeds", "1", "--json")
+    result = joined("retrain", "shapes", "--seeds", "1", "--json")
     assert result.code == 0, result.err
     assert opened.exists()
     assert list(result.json["per_class"]) == ["bar", "pole", "square", "nothing"]
     assert result.json["test_accuracy"]["mean"] > 0.6
     assert result.json["export"] == {"onnx_agreement": 1.0, "torch_export_agreement": 1.0}
-    assert "nothing was left to train" in here("retrain", "shapes", "--seeds", "1").err
+    assert "nothing was left to train" in joined("retrain", "shapes", "--seeds", "1").err
     card = (here.folder / "studies" / "shapes" / "model" / "model_card.md").read_text()
     assert "tell the four classes of Shapes apart" in card
     assert "Computed; they have no biases" in card

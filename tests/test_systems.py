@@ -336,7 +336,7 @@ def test_a_system_is_trained_by_the_command_line_and_becomes_a_row(command: Comm
 
 @pytest.mark.ray
 def test_a_recipe_that_keeps_a_share_of_a_class_is_trained_once_and_becomes_a_row(
-    command: CommandLine, tiny_recipes: Path, monkeypatch: pytest.MonkeyPatch
+    joined: CommandLine, tiny_recipes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (
         "train",
@@ -344,18 +344,18 @@ def test_a_recipe_that_keeps_a_share_of_a_class_is_trained_once_and_becomes_a_ro
         "--seeds",
         1,
         "--data-dir",
-        command.data_dir,
+        joined.data_dir,
         "--json",
     )
-    first = command(*words)
+    first = joined(*words)
     assert first.code == 0, first.err
-    again = command(*words)
+    again = joined.here(*words)
     assert "nothing was left to train" in again.err
     assert again.json == first.json
 
-    monkeypatch.setenv("FMNIST_TUNE_MD5SUMS", command.environment["FMNIST_TUNE_MD5SUMS"])
-    page = command.folder / "imbalance.md"
-    places = {"--recipes": tiny_recipes, "--studies-dir": command.folder / "studies", "--data-dir": command.data_dir}
+    monkeypatch.setenv("FMNIST_TUNE_MD5SUMS", joined.environment["FMNIST_TUNE_MD5SUMS"])
+    page = joined.folder / "imbalance.md"
+    places = {"--recipes": tiny_recipes, "--studies-dir": joined.folder / "studies", "--data-dir": joined.data_dir}
     imbalance.main(["--only", "--seeds", "1", "--page", str(page), *(str(w) for pair in places.items() for w in pair)])
     accuracy = 100 * first.json["test_accuracy"]["mean"]
     assert f"| oversample | {accuracy:.2f} | {accuracy:.2f} |" in page.read_text()
