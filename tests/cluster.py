@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,14 +35,14 @@ class Cluster:
 @contextmanager
 def ray_cluster() -> Iterator[Cluster]:
     """Run a cluster of 2 CPUs and a GPU that is not there: training falls back to the CPU, one trial at a time."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port, client_port = _free_ports(2)
     # On both sides, as Ray's documentation asks; there may be no token in the home.
     environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    words = ["--head", "--block", "--port", port, "--num-cpus", "2", "--num-gpus", "1", "--include-dashboard", "false"]
+    words = ["--head", "--block", "--num-cpus", "2", "--num-gpus", "1", "--include-dashboard", "false"]
+    words += ["--port", port, "--ray-client-server-port", client_port]  # each process of the tests has a cluster
+    words += ["--min-worker-port", "0", "--max-worker-port", "0", "--object-store-memory", str(OBJECT_STORE_BYTES)]
     head = subprocess.Popen(
-        [Path(sys.executable).with_name("ray"), "start", *words, "--object-store-memory", str(OBJECT_STORE_BYTES)],
+        [Path(sys.executable).with_name("ray"), "start", *words],
         env={**os.environ, **ENVIRONMENT, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -57,8 +57,16 @@ def ray_cluster() -> Iterator[Cluster]:
         yield Cluster(f"127.0.0.1:{port}", environment)
         assert head.poll() is None
     finally:
-        os.killpg(head.pid, signal.SIGTERM)
+        os.killpg(head.pid, signal.SIGKILL)  # all of its processes; asked to end, it takes half a minute
         head.wait(timeout=60)
+
+
+def _free_ports(n: int) -> list[str]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(n)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [str(each.getsockname()[1]) for each in sockets]
 
 
 def _answers(port: int) -> bool:
