@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.retrain.pictures import read_picture
 from fmnist_tune.tasks.images import Images
 from fmnist_tune.tasks.images.data_set import described
-from tests.conftest import CommandLine
+from tests.conftest import CommandLine, Result
 from tests.plugins.my_shapes import Shapes
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -63,16 +64,25 @@ def install(here: CommandLine, entry_points: str) -> None:
     (info / "entry_points.txt").write_text(entry_points)
 
 
-def check(here: CommandLine, text: str, code: str | None = None) -> str:
-    """Return what `check` says of a space, on one line; `code` is that of a module `broken`."""
+NUMBERS = itertools.count()
+
+
+def run(here: CommandLine, command: str, text: str, code: str | None = None) -> Result:
+    """Run a command on a space; `code` is that of a module `broken`, called otherwise: Python imports a module once."""
+    name = f"broken_{next(NUMBERS)}"
     if code is not None:
-        (here.folder / "broken.py").write_text(code)
-    (here.folder / "s.yaml").write_text(text)
-    process = here.start("check", "s.yaml")
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == (2 if err else 0), err
-    assert "Traceback" not in err
-    return " ".join((err or out).split())
+        (here.folder / f"{name}.py").write_text(code)
+    (here.folder / "s.yaml").write_text(text.replace("broken", name))
+    found = here.here(command, "s.yaml")
+    assert "Traceback" not in found.err
+    return Result(found.code, *(" ".join(out.split()).replace(name, "broken") for out in (found.out, found.err)))
+
+
+def check(here: CommandLine, text: str, code: str | None = None) -> str:
+    """Return what `check` says of a space, on one line."""
+    found = run(here, "check", text, code)
+    assert found.code == (2 if found.err else 0), found.err
+    return found.err or found.out
 
 
 def test_keys_of_an_own_task_are_checked_and_shown_as_ours_are(here: CommandLine) -> None:
@@ -161,14 +171,9 @@ def test_what_is_no_data_set_is_named_and_refused(here: CommandLine, data: str, 
 def test_images_that_are_not_what_the_data_set_says_end_a_search_before_ray_starts(
     here: CommandLine, returned: str, message: str
 ) -> None:
-    (here.folder / "broken.py").write_text(DATA + SPEC + LOADS + returned)
     text = "study: s\nsearch: {trials: 1}\nmodel: {name: mlp, dropout: {float: [0, 0.5]}}\ndata: {name: broken:X}\n"
-    (here.folder / "s.yaml").write_text(text)
-    process = here.start("search", "s.yaml")
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert message in " ".join(err.split())
-    assert "Traceback" not in err
+    found = run(here, "search", text, DATA + SPEC + LOADS + returned)
+    assert (found.code, message in found.err) == (2, True), found.err
     assert not (here.folder / "studies").exists()
 
 
@@ -188,13 +193,9 @@ def test_what_a_method_of_an_own_task_raises_is_told_before_ray_starts(
     here: CommandLine, method: str, message: str
 ) -> None:
     imports = "from my_waves import *; from pathlib import Path; from fmnist_tune.tasks.task import Source, UserError"
-    (here.folder / "broken.py").write_text(f"{imports}\nclass X(Waves):\n    def {method}\n")
-    (here.folder / "s.yaml").write_text(WAVES.replace("my_waves:Waves", "broken:X"))
-    process = here.start("search", "s.yaml")
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 2, err
-    assert message in " ".join(err.split())
-    assert "Traceback" not in err
+    code = f"{imports}\nclass X(Waves):\n    def {method}\n"
+    found = run(here, "search", WAVES.replace("my_waves:Waves", "broken:X"), code)
+    assert (found.code, message in found.err) == (2, True), found.err
     assert not (here.folder / "studies").exists()
 
 
