@@ -154,11 +154,11 @@ def test_a_model_of_ones_own_goes_from_the_search_to_a_prediction(here: CommandL
     card = (here.folder / "studies" / "tiny" / "model" / "model_card.md").read_text()
     assert card.splitlines()[2].startswith("One hidden layer of ")
     assert "The code of the model my_models:Wide must be installed, or in the current folder." in card
-    assert here("report", "tiny", *data).code == 0
+    assert here.here("report", "tiny", *data).code == 0
     assert "One hidden layer of " in (here.folder / "studies" / "tiny" / "report" / "report.md").read_text()
     assert "name: 'my_models:Wide'" in here("export", "tiny").out
     Image.new("L", (28, 28)).save(here.folder / "a.png")
-    assert len(here("predict", "tiny", "a.png", "--json").json["predictions"][0]["probabilities"]) == 10
+    assert len(here.here("predict", "tiny", "a.png", "--json").json["predictions"][0]["probabilities"]) == 10
     elsewhere = here.folder / "elsewhere"
     elsewhere.mkdir()
     (here.folder / "my_models.py").rename(elsewhere / "my_models.py")

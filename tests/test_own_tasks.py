@@ -57,7 +57,7 @@ def here(command: CommandLine) -> CommandLine:
 
 
 def install(here: CommandLine, entry_points: str) -> None:
-    """Install a package with entry points into the folder, where its modules are and Python and Ray's workers look."""
+    """Install a package with entry points into the folder, where its modules are and Ray's workers look."""
     info = here.folder / "mine-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
@@ -238,8 +238,7 @@ def test_what_a_picture_is_prepared_as_is_checked(tmp_path: Path, returned: Any,
 def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine, joined: CommandLine) -> None:
     path, name = here.folder / "space.yaml", "my_waves:Waves"
     path.write_text(WAVES)
-    process = here.start("check", path)
-    assert process.communicate(timeout=60)[1] == ""
+    assert joined("check", path).err == ""
     result = joined("search", path, "--json")
     assert result.code == 0, result.err
     assert result.json["trials"]["failed"] == 0
@@ -254,7 +253,7 @@ def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine, joined:
     result = joined("retrain", "waves", "--seeds", "2")
     assert "nothing was left to train" in result.err
     assert "explained variance " in result.out
-    assert here("report", "waves").code == 0
+    assert joined.here("report", "waves").code == 0
     report = (here.folder / "studies" / "waves" / "report" / "report.md").read_text()
     assert "hyperparameter search on waves" in report
     assert f"| Best on validation | {best:.3f} " in report
@@ -264,27 +263,25 @@ def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine, joined:
         (("studies",), "explained variance"),
         (("export", "waves"), f"task: {name}"),
     ):
-        process = here.start(*command)
-        out, err = process.communicate(timeout=60)
-        assert wanted in " ".join(out.split()), err
+        assert wanted in " ".join(joined(*command).out.split())
     Image.new("L", (12, 12)).save(here.folder / "a.png")
-    result = here("predict", "waves", "a.png")
+    result = joined.here("predict", "waves", "a.png")
     assert (result.code, "has no images" in result.err) == (2, True)
-    here.start("export", "waves", "--output", "r.yaml").communicate(timeout=60)
-    result = here("find-lr", "r.yaml")
+    assert joined("export", "waves", "--output", "r.yaml").code == 0
+    result = joined.here("find-lr", "r.yaml")
     assert (result.code, "has no learning-rate range test" in result.err) == (2, True)
     assert joined("train", "r.yaml", "--seeds", "1", "--json").json["study"] == "waves-recipe"
 
 
 @pytest.mark.ray
 def test_an_own_data_set_of_an_entry_point_goes_from_the_search_to_a_prediction(
-    here: CommandLine, joined: CommandLine
+    here: CommandLine, joined: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.syspath_prepend(here.folder)
     install(here, "[fmnist_tune.data_sets]\nshapes = my_shapes:Shapes\n")
     path, opened = here.folder / "space.yaml", here.folder / "test_is_open"
     path.write_text(SHAPES.replace("my_shapes:Shapes", "shapes"))
-    process = here.start("check", path)
-    assert process.communicate(timeout=60)[1] == ""
+    assert joined("check", path).err == ""
     result = joined("search", path, "--json")
     assert result.code == 0, result.err
     assert result.json["trials"]["failed"] == 0
@@ -303,7 +300,7 @@ def test_an_own_data_set_of_an_entry_point_goes_from_the_search_to_a_prediction(
     assert "garment" not in card
     assert "(N, 3, 12, 12)" in card
     opened.unlink()
-    assert here("report", "shapes").code == 0
+    assert joined.here("report", "shapes").code == 0
     assert opened.exists()
     folder = here.folder / "studies" / "shapes" / "report"
     report = (folder / "report.md").read_text()
@@ -313,8 +310,8 @@ def test_an_own_data_set_of_an_entry_point_goes_from_the_search_to_a_prediction(
     pixels = np.full((40, 40, 3), 20, dtype=np.uint8)
     pixels[10:30, 12:18] = (250, 200, 150)
     Image.fromarray(pixels).save(here.folder / "a.png")
-    prediction = here("predict", "shapes", "a.png", "--json").json["predictions"][0]
+    prediction = joined.here("predict", "shapes", "a.png", "--json").json["predictions"][0]
     assert list(prediction["probabilities"]) == ["bar", "pole", "square", "nothing"]
     assert prediction["class"] == "pole"
-    here.start("export", "shapes", "--output", "r.yaml").communicate(timeout=60)
-    assert here("find-lr", "r.yaml", "--steps", "10", "--json").code == 0
+    assert joined("export", "shapes", "--output", "r.yaml").code == 0
+    assert joined.here("find-lr", "r.yaml", "--steps", "10", "--json").code == 0
