@@ -36,9 +36,9 @@ def test_a_study_survives_kills(command: CommandLine, monkeypatch: pytest.Monkey
     for name, value in command.environment.items():
         monkeypatch.setenv(name, value)
     folder = command.folder / "killed"
-    kill_searches(["--kills", "4", "--seed", "1", "--folder", str(folder), "--data-dir", str(command.data_dir)])
+    kill_searches(["--kills", "3", "--seed", "1", "--folder", str(folder), "--data-dir", str(command.data_dir)])
     report = check_invariants(folder / "studies" / "kills", n_trials=6)
-    assert report.n_interrupted_epochs <= 2 * 4  # at most the epoch that each worker was in
+    assert report.n_interrupted_epochs <= 2 * 3  # at most the epoch that each worker was in
 
 
 def test_a_killed_study_ends_as_an_undisturbed_one(command: CommandLine, joined: CommandLine) -> None:
@@ -46,8 +46,8 @@ def test_a_killed_study_ends_as_an_undisturbed_one(command: CommandLine, joined:
     undisturbed = joined.search(space, "--workers", 1, "--studies-dir", "calm", "--json")
     assert undisturbed.code == 0, undisturbed.err
     n_epochs = undisturbed.json["epochs"]
-    for share in (0.3, 0.7):
-        process = command.start(
+    for line, share in ((command, 0.3), (joined, 0.7)):  # Ray ends with the one, and goes on without the other
+        process = line.start(
             "search", "space.yaml", "--data-dir", command.data_dir, "--workers", 1, "--studies-dir", "studies"
         )
         wait_for_epochs(command, process, int(n_epochs * share))
@@ -66,7 +66,7 @@ def test_a_killed_study_ends_as_an_undisturbed_one(command: CommandLine, joined:
 
 
 def test_a_worker_that_hangs_is_replaced_and_its_trial_fails(command: CommandLine) -> None:
-    space = LONG_SPACE.replace("epochs: 4000", "epochs: 300").replace("trials: 2", "trials: 2\n  epoch_timeout: 6s")
+    space = LONG_SPACE.replace("epochs: 4000", "epochs: 150").replace("trials: 2", "trials: 2\n  epoch_timeout: 6s")
     (command.folder / "space.yaml").write_text(space)
     process = command.start("search", "space.yaml", "--data-dir", command.data_dir, "--workers", 1, "--json")
     wait_for_epochs(command, process, 6)
@@ -79,7 +79,7 @@ def test_a_worker_that_hangs_is_replaced_and_its_trial_fails(command: CommandLin
 
 
 def test_a_search_that_was_killed_goes_on_and_a_damaged_checkpoint_costs_an_epoch_at_most(
-    command: CommandLine,
+    command: CommandLine, joined: CommandLine
 ) -> None:
     (command.folder / "space.yaml").write_text(LONG_SPACE.replace("epochs: 4000", "epochs: 300"))
     words = ("search", "space.yaml", "--data-dir", command.data_dir, "--workers", 2)
@@ -98,7 +98,7 @@ def test_a_search_that_was_killed_goes_on_and_a_damaged_checkpoint_costs_an_epoc
         time.sleep(0.1)
     checkpoints = sorted((command.folder / "studies/tiny/trials").glob("*/checkpoint.pt"))
     checkpoints[0].write_bytes(b"garbage")
-    run = command(*words, "--json")
+    run = joined(*words, "--json")
     assert run.code == 0, run.err
     assert "interrupted earlier, goes on" in run.err
     assert "checkpoint unusable (checkpoint.pt: " in run.err
