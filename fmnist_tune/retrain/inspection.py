@@ -19,7 +19,7 @@ from fmnist_tune.search.parallel_map import parallel_map
 from fmnist_tune.study.layout import AUDIT
 from fmnist_tune.tasks.images.data_set import Images
 
-SHORT_S = 5.0  # an audit that takes no longer is done here: workers would need as long to start
+SHORT_S = 5.0  # workers take over what is not done by then: they need as long to start
 
 
 def inspect_model(
@@ -57,11 +57,13 @@ def inspect_model(
 
 
 def _audit(saved: SavedModel, folder: Path, test: Images, workers: Callable[[], WorkerPlan]) -> list[RobustnessRow]:
-    started = time.perf_counter()
-    rows = audit(saved, test.images_NHW, test.labels_N, [CLEAN])
-    n_passes = sum(len(corruption.parameters) for corruption in CORRUPTIONS.values())
-    if n_passes * (time.perf_counter() - started) < SHORT_S:
-        return rows + audit(saved, test.images_NHW, test.labels_N, CORRUPTIONS)
+    rows: list[RobustnessRow] = []
+    todo = [CLEAN, *CORRUPTIONS]
+    end = time.monotonic() + SHORT_S
+    while todo and time.monotonic() < end:
+        rows += audit(saved, test.images_NHW, test.labels_N, [todo.pop(0)])
+    if not todo:
+        return rows
     common = [str(folder.absolute()), test.images_NHW, test.labels_N]
-    found = parallel_map(audit_saved, common, [*CORRUPTIONS], workers())
+    found = parallel_map(audit_saved, common, todo, workers())
     return rows + [row for of_corruption in found for row in of_corruption]
