@@ -17,6 +17,7 @@ from pathlib import Path
 from fmnist_tune.search.cluster import ENVIRONMENT, OBJECT_STORE_BYTES
 
 START_S = 90.0
+FAIR = {"RAY_worker_niceness": "0"}  # otherwise the tests of another process starve Ray's workers
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def ray_cluster() -> Iterator[Cluster]:
     words += ["--min-worker-port", "0", "--max-worker-port", "0", "--object-store-memory", str(OBJECT_STORE_BYTES)]
     head = subprocess.Popen(
         [Path(sys.executable).with_name("ray"), "start", *words],
-        env={**os.environ, **ENVIRONMENT, **environment},
+        env={**os.environ, **ENVIRONMENT, **FAIR, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

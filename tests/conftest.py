@@ -25,7 +25,7 @@ import pytest
 
 from fmnist_tune.cli import main
 from fmnist_tune.data.fashion_mnist import FILES
-from tests.cluster import Cluster, ray_cluster
+from tests.cluster import FAIR, Cluster, ray_cluster
 
 if TYPE_CHECKING:
     from torch import nn
@@ -258,6 +258,7 @@ def command(tmp_path: Path, tiny_data: TinyData) -> Iterator[CommandLine]:
         **{name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")},  # pytest-xdist's
         "FMNIST_TUNE_MD5SUMS": str(tiny_data.md5sums),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        **FAIR,
     }
     line = CommandLine(tmp_path, environment, tiny_data.folder)
     yield line
