@@ -38,7 +38,8 @@ def test_a_study_survives_kills(command: CommandLine, monkeypatch: pytest.Monkey
     folder = command.folder / "killed"
     kill_searches(["--kills", "3", "--seed", "1", "--folder", str(folder), "--data-dir", str(command.data_dir)])
     report = check_invariants(folder / "studies" / "kills", n_trials=6)
-    assert report.n_interrupted_epochs <= 2 * 3  # at most the epoch that each worker was in
+    # At most the epoch that each worker was in at a kill, and each trial's first one, in which it may have been pruned.
+    assert report.n_interrupted_epochs <= 2 * 3 + 6
 
 
 def test_a_killed_study_ends_as_an_undisturbed_one(command: CommandLine, joined: CommandLine) -> None:
