@@ -211,8 +211,9 @@ def told(error: BaseException) -> str:
 
 
 def forget_imports() -> None:
-    """Retry failed imports: the author may have fixed them."""
+    """Retry failed imports, and look for entry points anew: the author may have fixed or installed them."""
     _imported.cache_clear()
+    _entry_points.cache_clear()
 
 
 @cache

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gzip
 import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ import pytest
 
 from fmnist_tune.cli import main
 from fmnist_tune.data.fashion_mnist import FILES
+from tests.cluster import FAIR, Cluster, ray_cluster
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,7 +51,7 @@ data: {val_size: 100}
 # What keeps a test from being a quick one: that it starts Ray, a browser, a server or the command line, by its marks and
 # fixtures; or that its module takes long by itself.
 SLOW_MARKS = {"ray", "server", "browser", "real"}
-SLOW_FIXTURES = {"command", "searched", "server", "small_disk"}
+SLOW_FIXTURES = {"cluster", "command", "server", "small_disk"}
 SLOW_MODULES: set[str] = {
     "test_tensorboard",
     "test_backbone",
@@ -63,6 +66,7 @@ hypothesis.settings.register_profile("tests", deadline=None)  # how long a case 
 hypothesis.settings.load_profile("tests")
 
 READERS = ("check", "export", "show", "studies")
+TRAINERS = ("search", "resume", "retrain", "train")
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
@@ -93,7 +97,13 @@ def save_model(folder: Path, recipe: str, module: nn.Module) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that `pytest -m quick` runs."""
+    """Mark the tests that `pytest -m quick` runs; let each process of pytest-xdist begin with those that take longest.
+
+    It gives every process as many neighbouring tests, and a process that has none left some of another's last ones.
+    """
+    n_processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    items[:] = [item for start in range(n_processes) for item in items[start::n_processes]]
     for item in items:
         marks = {mark.name for mark in item.iter_markers()}
         fixtures = set(item.fixturenames) if isinstance(item, pytest.Function) else set()
@@ -163,6 +173,7 @@ class CommandLine:
 
     Attributes:
         python: the interpreter that runs it.
+        cluster: joined by commands that train; None if each of them starts Ray.
     """
 
     folder: Path
@@ -170,10 +181,17 @@ class CommandLine:
     data_dir: Path
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
     python: str = sys.executable
+    cluster: Cluster | None = None
+
+    def words(self, *words: str | Path) -> list[str]:
+        """Return a command's words, and those that have it join the cluster."""
+        trains = words[:1] and words[0] in TRAINERS
+        place = ["--address", self.cluster.address] if trains and self.cluster is not None else []
+        return [*map(str, words), *place]
 
     def arguments(self, *words: str | Path) -> list[str]:
-        """Return the command that runs these words."""
-        return [self.python, "-m", "fmnist_tune.cli", *map(str, words)]
+        """Return the command line that runs these words."""
+        return [self.python, "-m", "fmnist_tune.cli", *self.words(*words)]
 
     def start(self, *words: str | Path) -> subprocess.Popen[str]:
         """Start a command as the leader of a process group."""
@@ -199,7 +217,7 @@ class CommandLine:
             contextlib.redirect_stderr(err),
         ):
             try:
-                code: Any = main([*map(str, words)])
+                code: Any = main(self.words(*words))
             except SystemExit as error:
                 code = error.code
         return Result(code, out.getvalue(), err.getvalue())
@@ -212,8 +230,8 @@ class CommandLine:
                 process.communicate(timeout=60)
 
     def __call__(self, *words: str | Path) -> Result:
-        """Run a command to its end, in a process of its own unless it only reads."""
-        if words[0] in READERS:
+        """Run a command to its end, in a process of its own unless it only reads or joins the cluster."""
+        if words[0] in READERS or (self.cluster is not None and words[0] in TRAINERS):
             return self.here(*words)
         process = self.start(*words)
         out, err = process.communicate(timeout=300)
@@ -221,9 +239,16 @@ class CommandLine:
 
     def search(self, space: str, *words: str | Path) -> Result:
         """Run `search` on a search space given as text."""
+        return self(*self._search(space), *words)
+
+    def search_here(self, space: str, *words: str | Path) -> Result:
+        """Run such a search in this process."""
+        return self.here(*self._search(space), *words)
+
+    def _search(self, space: str) -> tuple[str | Path, ...]:
         path = self.folder / "space.yaml"
         path.write_text(space)
-        return self("search", path, "--data-dir", self.data_dir, *words)
+        return "search", path, "--data-dir", self.data_dir
 
 
 @pytest.fixture
@@ -233,7 +258,46 @@ def command(tmp_path: Path, tiny_data: TinyData) -> Iterator[CommandLine]:
         **{name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")},  # pytest-xdist's
         "FMNIST_TUNE_MD5SUMS": str(tiny_data.md5sums),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        **FAIR,
     }
     line = CommandLine(tmp_path, environment, tiny_data.folder)
     yield line
     line.end()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A Ray cluster of this process of the tests."""
+    with ray_cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def joined(command: CommandLine, cluster: Cluster) -> CommandLine:
+    """The command line, whose commands join the cluster, in this process: for tests that are not about their start."""
+    command.environment.update(cluster.environment)
+    return replace(command, cluster=cluster)
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory, tiny_data: TinyData, cluster: Cluster) -> Path:
+    """A folder with a finished search of which nothing is retrained yet, for all processes of the tests; not changed."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "searched"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            folder.mkdir(exist_ok=True)
+            environment = {**os.environ, "FMNIST_TUNE_MD5SUMS": str(tiny_data.md5sums), **cluster.environment}
+            line = CommandLine(folder, environment, tiny_data.folder, cluster=cluster)
+            run = line.search(TINY_SPACE.replace("asha", "none", 1))
+            assert run.code == 0, run.err
+            (folder / "done").touch()
+    return folder
+
+
+@pytest.fixture
+def study(searched: Path, joined: CommandLine) -> CommandLine:
+    """A command line in a copy of that folder, which joins the cluster."""
+    shutil.copytree(searched, joined.folder, dirs_exist_ok=True)
+    return joined

@@ -91,7 +91,7 @@ def test_help_takes_fashion_mnist_for_granted_nowhere() -> None:
 
 
 def test_help_lists_every_command_and_imports_nothing_heavy(command: CommandLine) -> None:
-    run = command("--help")
+    run = command.here("--help")
     assert all(name in run.out for name in COMMANDS)
     code = "import sys; from fmnist_tune import cli; print([m for m in ('torch', 'ray', 'optuna', 'pandas') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
@@ -204,6 +204,7 @@ def test_an_unwritable_studies_dir_is_refused(command: CommandLine, refused: Ref
     folder = space if kind == "file" else Path("/proc/fmnist-tune")
     message = refused("search", space, "--data-dir", command.data_dir, "--studies-dir", folder)
     assert f"{folder}: cannot be written to" in message
+    assert "starting Ray" not in message
 
 
 def test_a_database_that_is_none_is_refused_and_untouched(command: CommandLine, refused: Refused, space: Path) -> None:
@@ -245,10 +246,10 @@ def test_check_prints_the_space(command: CommandLine, space: Path) -> None:
 
 
 def test_data_verifies_and_counts(command: CommandLine) -> None:
-    run = command("data", "--data-dir", command.data_dir)
+    run = command.here("data", "--data-dir", command.data_dir)
     assert run.code == 0
     assert "Ankle boot" in run.out
-    assert command("data", "--data-dir", command.data_dir, "--json").json["classes"]["train"]["Bag"] == 60
+    assert command.here("data", "--data-dir", command.data_dir, "--json").json["classes"]["train"]["Bag"] == 60
 
 
 def test_check_shows_what_is_fixed_and_what_holds_by_default(command: CommandLine, space: Path) -> None:

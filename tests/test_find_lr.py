@@ -142,7 +142,7 @@ def test_a_sweep_ends_when_the_loss_diverges() -> None:
 def test_find_lr_writes_the_plot_and_says_what_it_found(command: CommandLine) -> None:
     (command.folder / "recipe.yaml").write_text(RECIPE)
     words = ("find-lr", "recipe.yaml", "--data-dir", command.data_dir, "--to", "10", "--steps", "40")
-    result = command(*words, "--json")
+    result = command.here(*words, "--json")
     assert result.code == 0, result.err
     out = result.json
     assert set(out) == {
@@ -171,7 +171,7 @@ def test_find_lr_writes_the_plot_and_says_what_it_found(command: CommandLine) ->
     kept = json.loads((command.folder / out["numbers"]).read_text())
     assert kept == {key: out[key] for key in out if key not in ("plot", "numbers")}
     linear = ("--mode", "linear", "--from", "1e-4", "--to", "0.05", "--batches-per-step", "2")
-    shown = command(*words, *linear, "--output", "elsewhere/plot.png")
+    shown = command.here(*words, *linear, "--output", "elsewhere/plot.png")
     assert shown.code == 0, shown.err
     assert "suggested: training.optimizer.lr: " in shown.out
     assert "of 40 rates one in 2 is shown; --json has all" in shown.out

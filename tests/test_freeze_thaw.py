@@ -209,9 +209,9 @@ def test_a_mistake_is_named(pruner: str, message: str) -> None:
 
 
 @pytest.mark.ray
-def test_a_search_with_ray(command: CommandLine) -> None:
+def test_a_search_with_ray(joined: CommandLine) -> None:
     space = TINY_SPACE.replace("name: asha, min_epochs: 1, reduction_factor: 2", "name: freeze-thaw, min_epochs: 0.5")
-    result = command.search(space, "--json")
+    result = joined.search(space, "--json")
     assert result.code == 0, result.err
     assert result.json["trials"]["failed"] == 0
     assert result.json["trials"]["complete"] >= 1

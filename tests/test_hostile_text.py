@@ -77,7 +77,7 @@ def test_the_list_of_studies_and_an_exported_failure_obey_nothing(command: Comma
 
 
 def test_a_report_escapes_what_it_quotes(command: CommandLine, record: StudyRecord) -> None:
-    check_terminal(command("report", "s"))
+    check_terminal(command.here("report", "s"))
     folder = record.paths.folder / "report"
     html, markdown = (folder / "report.html").read_text(), (folder / "report.md").read_text()
     for text in (html, markdown):

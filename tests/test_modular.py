@@ -341,12 +341,12 @@ def test_a_damaged_record_of_a_result_is_named() -> None:
 
 
 @pytest.mark.ray
-def test_a_search_finds_the_fewest_steps_and_its_winner_is_retrained(command: CommandLine) -> None:
-    (command.folder / "space.yaml").write_text(SPACE)
-    run = command("search", "space.yaml", "--json", "--data-dir", "nowhere")
+def test_a_search_finds_the_fewest_steps_and_its_winner_is_retrained(joined: CommandLine) -> None:
+    (joined.folder / "space.yaml").write_text(SPACE)
+    run = joined("search", "space.yaml", "--json", "--data-dir", "nowhere")
     assert run.code == 0, run.err
     assert run.json["trials"]["complete"] == 3
-    trials = command("show", "tiny-grokking", "--json").json["all"]
+    trials = joined("show", "tiny-grokking", "--json").json["all"]
     for trial in trials:
         attributes = trial["attributes"]
         assert trial["value"] == 1 - attributes["steps_to_solve"] / 2000
@@ -354,52 +354,52 @@ def test_a_search_finds_the_fewest_steps_and_its_winner_is_retrained(command: Co
         assert trial["epochs"] == attributes["steps_to_solve"] / 20
         assert attributes["leak"] == 0
     assert run.json["best"]["value"] == max(trial["value"] for trial in trials)
-    folder = command.folder / "studies" / "tiny-grokking"
+    folder = joined.folder / "studies" / "tiny-grokking"
     assert ", steps_left 0." in (folder / "best.yaml").read_text()
-    assert "of the steps left" in command("show", "tiny-grokking").out
+    assert "of the steps left" in joined("show", "tiny-grokking").out
     assert list((folder / "tensorboard" / "trial-0").iterdir())
 
-    report = command("report", "tiny-grokking", "--json")
+    report = joined.here("report", "tiny-grokking", "--json")
     assert report.code == 0, report.err
     assert (folder / "report" / "grokking.png").read_bytes().startswith(b"\x89PNG")
 
-    retrained = command("retrain", "tiny-grokking", "--seeds", 1)
+    retrained = joined("retrain", "tiny-grokking", "--seeds", 1)
     assert retrained.code == 0, retrained.err
     assert "99 % validation accuracy after" in retrained.out
 
 
 @pytest.mark.ray
-def test_a_recipe_is_trained_over_seeds_and_reported(command: CommandLine) -> None:
-    (command.folder / "recipe.yaml").write_text(RECIPE)
-    run = command("train", "recipe.yaml", "--seeds", 2, "--json")
+def test_a_recipe_is_trained_over_seeds_and_reported(joined: CommandLine) -> None:
+    (joined.folder / "recipe.yaml").write_text(RECIPE)
+    run = joined("train", "recipe.yaml", "--seeds", 2, "--json")
     assert run.code == 0, run.err
     metrics = run.json
     assert metrics["seeds"] == [0, 1]
     assert all(100 < steps < 1200 for steps in metrics["steps_to_solve"]["values"])
     assert metrics["steps_to_solve"]["ci95"] is not None
     assert metrics["leak"] == 0
-    folder = command.folder / "studies" / "tiny-grokking"
+    folder = joined.folder / "studies" / "tiny-grokking"
     assert {path.name for path in (folder / "model").iterdir()} == {
         "config.yaml",
         "metrics.json",
         "weights.safetensors",
     }
-    again = command("train", "recipe.yaml", "--seeds", 2, "--json")
+    again = joined.here("train", "recipe.yaml", "--seeds", 2, "--json")
     assert again.json == metrics
     assert "nothing was left to train" in again.err
-    report = command("report", "tiny-grokking")
+    report = joined.here("report", "tiny-grokking")
     assert report.code == 0, report.err
     text = (folder / "report" / "report.md").read_text()
     assert "# tiny-grokking: recipe on modular addition" in text
     assert "(2 of 2 seeds)" in text
     assert "test set" not in text
-    Image.new("L", (28, 28)).save(command.folder / "picture.png")
+    Image.new("L", (28, 28)).save(joined.folder / "picture.png")
     (folder / metrics["curves"][1]).unlink()
-    gone = command("report", "tiny-grokking")
+    gone = joined.here("report", "tiny-grokking")
     assert gone.code == 2
     assert "seed-1/result.json: missing or damaged; `fmnist-tune retrain tiny-grokking` makes it again" in gone.err
-    predict = command("predict", "tiny-grokking", "picture.png")
+    predict = joined.here("predict", "tiny-grokking", "picture.png")
     assert predict.code == 2
     assert predict.err.strip().endswith("task: modular-addition has no images")
-    shown = command("show", "tiny-grokking")
+    shown = joined("show", "tiny-grokking")
     assert "the recipe retrained: 99 % validation accuracy after" in shown.out

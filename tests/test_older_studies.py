@@ -63,8 +63,8 @@ def test_an_older_study_knows_its_initial_point_and_takes_new_ones(old: CommandL
 
 
 @pytest.mark.ray
-def test_an_older_study_goes_on_is_retrained_and_reported(old: CommandLine) -> None:
-    run = old("resume", "old", "--data-dir", old.data_dir, "--trials", "12", "--json")
+def test_an_older_study_goes_on_is_retrained_and_reported(old: CommandLine, joined: CommandLine) -> None:
+    run = joined("resume", "old", "--data-dir", old.data_dir, "--trials", "12", "--json")
     assert run.code == 0, run.err
     assert run.json["trials"]["total"] == 12
     assert run.json["trials"]["waiting"] == run.json["trials"]["running"] == 0
@@ -73,10 +73,10 @@ def test_an_older_study_goes_on_is_retrained_and_reported(old: CommandLine) -> N
     record = StudyRecord.load(open_database(database_url(folder), create=False), StudyPaths(folder, "old"))
     for trial in record.trials:
         assert list(trial.intermediate_values) == list(range(1, 1 + len(trial.intermediate_values)))
-    retrained = old("retrain", "old", "--data-dir", old.data_dir, "--trial", "1", "--seeds", "2", "--json")
+    retrained = joined("retrain", "old", "--data-dir", old.data_dir, "--trial", "1", "--seeds", "2", "--json")
     assert retrained.code == 0, retrained.err
     assert retrained.json["epochs"] == 4
     assert "seed 0: " not in retrained.err  # both seeds were trained by the older version
-    report = old("report", "old", "--data-dir", old.data_dir, "--json")
+    report = old.here("report", "old", "--data-dir", old.data_dir, "--json")
     assert report.code == 0, report.err
     assert (old.folder / report.json["report"]).is_file()

@@ -138,27 +138,27 @@ def test_our_models_say_what_they_are() -> None:
 
 
 @pytest.mark.ray
-def test_a_model_of_ones_own_goes_from_the_search_to_a_prediction(here: CommandLine) -> None:
+def test_a_model_of_ones_own_goes_from_the_search_to_a_prediction(here: CommandLine, joined: CommandLine) -> None:
     data = ("--data-dir", here.data_dir)
-    result = here.search(OWN_SPACE, "--json")
+    result = joined.search(OWN_SPACE, "--json")
     assert result.code == 0, result.err
     assert result.json["trials"]["failed"] == 0
     assert result.json["best"]["config"]["model"]["name"] == "my_models:Wide"
-    result = here("resume", "tiny", "--trials", "5", *data, "--json")
+    result = joined("resume", "tiny", "--trials", "5", *data, "--json")
     assert result.json["trials"]["total"] == 5
     assert "  one hidden layer of " in here("show", "tiny").out
-    result = here("retrain", "tiny", "--seeds", "1", *data, "--json")
+    result = joined("retrain", "tiny", "--seeds", "1", *data, "--json")
     assert result.code == 0, result.err
     assert result.json["test_accuracy"]["mean"] > 0.8
     assert result.json["export"] == {"onnx_agreement": 1.0, "torch_export_agreement": 1.0}
     card = (here.folder / "studies" / "tiny" / "model" / "model_card.md").read_text()
     assert card.splitlines()[2].startswith("One hidden layer of ")
     assert "The code of the model my_models:Wide must be installed, or in the current folder." in card
-    assert here("report", "tiny", *data).code == 0
+    assert here.here("report", "tiny", *data).code == 0
     assert "One hidden layer of " in (here.folder / "studies" / "tiny" / "report" / "report.md").read_text()
     assert "name: 'my_models:Wide'" in here("export", "tiny").out
     Image.new("L", (28, 28)).save(here.folder / "a.png")
-    assert len(here("predict", "tiny", "a.png", "--json").json["predictions"][0]["probabilities"]) == 10
+    assert len(here.here("predict", "tiny", "a.png", "--json").json["predictions"][0]["probabilities"]) == 10
     elsewhere = here.folder / "elsewhere"
     elsewhere.mkdir()
     (here.folder / "my_models.py").rename(elsewhere / "my_models.py")

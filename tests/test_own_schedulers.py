@@ -205,20 +205,22 @@ def test_the_default_scheduler_trains_one_trial_after_the_other_to_its_end(tmp_p
 
 
 @pytest.mark.ray
-def test_a_scheduler_of_ones_own_is_checked_searched_with_and_resumed(command: CommandLine) -> None:
-    shutil.copy(PLUGINS / "my_schedulers.py", command.folder)
-    (command.folder / "s.yaml").write_text(TINY)
-    shown = command("check", "s.yaml").out
+def test_a_scheduler_of_ones_own_is_checked_searched_with_and_resumed(
+    command: CommandLine, joined: CommandLine
+) -> None:
+    shutil.copy(PLUGINS / "my_schedulers.py", joined.folder)
+    (joined.folder / "s.yaml").write_text(TINY)
+    shown = joined("check", "s.yaml").out
     assert "sampler tpe, pruner my_schedulers:MedianStopping" in shown
     assert "search.pruner.first" in shown
-    result = command.search(TINY, "--json")
+    result = joined.search(TINY, "--json")
     assert result.code == 0, result.err
     assert result.json["trials"]["failed"] == 0
-    result = command("resume", "tiny", "--trials", "6", "--data-dir", command.data_dir, "--json")
+    result = joined("resume", "tiny", "--trials", "6", "--data-dir", joined.data_dir, "--json")
     assert result.code == 0, result.err
     assert result.json["trials"]["total"] == 6
     assert result.json["trials"]["complete"] >= 1
-    (command.folder / "my_schedulers.py").unlink()
-    result = command("resume", "tiny", "--trials", "7", "--data-dir", command.data_dir)
+    (joined.folder / "my_schedulers.py").unlink()
+    result = command("resume", "tiny", "--trials", "7", "--data-dir", joined.data_dir)
     assert result.code == 2
     assert "no module my_schedulers among the installed packages or in the current folder" in result.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -21,7 +22,7 @@ from fmnist_tune.retrain.images import load_image
 from fmnist_tune.tasks.images import Images
 from fmnist_tune.tasks.images.config import Augment
 from fmnist_tune.tasks.images.data_set import described
-from tests.conftest import CommandLine
+from tests.conftest import CommandLine, Result
 from tests.plugins.my_shapes import Shapes
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -63,24 +64,32 @@ def here(command: CommandLine) -> CommandLine:
 
 
 def install(here: CommandLine, entry_points: str) -> None:
-    """Give the command line a package with entry points; its modules are those in the folder."""
-    info = here.folder / "installed" / "mine-1.dist-info"
-    info.mkdir(parents=True)
+    """Install a package with entry points into the folder, where its modules are and Ray's workers look."""
+    info = here.folder / "mine-1.dist-info"
+    info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
     (info / "entry_points.txt").write_text(entry_points)
-    here.environment["PYTHONPATH"] = f"{here.environment.get('PYTHONPATH', '')}:{info.parent}"
+
+
+NUMBERS = itertools.count()
+
+
+def run(here: CommandLine, command: str, text: str, code: str | None = None) -> Result:
+    """Run a command on a space; `code` is that of a module `broken`, called otherwise: Python imports a module once."""
+    name = f"broken_{next(NUMBERS)}"
+    if code is not None:
+        (here.folder / f"{name}.py").write_text(code)
+    (here.folder / "s.yaml").write_text(text.replace("broken", name))
+    found = here.here(command, "s.yaml")
+    assert "Traceback" not in found.err
+    return Result(found.code, *(" ".join(out.split()).replace(name, "broken") for out in (found.out, found.err)))
 
 
 def check(here: CommandLine, text: str, code: str | None = None) -> str:
-    """Return what `check` says of a space, on one line; `code` is that of a module `broken`."""
-    if code is not None:
-        (here.folder / "broken.py").write_text(code)
-    (here.folder / "s.yaml").write_text(text)
-    process = here.start("check", "s.yaml")
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == (2 if err else 0), err
-    assert "Traceback" not in err
-    return " ".join((err or out).split())
+    """Return what `check` says of a space, on one line."""
+    found = run(here, "check", text, code)
+    assert found.code == (2 if found.err else 0), found.err
+    return found.err or found.out
 
 
 def test_keys_of_an_own_task_are_checked_and_shown_as_ours_are(here: CommandLine) -> None:
@@ -171,14 +180,9 @@ def test_what_is_no_data_set_is_named_and_refused(here: CommandLine, data: str, 
 def test_images_that_are_not_what_the_data_set_says_end_a_search_before_ray_starts(
     here: CommandLine, returned: str, message: str
 ) -> None:
-    (here.folder / "broken.py").write_text(DATA + SPEC + LOADS + returned)
     text = "study: s\nsearch: {trials: 1}\nmodel: {name: mlp, dropout: {float: [0, 0.5]}}\ndata: {name: broken:X}\n"
-    (here.folder / "s.yaml").write_text(text)
-    process = here.start("search", "s.yaml")
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert message in " ".join(err.split())
-    assert "Traceback" not in err
+    found = run(here, "search", text, DATA + SPEC + LOADS + returned)
+    assert (found.code, message in found.err) == (2, True), found.err
     assert not (here.folder / "studies").exists()
 
 
@@ -198,13 +202,9 @@ def test_what_a_method_of_an_own_task_raises_is_told_before_ray_starts(
     here: CommandLine, method: str, message: str
 ) -> None:
     imports = "from my_waves import *; from pathlib import Path; from fmnist_tune.tasks.task import Source, UserError"
-    (here.folder / "broken.py").write_text(f"{imports}\nclass X(Waves):\n    def {method}\n")
-    (here.folder / "s.yaml").write_text(WAVES.replace("my_waves:Waves", "broken:X"))
-    process = here.start("search", "s.yaml")
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 2, err
-    assert message in " ".join(err.split())
-    assert "Traceback" not in err
+    code = f"{imports}\nclass X(Waves):\n    def {method}\n"
+    found = run(here, "search", WAVES.replace("my_waves:Waves", "broken:X"), code)
+    assert (found.code, message in found.err) == (2, True), found.err
     assert not (here.folder / "studies").exists()
 
 
@@ -338,26 +338,25 @@ def test_what_a_picture_is_prepared_as_is_checked(tmp_path: Path, returned: Any,
 
 
 @pytest.mark.ray
-def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine) -> None:
+def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine, joined: CommandLine) -> None:
     path, name = here.folder / "space.yaml", "my_waves:Waves"
     path.write_text(WAVES)
-    process = here.start("check", path)
-    assert process.communicate(timeout=60)[1] == ""
-    result = here("search", path, "--json")
+    assert joined("check", path).err == ""
+    result = joined("search", path, "--json")
     assert result.code == 0, result.err
     assert result.json["trials"]["failed"] == 0
     assert result.json["best"]["config"]["task"] == name
-    result = here("resume", "waves", "--trials", "5", "--json")
+    result = joined("resume", "waves", "--trials", "5", "--json")
     assert result.json["trials"]["total"] == 5, result.err
     best = result.json["best"]["value"]
-    result = here("retrain", "waves", "--seeds", "2", "--json")
+    result = joined("retrain", "waves", "--seeds", "2", "--json")
     assert result.code == 0, result.err
     assert len(result.json["val_r2"]["values"]) == 2
     assert "test_accuracy" not in result.json
-    result = here("retrain", "waves", "--seeds", "2")
+    result = joined("retrain", "waves", "--seeds", "2")
     assert "nothing was left to train" in result.err
     assert "explained variance " in result.out
-    assert here("report", "waves").code == 0
+    assert joined.here("report", "waves").code == 0
     report = (here.folder / "studies" / "waves" / "report" / "report.md").read_text()
     assert "hyperparameter search on waves" in report
     assert f"| Best on validation | {best:.3f} " in report
@@ -367,44 +366,44 @@ def test_an_own_task_goes_from_the_search_to_a_report(here: CommandLine) -> None
         (("studies",), "explained variance"),
         (("export", "waves"), f"task: {name}"),
     ):
-        process = here.start(*command)
-        out, err = process.communicate(timeout=60)
-        assert wanted in " ".join(out.split()), err
+        assert wanted in " ".join(joined(*command).out.split())
     Image.new("L", (12, 12)).save(here.folder / "a.png")
-    result = here("predict", "waves", "a.png")
+    result = joined.here("predict", "waves", "a.png")
     assert (result.code, "has no images" in result.err) == (2, True)
-    here.start("export", "waves", "--output", "r.yaml").communicate(timeout=60)
-    result = here("find-lr", "r.yaml")
+    assert joined("export", "waves", "--output", "r.yaml").code == 0
+    result = joined.here("find-lr", "r.yaml")
     assert (result.code, "has no learning-rate range test" in result.err) == (2, True)
-    assert here("train", "r.yaml", "--seeds", "1", "--json").json["study"] == "waves-recipe"
+    assert joined("train", "r.yaml", "--seeds", "1", "--json").json["study"] == "waves-recipe"
 
 
 @pytest.mark.ray
-def test_an_own_data_set_of_an_entry_point_goes_from_the_search_to_a_prediction(here: CommandLine) -> None:
+def test_an_own_data_set_of_an_entry_point_goes_from_the_search_to_a_prediction(
+    here: CommandLine, joined: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(here.folder)
     install(here, "[fmnist_tune.data_sets]\nshapes = my_shapes:Shapes\n")
     path, opened = here.folder / "space.yaml", here.folder / "test_is_open"
     path.write_text(SHAPES.replace("my_shapes:Shapes", "shapes"))
-    process = here.start("check", path)
-    assert process.communicate(timeout=60)[1] == ""
-    result = here("search", path, "--json")
+    assert joined("check", path).err == ""
+    result = joined("search", path, "--json")
     assert result.code == 0, result.err
     assert result.json["trials"]["failed"] == 0
-    assert here("resume", "shapes", "--trials", "4", "--json").json["trials"]["total"] == 4
+    assert joined("resume", "shapes", "--trials", "4", "--json").json["trials"]["total"] == 4
     assert not opened.exists()
-    result = here("retrain", "shapes", "--seeds", "1", "--json")
+    result = joined("retrain", "shapes", "--seeds", "1", "--json")
     assert result.code == 0, result.err
     assert opened.exists()
     assert list(result.json["per_class"]) == ["bar", "pole", "square", "nothing"]
     assert result.json["test_accuracy"]["mean"] > 0.6
     assert result.json["export"] == {"onnx_agreement": 1.0, "torch_export_agreement": 1.0}
-    assert "nothing was left to train" in here("retrain", "shapes", "--seeds", "1").err
+    assert "nothing was left to train" in joined("retrain", "shapes", "--seeds", "1").err
     card = (here.folder / "studies" / "shapes" / "model" / "model_card.md").read_text()
     assert "tell the four classes of Shapes apart" in card
     assert "Computed; they have no biases" in card
     assert "garment" not in card
     assert "(N, 3, 12, 12)" in card
     opened.unlink()
-    assert here("report", "shapes").code == 0
+    assert joined.here("report", "shapes").code == 0
     assert opened.exists()
     folder = here.folder / "studies" / "shapes" / "report"
     report = (folder / "report.md").read_text()
@@ -416,8 +415,8 @@ def test_an_own_data_set_of_an_entry_point_goes_from_the_search_to_a_prediction(
     pixels = np.full((40, 40, 3), 20, dtype=np.uint8)
     pixels[10:30, 12:18] = (250, 200, 150)
     Image.fromarray(pixels).save(here.folder / "a.png")
-    prediction = here("predict", "shapes", "a.png", "--json").json["predictions"][0]
+    prediction = joined.here("predict", "shapes", "a.png", "--json").json["predictions"][0]
     assert list(prediction["probabilities"]) == ["bar", "pole", "square", "nothing"]
     assert prediction["class"] == "pole"
-    here.start("export", "shapes", "--output", "r.yaml").communicate(timeout=60)
-    assert here("find-lr", "r.yaml", "--steps", "10", "--json").code == 0
+    assert joined("export", "shapes", "--output", "r.yaml").code == 0
+    assert joined.here("find-lr", "r.yaml", "--steps", "10", "--json").code == 0

@@ -703,14 +703,14 @@ def test_the_command_prints_where_the_report_is(command: CommandLine, checksums:
     studies = command.folder / "studies"
     studies.mkdir()
     add_model(open_study(studies), checksums, number=2)
-    run = command("report", "s", "--data-dir", command.data_dir)
+    run = command.here("report", "s", "--data-dir", command.data_dir)
     assert (run.code, run.out) == (0, "studies/s/report/report.html\n")
-    run = command("report", "s", "--data-dir", command.data_dir, "--json")
+    run = command.here("report", "s", "--data-dir", command.data_dir, "--json")
     assert run.json["study"] == "s"
     assert run.json["report"] == "studies/s/report/report.html"
     assert "studies/s/report/per_class.csv" in run.json["files"]
     assert all((command.folder / name).is_file() for name in run.json["files"])
-    assert "no such study" in command("report", "t").err
+    assert "no such study" in command.here("report", "t").err
 
 
 @pytest.mark.browser

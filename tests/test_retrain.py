@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import sqlite3
 import time
@@ -26,7 +25,7 @@ from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_data import metadata_of
 from fmnist_tune.tasks.images import Images
 from fmnist_tune.units import percent
-from tests.conftest import TINY_SPACE, CommandLine, TinyData
+from tests.conftest import TINY_SPACE, CommandLine
 
 pytestmark = pytest.mark.ray
 
@@ -36,23 +35,6 @@ model: {name: mlp, hidden: [8]}
 training: {epochs: 3, batch_size: 32, optimizer: {lr: 1e-2}}
 data: {val_size: 100}
 """
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory, tiny_data: TinyData) -> Path:
-    """A folder with a finished search of which nothing is retrained yet."""
-    folder = tmp_path_factory.mktemp("searched")
-    environment = {**os.environ, "FMNIST_TUNE_MD5SUMS": str(tiny_data.md5sums)}
-    run = CommandLine(folder, environment, tiny_data.folder).search(TINY_SPACE.replace("asha", "none", 1))
-    assert run.code == 0, run.err
-    return folder
-
-
-@pytest.fixture
-def study(searched: Path, command: CommandLine) -> CommandLine:
-    """A command line in a copy of that folder."""
-    shutil.copytree(searched, command.folder, dirs_exist_ok=True)
-    return command
 
 
 def tiny_test_set(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Images:
@@ -102,7 +84,7 @@ def test_a_winner_is_trained_on_everything_and_each_seed_tested_once(
     }
     assert {path.name for path in (folder / "model").iterdir()} == model
 
-    again = study("retrain", "tiny", "--seeds", 2, "--data-dir", study.data_dir, "--json")
+    again = study.here("retrain", "tiny", "--seeds", 2, "--data-dir", study.data_dir, "--json")
     assert again.json == metrics
     assert "nothing was left to train" in again.err
     assert set(ended_epochs(folder).values()) == {1}
@@ -145,12 +127,12 @@ def test_a_winner_is_trained_on_everything_and_each_seed_tested_once(
     assert "the test set has been opened 2 times for this study" in run.out
 
 
-def test_a_killed_retraining_goes_on(study: CommandLine) -> None:
-    path = study.folder / "long.yaml"
+def test_a_killed_retraining_goes_on(command: CommandLine, joined: CommandLine) -> None:
+    path = joined.folder / "long.yaml"
     path.write_text(RECIPE.replace("study: plain", "study: long").replace("epochs: 3", "epochs: 60"))
-    words = ("train", path, "--seeds", 3, "--data-dir", study.data_dir, "--json")
-    process = study.start(*words)
-    folder = study.folder / "studies" / "long"
+    words = ("train", path, "--seeds", 3, "--data-dir", joined.data_dir, "--json")
+    process = command.start(*words)
+    folder = joined.folder / "studies" / "long"
     log = folder / "retrain" / "training.log"
     end = time.monotonic() + 120
     while not (log.exists() and log.read_text().count('"end"') > 40):
@@ -162,28 +144,28 @@ def test_a_killed_retraining_goes_on(study: CommandLine) -> None:
     standing = (
         f"training was interrupted: {n_trained} of 3 seeds are trained; go on with: fmnist-tune retrain long --seeds 3"
     )
-    assert f"study long: a recipe; {standing}\n" in study("show", "long").out
-    retraining = study("show", "long", "--json").json["retraining"]
+    assert f"study long: a recipe; {standing}\n" in joined("show", "long").out
+    retraining = joined("show", "long", "--json").json["retraining"]
     assert (retraining["state"], retraining["label"], retraining["epochs"]) == ("interrupted", "recipe", 60)
-    listed = study("studies").out
+    listed = joined("studies").out
     assert re.search(rf"long +recipe +interrupted, {n_trained} of 3 seeds", listed)
-    run = study("retrain", "long", *words[2:])
+    run = joined("retrain", "long", *words[2:])
     assert run.code == 0, run.err
     assert run.json["epochs"] == 60
-    shown = study("show", "long").out
+    shown = joined("show", "long").out
     assert "study long: a recipe; trained without a search\n" in shown
     assert "the test set has been opened once for this study" in shown
     accuracy_text = f"test accuracy {percent(run.json['test_accuracy']['mean'])}"
-    assert re.search(rf"long +recipe +{accuracy_text}", study("studies").out)
+    assert re.search(rf"long +recipe +{accuracy_text}", joined("studies").out)
     assert ended_epochs(folder) == {(seed, epoch): 1 for seed in range(3) for epoch in range(1, 61)}
-    assert "nothing was left to train" in study(*words).err
+    assert "nothing was left to train" in joined.here(*words).err
 
 
-def test_ctrl_c_stops_after_the_running_epochs_and_the_command_goes_on(study: CommandLine) -> None:
-    path = study.folder / "long.yaml"
+def test_ctrl_c_stops_after_the_running_epochs_and_the_command_goes_on(joined: CommandLine) -> None:
+    path = joined.folder / "long.yaml"
     path.write_text(RECIPE.replace("study: plain", "study: long").replace("epochs: 3", "epochs: 2000"))
-    process = study.start("train", path, "--seeds", 1, "--data-dir", study.data_dir)
-    log = study.folder / "studies" / "long" / "retrain" / "training.log"
+    process = joined.start("train", path, "--seeds", 1, "--data-dir", joined.data_dir)
+    log = joined.folder / "studies" / "long" / "retrain" / "training.log"
     end = time.monotonic() + 120
     while not (log.exists() and '"end"' in log.read_text()):
         assert time.monotonic() < end
@@ -193,7 +175,7 @@ def test_ctrl_c_stops_after_the_running_epochs_and_the_command_goes_on(study: Co
     assert process.returncode == 130
     assert "the same command goes on" in err
     assert "Traceback" not in err
-    studies = study.folder / "studies"
+    studies = joined.folder / "studies"
     assert (
         StudyRecord.load(
             open_database(database_url(studies), create=False), StudyPaths(studies, "long")
@@ -203,7 +185,10 @@ def test_ctrl_c_stops_after_the_running_epochs_and_the_command_goes_on(study: Co
 
 
 @pytest.mark.parametrize(("after", "wait_s"), [("starting Ray", 1.0), ("robustness audit", 0.0)])
-def test_sigterm_ends_a_training_as_ctrl_c_does_wherever_it_is(study: CommandLine, after: str, wait_s: float) -> None:
+def test_sigterm_ends_a_training_as_ctrl_c_does_wherever_it_is(
+    command: CommandLine, joined: CommandLine, after: str, wait_s: float
+) -> None:
+    study = command if after == "starting Ray" else joined
     path = study.folder / "plain.yaml"
     path.write_text(RECIPE)
     process = study.start("train", path, "--seeds", 1, "--data-dir", study.data_dir)
@@ -251,35 +236,35 @@ def test_an_exported_recipe_is_trained_beside_the_search_it_came_from(study: Com
     assert not listed["tiny"]["recipe"]
     changed = study.folder / "changed.yaml"
     changed.write_text(re.sub(r"epochs: \d+", "epochs: 9", path.read_text()))
-    refused = study("train", changed, "--seeds", 1, "--data-dir", study.data_dir)
+    refused = study.here("train", changed, "--seeds", 1, "--data-dir", study.data_dir)
     assert refused.code == 2
     assert "begun with another recipe:\n  training.epochs: 4 -> 9\neither give it a name of its own" in refused.err
     assert "--warm-start" not in refused.err
-    report = study("report", "tiny-recipe", "--data-dir", study.data_dir)
+    report = study.here("report", "tiny-recipe", "--data-dir", study.data_dir)
     assert report.code == 0, report.err
     page = (study.folder / "studies" / "tiny-recipe" / "report" / "report.md").read_text()
     assert "fmnist-tune train tiny-recipe.yaml" in page
     assert "study: tiny-recipe" in page
-    assert study("resume", "tiny-recipe", "--data-dir", study.data_dir).code == 2
+    assert study.here("resume", "tiny-recipe", "--data-dir", study.data_dir).code == 2
 
 
-def test_early_stopping_trains_to_the_epoch_that_was_best(command: CommandLine) -> None:
+def test_early_stopping_trains_to_the_epoch_that_was_best(joined: CommandLine) -> None:
     space = TINY_SPACE.replace("epochs: 4", "epochs: 30\n  early_stopping: 2").replace("trials: 4", "trials: 1")
-    assert command.search(space).code == 0
+    assert joined.search(space).code == 0
     record = StudyRecord.load(
-        open_database(database_url(command.folder / "studies"), create=False),
-        StudyPaths(command.folder / "studies", "tiny"),
+        open_database(database_url(joined.folder / "studies"), create=False),
+        StudyPaths(joined.folder / "studies", "tiny"),
     )
     best_epoch = metadata_of(record.trials[0])["best_epoch"]
-    run = command("retrain", "tiny", "--seeds", 1, "--data-dir", command.data_dir, "--json")
+    run = joined("retrain", "tiny", "--seeds", 1, "--data-dir", joined.data_dir, "--json")
     assert run.json["epochs"] == best_epoch < 30
     assert run.json["config"]["training"]["epochs"] == 30  # the learning rate's schedule stays
-    card = (command.folder / "studies" / "tiny" / "model" / "model_card.md").read_text()
+    card = (joined.folder / "studies" / "tiny" / "model" / "model_card.md").read_text()
     assert "`config.yaml` alone would train for all 30 epochs, `fmnist-tune retrain tiny --trial 0`" in card
-    recipe = command("export", "tiny").out
+    recipe = joined("export", "tiny").out
     assert f"# It was best after epoch {best_epoch}: `retrain` trains it for so many." in recipe
-    (command.folder / "recipe.yaml").write_text(recipe)
-    trained = command("train", "recipe.yaml", "--seeds", 1, "--data-dir", command.data_dir, "--json")
+    (joined.folder / "recipe.yaml").write_text(recipe)
+    trained = joined("train", "recipe.yaml", "--seeds", 1, "--data-dir", joined.data_dir, "--json")
     assert trained.json["epochs"] == 30
     assert "training.early_stopping has nothing to stop by" in trained.err
 
@@ -316,7 +301,7 @@ def test_what_cannot_be_retrained_is_named(study: CommandLine, words: list[str],
 def test_a_file_in_the_place_of_a_folder_is_named(study: CommandLine) -> None:
     path = study.folder / "studies" / "tiny" / "retrain"
     path.write_text("x")
-    run = study("retrain", "tiny", "--seeds", 1, "--data-dir", study.data_dir)
+    run = study.here("retrain", "tiny", "--seeds", 1, "--data-dir", study.data_dir)
     assert run.code == 2
     assert f"{path.relative_to(study.folder)}: cannot be written to" in run.err
     assert "Traceback" not in run.err
@@ -325,26 +310,26 @@ def test_a_file_in_the_place_of_a_folder_is_named(study: CommandLine) -> None:
 def test_a_study_without_a_complete_trial_says_so(study: CommandLine) -> None:
     with sqlite3.connect(study.folder / "studies" / "studies.db") as connection:
         connection.execute("UPDATE trials SET state = 'PRUNED'")
-    run = study("retrain", "tiny")
+    run = study.here("retrain", "tiny")
     assert run.code == 2
     assert "study 'tiny': no trial has been trained to its end yet" in run.err
     with sqlite3.connect(study.folder / "studies" / "studies.db") as connection:
         connection.execute("UPDATE trials SET state = 'FAIL'")
-    assert "study 'tiny': all 4 trials failed" in study("retrain", "tiny").err
-    refused = study("retrain", "tiny", "--trial", 1)
+    assert "study 'tiny': all 4 trials failed" in study.here("retrain", "tiny").err
+    refused = study.here("retrain", "tiny", "--trial", 1)
     assert "--trial 1: that trial failed (unknown), so there is nothing to retrain" in refused.err
     exported = study("export", "tiny", "--trial", 1)
     assert exported.out.startswith("# Trial 1 of study tiny, which failed: unknown.\n")
     assert "warning: trial 1 failed: unknown" in exported.err
 
 
-def test_a_training_that_diverges_is_named(command: CommandLine) -> None:
-    path = command.folder / "recipe.yaml"
+def test_a_training_that_diverges_is_named(joined: CommandLine) -> None:
+    path = joined.folder / "recipe.yaml"
     path.write_text(RECIPE.replace("optimizer: {lr: 1e-2}", "optimizer: {name: sgd, lr: 1e30}"))
-    run = command("train", path, "--seeds", 1, "--data-dir", command.data_dir)
+    run = joined("train", path, "--seeds", 1, "--data-dir", joined.data_dir)
     assert run.code == 2
     assert "recipe, seed 0: NonFiniteLossError: loss is" in run.err
     assert "Traceback" not in run.err
-    shown = command("show", "plain").out
+    shown = joined("show", "plain").out
     assert "a recipe; training failed (recipe, seed 0: NonFiniteLossError: loss is" in shown
     assert "0 of 1 seeds are trained; try again with: fmnist-tune retrain plain --seeds 1" in shown

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fmnist_tune.config import read_space
 from fmnist_tune.data.fashion_mnist import CLASSES
 from fmnist_tune.report.model_info import robustness
 from fmnist_tune.retrain.robustness import (
@@ -19,13 +20,16 @@ from fmnist_tune.retrain.robustness import (
     CORRUPTIONS,
     RobustnessRow,
     audit,
+    audit_saved,
     corrupt,
     write_csv,
 )
 from fmnist_tune.retrain.saved import SavedModel, to_pixels
+from fmnist_tune.search.cluster import WorkerPlan, prepare_environment, start_ray, stop_ray
 from fmnist_tune.tasks.images import ImageConfig
 from fmnist_tune.tasks.images.data_set import ALL_CLASSES
-from tests.conftest import make_pictures
+from tests.cluster import Cluster
+from tests.conftest import CommandLine, make_pictures, only_environment, save_model
 
 
 def pictures(n: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -230,6 +234,28 @@ def test_an_audit_in_pieces_is_the_whole_audit_and_skips_absent_classes() -> Non
     pieces = [row for name in (CLEAN, *CORRUPTIONS) for row in audit(model, images, labels, [name])]
     assert pieces == whole
     assert {r.class_name for r in whole} == {"all", "T-shirt/top", "Trouser", "Pullover"}
+
+
+@pytest.mark.ray
+def test_an_audit_shared_by_workers_is_the_whole_audit(joined: CommandLine, cluster: Cluster) -> None:
+    from fmnist_tune.search.parallel_map import parallel_map  # imports Ray, which the command line prepares
+
+    images, labels = pictures(30)
+    folder = joined.folder / "model"
+    recipe = "study: s\nmodel: {name: mlp, hidden: [8]}\n"
+    torch.manual_seed(0)
+    save_model(folder, recipe, read_space(recipe, "recipe").config({}).build())
+    with only_environment(joined.environment):
+        prepare_environment()
+        start_ray(cluster.address)
+        try:
+            names = [CLEAN, *CORRUPTIONS]
+            found = parallel_map(audit_saved, [str(folder), images, labels], names, WorkerPlan(2, 1, 0))
+        finally:
+            stop_ray()
+    rows = [row for of_corruption in found for row in of_corruption]
+    assert rows == audit(SavedModel.load(folder), images, labels)
+    assert len({row.accuracy for row in rows}) > 3
 
 
 def test_the_report_reads_the_table_as_it_was_written(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from tests.test_lease import open_in
 FORMS = {PASSWORD, quote(PASSWORD, safe="")}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     with postgres() as running:
         yield running
@@ -151,35 +151,35 @@ def test_connections_that_end_at_any_moment_lose_and_double_nothing(server: Serv
 
 @pytest.mark.ray
 @pytest.mark.server
-def test_a_password_is_in_no_output_and_no_file_of_any_command(server: Server, command: CommandLine) -> None:
+def test_a_password_is_in_no_output_and_no_file_of_any_command(server: Server, joined: CommandLine) -> None:
     url = server.new_database()
-    (command.folder / "space.yaml").write_text(TINY_SPACE.replace("trials: 4", "trials: 2"))
-    on_study = ("--storage", url, "--data-dir", command.data_dir)
+    (joined.folder / "space.yaml").write_text(TINY_SPACE.replace("trials: 4", "trials: 2"))
+    on_study = ("--storage", url, "--data-dir", joined.data_dir)
     outputs = []
     for words in (
-        ("search", "space.yaml", "--workers", 1, "--json", *on_study),
+        ("search", "space.yaml", "--json", *on_study),
         ("show", "tiny", "--storage", url),
         ("show", "tiny", "--json", "--storage", url),
         ("studies", "--json", "--storage", url),
         ("export", "tiny", "--storage", url),
-        ("retrain", "tiny", "--seeds", 1, "--workers", 1, *on_study),
+        ("retrain", "tiny", "--seeds", 1, *on_study),
         ("report", "tiny", *on_study),
     ):
-        run = command(*words)
+        run = joined(*words)
         assert run.code == 0, run.err
         outputs += [run.out, run.err]
     assert json.loads(outputs[0])["storage"] == without_secrets(url)
-    dashboard = command.start("dashboard", "--port", "0", "--json", "--storage", url)
+    dashboard = joined.start("dashboard", "--port", "0", "--json", "--storage", url)
     assert dashboard.stdout is not None
     outputs.append(dashboard.stdout.readline())
     dashboard.send_signal(signal.SIGINT)
     outputs += dashboard.communicate(timeout=60)
-    files = [path for path in (command.folder / "studies").rglob("*") if path.is_file()]
+    files = [path for path in (joined.folder / "studies").rglob("*") if path.is_file()]
     assert any(path.name == "report.html" for path in files)
     for secret in FORMS:
         assert not [text for text in outputs if secret in text]
         assert not [path for path in files if secret.encode() in path.read_bytes()]
-    assert f"{USER}:***@127.0.0.1" in (command.folder / "studies/tiny/report/report.html").read_text()
+    assert f"{USER}:***@127.0.0.1" in (joined.folder / "studies/tiny/report/report.html").read_text()
 
 
 @pytest.mark.server

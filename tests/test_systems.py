@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -307,36 +305,41 @@ def test_the_imbalance_page_compares_with_doing_nothing() -> None:
 
 
 @pytest.mark.ray
-def test_a_system_is_trained_by_the_command_line_and_becomes_a_row(command: CommandLine, tiny_recipes: Path) -> None:
+def test_a_system_is_trained_once_by_the_command_line_and_becomes_a_row(
+    joined: CommandLine, tiny_recipes: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tiny_recipes / "b-regularised-cnn.yaml"
+    trained = joined("train", recipe, "--seeds", 2, "--data-dir", joined.data_dir)
+    assert trained.code == 0, trained.err
+    monkeypatch.setenv("FMNIST_TUNE_MD5SUMS", joined.environment["FMNIST_TUNE_MD5SUMS"])
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
     words = [
-        sys.executable, "-m", "benchmarks.systems", "--only", "b-regularised-cnn", "--seeds", "2", "--best-epoch",
-        "--recipes", str(tiny_recipes), "--studies-dir", str(command.folder / "studies"),
-        "--data-dir", str(command.data_dir), "--page", str(command.folder / "systems.md"),
+        "--only", "b-regularised-cnn", "--seeds", "2", "--best-epoch",
+        "--recipes", str(tiny_recipes), "--studies-dir", str(joined.folder / "studies"),
+        "--data-dir", str(joined.data_dir), "--page", str(joined.folder / "systems.md"),
     ]  # fmt: skip
-    environment = {**command.environment, "PYTHONPATH": os.getcwd()}
-    first = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
-    assert first.returncode == 0, first.stderr
-    folder = command.folder / "studies" / "b-regularised-cnn"
+    systems.main(words)
+    assert "nothing was left to train" in capfd.readouterr().err  # it asks for the same training
+    folder = joined.folder / "studies" / "b-regularised-cnn"
     metrics = json.loads((folder / "model" / "metrics.json").read_text())
     curve = json.loads((folder / "best_epoch.json").read_text())["test_accuracy"]
     assert len(curve) == 2
     assert curve[-1] == metrics["test_accuracy"]["values"][0]  # the same training as the recipe's seed 0
-    page = (command.folder / "systems.md").read_text()
+    page = (joined.folder / "systems.md").read_text()
     system = next(s for s in systems.SYSTEMS if s.best_epoch is not None)
     assert f"| {' | '.join(systems.system_row(system, metrics))} |" in page
     assert f"| {' | '.join(systems.best_epoch_row(system, curve))} |" in page
     assert page.count("not run yet") == len(systems.SYSTEMS) - 1
 
-    again = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
-    assert "nothing was left to train" in again.stderr
-    assert (command.folder / "systems.md").read_text() == page
-    with_uses = command("show", "b-regularised-cnn")
+    systems.main(["--only", "--best-epoch", *words[words.index("--recipes") :]])
+    assert (joined.folder / "systems.md").read_text() == page
+    with_uses = joined("show", "b-regularised-cnn")
     assert "the test set has been opened 2 times for this study" in with_uses.out  # by train, and for the best epoch
 
 
 @pytest.mark.ray
 def test_a_recipe_that_keeps_a_share_of_a_class_is_trained_once_and_becomes_a_row(
-    command: CommandLine, tiny_recipes: Path, monkeypatch: pytest.MonkeyPatch
+    joined: CommandLine, tiny_recipes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (
         "train",
@@ -344,18 +347,18 @@ def test_a_recipe_that_keeps_a_share_of_a_class_is_trained_once_and_becomes_a_ro
         "--seeds",
         1,
         "--data-dir",
-        command.data_dir,
+        joined.data_dir,
         "--json",
     )
-    first = command(*words)
+    first = joined(*words)
     assert first.code == 0, first.err
-    again = command(*words)
+    again = joined.here(*words)
     assert "nothing was left to train" in again.err
     assert again.json == first.json
 
-    monkeypatch.setenv("FMNIST_TUNE_MD5SUMS", command.environment["FMNIST_TUNE_MD5SUMS"])
-    page = command.folder / "imbalance.md"
-    places = {"--recipes": tiny_recipes, "--studies-dir": command.folder / "studies", "--data-dir": command.data_dir}
+    monkeypatch.setenv("FMNIST_TUNE_MD5SUMS", joined.environment["FMNIST_TUNE_MD5SUMS"])
+    page = joined.folder / "imbalance.md"
+    places = {"--recipes": tiny_recipes, "--studies-dir": joined.folder / "studies", "--data-dir": joined.data_dir}
     imbalance.main(["--only", "--seeds", "1", "--page", str(page), *(str(w) for pair in places.items() for w in pair)])
     accuracy = 100 * first.json["test_accuracy"]["mean"]
     assert f"| oversample | {accuracy:.2f} | {accuracy:.2f} |" in page.read_text()

@@ -77,9 +77,9 @@ def test_a_pipe_gets_no_escape_sequences_whatever_colours_are_forced(command: Co
 def test_quiet_leaves_errors_and_the_result(command: CommandLine) -> None:
     (command.folder / "space.yaml").write_text("study: r\nmodel: {name: mlp, hidden: [8]}\ndata: {val_size: 100}\n")
     words = ("space.yaml", "--data-dir", command.data_dir, "--steps", "20", "--quiet")
-    run = command("find-lr", *words)
+    run = command.here("find-lr", *words)
     assert (run.code, run.err) == (0, "")
     assert "suggested" in run.out
-    run = command("find-lr", *words, "--from", "2")
+    run = command.here("find-lr", *words, "--from", "2")
     assert (run.code, run.out) == (2, "")
     assert "--from 2" in run.err

@@ -117,6 +117,13 @@ def audit(
     return rows
 
 
+def audit_saved(
+    folder: str, images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64], name: str
+) -> list[RobustnessRow]:
+    """Audit the model in a folder on one corruption, in a worker."""
+    return audit(SavedModel.load(Path(folder)), images_NHW, labels_N, [name])
+
+
 def write_csv(rows: Sequence[RobustnessRow], path: Path) -> None:
     """Write the audit as a table with the columns `corruption,strength,parameter,class,accuracy`."""
     text = io.StringIO()

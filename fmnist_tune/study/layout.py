@@ -185,6 +185,7 @@ def check_folder(path: Path) -> None:
         raise UserError(f"{path}: cannot be written to: {place} is not a directory")
     if not os.access(place, os.W_OK | os.X_OK):
         raise UserError(f"{path}: cannot be written to: {os.strerror(errno.EACCES)}")
+    _check_writable(place, path)
 
 
 def make_folder(path: Path) -> None:
@@ -195,7 +196,15 @@ def make_folder(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written to: {error.strerror}") from None
+    _check_writable(path, path)
+
+
+def _check_writable(place: Path, path: Path) -> None:
+    """Write a file without a name; root may write everywhere, but nothing can be created in /proc."""
+    try:
+        with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
         raise UserError(f"{path}: cannot be written to: {error.strerror}") from None

@@ -82,7 +82,7 @@ class ImageTask(Task):
     ) -> dict[str, Any]:
         from fmnist_tune.retrain.inspection import inspect_model  # imports torch, needed only here
 
-        return inspect_model(folder, metrics, test, workers(), log)
+        return inspect_model(folder, metrics, test, workers, log)
 
     def rename(self, folder: Path, metrics: Mapping[str, Any]) -> None:
         from fmnist_tune.study.layout import AUDIT, CARD
