@@ -173,7 +173,8 @@ print("RESULT", json.dumps((ended[-1] - ended[n // 5]) / (n - 1 - n // 5)))
 def run(checkout: Path, code: str, *words: object) -> Any:
     """Return the JSON that a program prints at last, run with a checkout's package."""
     command = [sys.executable, "-c", code, *map(str, words)]
-    done = subprocess.run(command, env=_environment(checkout), capture_output=True, text=True, check=False)
+    environment = _environment(checkout)  # the current folder comes before it on the path
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{checkout}: {done.stderr.strip()[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1].removeprefix("RESULT "))
