@@ -11,6 +11,8 @@ from fmnist_tune.config.domain import ChoiceDomain, Domain, is_searched, parse_d
 from fmnist_tune.config.schema import TRIAL_KEYS
 from fmnist_tune.errors import Problem, did_you_mean
 
+PRUNER = "search.pruner"
+
 # What may differ: a budget changes how long a study goes on, and initial points what it tries next, not what it is.
 FREE = ("search.trials", "search.timeout", "search.epoch_timeout", "search.initial")
 NAME_KEY = "study"  # which the study has itself
@@ -44,6 +46,14 @@ def flatten(tree: object, path: str = "") -> dict[str, Any]:
     }
 
 
+def set_at(tree: dict[str, Any], path: list[str], value: object) -> None:
+    for key in path[:-1]:
+        if not isinstance(tree.setdefault(key, {}), dict):
+            return  # the schema will say that a mapping belongs here
+        tree = tree[key]
+    tree[path[-1]] = value
+
+
 def value_at(tree: object, path: str) -> Any:
     for key in path.split("."):
         if isinstance(tree, dict):
@@ -65,6 +75,17 @@ def searched_nodes(node: object, path: PathParts) -> Iterator[tuple[str, dict[An
     elif isinstance(node, list):
         for i, child in enumerate(node):
             yield from searched_nodes(child, (*path, i))
+
+
+def imply_pruner(tree: dict[str, Any]) -> tuple[str, ...]:
+    """Choose freeze-thaw for a file that names neither sampler nor pruner; return the path if so."""
+    search, nodes = tree.get("search", {}), {key: tree[key] for key in TRIAL_KEYS if key in tree}
+    if not isinstance(search, dict) or "pruner" in search or not any(searched_nodes(nodes, ())):
+        return ()
+    if not isinstance(search.get("sampler", {}), dict) or "name" in search.get("sampler", {}):
+        return ()
+    tree["search"] = {**search, "pruner": {"name": "freeze-thaw"}}
+    return (PRUNER,)
 
 
 def is_active(parameter: Parameter, values: Mapping[str, Any], tree: object) -> bool:

@@ -178,3 +178,11 @@ class Settings(Section):
 
 SETTINGS_KEYS = tuple(Settings.model_fields)
 TRIAL_KEYS = tuple(TaskConfig.model_fields)
+
+
+def add_units(tree: dict[str, Any]) -> None:
+    """Write the seconds of durations that were stored without a unit as such."""
+    search = tree.get("search")
+    for key in ("timeout", "epoch_timeout"):
+        if isinstance(search, dict) and re.fullmatch(r"\d+(\.\d+)?", str(search.get(key))):
+            search[key] = f"{search[key]}s"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,18 @@ import pydantic
 from fmnist_tune.config.corners import check_configs, corners, probes
 from fmnist_tune.config.domain import ChoiceDomain
 from fmnist_tune.config.initial import config_problems_of, read_initial
-from fmnist_tune.config.parameters import Parameter, is_active, read_parameters, searched_nodes, substitute, value_at
+from fmnist_tune.config.parameters import (
+    Parameter,
+    imply_pruner,
+    is_active,
+    read_parameters,
+    searched_nodes,
+    set_at,
+    substitute,
+    value_at,
+)
 from fmnist_tune.config.problems import home_hint, schema_problems
-from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings
+from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings, add_units
 from fmnist_tune.config.warnings import space_warnings
 from fmnist_tune.config.yaml_text import dump_yaml, read_yaml
 from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean, near_file
@@ -28,7 +36,6 @@ from fmnist_tune.tasks.registry import DEFAULT, find_task, task_of
 from fmnist_tune.tasks.task import Task, title_of
 
 MAX_GRID = 10_000
-PRUNER = "search.pruner"
 EPOCH_TIMEOUT = "search.epoch_timeout"  # of the search section, it alone matters to a recipe
 
 
@@ -184,10 +191,10 @@ def read_space(
             [Problem("", f"{kind}; a search space is a mapping of {', '.join((*SETTINGS_KEYS, *TRIAL_KEYS))}")],
         )
     for path, value in (overrides or {}).items():
-        _override(tree, path.split("."), value)
+        set_at(tree, path.split("."), value)
     if is_stored:
-        _add_units(tree)
-    implied = () if is_stored else _imply_pruner(tree)
+        add_units(tree)
+    implied = () if is_stored else imply_pruner(tree)
     task = task_of(tree)
     settings, problems = _read_settings(tree, (task or find_task(DEFAULT)).config)
     if task is None:  # nothing is known of the keys of model, training and data
@@ -209,17 +216,6 @@ def read_space(
         raise _error(source, problems, document.lines)
     found = space_warnings(settings, parameters, tree, configs, task)
     return replace(space, warnings=(*warnings, *found, *_repeats(space)))
-
-
-def _imply_pruner(tree: dict[str, Any]) -> tuple[str, ...]:
-    """Choose freeze-thaw for a file that names neither sampler nor pruner; return the path if so."""
-    search, nodes = tree.get("search", {}), {key: tree[key] for key in TRIAL_KEYS if key in tree}
-    if not isinstance(search, dict) or "pruner" in search or not any(searched_nodes(nodes, ())):
-        return ()
-    if not isinstance(search.get("sampler", {}), dict) or "name" in search.get("sampler", {}):
-        return ()
-    tree["search"] = {**search, "pruner": {"name": "freeze-thaw"}}
-    return (PRUNER,)
 
 
 def _error(source: str, problems: Sequence[Problem], lines: Mapping[str, int]) -> FileError:
@@ -275,22 +271,6 @@ def _repeats(space: SearchSpace) -> tuple[str, ...]:
         f"search.trials: {search.trials} of a space with {size} configurations: some are trained more than once; "
         "sampler: {name: grid} trains each of them once",
     )
-
-
-def _override(tree: dict[str, Any], path: list[str], value: object) -> None:
-    for key in path[:-1]:
-        if not isinstance(tree.setdefault(key, {}), dict):
-            return  # the schema will say that a mapping belongs here
-        tree = tree[key]
-    tree[path[-1]] = value
-
-
-def _add_units(tree: dict[str, Any]) -> None:
-    """Write the seconds of durations that were stored without a unit as such."""
-    search = tree.get("search")
-    for key in ("timeout", "epoch_timeout"):
-        if isinstance(search, dict) and re.fullmatch(r"\d+(\.\d+)?", str(search.get(key))):
-            search[key] = f"{search[key]}s"
 
 
 def _line(lines: Mapping[str, int], path: str) -> int | None:

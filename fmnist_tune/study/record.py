@@ -14,8 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import SearchSpace, read_space
-from fmnist_tune.config.parameters import space_differences, value_at
-from fmnist_tune.config.space import PRUNER
+from fmnist_tune.config.parameters import PRUNER, space_differences, value_at
 from fmnist_tune.config.yaml_text import dump_yaml
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.study.database import study_names
