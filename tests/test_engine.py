@@ -290,3 +290,20 @@ def test_tables_that_cannot_be_read_are_named(tmp_path, capsys, files, message):
         main(["--tables", str(folder)])
     assert end.value.code == 2
     assert message.format(folder=folder) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--workers", "0"], "--workers: 0 is not positive"),
+        (["--seeds", "-1"], "--seeds: -1 is not positive"),
+        (["--budgets", "nan"], "--budgets: nan is not positive"),
+        (["--budgets", "much"], "--budgets: invalid float value: 'much'"),
+        (["--systems", "nothing"], "--systems: invalid choice: 'nothing'"),
+    ],
+)
+def test_wrong_options_of_the_judge_are_refused(tmp_path, capsys, words, message):
+    with pytest.raises(SystemExit) as end:
+        main(["--tables", str(tmp_path), *words])
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tables", type=Path, required=True, help="folder of tables")
     parser.add_argument("--only", nargs="+", default=[], help="names of tables, or how they begin")
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
-    parser.add_argument("--budgets", nargs="+", type=float, default=[1.5, 4, 12], help="time, in median full trainings")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument(
+        "--budgets", nargs="+", type=_positive(float), default=[1.5, 4, 12], help="time, in median full trainings"
+    )
+    parser.add_argument("--workers", type=_positive(int), default=2)
+    parser.add_argument("--seeds", type=_positive(int), default=4)
     parser.add_argument("--json", action="store_true", help="print one object, no table")
     arguments = parser.parse_args(argv)
     try:
@@ -48,6 +51,17 @@ def main(argv: Sequence[str] | None = None) -> None:
                 _print([row for row in rows if (row["budget"], row["system"]) == (budget, system)])
     if arguments.json:
         json.dump({"rows": rows}, sys.stdout)
+
+
+def _positive(kind: type[float]) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not positive")
+        return value
+
+    read.__name__ = kind.__name__  # for argparse's message
+    return read
 
 
 def _row(outcomes: list[Outcome], **names: Any) -> dict[str, Any]:
