@@ -19,6 +19,7 @@ from fmnist_tune.engine import Begin, Continue, Encoding, Engine, Point, SearchS
 from fmnist_tune.engine.cost import CostModel
 from fmnist_tune.engine.curves import CurveModel, Kernel, Likelihood, Observations, Prior, trend_of
 from fmnist_tune.engine.gain import log_expected_improvement
+from fmnist_tune.engine.history import History
 
 LR = Parameter("lr", FloatDomain(1e-4, 1e-1, log=True))
 WIDTH = Parameter("width", IntDomain(16, 256, log=True))
@@ -290,6 +291,46 @@ def test_tables_that_cannot_be_read_are_named(tmp_path, capsys, files, message):
         main(["--tables", str(folder)])
     assert end.value.code == 2
     assert message.format(folder=folder) in capsys.readouterr().err
+
+
+def on_plateau(values: list[float], rise: float = 0.001, depth: dict[int, int] | None = None) -> list[TrialState]:
+    rows = Encoding(PARAMETERS).draw(np.random.default_rng(0), len(values))
+    trials, order = [], 0
+    for number, (value, row) in enumerate(zip(values, rows, strict=True)):
+        epochs = (depth or {}).get(number, 1)
+        points = tuple(Point(float(e + 1), value + rise * e, order + e) for e in range(epochs))
+        order += epochs
+        trials.append(TrialState(number, Encoding(PARAMETERS).values(row), points, seconds=float(epochs)))
+    return trials
+
+
+def test_on_a_plateau_without_a_deadline_the_best_third_is_promoted_then_trials_begin():
+    values = [0.101, 0.105, 0.1, 0.104, 0.1, 0.1, 0.103, 0.102, 0.1]
+    depth: dict[int, int] = {7: 2}
+    for expected in (1, 3, 6):
+        decision = engine().decide(SearchState(on_plateau(values, depth=depth), 5))
+        assert decision == Continue(expected, 3.0)
+        depth[expected] = 3
+    assert isinstance(engine().decide(SearchState(on_plateau(values, depth=depth), 6)), Continue)  # 1 of 3, from 3 to 9
+    depth[1] = 9
+    assert isinstance(engine().decide(SearchState(on_plateau(values, depth=depth), 7)), Begin)
+
+
+@pytest.mark.parametrize(
+    ("values", "rise", "depth", "expected"),
+    [
+        ([0.1] * 8, 0.001, {0: 2}, True),
+        ([0.1] * 7, 0.001, {0: 2}, False),  # too few
+        ([0.1] * 8, 0.001, {}, False),  # nobody knows yet how they go on
+        ([0.1] * 8, 0.01, {0: 2, 1: 2}, False),  # they rise
+        ([0.1] * 4 + [0.2, 0.3, 0.4, 0.5], 0.001, {0: 2}, True),
+        ([0.1] * 4 + [0.2, 0.3, 0.4, 0.5, 0.6], 0.001, {0: 2}, False),
+    ],
+)
+def test_a_plateau_is_where_half_of_the_curves_begin_the_same_and_flat(values, rise, depth, expected):
+    history = History(Encoding(PARAMETERS), MAX_EPOCHS)
+    history.update(on_plateau(values, rise, depth))
+    assert history.is_on_plateau(0.5) is expected
 
 
 @pytest.mark.parametrize(

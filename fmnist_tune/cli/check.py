@@ -72,9 +72,8 @@ def _head(space: SearchSpace) -> str:
     if not space.parameters:
         return f"recipe {settings.study}: nothing is searched"
     sampler, pruner = search.sampler.name, search.pruner.name
-    chooses = (
-        f"{pruner}, which chooses the values too" if pruner == "freeze-thaw" else f"sampler {sampler}, pruner {pruner}"
-    )
+    is_whole = search.pruner.chooses_values and sampler != "grid"  # which keeps its own order
+    chooses = f"{pruner}, which chooses the values too" if is_whole else f"sampler {sampler}, pruner {pruner}"
     limit = f", at most {duration(search.timeout)} a run" if search.timeout is not None else ""
     return (
         f"study {settings.study}: {len(space.parameters)} parameters"

@@ -46,7 +46,7 @@ class Settings:
             spread of the trials.
         n_stalled: new configurations compared there.
         chance: of becoming the best that a trial is to have, to be continued once there are to be no others.
-        level_share: of the first evaluations that are the same but for noise, from which on ranks alone decide.
+        plateau: share of the trials that must be on a plateau for ranks alone to decide.
         n_to_end: of the time that it takes to train the most promising trial to its end, this is reserved for it.
         prior: of the kernel.
         slope: by which curves are expected to rise, per unit of time.
@@ -64,7 +64,7 @@ class Settings:
     margin: float = 3.0
     n_stalled: int = 24
     chance: float = 0.05
-    level_share: float = 0.5
+    plateau: float = 0.5
     n_to_end: float = 1.0
     prior: Prior = field(default_factory=Prior)
     slope: float = 0.4
@@ -121,7 +121,7 @@ class Engine:
             return self._begin_spread_out(state, rng)
         if not history.n_reports:
             return None
-        if state.can_begin and history.level_share() >= self.settings.level_share:
+        if state.can_begin and history.is_on_plateau(self.settings.plateau):
             return decide_by_rank(state, history, self.encoding, self.partial, rng)
         model = self._model()
         paused = self._paused()

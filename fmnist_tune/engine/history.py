@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +17,7 @@ Ints = NDArray[np.int64]
 
 
 SHARE_AHEAD = 0.15
+MIN_ON_PLATEAU = 8  # trials before which nothing is called a plateau
 NOISE = 0.006  # of accuracies on 10,000 images, two standard deviations
 
 
@@ -51,7 +51,7 @@ class History:
         self.features = np.zeros((0, len(encoding.groups)))
         self.epoch = self.epochs = self.until = self.log_s = self._first = self._top = self._begun = np.zeros(0)
         self._latest = np.zeros(0)
-        self._at: defaultdict[float, dict[int, float]] = defaultdict(dict)  # values by epoch and row
+        self._rise = np.zeros(0)  # from the first evaluation to the second
         self._n_points = np.zeros(0, dtype=np.int64)
         self._is_over = np.zeros(0, dtype=bool)
         self.n_reports = 0
@@ -75,9 +75,9 @@ class History:
             self.epoch = np.concatenate([self.epoch, np.zeros(n - n_old)])
             self.epochs = np.concatenate([self.epochs, np.full(n - n_old, float(self.max_epochs))])
             self._is_over = np.concatenate([self._is_over, np.zeros(n - n_old, dtype=bool)])
-            self.until, self.log_s, self._first, self._top, self._begun, self._latest = (
+            self.until, self.log_s, self._first, self._top, self._begun, self._latest, self._rise = (
                 np.concatenate([column, nan])
-                for column in (self.until, self.log_s, self._first, self._top, self._begun, self._latest)
+                for column in (self.until, self.log_s, self._first, self._top, self._begun, self._latest, self._rise)
             )
         old, self._trials = self._trials, tuple(trials)
         for i, trial in enumerate(self._trials):
@@ -89,14 +89,13 @@ class History:
         self.until[i] = np.nan if trial.until is None else trial.until
         self.epochs[i] = self.max_epochs if trial.epochs is None else trial.epochs
         self._is_over[i] = trial.is_over
-        for point in trial.points[self._n_points[i] :]:
-            self._at[point.epoch][i] = point.value
         self._n_points[i] = len(trial.points)
         if not trial.points:
             return
         last = trial.points[-1]
         self.epoch[i], self._first[i], self._begun[i] = last.epoch, trial.points[0].value, trial.points[0].order
         self._latest[i] = last.value
+        self._rise[i] = trial.points[1].value - trial.points[0].value if len(trial.points) > 1 else np.nan
         self._top[i] = max(point.value for point in trial.points)
         if trial.seconds > 0:
             self.log_s[i] = math.log(trial.seconds / last.epoch)
@@ -131,12 +130,21 @@ class History:
         )
         return 1 - (first + 1) / self.n_reports
 
-    def level_share(self) -> float:
-        """Return the largest share of the first evaluations that are the same but for noise."""
-        first = np.sort(self._first[~np.isnan(self._first)])
-        return float(
-            np.max(np.searchsorted(first, first + 2 * NOISE, side="right") - np.arange(len(first))) / len(first)
-        )
+    def is_on_plateau(self, share: float) -> bool:
+        """Return whether at least this share of the first evaluations, and the next ones of these trials, are the same.
+
+        Noise aside. Where a space holds good configurations alone, first evaluations are the same too, but curves rise.
+        """
+        rows = np.flatnonzero(self._n_points > 0)
+        if len(rows) < MIN_ON_PLATEAU:
+            return False
+        rows = rows[np.argsort(self._first[rows], kind="stable")]
+        first = self._first[rows]
+        n_same = np.searchsorted(first, first + 2 * NOISE, side="right") - np.arange(len(rows))
+        i = int(np.argmax(n_same))
+        rises = self._rise[rows[i : i + n_same[i]]]
+        rises = rises[~np.isnan(rises)]
+        return bool(n_same[i] >= share * len(rows) and len(rises) and np.median(rises) <= NOISE)
 
     def seconds_until(self, epoch: float) -> float:
         """Return the seconds that all trials take up to an epoch, those under way included."""
@@ -151,11 +159,12 @@ class History:
     def promoted(self, factor: int) -> int | None:
         """Return the row that waits, of the deepest ones, among the best 1/factor of those that came as far."""
         waiting = self.unfinished(len(self.numbers))
-        for row in waiting[np.lexsort((-self._latest[waiting], -self.epoch[waiting]))]:
-            others = self._at[float(self.epoch[row])]
-            place = sum((-value, other) < (-self._latest[row], row) for other, value in others.items())
-            if place < len(others) // factor:
-                return int(row)
+        for epoch in sorted(set(self.epoch[waiting]), reverse=True):
+            ranking = sorted((-p.value, i) for i, t in enumerate(self._trials) for p in t.points if p.epoch == epoch)
+            candidates = set(waiting[self.epoch[waiting] == epoch].tolist())
+            row = next((i for _, i in ranking[: len(ranking) // factor] if i in candidates), None)
+            if row is not None:
+                return row
         return None
 
     def best(self, n: int) -> Ints:

@@ -1,4 +1,4 @@
-"""What to train where most first evaluations are the same but for noise: ranks decide, curves tell little."""
+"""What to train on a plateau, where most curves begin flat: ranks decide."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ def decide_by_rank(
         rng: draws new configurations.
     """
 
+    first = epoch_after(0, partial)
+    second = _whole(FACTOR * first)
+
     def begin() -> Begin:
         units = encoding.draw(rng, 1)
         if rng.random() < SHARE_NEAR:
@@ -43,8 +46,6 @@ def decide_by_rank(
     def go_on(row: int, until: float) -> Continue:
         return Continue(history.numbers[row], _whole(min(until, history.epochs[row])))
 
-    first = epoch_after(0, partial)
-    second = _whole(FACTOR * first)
     if state.left_s is None:
         row = history.promoted(FACTOR)
         return begin() if row is None else go_on(row, FACTOR * history.epoch[row])

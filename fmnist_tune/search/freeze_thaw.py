@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ class FreezeThaw(SchedulerSection):
     """
 
     name: Literal["freeze-thaw"] = "freeze-thaw"
+    chooses_values: ClassVar[bool] = True
     min_epochs: Annotated[float, Field(ge=0.01, le=1)] = 1
 
     def build(self) -> FreezeThawScheduler:

@@ -190,6 +190,8 @@ class SchedulerSection(Section):
     """
 
     name: str
+    # Whether the scheduler proposes every value of a new trial, so that the sampler has none to choose.
+    chooses_values: ClassVar[bool] = False
 
     @property
     def first_milestone(self) -> float:
