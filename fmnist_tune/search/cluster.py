@@ -1,7 +1,8 @@
-"""Ray: starting or joining a cluster without output, and how many workers fit."""
+"""Ray: starting or joining a cluster without output, what is imported meanwhile, and how many workers fit."""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import re
@@ -12,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fmnist_tune.config import SearchSpace
 from fmnist_tune.config.schema import Resources
 from fmnist_tune.cpus import cpu_count
 from fmnist_tune.errors import UserError
 from fmnist_tune.search import session
 from fmnist_tune.search.signals import holding_back_ctrl_c
 from fmnist_tune.search.worker_start import last_complaint
+from fmnist_tune.study.database import warm_up
 
 # Set before Ray is imported; what each one does is in docs/developer/architecture.md.
 ENVIRONMENT = {
@@ -62,6 +65,19 @@ def prepare_environment() -> None:
     session.run_from_plain_path()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def import_libraries() -> None:
+    """Import what a search needs, in a thread beside its checks and Ray's start."""
+    for module in ("ray", "fmnist_tune.search.runner"):
+        importlib.import_module(module)
+    warm_up()
+
+
+def import_torch(space: SearchSpace) -> None:
+    """Import what a configuration's expected cost needs, for a scheduler that asks for it before any report."""
+    if space.settings.search.pruner.chooses_values and (config := next(space.end_configs(), None)) is not None:
+        config.relative_cost()
 
 
 def start_ray(address: str | None) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -17,6 +16,8 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.models.check import check_models
 from fmnist_tune.search.cluster import (
     WorkerPlan,
+    import_libraries,
+    import_torch,
     machines,
     plan_workers,
     prepare_environment,
@@ -37,7 +38,6 @@ from fmnist_tune.study.database import (
     open_database,
     storage_errors,
     study_exists,
-    warm_up,
 )
 from fmnist_tune.study.folder import missing_files, recover
 from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder
@@ -154,7 +154,8 @@ class _Search:
     def run(self) -> RunOutcome:
         """Run it; anything missing or wrong is found before Ray starts and anything is created."""
         background = self.held.enter_context(ThreadPoolExecutor(1))
-        imports = background.submit(_import_libraries)
+        imports = background.submit(import_libraries)
+        background.submit(import_torch, self.space)  # nobody waits for it
         source = open_source(self.space, self.options.data_dir, self.display.phase)
         for warning in self.space.warnings:
             self.display.line(f"warning: {warning}", "yellow")
@@ -292,9 +293,3 @@ def _warm_start(options: RunOptions, paths: StudyPaths) -> StudyRecord | None:
         studies = command_line("studies", studies_dir=options.studies_dir, storage=options.storage)
         raise UserError(f"--warm-start {options.warm_start}: no such study; `{studies}` lists them")
     return StudyRecord.load(open_database(options.url, create=False), replace(paths, name=options.warm_start))
-
-
-def _import_libraries() -> None:
-    for module in ("ray", "fmnist_tune.search.runner"):
-        importlib.import_module(module)
-    warm_up()
