@@ -11,16 +11,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fmnist_tune.config import SearchSpace
 from fmnist_tune.config.schema import Resources
 from fmnist_tune.cpus import cpu_count
 from fmnist_tune.errors import UserError
 from fmnist_tune.search import session
 from fmnist_tune.search.signals import holding_back_ctrl_c
 from fmnist_tune.search.worker_start import last_complaint
-from fmnist_tune.study.database import warm_up
+
+if TYPE_CHECKING:
+    from fmnist_tune.config import SearchSpace
 
 # Set before Ray is imported; what each one does is in docs/developer/architecture.md.
 ENVIRONMENT = {
@@ -69,6 +70,8 @@ def prepare_environment() -> None:
 
 def import_libraries() -> None:
     """Import what a search needs, in a thread beside its checks and Ray's start."""
+    from fmnist_tune.study.database import warm_up  # imports SQLAlchemy, which no worker needs
+
     for module in ("ray", "fmnist_tune.search.runner"):
         importlib.import_module(module)
     warm_up()
