@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import read_space
-from fmnist_tune.study.sampling import TPE_BEST, TPE_TRIALS, distribution, shown_to_sampler, values_of
+from fmnist_tune.study.sampling import BEST_SHOWN, MOST_SHOWN, ShownTrials, distribution, values_of
 from fmnist_tune.study.trial_writer import TrialWriter
 from fmnist_tune.study.warm_start import import_trials
 from tests.studies import SPACE, drive, open_study, report
@@ -24,7 +25,7 @@ def test_a_sampler_learns_from_trials_that_pause_or_run(tmp_path: Path) -> None:
     for number in (0, 1, 2):
         trials.report(number, 1, 0.5)
     trials.release(0)
-    seen = [t for t in shown_to_sampler(record.trials) if t.state == TrialState.PRUNED]
+    seen = [t for t in ShownTrials(record.trials).select() if t.state == TrialState.PRUNED]
     assert [(t.number, t.value) for t in seen] == [(0, 0.5), (1, 0.5), (2, 0.5)]
     assert [t.state for t in record.trials] == [TrialState.WAITING, *[TrialState.RUNNING] * 3]
 
@@ -126,9 +127,9 @@ def test_lists_of_conditions_and_ranges_of_whole_numbers_are_drawn_as_they_stand
 def test_a_grid_study_visits_every_configuration_once_and_ends(tmp_path: Path) -> None:
     text = """
 study: s
-search: {trials: 100, sampler: {name: grid, seed: 1}}
+search: {trials: 1000, sampler: {name: grid, seed: 1}}
 model: {name: {choice: [mlp, cnn]}, depth: {int: [1, 3], when: {model.name: mlp}}, blocks: {int: [1, 2], when: {model.name: cnn}}}
-training: {batch_size: {choice: [32, 64]}}
+training: {batch_size: {int: [32, 95]}}
 """
     record = open_study(tmp_path, text)
     trials = TrialWriter(record)
@@ -136,21 +137,38 @@ training: {batch_size: {choice: [32, 64]}}
     while (spec := trials.begin()) is not None:
         seen.append(tuple(sorted(spec.values.items())))
         trials.complete(spec.number, 0.5)
-    assert len(seen) == len(set(seen)) == 10
-    assert record.quota.n_target == 10
+    assert len(seen) == len(set(seen)) == record.quota.n_target == 320
+    assert len(seen) > MOST_SHOWN, "other samplers are shown fewer"
 
 
-def test_tpe_is_shown_the_best_and_the_latest_of_many_trials() -> None:
+def test_a_sampler_is_shown_the_best_and_the_latest_of_many_trials() -> None:
     study = optuna.create_study(direction="maximize")
     values = [0.9 if number == 3 else 0.5 + number / 10_000 for number in range(1200)]
     study.add_trials([optuna.create_trial(value=value, params={}, distributions={}) for value in values])
-    seen = [t.number for t in shown_to_sampler(study.trials)]
-    assert len(seen) <= TPE_TRIALS
+    seen = [t.number for t in ShownTrials(study.trials).select()]
+    assert len(seen) <= MOST_SHOWN
     assert 3 in seen
     assert 4 not in seen
-    n_latest = TPE_TRIALS - 4 * TPE_BEST
+    n_latest = MOST_SHOWN - 4 * BEST_SHOWN
     assert seen[-n_latest:] == list(range(1200 - n_latest, 1200))
-    assert len(shown_to_sampler(study.trials[:TPE_TRIALS])) == TPE_TRIALS
+    assert len(ShownTrials(study.trials[:MOST_SHOWN]).select()) == MOST_SHOWN
+
+
+def test_what_is_shown_of_a_growing_study_is_what_is_shown_of_it_read_anew() -> None:
+    rng, trials = random.Random(0), list[FrozenTrial]()
+    shown = ShownTrials(trials)
+    for number in range(900):
+        trial = optuna.create_trial(state=TrialState.WAITING, intermediate_values={})
+        trial.number = number
+        trials.append(trial)
+        for other in rng.sample([t for t in trials if not t.state.is_finished()], k=number % 2):
+            other.intermediate_values = {rng.randint(1, 9): 0.5}
+            other.state = rng.choice([TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
+            other.value = None if other.state == TrialState.FAIL else rng.randint(0, 60) / 60
+        if number % 7 == 0:
+            numbers = [t.number for t in shown.select(without=number)]
+            assert numbers == [t.number for t in ShownTrials(trials).select(without=number)]
+            assert number not in numbers
 
 
 def test_trials_are_taken_over_from_one_study_after_another(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.recipes import recipe_of
 from fmnist_tune.study.record import StudyRecord, space_differences
-from fmnist_tune.study.sampling import shown_to_sampler
+from fmnist_tune.study.sampling import ShownTrials
 from fmnist_tune.study.seed_results import plan_for
 from fmnist_tune.study.summary import edge_of, summarize
 from fmnist_tune.study.trial_data import history_of, metadata_of
@@ -94,7 +94,7 @@ def test_a_look_within_the_first_epoch_pauses_a_trial(tmp_path: Path) -> None:
     assert record.trials[0].intermediate_values == {}
     assert metadata_of(record.trials[0])["duration_s"] == 1.5
     assert [e.text for e in events] == ["70.00 % at epoch 0.5, rank 1/1"]
-    assert shown_to_sampler(record.trials)[0].intermediate_values == {0: 0.7}
+    assert ShownTrials(record.trials).select()[0].intermediate_values == {0: 0.7}
     assert not driver.on_report(partial(1, 0.6))
     again = driver.next_assignment()
     assert again is not None
@@ -107,7 +107,7 @@ def test_a_look_within_the_first_epoch_pauses_a_trial(tmp_path: Path) -> None:
     assert record.trials[0].state == TrialState.COMPLETE
     ended = record.trials[5]
     assert (ended.state, ended.value) == (TrialState.PRUNED, None)
-    assert shown_to_sampler(record.trials)[5].value == 0.1
+    assert ShownTrials(record.trials).select()[5].value == 0.1
 
 
 def test_a_full_study_ends_with_a_complete_trial_and_none_that_waits(tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ from fmnist_tune.config.domain import ChoiceDomain, Domain, FloatDomain, IntDoma
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.trial_data import latest_of
 
-# TPE sees up to this many trials; of more, the best ones (by value and by epoch) and the latest. TPE counts at most 25
-# as good ones (optuna.samplers.TPESampler, gamma), and its time grows with the number of the others.
-TPE_TRIALS, TPE_BEST = 300, 25
+# A sampler is shown up to this many trials; of more, so many of the best ones (of the complete ones and of the pruned
+# ones, by value and by epoch) and the latest. TPE counts at most 25 as good ones (optuna.samplers.TPESampler, gamma),
+# and its time grows with the number of the others.
+MOST_SHOWN, BEST_SHOWN = 300, 25
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
@@ -39,14 +40,14 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     return IntDistribution(int(low), high, log=domain.log, step=domain.step)
 
 
-def sample(space: SearchSpace, trials: Sequence[FrozenTrial], number: int, *, given: Mapping[str, Any]) -> FrozenTrial:
-    """Sample a trial's parameters, in an in-memory study that shows the sampler the other trials.
+def sample(space: SearchSpace, others: Sequence[FrozenTrial], number: int, *, given: Mapping[str, Any]) -> FrozenTrial:
+    """Sample a trial's parameters, in an in-memory study that shows the sampler other trials.
 
     The sample is determined by the study's seed, the number and the other trials.
 
     Args:
         space: the search space.
-        trials: all others of the study.
+        others: as `ShownTrials` selects them.
         number: of the trial.
         given: parameters already set, as Optuna stores them.
 
@@ -56,7 +57,7 @@ def sample(space: SearchSpace, trials: Sequence[FrozenTrial], number: int, *, gi
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         sampler = sampler_for(space, number)
-        study = optuna.create_study(storage=_Seen(trials, number), sampler=sampler, direction="maximize")
+        study = optuna.create_study(storage=_Seen(others, number), sampler=sampler, direction="maximize")
         if given:
             study.enqueue_trial(dict(given))
         trial, values = study.ask(), dict[str, Any]()
@@ -67,15 +68,11 @@ def sample(space: SearchSpace, trials: Sequence[FrozenTrial], number: int, *, gi
 
 
 class _Seen(InMemoryStorage):
-    """A study as a sampler sees it while it samples one trial, with at most TPE_TRIALS others.
+    """A study as a sampler sees it while it samples one trial."""
 
-    A waiting or running trial with evaluations is shown as pruned, so that they are used at once; TPE would count a
-    running trial as a bad one. A trial that has not ended its first epoch is shown as pruned after step 0.
-    """
-
-    def __init__(self, trials: Sequence[FrozenTrial], number: int) -> None:
+    def __init__(self, others: Sequence[FrozenTrial], number: int) -> None:
         super().__init__()
-        self._others = shown_to_sampler(trials)
+        self._others = others
         self._number = number
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -94,9 +91,49 @@ class _Seen(InMemoryStorage):
         return [*(t for t in self._others if states is None or t.state in states), *sampled]
 
 
-def shown_to_sampler(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return a study's trials as a sampler is shown them."""
-    return [_as_seen(trial) for trial in _best_and_latest(trials)]
+class ShownTrials:
+    """The trials of a growing study that its sampler is shown: of more than MOST_SHOWN the best ones and the latest.
+
+    A grid's sampler is shown all. What has ended is looked at once.
+    A waiting or running trial with evaluations is shown as pruned, so that they are used at once; TPE would count a
+    running trial as a bad one. A trial that has not ended its first epoch is shown as pruned after step 0.
+    """
+
+    def __init__(self, trials: Sequence[FrozenTrial], *, shows_all: bool = False) -> None:
+        """Select from `trials`, to which others may be appended."""
+        self._trials = trials
+        self._shows_all = shows_all
+        self._n_known = 0
+        self._open: list[int] = []
+        self._best: dict[tuple[TrialState, str], list[tuple[float, ...]]] = {
+            (state, by): [] for state in (TrialState.COMPLETE, TrialState.PRUNED) for by in ("value", "epoch")
+        }
+
+    def select(self, *, without: int | None = None) -> list[FrozenTrial]:
+        """Return the trials as they are shown, by number, but for one."""
+        trials = self._trials
+        if len(trials) > MOST_SHOWN and not self._shows_all:
+            self._note_ended()
+            kept = {int(i) for best in self._best.values() for *_, i in best}
+            kept.update(range(len(trials) - (MOST_SHOWN - len(self._best) * BEST_SHOWN), len(trials)))
+            trials = [trials[i] for i in sorted(kept)]
+        return [_as_seen(trial) for trial in trials if trial.number != without]
+
+    def _note_ended(self) -> None:
+        unknown = [*self._open, *range(self._n_known, len(self._trials))]
+        self._n_known = len(self._trials)
+        self._open = []
+        for i in unknown:
+            trial = self._trials[i]
+            if not trial.state.is_finished():
+                self._open.append(i)
+            elif trial.state != TrialState.FAIL:
+                value = trial.value or 0.0
+                for by, rank in (("value", (value, i)), ("epoch", (trial.last_step or 0, value, i))):
+                    best = self._best[trial.state, by]
+                    heapq.heappush(best, rank)
+                    if len(best) > BEST_SHOWN:
+                        heapq.heappop(best)
 
 
 def _as_seen(trial: FrozenTrial) -> FrozenTrial:
@@ -170,17 +207,6 @@ def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
                 return GPSampler(seed=seed, independent_sampler=RandomSampler(seed))
             case "cmaes":
                 return CmaEsSampler(seed=seed, independent_sampler=RandomSampler(seed), warn_independent_sampling=False)
-
-
-def _best_and_latest(trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
-    if len(trials) <= TPE_TRIALS:
-        return trials
-    kept = set(range(len(trials) - (TPE_TRIALS - 4 * TPE_BEST), len(trials)))
-    for state in (TrialState.COMPLETE, TrialState.PRUNED):
-        ended = [(t.value or 0.0, i) for i, t in enumerate(trials) if t.state == state]
-        kept |= {i for _, i in heapq.nlargest(TPE_BEST, ended)}
-        kept |= {i for *_, i in heapq.nlargest(TPE_BEST, ((trials[i].last_step or 0, value, i) for value, i in ended))}
-    return [trials[i] for i in sorted(kept)]
 
 
 class _WholeSpaceSampler(BaseSampler):

@@ -17,7 +17,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.seeds import derive_seed
 from fmnist_tune.study.recipes import write_best_recipe
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.sampling import key_of, params_of, sample, values_of
+from fmnist_tune.study.sampling import ShownTrials, key_of, params_of, sample, values_of
 from fmnist_tune.study.trial_data import (
     INITIAL_KEY,
     METADATA_KEY,
@@ -121,6 +121,8 @@ class TrialWriter:
         """Read the trials of a study, which keeps them in memory from now on."""
         self._record = record
         self._trials = record.keep_trials()
+        self._is_grid = record.space.settings.search.sampler.name == "grid"
+        self._shown = ShownTrials(self._trials.all, shows_all=self._is_grid)
         points = [params_of(point, record.space)[0] for point in record.space.initial]
         begun = {key_of(t.system_attrs.get("fixed_params", t.params)) for t in self._trials.all}
         self.initial = [point for point in points if key_of(point) not in begun]
@@ -190,10 +192,10 @@ class TrialWriter:
 
     def _new(self, proposed: Mapping[str, Any]) -> FrozenTrial:
         """Return a new trial: from the next initial point, or from the proposed values, or sampled."""
-        number, is_grid = len(self._trials.all), self._record.space.settings.search.sampler.name == "grid"
+        number = len(self._trials.all)
         while self.initial:
             sampled = self._sample(number, self.initial.pop(0))
-            if not is_grid or all(t.params != sampled.params for t in self._trials.all):
+            if not self._is_grid or all(t.params != sampled.params for t in self._trials.all):
                 sampled.user_attrs[INITIAL_KEY] = True
                 return sampled
         return self._sample(number, proposed)
@@ -210,8 +212,7 @@ class TrialWriter:
         self._trials.set_params(trial.number, missing, sampled.distributions)
 
     def _sample(self, number: int, given: Mapping[str, Any]) -> FrozenTrial:
-        others = [trial for trial in self._trials.all if trial.number != number]
-        return sample(self._record.space, others, number, given=given)
+        return sample(self._record.space, self._shown.select(without=number), number, given=given)
 
     def report(self, number: int, epoch: int, val_accuracy: float) -> None:
         """Record an epoch's validation accuracy."""
