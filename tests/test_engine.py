@@ -124,7 +124,7 @@ def random_data(n: int = 30) -> Observations:
 
 def test_gradients_are_those_of_finite_differences():
     data = random_data()
-    likelihood = Likelihood(data, data.z, np.array([0, 1, 1, 2]), Prior())
+    likelihood = Likelihood(data, data.z, np.array([0, 1, 1, 2]), Prior().arrays(3))
     rng = np.random.default_rng(1)
     theta = Prior().arrays(3)[0] + 0.3 * rng.standard_normal(8)
     numeric = approx_fprime(theta, lambda t: likelihood(t)[0], 1e-6)
@@ -142,7 +142,7 @@ def test_the_model_learns_a_function():
     data = Observations(features=x, time=time, trial=np.repeat(np.arange(30), 4), z=truth(x, time))
     trend = trend_of(data, prior_slope=0.0, prior_weight=0.1)
     groups = np.array([0, 1])
-    theta = Likelihood(data, trend.standardize(data.z, data.time), groups, Prior()).maximize(50)
+    theta = Likelihood(data, trend.standardize(data.z, data.time), groups, Prior().arrays(2)).maximize(50)
     assert theta[1] > theta[0] + 0.5  # the second coordinate does not matter
     model = CurveModel(data, Kernel(theta, groups), trend)
     new = rng.random((50, 2))

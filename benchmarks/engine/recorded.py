@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -18,7 +18,9 @@ from fmnist_tune.config.domain import ChoiceDomain, IntDomain
 from fmnist_tune.config.parameters import Parameter
 from fmnist_tune.config.yaml_text import dump_yaml
 from fmnist_tune.errors import UserError
+from fmnist_tune.search.lessons import lesson_of
 from fmnist_tune.search.messages import Assignment, TrialReport
+from fmnist_tune.search.scheduler import LessonData
 from fmnist_tune.search.simulation import Curve, Simulation
 from fmnist_tune.section import Section
 from fmnist_tune.study.database import database_url, open_database
@@ -136,7 +138,15 @@ class _Observed(Simulation):
         return goes_on
 
 
-def search_by_driver(table: Table, section: Mapping[str, Any], *, time_s: float, n_workers: int, seed: int) -> Outcome:
+def search_by_driver(
+    table: Table,
+    section: Mapping[str, Any],
+    *,
+    time_s: float,
+    n_workers: int,
+    seed: int,
+    lessons: Sequence[LessonData] = (),
+) -> tuple[Outcome, LessonData | None]:
     """Search a table with the real driver, its scheduler and a real study.
 
     Args:
@@ -145,6 +155,10 @@ def search_by_driver(table: Table, section: Mapping[str, Any], *, time_s: float,
         time_s: simulated seconds.
         n_workers: trials at a time.
         seed: of the study and of the noise.
+        lessons: of earlier studies.
+
+    Returns:
+        What it came to, and what it teaches.
     """
     seen = Seen(table, time_s)
     names = {f"model.{_key(parameter)}": parameter.path for parameter in table.parameters}
@@ -161,10 +175,14 @@ def search_by_driver(table: Table, section: Mapping[str, Any], *, time_s: float,
     with tempfile.TemporaryDirectory(dir=_memory()) as name:
         storage = open_database(database_url(Path(name)), create=True)
         record = StudyRecord.open(storage, read_space(text, f"{table.name}.yaml"), StudyPaths(Path(name), "s"))
+        for lesson in lessons:
+            record.learn(lesson)
         simulation = _Observed(record, curve, n_workers=n_workers, timeout_s=time_s, seen=seen)
         simulation.run()
+        outcome = seen.outcome(len(record.trials), simulation.decide_s / max(simulation.n_decisions, 1))
+        taught = lesson_of(record)
         storage.engine.dispose()
-    return seen.outcome(len(record.trials), simulation.decide_s / max(simulation.n_decisions, 1))
+    return outcome, taught
 
 
 def _memory() -> str | None:

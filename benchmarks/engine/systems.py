@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,11 @@ from optuna.trial import TrialState
 from benchmarks.engine.outcome import Outcome
 from benchmarks.engine.recorded import search_by_driver
 from benchmarks.engine.simulator import Job, System, simulate
-from benchmarks.engine.tables import Table
+from benchmarks.engine.tables import Table, load_table
 from fmnist_tune.config.domain import ChoiceDomain, IntDomain
 from fmnist_tune.config.parameters import Parameter, is_active
 from fmnist_tune.engine import Encoding
+from fmnist_tune.search.scheduler import LessonData
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -115,7 +118,33 @@ class Ours:
 
     def search(self, table: Table, *, time_s: float, n_workers: int, seed: int) -> Outcome:
         """Search a table."""
-        return search_by_driver(table, self.section, time_s=time_s, n_workers=n_workers, seed=seed)
+        return search_by_driver(table, self.section, time_s=time_s, n_workers=n_workers, seed=seed)[0]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """The default, which learns from a search of every other table of the same kind.
+
+    Attributes:
+        budget: of these searches, in median full trainings.
+    """
+
+    budget: float
+
+    def search(self, table: Table, *, time_s: float, n_workers: int, seed: int) -> Outcome:
+        """Search a table."""
+        kind = table.name.partition("-")[0]
+        others = [file for file in sorted(table.file.parent.glob(f"{kind}-*.json")) if file != table.file]
+        lessons = [_lesson(file, self.budget, n_workers, seed) for file in others]
+        known = [lesson for lesson in lessons if lesson is not None]
+        return search_by_driver(table, {}, time_s=time_s, n_workers=n_workers, seed=seed, lessons=known)[0]
+
+
+@cache
+def _lesson(file: Path, budget: float, n_workers: int, seed: int) -> LessonData | None:
+    table = load_table(file)
+    time_s = budget * table.full_training_s
+    return search_by_driver(table, {}, time_s=time_s, n_workers=n_workers, seed=seed)[1]
 
 
 @dataclass(frozen=True)
@@ -133,8 +162,9 @@ class Other:
         return simulate(table, self.make(table, seed), time_s=time_s, n_workers=n_workers, seed=seed)
 
 
-SYSTEMS: Mapping[str, Ours | Other] = {
+SYSTEMS: Mapping[str, Ours | Learning | Other] = {
     "default": Ours({}),
+    "learning": Learning(4),
     "tpe+asha": Ours({"sampler": {"name": "tpe"}, "pruner": {"name": "asha"}}),
     "random+asha": Ours({"sampler": {"name": "random"}, "pruner": {"name": "asha"}}),
     "optuna": Other(lambda table, seed: PlainOptuna(table, seed, optuna.pruners.SuccessiveHalvingPruner())),

@@ -49,6 +49,14 @@ def _add_search_commands(commands: Any) -> None:
         help="take over another study's finished trials that fit the space",
     )
     _complete(warm_start, STUDIES)
+    learn_from = search.add_argument(
+        "--learn-from",
+        type=study,
+        nargs="+",
+        metavar="STUDY",
+        help="earlier studies, on any data, that tell what to expect; instead of the file's",
+    )
+    _complete(learn_from, STUDIES)
     _add_search_options(search, seed="seed of the sampler and the training, instead of the file's")
 
     resume = _command(commands, "search", "resume", "go on with a study; its search space is stored in it")

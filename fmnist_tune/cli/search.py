@@ -25,7 +25,11 @@ from fmnist_tune.units import clock
 
 def search(arguments: argparse.Namespace, started: float) -> int:
     """Run a search space."""
-    overrides = {"study": arguments.study, "search.sampler.seed": arguments.seed}
+    overrides = {
+        "study": arguments.study,
+        "search.sampler.seed": arguments.seed,
+        "search.learn_from": arguments.learn_from,
+    }
     given = {path: value for path, value in overrides.items() if value is not None}
     space = load_file(arguments, arguments.space, given)
     if not space.parameters:

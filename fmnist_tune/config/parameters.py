@@ -13,8 +13,9 @@ from fmnist_tune.errors import Problem, did_you_mean
 
 PRUNER = "search.pruner"
 
-# What may differ: a budget changes how long a study goes on, and initial points what it tries next, not what it is.
-FREE = ("search.trials", "search.timeout", "search.epoch_timeout", "search.initial")
+# What may differ: a budget changes how long a study goes on, initial points and lessons what it tries next, not what it
+# is.
+FREE = ("search.trials", "search.timeout", "search.epoch_timeout", "search.initial", "search.learn_from")
 NAME_KEY = "study"  # which the study has itself
 
 PathParts = tuple[str | int, ...]

@@ -54,6 +54,7 @@ def study_name(name: str) -> str:
     return name
 
 
+StudyName = Annotated[str, AfterValidator(study_name)]
 Duration = Annotated[float, BeforeValidator(seconds)]
 
 
@@ -123,6 +124,8 @@ class Search(Section):
         sampler: what chooses the values of a trial.
         pruner: decides which trials continue; its `name` determines its other keys.
         initial: configurations by dotted path that the study starts with; missing values are sampled.
+        learn_from: earlier studies of the same database, on any data: what they tell of the parameters that both search
+            is expected here too, as far as it proves true. Needs freeze-thaw.
     """
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 32
@@ -131,6 +134,16 @@ class Search(Section):
     sampler: Sampler = Sampler()
     pruner: Annotated[SerializeAsAny[SchedulerSection], BeforeValidator(_pruner)] = Asha()
     initial: Annotated[list[dict[Any, Any]], BeforeValidator(_points)] = Field(default_factory=list)
+    learn_from: Annotated[list[StudyName], Field(max_length=20)] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _learns(self) -> Search:
+        if self.learn_from and not self.pruner.learns:
+            raise ValueError(
+                f"learn_from has no effect on {self.pruner.name}; leave it out, or name neither sampler nor pruner, "
+                "which stands for freeze-thaw"
+            )
+        return self
 
 
 def _gpu_share(value: object) -> object:

@@ -1,7 +1,8 @@
 """What to train next: curves extrapolated by a Gaussian process, weighed against the seconds they cost."""
 
-from fmnist_tune.engine.decision import Engine, Settings
+from fmnist_tune.engine.decision import Engine
 from fmnist_tune.engine.encoding import Encoding
+from fmnist_tune.engine.fit import Settings
 from fmnist_tune.engine.state import Begin, Continue, Point, SearchState, TrialState
 
 __all__ = ["Begin", "Continue", "Encoding", "Engine", "Point", "SearchState", "Settings", "TrialState"]

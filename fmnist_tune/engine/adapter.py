@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fmnist_tune.engine.candidates import epoch_after
 from fmnist_tune.engine.decision import Engine, KnownSeconds
 from fmnist_tune.engine.encoding import Encoding
+from fmnist_tune.engine.lesson import Lesson
 from fmnist_tune.engine.state import Begin, Point, SearchState, TrialState
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.freeze_thaw import FreezeThaw
-from fmnist_tune.search.scheduler import KnownTrial, Pick, Scheduler, Situation
+from fmnist_tune.search.scheduler import KnownTrial, LessonData, Pick, Scheduler, Situation
 
 if TYPE_CHECKING:
     from fmnist_tune.config.space import SearchSpace
@@ -58,7 +59,7 @@ class FreezeThawScheduler(Scheduler):
 
     def _decide(self, situation: Situation) -> Pick | None:
         if self._engine is None:
-            self._engine = self._made(situation.space)
+            self._engine = self._made(situation.space, situation.lessons)
         state = SearchState(
             trials=[self._state(number, situation) for number in situation.trials],
             decision=self._n_evaluations + len(situation.trials),
@@ -74,13 +75,14 @@ class FreezeThawScheduler(Scheduler):
             return Pick(milestone=found.until, values={} if is_grid else found.values, note=self._n_evaluations)
         return Pick(found.trial, milestone=found.until, note=self._n_evaluations)
 
-    def _made(self, space: SearchSpace) -> Engine:
+    def _made(self, space: SearchSpace, lessons: Sequence[LessonData]) -> Engine:
         return Engine(
             Encoding(space.parameters, space.tree),
-            max_epochs=max((config.training.epochs for config in space.end_configs()), default=1),
+            max_epochs=_max_epochs(space),
             seed=space.settings.search.sampler.seed,
             partial=self.settings.partial,
             known_seconds=_known_seconds(space),
+            lessons=[Lesson(**lesson) for lesson in lessons],
         )
 
     def _state(self, number: int, situation: Situation) -> TrialState:
@@ -93,6 +95,17 @@ class FreezeThawScheduler(Scheduler):
             if trial.state == "ended":
                 self._ended.add(number)
         return self._trials[number]
+
+
+def lesson_from(space: SearchSpace, trials: Iterable[KnownTrial], study: str) -> LessonData | None:
+    """Return what the trials of a study teach others; None if there are too few."""
+    seen = [as_seen(trial, None) for trial in trials]
+    lesson = Lesson.of(study, seen, Encoding(space.parameters, space.tree), _max_epochs(space))
+    return None if lesson is None else lesson.to_json()
+
+
+def _max_epochs(space: SearchSpace) -> int:
+    return max((config.training.epochs for config in space.end_configs()), default=1)
 
 
 def _known_seconds(space: SearchSpace) -> KnownSeconds | None:

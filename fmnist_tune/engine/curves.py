@@ -6,6 +6,7 @@ kernel over configuration and epoch instead of exponential decays.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,15 @@ from scipy.optimize import minimize
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+Offset = Callable[[Array], Array]  # of z, (n,), from features (n, d)
+
 N_SHARED = 5  # log parameters beside the length-scales: of time, growth, signal, trial, noise
 JITTER = 1e-6
+
+
+def no_offset(features: Array) -> Array:
+    """Return zeros."""
+    return np.zeros(len(features))
 
 
 @dataclass(frozen=True)
@@ -121,8 +129,8 @@ class Kernel:
         squared = np.maximum((a * a).sum(1)[:, None] + (b * b).sum(1)[None] - 2 * a @ b.T, 0)
         same = one.trial[:, None] == trial[None]
         lag = np.abs(one.time[:, None] - time[None]) / time_scale
-        over_time = _matern(lag) + growth**2 * np.outer(grown(one.time), grown(time))
-        covariance: Array = (signal**2 * _matern(np.sqrt(squared)) + own**2 * same) * over_time
+        over_time = matern(lag) + growth**2 * np.outer(grown(one.time), grown(time))
+        covariance: Array = (signal**2 * matern(np.sqrt(squared)) + own**2 * same) * over_time
         return covariance
 
 
@@ -131,7 +139,8 @@ def grown(time: Array) -> Array:
     return np.maximum(time, 0)
 
 
-def _matern(r: Array) -> Array:
+def matern(r: Array) -> Array:
+    """Return Matern 5/2 correlations at distances, in length-scales."""
     s = np.sqrt(5) * r
     correlation: Array = (1 + s + s * s / 3) * np.exp(-s)
     return correlation
@@ -168,18 +177,18 @@ class Prior:
 class Likelihood:
     """Negative log posterior of a kernel's parameters, with its gradient."""
 
-    def __init__(self, data: Observations, y: Array, groups: Ints, prior: Prior) -> None:
+    def __init__(self, data: Observations, y: Array, groups: Ints, prior: tuple[Array, Array]) -> None:
         """Prepare distances.
 
         Args:
             data: the observations.
             y: (n,) their standardized values.
             groups: (d,) index of the length-scale of each coordinate.
-            prior: of the parameters.
+            prior: means and standard deviations of the parameters.
         """
         self._y = y
         self._n_groups = int(groups.max()) + 1 if len(groups) else 0
-        self._mean, self._sd = prior.arrays(self._n_groups)
+        self._mean, self._sd = prior
         n = len(y)
         self._squared = np.zeros((self._n_groups, n, n))
         for column, group in zip(data.features.T, groups, strict=True):
@@ -233,14 +242,24 @@ class Likelihood:
 class CurveModel:
     """What curves are expected to come to, given those that were seen."""
 
-    def __init__(self, data: Observations, kernel: Kernel, trend: Trend) -> None:
+    def __init__(self, data: Observations, kernel: Kernel, trend: Trend, offset: Offset = no_offset) -> None:
+        """Condition on observations.
+
+        Args:
+            data: the observations.
+            kernel: of the curves.
+            trend: of what is left of z without the offset.
+            offset: known of configurations before any observation.
+        """
         self.data = data
         self.kernel = kernel
         self.trend = trend
+        self.offset = offset
         covariance = kernel.between(data, data.features, data.time, data.trial)
         covariance[np.diag_indices(len(data))] += kernel.shared[-1] ** 2 + JITTER
         self._L = cholesky(covariance, lower=True, check_finite=False)
-        self._alpha = cho_solve((self._L, True), trend.standardize(data.z, data.time), check_finite=False)
+        y = trend.standardize(data.z - offset(data.features), data.time)
+        self._alpha = cho_solve((self._L, True), y, check_finite=False)
 
     def predict(self, features: Array, time: Array, trial: Ints) -> tuple[Array, Array]:
         """Return mean and standard deviation of z, (m,) each, without noise.
@@ -254,4 +273,4 @@ class CurveModel:
         mean = covariance.T @ self._alpha
         half = solve_triangular(self._L, covariance, lower=True, check_finite=False)
         variance = np.maximum(self.kernel.variance(time) - np.einsum("ij,ij->j", half, half), 1e-10)
-        return self.trend.restore(mean, time), self.trend.scale * np.sqrt(variance)
+        return self.trend.restore(mean, time) + self.offset(features), self.trend.scale * np.sqrt(variance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ from scipy.special import ndtr
 
 from fmnist_tune.engine.candidates import MARGIN, Candidates, epoch_after
 from fmnist_tune.engine.cost import CostModel
-from fmnist_tune.engine.curves import CurveModel, Kernel, Likelihood, Observations, Prior, Trend, trend_of
+from fmnist_tune.engine.curves import CurveModel
 from fmnist_tune.engine.encoding import Encoding
+from fmnist_tune.engine.fit import Fit, Settings
 from fmnist_tune.engine.history import History
+from fmnist_tune.engine.lesson import Lesson, Lessons
 from fmnist_tune.engine.plateau import decide_by_rank
 from fmnist_tune.engine.state import Begin, Continue, SearchState
 
@@ -29,48 +31,6 @@ EPOCHS_PATH = "training.epochs"  # the parameter that is the length of a trainin
 KnownSeconds = Callable[[Sequence[Mapping[str, Any]]], Sequence[float] | Array]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What was found by `python -m benchmarks.engine`.
-
-    Attributes:
-        n_initial: cheap, spread-out configurations before the model decides.
-        n_new: new configurations compared in a decision.
-        n_refined: of these, the best ones of which neighbours are compared too.
-        n_unfinished: trials compared, the most promising.
-        n_observations: from which the model predicts, at most.
-        n_known: configurations from which the known seconds are learned.
-        refit: the kernel is fitted again when the evaluations are this many times those of the last fit.
-        max_iterations: of a fit.
-        margin: by which the best value is to be exceeded, at most, where there was no progress; in units of the
-            spread of the trials.
-        n_stalled: new configurations compared there.
-        chance: of becoming the best that a trial is to have, to be continued once there are to be no others.
-        plateau: share of the trials that must be on a plateau for ranks alone to decide.
-        n_to_end: of the time that it takes to train the most promising trial to its end, this is reserved for it.
-        prior: of the kernel.
-        slope: by which curves are expected to rise, per unit of time.
-        slope_weight: of that expectation, against the trials' own slopes.
-    """
-
-    n_initial: int = 4
-    n_new: int = 150
-    n_refined: int = 5
-    n_unfinished: int = 100
-    n_observations: int = 150
-    n_known: int = 96
-    refit: float = 1.25
-    max_iterations: int = 25
-    margin: float = 3.0
-    n_stalled: int = 24
-    chance: float = 0.05
-    plateau: float = 0.5
-    n_to_end: float = 1.0
-    prior: Prior = field(default_factory=Prior)
-    slope: float = 0.4
-    slope_weight: float = 0.08
-
-
 class Engine:
     """Decides from a study's trials alone: what it keeps between decisions follows from them."""
 
@@ -82,6 +42,7 @@ class Engine:
         seed: int,
         partial: Sequence[float] = (),
         known_seconds: KnownSeconds | None = None,
+        lessons: Sequence[Lesson] = (),
         settings: Settings | None = None,
     ) -> None:
         """Prepare decisions about a space.
@@ -92,6 +53,7 @@ class Engine:
             seed: of the study.
             partial: shares of the first epoch after which a trial may be evaluated and paused, ascending.
             known_seconds: expected before any training, of any unit.
+            lessons: of earlier studies.
             settings: of the search.
         """
         self.encoding = encoding
@@ -100,8 +62,10 @@ class Engine:
         self.partial = tuple(partial)
         self.settings = settings or Settings()
         self._history = History(encoding, max_epochs)
-        self._cost = CostModel(len(encoding.groups), self._known(known_seconds))
-        self._fitted: tuple[int, Array] | None = None
+        self._lessons = Lessons(lessons, encoding) if lessons else None
+        earlier = self._lessons.seconds() if self._lessons else ()
+        self._cost = CostModel(len(encoding.groups), self._known(known_seconds), earlier)
+        self._fit = Fit(self._history, encoding, self.settings, self._lessons)
 
     def _known(self, known_seconds: KnownSeconds | None) -> tuple[Array, Array] | None:
         if known_seconds is None:
@@ -123,7 +87,7 @@ class Engine:
             return None
         if state.can_begin and history.is_on_plateau(self.settings.plateau):
             return decide_by_rank(state, history, self.encoding, self.partial, rng)
-        model = self._model()
+        model = self._fit.model()
         paused = self._paused()
         promising = self._promising(paused, model)
         last = self._to_its_end(promising, model, state)
@@ -135,45 +99,23 @@ class Engine:
         return self._best((paused, self._candidates(new)), model, state, is_stalled, rng)
 
     def _begin_spread_out(self, state: SearchState, rng: np.random.Generator) -> Begin:
-        """Begin a configuration far from the others, and cheap: seconds count for much while nothing is known."""
+        """Begin a configuration far from the others, and cheap: seconds count for much while nothing is known.
+
+        Where lessons know of good ones, one of those.
+        """
         units = self.encoding.draw(rng, self.settings.n_new)
+        if self._lessons:
+            units = np.concatenate([units, self._lessons.best(rng)])
         features = self.encoding.features(units)
         log_s = self._cost.log_s(features)
         score = -0.5 * (log_s - log_s.min())
+        if self._lessons:
+            score += self.settings.lesson_weight * self._lessons.ends(features)
         if state.trials:
             others = self._history.features
             squared = ((features[:, None] - others[None]) ** 2).sum(2).min(1)
             score += 0.5 * np.log(squared + 1e-12)
         return Begin(self.encoding.values(units[int(np.argmax(score))]), epoch_after(0, self.partial))
-
-    def _model(self) -> CurveModel:
-        settings, history = self.settings, self._history
-        kernel = Kernel(self._theta(), self.encoding.groups)
-        data = history.observations(settings.n_observations)
-        model = CurveModel(data, kernel, self._trend(data))
-        running = history.running()
-        if len(running):  # fantasies: they come to what is expected of them
-            time = history.time_of(history.until[running])
-            mean, _ = model.predict(history.features[running], time, running)
-            fantasies = Observations(features=history.features[running], time=time, trial=running, z=mean)
-            model = CurveModel(data.plus(fantasies), kernel, model.trend)
-        return model
-
-    def _trend(self, data: Observations) -> Trend:
-        return trend_of(data, prior_slope=self.settings.slope, prior_weight=self.settings.slope_weight)
-
-    def _theta(self) -> Array:
-        """Return the kernel's parameters, fitted to the first so many evaluations: to as many whenever it is asked."""
-        settings = self.settings
-        n = 1
-        while (following := max(n + 1, math.ceil(n * settings.refit))) <= self._history.n_reports:
-            n = following
-        if self._fitted is None or self._fitted[0] != n:
-            data = self._history.observations(settings.n_observations, n_reports=n)
-            y = self._trend(data).standardize(data.z, data.time)
-            likelihood = Likelihood(data, y, self.encoding.groups, settings.prior)
-            self._fitted = n, likelihood.maximize(settings.max_iterations)
-        return self._fitted[1]
 
     def _paused(self) -> Candidates:
         """Return the trials that may go on, the most promising."""
@@ -214,7 +156,8 @@ class Engine:
         uniform = self.encoding.draw(rng, 0 if is_stalled and settings.n_stalled else settings.n_new - n_near)
         scale = rng.choice([0.03, 0.1, 0.2, 0.4], size=n_near)
         near = self.encoding.perturb(rng, history.units[rng.choice(best, size=n_near)], scale)
-        return np.concatenate([uniform, near])
+        taught = [self._lessons.best(rng)] if self._lessons else []
+        return np.concatenate([uniform, near, *taught])
 
     def _to_its_end(self, paused: Candidates, model: CurveModel, state: SearchState) -> Continue | None:
         """Return the trial expected to end best among those that still can, when there is time for little else."""

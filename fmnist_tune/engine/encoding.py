@@ -86,6 +86,7 @@ class Encoding:
         groups: of each coordinate, the index of the length-scale that it shares: one for a number, one for all
             coordinates of a choice, one for whether a conditional parameter is used.
         n_groups: how many length-scales there are.
+        group_names: what each belongs to: a parameter's path, with `?` behind it for whether it is used.
     """
 
     def __init__(self, parameters: Sequence[Parameter], tree: object = None) -> None:
@@ -99,13 +100,15 @@ class Encoding:
         self._axes = [Axis(parameter.domain) for parameter in parameters]
         self._index = {parameter.path: i for i, parameter in enumerate(parameters)}
         self._conditions = [self._read_when(parameter, tree) for parameter in parameters]
-        groups: list[int] = []
-        for axis, condition in zip(self._axes, self._conditions, strict=True):
-            widths = [] if axis.is_fixed else [len(axis.domain.values) if isinstance(axis.domain, ChoiceDomain) else 1]
-            for width in [*widths, *([1] if condition else [])]:
-                groups += [max(groups, default=-1) + 1] * width
-        self.groups = np.array(groups, dtype=np.int64)
-        self.n_groups = max(groups, default=-1) + 1
+        widths: dict[str, int] = {}
+        for parameter, axis, condition in zip(parameters, self._axes, self._conditions, strict=True):
+            if not axis.is_fixed:
+                widths[parameter.path] = len(axis.domain.values) if isinstance(axis.domain, ChoiceDomain) else 1
+            if condition:
+                widths[f"{parameter.path}?"] = 1
+        self.group_names = tuple(widths)
+        self.n_groups = len(widths)
+        self.groups = np.repeat(np.arange(self.n_groups, dtype=np.int64), list(widths.values()))
 
     def _read_when(self, parameter: Parameter, tree: object) -> list[tuple[int, Array]] | None:
         """Return of each searched condition its parameter and the numbers wanted; None if always used."""

@@ -23,6 +23,7 @@ class FreezeThaw(SchedulerSection):
 
     name: Literal["freeze-thaw"] = "freeze-thaw"
     chooses_values: ClassVar[bool] = True
+    learns: ClassVar[bool] = True
     min_epochs: Annotated[float, Field(ge=0.01, le=1)] = 1
 
     def build(self) -> FreezeThawScheduler:

@@ -47,6 +47,7 @@ class Planner:
         self._deadline = deadline
         self._n_workers = n_workers
         self._section = record.space.settings.search.pruner
+        self._lessons = record.lessons
         self.problem: str | None = None
         self._interrupted: set[int] = set()
         self._paused: set[int] = set()
@@ -183,6 +184,7 @@ class Planner:
             epoch_s=self._deadline.epoch_s(None),
             space=self._record.space,
             trials=_KnownTrials(self._record, self._deadline, {"paused": self._paused, "running": self._running}),
+            lessons=self._lessons,
         )
 
     def _checked(self, pick: Pick | None, situation: Situation) -> Pick | None:

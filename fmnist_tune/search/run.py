@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -27,8 +28,10 @@ from fmnist_tune.search.cluster import (
 from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
 from fmnist_tune.search.ending import Ending, all_trials, ending_of
+from fmnist_tune.search.lessons import lessons_for
 from fmnist_tune.search.limits import Limits, check_time
 from fmnist_tune.search.pace import Pace
+from fmnist_tune.search.scheduler import LessonData
 from fmnist_tune.search.signals import stopping_on_signals
 from fmnist_tune.study.database import (
     StorageLostError,
@@ -164,6 +167,7 @@ class _Search:
         if old is not None:
             check_data(old, source.description)
         # An existing study is checked before Ray starts; a new one is created only once Ray is running and has room.
+        lessons = lessons_for(self.space, self.paths, self.options.url)
         record = self._known_record(source)
         if record is not None and record.is_finished and old is None:
             return self._finished(record)
@@ -177,7 +181,7 @@ class _Search:
             imports.result()
             plan = plan_workers(self.space.settings.resources, machines(), self.options.n_workers, logs)
             record = record or self._open_record(source)
-            self._prepare(record, old)
+            self._prepare(record, old, lessons)
             return self._train(record, source.data, plan, timeout_s)
         finally:
             stop_ray()
@@ -218,9 +222,13 @@ class _Search:
         wall_s = time.monotonic() - self.started
         return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, ending)
 
-    def _prepare(self, record: StudyRecord, old: StudyRecord | None) -> None:
+    def _prepare(self, record: StudyRecord, old: StudyRecord | None, lessons: Sequence[LessonData]) -> None:
         with record.hold.writing():
             record.quota.extend()
+            for lesson in lessons:
+                record.learn(lesson)
+                n, study = len(lesson["configurations"]), lesson["study"]
+                self.display.line(f"learns from study {study}: {n} of its configurations, as far as they prove true")
             if old is not None:
                 n_taken = import_trials(record, old)
                 text = f"{n_taken} of {len(old.trials)} trials of study {old.paths.name} fit and are taken over"

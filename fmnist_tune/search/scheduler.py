@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LEAST_STEP = 0.001  # epochs between two milestones
 WHOLE_FROM = 0.9  # of an epoch; our schedulers have no milestone between there and the end of the first epoch
 
+LessonData: TypeAlias = dict[str, Any]  # what an earlier study teaches, as JSON has it
 State: TypeAlias = Literal["running", "paused", "interrupted", "ended"]
 
 
@@ -58,6 +59,7 @@ class Situation:
         epoch_s: expected seconds of a new trial's epoch; 0 before any was trained.
         space: the search space.
         trials: all trials of the study by number, each looked up on access.
+        lessons: what the studies of `search.learn_from` teach.
     """
 
     paused: Sequence[int]
@@ -68,6 +70,7 @@ class Situation:
     epoch_s: float
     space: SearchSpace
     trials: Mapping[int, KnownTrial]
+    lessons: Sequence[LessonData] = ()
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,8 @@ class SchedulerSection(Section):
     name: str
     # Whether the scheduler proposes every value of a new trial, so that the sampler has none to choose.
     chooses_values: ClassVar[bool] = False
+    # Whether the scheduler makes use of `Situation.lessons`.
+    learns: ClassVar[bool] = False
 
     @property
     def first_milestone(self) -> float:

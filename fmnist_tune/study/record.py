@@ -6,6 +6,7 @@ import copy
 import warnings
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -32,6 +33,7 @@ from fmnist_tune.tasks.objective import Objective
 
 SPACE_KEY = "space"
 TAKEN_FROM_KEY = "taken_from"  # user attribute of a trial that --warm-start copied: its study and number there
+LESSON_PREFIX = "lesson:"  # system attributes of the study, counted from 0: what an earlier study teaches
 FORMAT_KEY = "fmnist_tune_format"
 FORMAT = 2
 
@@ -187,6 +189,21 @@ class StudyRecord:
         """The COMPLETE trial with the highest value, the first of equals; None before there is one."""
         complete = [t for t in self.trials if t.state == TrialState.COMPLETE]
         return max(complete, key=lambda t: (t.value, -t.number), default=None)
+
+    @property
+    def lessons(self) -> list[dict[str, Any]]:
+        """What earlier studies teach this one, in the order in which it learned it."""
+        attributes = patient(self.storage).get_study_system_attrs(self._id)
+        found = {int(k.removeprefix(LESSON_PREFIX)): v for k, v in attributes.items() if k.startswith(LESSON_PREFIX)}
+        return [lesson for _, lesson in sorted(found.items())]
+
+    def learn(self, lesson: dict[str, Any]) -> None:
+        """Keep what another study teaches: what is decided by it follows from this study alone."""
+        patient(self.storage).set_study_system_attr(self._id, f"{LESSON_PREFIX}{len(self.lessons)}", lesson)
+
+    @property
+    def _id(self) -> int:
+        return self.storage.get_study_id_from_name(self.paths.name)
 
     def bind_data(self, data: dict[str, object]) -> None:
         """Record what the study is trained on, once.
