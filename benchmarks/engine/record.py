@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.engine.tables import Rows, load_table
+from fmnist_tune.config import load_space
 from fmnist_tune.config.domain import ChoiceDomain, IntDomain
 from fmnist_tune.config.parameters import Parameter
 from fmnist_tune.config.yaml_text import dump_yaml
@@ -51,10 +51,9 @@ class _EveryLook(Scheduler):
 
 def record(space: Path, folder: Path, n_configurations: int) -> StudyRecord:
     """Train random configurations of a space; return the study, which is kept below `folder`."""
-    text = yaml.safe_load(space.read_text())
-    text["study"] = space.stem
     pruner = {"name": f"{EveryLook.__module__}:{EveryLook.__name__}".replace("__main__", "benchmarks.engine.record")}
-    text["search"] = {"trials": n_configurations, "sampler": {"name": "random", "seed": 0}, "pruner": pruner}
+    search = {"trials": n_configurations, "sampler": {"name": "random", "seed": 0}, "pruner": pruner}
+    text = {**load_space(space, {"study": space.stem}).tree, "search": search}
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / space.name
     file.write_text(dump_yaml(text))
