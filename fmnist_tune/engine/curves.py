@@ -242,6 +242,11 @@ class CurveModel:
         self._L = cholesky(covariance, lower=True, check_finite=False)
         self._alpha = cho_solve((self._L, True), trend.standardize(data.z, data.time), check_finite=False)
 
+    @property
+    def noise(self) -> float:
+        """The standard deviation of an evaluation's noise, in units of z."""
+        return self.trend.scale * self.kernel.shared[-1]
+
     def predict(self, features: Array, time: Array, trial: Ints) -> tuple[Array, Array]:
         """Return mean and standard deviation of z, (m,) each, without noise.
 

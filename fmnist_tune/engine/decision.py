@@ -4,71 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from fmnist_tune.engine.candidates import MARGIN, Candidates, epoch_after
+from fmnist_tune.engine.candidates import MARGIN, Candidates, epoch_after, epochs_of
 from fmnist_tune.engine.cost import CostModel
-from fmnist_tune.engine.curves import CurveModel, Kernel, Likelihood, Observations, Prior, Trend, trend_of
+from fmnist_tune.engine.curves import CurveModel
 from fmnist_tune.engine.encoding import Encoding
+from fmnist_tune.engine.fit import CurveFit
 from fmnist_tune.engine.history import History
 from fmnist_tune.engine.plateau import decide_by_rank
-from fmnist_tune.engine.state import Begin, Continue, SearchState
+from fmnist_tune.engine.reason import forecast
+from fmnist_tune.engine.settings import Settings
+from fmnist_tune.engine.state import Begin, Continue, Reason, SearchState
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 N_NEIGHBOURS = 20
-EPOCHS_PATH = "training.epochs"  # the parameter that is the length of a training, where that is searched
 
 # Expected seconds of an epoch of some configurations, NaN if unknown; what matters is how they compare.
 KnownSeconds = Callable[[Sequence[Mapping[str, Any]]], Sequence[float] | Array]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What was found by `python -m benchmarks.engine`.
-
-    Attributes:
-        n_initial: cheap, spread-out configurations before the model decides.
-        n_new: new configurations compared in a decision.
-        n_refined: of these, the best ones of which neighbours are compared too.
-        n_unfinished: trials compared, the most promising.
-        n_observations: from which the model predicts, at most.
-        n_known: configurations from which the known seconds are learned.
-        refit: the kernel is fitted again when the evaluations are this many times those of the last fit.
-        max_iterations: of a fit.
-        margin: by which the best value is to be exceeded, at most, where there was no progress; in units of the
-            spread of the trials.
-        n_stalled: new configurations compared there.
-        chance: of becoming the best that a trial is to have, to be continued once there are to be no others.
-        plateau: share of the trials that must be on a plateau for ranks alone to decide.
-        n_to_end: of the time that it takes to train the most promising trial to its end, this is reserved for it.
-        prior: of the kernel.
-        slope: by which curves are expected to rise, per unit of time.
-        slope_weight: of that expectation, against the trials' own slopes.
-    """
-
-    n_initial: int = 4
-    n_new: int = 150
-    n_refined: int = 5
-    n_unfinished: int = 100
-    n_observations: int = 150
-    n_known: int = 96
-    refit: float = 1.25
-    max_iterations: int = 25
-    margin: float = 3.0
-    n_stalled: int = 24
-    chance: float = 0.05
-    plateau: float = 0.5
-    n_to_end: float = 1.0
-    prior: Prior = field(default_factory=Prior)
-    slope: float = 0.4
-    slope_weight: float = 0.08
 
 
 class Engine:
@@ -101,7 +60,7 @@ class Engine:
         self.settings = settings or Settings()
         self._history = History(encoding, max_epochs)
         self._cost = CostModel(len(encoding.groups), self._known(known_seconds))
-        self._fitted: tuple[int, Array] | None = None
+        self._fit = CurveFit(self._history, encoding.groups, self.settings)
 
     def _known(self, known_seconds: KnownSeconds | None) -> tuple[Array, Array] | None:
         if known_seconds is None:
@@ -123,7 +82,7 @@ class Engine:
             return None
         if state.can_begin and history.is_on_plateau(self.settings.plateau):
             return decide_by_rank(state, history, self.encoding, self.partial, rng)
-        model = self._model()
+        model = self._fit.model()
         paused = self._paused()
         promising = self._promising(paused, model)
         last = self._to_its_end(promising, model, state)
@@ -144,36 +103,7 @@ class Engine:
             others = self._history.features
             squared = ((features[:, None] - others[None]) ** 2).sum(2).min(1)
             score += 0.5 * np.log(squared + 1e-12)
-        return Begin(self.encoding.values(units[int(np.argmax(score))]), epoch_after(0, self.partial))
-
-    def _model(self) -> CurveModel:
-        settings, history = self.settings, self._history
-        kernel = Kernel(self._theta(), self.encoding.groups)
-        data = history.observations(settings.n_observations)
-        model = CurveModel(data, kernel, self._trend(data))
-        running = history.running()
-        if len(running):  # fantasies: they come to what is expected of them
-            time = history.time_of(history.until[running])
-            mean, _ = model.predict(history.features[running], time, running)
-            fantasies = Observations(features=history.features[running], time=time, trial=running, z=mean)
-            model = CurveModel(data.plus(fantasies), kernel, model.trend)
-        return model
-
-    def _trend(self, data: Observations) -> Trend:
-        return trend_of(data, prior_slope=self.settings.slope, prior_weight=self.settings.slope_weight)
-
-    def _theta(self) -> Array:
-        """Return the kernel's parameters, fitted to the first so many evaluations: to as many whenever it is asked."""
-        settings = self.settings
-        n = 1
-        while (following := max(n + 1, math.ceil(n * settings.refit))) <= self._history.n_reports:
-            n = following
-        if self._fitted is None or self._fitted[0] != n:
-            data = self._history.observations(settings.n_observations, n_reports=n)
-            y = self._trend(data).standardize(data.z, data.time)
-            likelihood = Likelihood(data, y, self.encoding.groups, settings.prior)
-            self._fitted = n, likelihood.maximize(settings.max_iterations)
-        return self._fitted[1]
+        return Begin(self.encoding.values(units[int(np.argmax(score))]), epoch_after(0, self.partial), Reason("spread"))
 
     def _paused(self) -> Candidates:
         """Return the trials that may go on, the most promising."""
@@ -193,15 +123,14 @@ class Engine:
 
     def _candidates(self, units: Array) -> Candidates:
         """Return new configurations."""
-        features, epochs = self.encoding.features(units), self.encoding.numbers(EPOCHS_PATH, units)
-        whole = np.full(len(units), float(self.max_epochs))
+        features = self.encoding.features(units)
         return Candidates(
             units=units,
             features=features,
             row=np.full(len(units), -1),
             epoch=np.zeros(len(units)),
             next=np.full(len(units), epoch_after(0, self.partial)),
-            epochs=whole if epochs is None else np.where(np.isnan(epochs), whole, epochs),
+            epochs=epochs_of(self.encoding, units, self.max_epochs),
             log_s=self._cost.log_s(features),
         )
 
@@ -226,7 +155,9 @@ class Engine:
         step_s = (paused.next[i] - paused.epoch[i]) * math.exp(paused.log_s[i])
         if mean[i] == -math.inf or state.left_s > self.settings.n_to_end * needed_s[i] + MARGIN * step_s:
             return None
-        return Continue(self._history.numbers[paused.row[i]], float(paused.epochs[i]))
+        end = float(paused.epochs[i])
+        reason = Reason("end", forecast(paused.take(np.array([i])), end, model, self._history))
+        return Continue(self._history.numbers[paused.row[i]], end, reason)
 
     def _promising(self, paused: Candidates, model: CurveModel) -> Candidates:
         """Return the trials that may become the best; if none has come to its end, the best of them at least."""
@@ -236,7 +167,7 @@ class Engine:
         kept = np.flatnonzero(ndtr((mean - self._history.best_z) / sd) >= self.settings.chance)
         if not len(kept) and not self._history.is_any_finished:
             kept = np.array([int(np.argmax(mean))])
-        return replace(paused, **{field.name: getattr(paused, field.name)[kept] for field in fields(paused)})
+        return paused.take(kept)
 
     def _best(
         self,
@@ -265,7 +196,9 @@ class Engine:
         candidates, score = max(scored, key=lambda pair: pair[1].max(initial=-math.inf))
         if score.max(initial=-math.inf) == -math.inf:
             return None
-        i = int(np.argmax(score))
-        if candidates.row[i] >= 0:
-            return Continue(self._history.numbers[candidates.row[i]], float(candidates.next[i]))
-        return Begin(self.encoding.values(candidates.units[i]), float(candidates.next[i]))
+        chosen = candidates.take(np.array([np.argmax(score)]))
+        until = float(chosen.horizons(left_s=state.left_s, horizon=horizon)[0][0])
+        reason = Reason("leap" if is_stalled else "gain", forecast(chosen, until, model, self._history))
+        if chosen.row[0] >= 0:
+            return Continue(self._history.numbers[chosen.row[0]], float(chosen.next[0]), reason)
+        return Begin(self.encoding.values(chosen.units[0]), float(chosen.next[0]), reason)
