@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fmnist_tune.engine.candidates import epochs_of
 from fmnist_tune.engine.encoding import Encoding
@@ -13,7 +14,9 @@ from fmnist_tune.engine.history import History
 from fmnist_tune.engine.settings import Settings
 from fmnist_tune.engine.state import TrialState
 
-N_LEVELS, N_OTHERS = 24, 192  # values of a parameter, and configurations of the others for each of them
+Array = NDArray[np.float64]
+
+N_LEVELS, N_OTHERS = 16, 256  # values of a parameter, and configurations of the others for each of them
 N_UNIFORM = 4096
 LEAST_SHARE = 0.05  # of the trials' spread: a standard deviation below it is no difference
 
@@ -36,15 +39,14 @@ def main_effects(encoding: Encoding, trials: Sequence[TrialState], max_epochs: i
     rng = np.random.default_rng(0)
     n = len(encoding.parameters)
 
-    def ends(places: np.ndarray) -> np.ndarray:
+    def ends(places: Array) -> Array:
         units = encoding.snap(places)
-        time = history.time_of(epochs_of(encoding, units, max_epochs))
-        return model.predict(encoding.features(units), time, np.full(len(units), -1))[0]
+        return model.mean_of_new(encoding.features(units), history.time_of(epochs_of(encoding, units, max_epochs)))
 
-    variance = float(np.var(ends(rng.random((N_UNIFORM, n)))))
+    variance = float(np.var(ends(_latin_hypercube(rng, N_UNIFORM, n))))
     if variance <= (LEAST_SHARE * model.trend.scale) ** 2:
         return None
-    others = rng.random((N_OTHERS, n))
+    others = _latin_hypercube(rng, N_OTHERS, n)
     levels = (np.arange(N_LEVELS) + 0.5) / N_LEVELS
     shares = {}
     for i, parameter in enumerate(encoding.parameters):
@@ -53,3 +55,10 @@ def main_effects(encoding: Encoding, trials: Sequence[TrialState], max_epochs: i
         means = ends(places).reshape(N_LEVELS, N_OTHERS).mean(axis=1)
         shares[parameter.path] = min(float(np.var(means)) / variance, 1.0)
     return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
+
+
+def _latin_hypercube(rng: np.random.Generator, n: int, d: int) -> Array:
+    """Return n points of the unit cube, (n, d), evenly spread in each coordinate."""
+    strata = rng.permuted(np.tile(np.arange(n)[:, None], (1, d)), axis=0)
+    points: Array = (strata + rng.random((n, d))) / n
+    return points

@@ -18,14 +18,17 @@ from fmnist_tune.training.results import StopReason
 
 SCHEDULER = "freeze-thaw"
 INITIAL = "initial"
-# What decided, by the name in a note: fmnist_tune.engine.state.Rule, and INITIAL.
+# What decided, in short and in full, by the name in a note: fmnist_tune.engine.state.Rule, and INITIAL.
 RULES = {
-    "spread": "one of the first, cheap and far from the others",
-    "gain": "highest expected gain per second",
-    "leap": "highest expected gain per second, large gains alone, as the best has not risen for long",
-    "end": "expected to end best of those that still can before the deadline",
-    "rank": "by rank, as the first evaluations of most trials are alike",
-    INITIAL: "an initial point",
+    "spread": ("spread out", "one of the first, cheap and far from the others"),
+    "gain": ("gain per second", "highest expected gain per second"),
+    "leap": (
+        "large gain per second",
+        "highest expected gain per second, large gains alone, as the best has not risen for long",
+    ),
+    "end": ("to its end in time", "expected to end best of those that still can before the deadline"),
+    "rank": ("rank", "by rank, as the first evaluations of most trials are alike"),
+    INITIAL: ("initial point", "an initial point"),
 }
 TRAINED_TO_ITS_END: StopReason = "epochs"
 MIN_ENDS = 3  # trials with which predictions are compared
@@ -43,6 +46,11 @@ class Predicted:
     def covers(self, value: float) -> bool:
         """Return whether a value lies within the interval."""
         return self.low <= value <= self.high
+
+    def text(self, objective: Objective, name: str = "") -> str:
+        """Return both as text, `name` before the interval."""
+        median, low, high = map(objective.curve_text, (self.median, self.low, self.high))
+        return f"{median} ({name}{low} to {high})"
 
 
 @dataclass(frozen=True)
@@ -68,41 +76,33 @@ class Decision:
     @property
     def place(self) -> str:
         """What was decided: to begin the trial, or to continue it."""
-        return f"continued at epoch {round(self.epoch, 2):g}" if self.epoch else "begun"
+        return f"continued at epoch {_epoch_text(self.epoch)}" if self.epoch else "begun"
 
     @property
-    def why(self) -> str:
-        """What decided, in words."""
-        return RULES.get(self.rule) or printable(self.rule)
+    def rule_text(self) -> str:
+        """What decided, in a few words."""
+        return RULES[self.rule][0] if self.rule in RULES else printable(self.rule)
+
+    def gain_text(self, objective: Objective) -> str:
+        """Return the expected gain, when and where; empty where no model decided."""
+        if self.gain is None or self.seconds is None or self.horizon is None:
+            return ""
+        gain = f"{100 * self.gain:.2g} points" if self.gain >= LEAST_GAIN else "< 0.001 points"
+        if objective.is_on_curve and not objective.is_share:
+            gain = f"{self.gain:.2g}"
+        seconds = f"{self.seconds:.2g}" if self.seconds < 10 else f"{self.seconds:,.0f}"
+        return f"{gain} in {seconds} s, by epoch {_epoch_text(self.horizon)}"
 
     def text(self, objective: Objective) -> str:
-        """Return all of it, for people."""
-        text = f"{self.place}: {self.why}"
+        """Return all of it."""
+        text = f"{self.place}: {RULES[self.rule][1] if self.rule in RULES else self.rule_text}"
         if self.end is None:
             return text
-        return (
-            f"{text}: {gain_text(self.gain, objective)} in {seconds_text(self.seconds)}, by epoch {self.horizon:g}; "
-            f"predicted end {objective.curve_text(self.end.median)} ({interval_text(self.end, objective)})"
-        )
+        return f"{text}: {self.gain_text(objective)}; predicted end {self.end.text(objective, '90 % interval ')}"
 
 
-def gain_text(gain: float | None, objective: Objective) -> str:
-    """Return an expected gain as text."""
-    if gain is None:
-        return "-"
-    if not objective.is_share and objective.is_on_curve:
-        return f"{gain:.2g}"
-    return f"{100 * gain:.2g} points" if gain >= LEAST_GAIN else "< 0.001 points"
-
-
-def seconds_text(seconds: float | None) -> str:
-    """Return expected seconds as text."""
-    return "-" if seconds is None else f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s"
-
-
-def interval_text(end: Predicted, objective: Objective) -> str:
-    """Return a 90 % interval as text."""
-    return f"90 % interval {objective.curve_text(end.low)} to {objective.curve_text(end.high)}"
+def _epoch_text(epoch: float) -> str:
+    return f"{round(epoch, 2 if epoch < 1 else 1):g}"
 
 
 def decisions_of(trial: FrozenTrial, space: SearchSpace) -> tuple[Decision, ...]:

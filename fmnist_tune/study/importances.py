@@ -24,11 +24,14 @@ class Importances:
     """Which parameters distinguish the best trials from all.
 
     Attributes:
+        name, method: of how they are computed, in short and in full.
         shares: by dotted path, largest first; they add up to 1.
         of: the figure by which trials are ranked.
         n_best, n_trials: number of best trials, and of all trials with that figure.
     """
 
+    name: ClassVar[str] = "PED-ANOVA"
+    method: ClassVar[str] = "PED-ANOVA; the shares add up to 100 %"
     shares: dict[str, float]
     of: str
     n_best: int
@@ -45,14 +48,17 @@ class MainEffects:
     """How much each parameter explains alone, by the model with which freeze-thaw decides.
 
     Attributes:
-        shares: first-order Sobol indices by dotted path, largest first; together at most 1 but for rounding.
+        name, method, meaning: of how they are computed, in short and in full, and what they mean.
+        shares: by dotted path, largest first; together at most 1 but for rounding.
     """
 
-    shares: dict[str, float]
+    name: ClassVar[str] = "main effect"
+    method: ClassVar[str] = "first-order Sobol indices; the rest up to 100 % are interactions"
     meaning: ClassVar[str] = (
-        "the share of the variance that the parameter explains alone, of what freeze-thaw's model expects of the last "
-        "epoch's error on a logarithmic scale, over the whole space (first-order Sobol index)"
+        "what a parameter explains alone of how the expected end varies over the whole space, by freeze-thaw's model "
+        "(variance of the log error)"
     )
+    shares: dict[str, float]
 
 
 def main_effects_of(record: StudyRecord) -> MainEffects | None:
