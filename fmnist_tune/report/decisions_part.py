@@ -60,6 +60,7 @@ def predicted_ends_figure(info: PredictedEnds, objective: Objective) -> Figure:
     figure = new_figure(WIDTH, 4.2)
     axes = styled(figure.add_subplot(), grid="both")
     realised = [trial.realised for trial in info.trials]
+    middles = [end.median for trial in info.trials for end in (trial.first, trial.latest)]
     for label, colour, zorder, predicted in (
         ("at the first decision", "#b3bcc9", 2, [trial.first for trial in info.trials]),
         ("at the last decision", SLATE, 3, [trial.latest for trial in info.trials]),
@@ -72,6 +73,9 @@ def predicted_ends_figure(info: PredictedEnds, objective: Objective) -> Figure:
     margin = 0.15 * (high - low) or 0.01
     axes.plot([low - margin, high + margin], [low - margin, high + margin], ls="--", color=INK, lw=0.9, zorder=1)
     axes.set_ylim(low - margin, high + margin)
+    low, high = min(low, *middles), max(high, *middles)
+    room = 0.5 * (high - low) or 0.01
+    axes.set_xlim(low - room, high + room)  # wider intervals are cut
     axes.set(xlabel=f"predicted {objective.curve_name}, with 90% interval", ylabel="realised")
     if objective.is_share or not objective.is_on_curve:
         percent_axis(axes.xaxis)

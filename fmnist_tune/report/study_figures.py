@@ -91,7 +91,7 @@ def importances_figure(first: Importances | MainEffects, *others: MainEffects) -
     axes.invert_yaxis()
     axes.set_xlim(0, min(1.0, max(share for info in infos for share in info.shares.values())) * 1.15)
     if len(infos) > 1:
-        axes.legend(loc="lower right", fontsize=9, frameon=False)
+        figure.legend(loc="outside upper center", ncols=len(infos), fontsize=9, frameon=False)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
     return figure
 
