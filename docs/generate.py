@@ -276,7 +276,8 @@ def _usage(name: str, actions: Iterable[argparse.Action], *, has_options: bool) 
 def _exclusive(parser: argparse.ArgumentParser) -> list[str]:
     usage = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", parser.format_usage()).split())  # in colour from Python 3.14 on
     groups = re.findall(r"\[(--[^\[\]]*? \| [^\[\]]*?)\]", usage)
-    return [" and ".join(f"`{part.split()[0]}`" for part in group.split(" | ")) for group in groups]
+    names = [[f"`{part.split()[0]}`" for part in group.split(" | ")] for group in groups]
+    return [f"{', '.join(words[:-1])} and {words[-1]}" for words in names]
 
 
 def commands_page() -> str:

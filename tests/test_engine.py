@@ -15,11 +15,14 @@ from benchmarks.engine.systems import SYSTEMS
 from benchmarks.engine.tables import load_tables
 from fmnist_tune.config.domain import ChoiceDomain, FloatDomain, IntDomain
 from fmnist_tune.config.parameters import Parameter
-from fmnist_tune.engine import Begin, Continue, Encoding, Engine, Point, SearchState, TrialState
+from fmnist_tune.engine import Begin, Continue, Encoding, Engine, Point, Reason, SearchState, TrialState
+from fmnist_tune.engine.candidates import Candidates
 from fmnist_tune.engine.cost import CostModel
 from fmnist_tune.engine.curves import CurveModel, Kernel, Likelihood, Observations, Prior, trend_of
+from fmnist_tune.engine.effects import main_effects
 from fmnist_tune.engine.gain import log_expected_improvement
-from fmnist_tune.engine.history import History
+from fmnist_tune.engine.history import History, accuracy_of, log_error
+from fmnist_tune.engine.reason import forecast
 
 LR = Parameter("lr", FloatDomain(1e-4, 1e-1, log=True))
 WIDTH = Parameter("width", IntDomain(16, 256, log=True))
@@ -231,6 +234,92 @@ def test_running_trials_are_not_given_twice_and_do_not_attract_others():
     assert len({str(values) for values in begun}) == len(begun)
 
 
+def test_accuracies_survive_being_transformed():
+    accuracies = np.array([0.0, 0.1, 0.5, 0.93, 1.0])
+    assert accuracy_of(log_error(accuracies)) == pytest.approx(accuracies)
+    assert accuracy_of(np.array([-1e3, 1e3])) == pytest.approx([0, 1])
+
+
+@pytest.mark.parametrize("n_reports", [6, 25])
+def test_a_forecast_is_what_the_model_draws(n_reports):
+    study = Study()
+    study.go_on(engine(), n_reports)
+    history = History(Encoding(PARAMETERS), MAX_EPOCHS)
+    history.update(study.trials)
+    data, groups = history.observations(150), Encoding(PARAMETERS).groups
+    trend = trend_of(data, prior_slope=0.4, prior_weight=0.08)
+    model = CurveModel(data, Kernel(Prior().arrays(max(groups) + 1)[0], groups), trend)
+    units = Encoding(PARAMETERS).draw(np.random.default_rng(0), 1)
+    features, one = Encoding(PARAMETERS).features(units), np.ones(1)
+    chosen = Candidates(units, features, np.array([-1]), 0 * one, one, MAX_EPOCHS * one, np.log(3) * one)
+    found = forecast(chosen, 5.0, model, history)
+
+    mean, sd = model.predict(features.repeat(2, 0), history.time_of(np.array([MAX_EPOCHS, 5.0])), np.array([-1, -1]))
+    normal = np.random.default_rng(1).standard_normal((200_000, 3))
+    ends = accuracy_of(mean[0] + sd[0] * normal[:, 0] + model.noise * normal[:, 1])
+    best = max(point.value for trial in study.trials for point in trial.points)
+    gains = np.maximum(accuracy_of(mean[1] + sd[1] * normal[:, 2]) - best, 0)
+    assert found.end == pytest.approx(np.quantile(ends, [0.5, 0.05, 0.95]), abs=0.003)
+    assert found.gain == pytest.approx(gains.mean(), rel=0.03)
+    assert (found.horizon, found.seconds) == (5.0, pytest.approx(15))
+
+
+def test_every_decision_has_its_reason_and_the_models_have_a_forecast():
+    study = Study()
+    study.go_on(engine(), 40)
+    reasons = [decision.reason for decision in study.decisions]
+    assert reasons[:4] == [Reason("spread")] * 4
+    rules = {reason.rule for reason in reasons[4:]}
+    assert "gain" in rules
+    assert rules <= {"gain", "leap"}
+    for decision in study.decisions[4:]:
+        median, low, high = decision.reason.forecast.end
+        assert 0 <= low < median < high <= 1
+        assert decision.until <= decision.reason.forecast.horizon <= MAX_EPOCHS
+        assert decision.reason.forecast.seconds > 0
+        assert 0 <= decision.reason.forecast.gain < 0.2
+
+
+def test_predicted_ends_cover_most_of_those_that_come():
+    study = Study()
+    study.go_on(engine(), 60)
+    covered = []
+    for decision in study.decisions[4:]:
+        values = decision.values if isinstance(decision, Begin) else study.trials[decision.trial].values
+        _, low, high = decision.reason.forecast.end
+        covered.append(low <= accuracy(dict(values), MAX_EPOCHS) <= high)
+    assert np.mean(covered) > 0.7
+
+
+def test_in_the_last_moment_the_reason_is_that_the_best_trial_can_still_end():
+    study = Study()
+    study.go_on(engine(), 12)
+    waiting = {trial.number: trial for trial in study.trials if trial.points[-1].epoch < MAX_EPOCHS}
+    needed_s = {n: (MAX_EPOCHS - t.points[-1].epoch) * t.values["width"] / 64 for n, t in waiting.items()}
+    ahead = max(waiting, key=lambda n: waiting[n].points[-1].value)
+    decision = engine().decide(SearchState(study.trials, 12, left_s=1.2 * needed_s[ahead]))
+    assert decision == Continue(ahead, MAX_EPOCHS)
+    assert decision.reason.rule == "end"
+    assert decision.reason.forecast.horizon == MAX_EPOCHS
+    assert decision.reason.forecast.seconds == pytest.approx(needed_s[ahead])
+
+
+def test_a_parameter_explains_what_it_changes_and_a_condition_what_it_switches_on():
+    encoding, rng = Encoding(PARAMETERS), np.random.default_rng(0)
+    trials = []
+    for number, row in enumerate(encoding.draw(rng, 40)):
+        values = encoding.values(row)
+        points = tuple(Point(float(e), accuracy(values, e), 0) for e in (1, 3, MAX_EPOCHS))
+        trials.append(TrialState(number, values, points))
+    effects = main_effects(encoding, trials, MAX_EPOCHS)
+    assert list(effects)[:2] == ["lr", "kind"]
+    assert effects["lr"] > 0.7
+    assert effects["kind"] > 0.02
+    assert max(effects["width"], effects["momentum"]) < 0.02
+    assert 0.9 < sum(effects.values()) < 1.02
+    assert main_effects(encoding, trials, MAX_EPOCHS) == effects
+
+
 def write_table(folder: Path) -> None:
     """Write a table with a choice, a condition and looks."""
     rng = np.random.default_rng(5)
@@ -310,6 +399,7 @@ def test_on_a_plateau_without_a_deadline_the_best_third_is_promoted_then_trials_
     for expected in (1, 3, 6):
         decision = engine().decide(SearchState(on_plateau(values, depth=depth), 5))
         assert decision == Continue(expected, 3.0)
+        assert decision.reason == Reason("rank")
         depth[expected] = 3
     assert isinstance(engine().decide(SearchState(on_plateau(values, depth=depth), 6)), Continue)  # 1 of 3, from 3 to 9
     depth[1] = 9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from fmnist_tune.engine.adapter import as_seen
 from fmnist_tune.errors import FileError, UserError
 from fmnist_tune.search.scheduler import KnownTrial
 from fmnist_tune.search.simulation import Checkpoint, Curve, SimulatedClock, Simulation
+from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.trial_data import curve_of, is_initial
 from fmnist_tune.study.trial_writer import notes_of
 from tests.conftest import TINY_SPACE, CommandLine
@@ -32,13 +33,21 @@ def curve(number: int, values: Mapping[str, Any]) -> Curve:
     return Curve([level - 0.2 / (epoch + 1) for epoch in range(1, 10)], seconds, {0.1: level - 0.4, 0.3: level - 0.3})
 
 
-def search(folder: Path, text: str, stops: tuple[int, ...] = (), curves: Any = curve, **options: Any) -> Any:
-    """Search with drivers that stop after some reports each; return the trials."""
+def search(
+    folder: Path,
+    text: str,
+    stops: tuple[int, ...] = (),
+    curves: Any = curve,
+    before: Callable[[StudyRecord], None] = lambda record: None,
+    **options: Any,
+) -> Any:
+    """Search with drivers that stop after some reports each, `before` each of which something is done; return the trials."""
     folder.mkdir(exist_ok=True)
     checkpoints: dict[int, Checkpoint] = {}
     clock = SimulatedClock()
     for n in (*stops, None):
         record = open_study(folder, text)
+        before(record)
         options = {"n_workers": 1, **options}
         simulation = Simulation(record, curves, checkpoints=checkpoints, clock=clock, **options)
         if n is None:
@@ -110,6 +119,35 @@ def test_an_interrupted_search_decides_what_it_would_have(tmp_path: Path, first:
     states = [t.state for t in one]
     assert set(states) == {TrialState.COMPLETE, TrialState.PRUNED}
     assert max(t.value for t in one if t.state == TrialState.COMPLETE) == max(max(curve_of(t).values()) for t in one)
+
+
+def as_formerly(record: StudyRecord) -> None:
+    """Make every note of the scheduler the number that it was before there were reasons."""
+    with record.storage.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE trial_system_attributes SET value_json = json_extract(value_json, '$.evaluations') "
+            "WHERE key LIKE 'picked:%' AND json_type(value_json) = 'object'"
+        )
+
+
+def test_a_study_whose_notes_are_numbers_alone_goes_on_as_it_would_have(tmp_path: Path) -> None:
+    stops = (1, 1, 2, 3, 1, 4, 9)
+    one = search(tmp_path / "a", FREEZE_THAW)
+    other = search(tmp_path / "b", FREEZE_THAW, stops, before=as_formerly)
+    assert [(t.state, t.params, curve_of(t)) for t in one] == [(t.state, t.params, curve_of(t)) for t in other]
+    numbers = [note for t in other for note in notes_of(t).values() if isinstance(note, int)]
+    assert len(numbers) > 6
+    orders = [[{epoch: n_of(note) for epoch, note in notes_of(t).items()} for t in trials] for trials in (one, other)]
+    assert orders[0] == orders[1]
+
+
+def n_of(note: Any) -> int:
+    return note["evaluations"] if isinstance(note, dict) else note
+
+
+def test_what_was_expected_of_a_proposal_is_not_said_of_a_grids_trial(tmp_path: Path) -> None:
+    trials = search(tmp_path, HEAD.replace("random", "grid") + ODD["grid"], curves=lambda n, v: Curve([0.5] * 9, 1.0))
+    assert all(set(notes_of(t)[0.0]) == {"evaluations"} for t in trials)
 
 
 def test_before_the_deadline_a_trial_is_trained_to_its_end(tmp_path: Path) -> None:
@@ -187,7 +225,8 @@ def test_failures_only_are_survived(tmp_path: Path) -> None:
 
 
 def test_the_order_of_evaluations_follows_from_the_notes() -> None:
-    known = KnownTrial(3, "paused", {}, {0.3: 0.4, 1: 0.5, 2: 0.6, 3: 0.7}, 9, 10.0, {0.0: 4, 0.3: 7, 1.0: 20})
+    notes = {0.0: 4, 0.3: {"evaluations": 7}, 1.0: {"evaluations": 20, "rule": "spread"}}  # formerly numbers alone
+    known = KnownTrial(3, "paused", {}, {0.3: 0.4, 1: 0.5, 2: 0.6, 3: 0.7}, 9, 10.0, notes)
     seen = as_seen(known, None)
     assert seen.points == (Point(0.3, 0.4, 4), Point(1, 0.5, 7), Point(2, 0.6, 20), Point(3, 0.7, 21))
     assert (seen.seconds, seen.until, seen.epochs, seen.is_over) == (30.0, None, 9, False)

@@ -76,6 +76,7 @@ def _add_studies_commands(commands: Any) -> None:
     form = show.add_mutually_exclusive_group()
     form.add_argument("--wide", action="store_true", help="every column, however wide that gets (try `| less -S`)")
     form.add_argument("--csv", action="store_true", help="print every trial as a line of CSV")
+    form.add_argument("--trial", type=whole(0), metavar="N", help="show this trial: why it was begun and continued")
     _add_storage_option(show)
 
     export = _command(commands, "studies", "export", "print a trial as a recipe in YAML")

@@ -17,16 +17,16 @@ from fmnist_tune.document.terminal import View
 from fmnist_tune.errors import UserError
 from fmnist_tune.study.comparison import studies_table, study_row
 from fmnist_tune.study.database import open_database, study_names
-from fmnist_tune.study.findings import next_commands, study_section
+from fmnist_tune.study.findings import next_commands, study_section, trial_section
 from fmnist_tune.study.folder import missing_files
 from fmnist_tune.study.layout import StudyPaths, write_atomically
 from fmnist_tune.study.recipes import recipe_of
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.sampling import values_of
-from fmnist_tune.study.summary import study_json, summarize, trials_json
+from fmnist_tune.study.summary import model_json, study_json, summarize, trials_json
 from fmnist_tune.study.trial_data import metadata_of
-from fmnist_tune.study.trial_table import TrialTable
+from fmnist_tune.study.trial_table import TrialTable, trial_rows
 from fmnist_tune.study.url import without_secrets
 
 
@@ -70,6 +70,8 @@ def studies(arguments: argparse.Namespace, started: float) -> int:
 def show(arguments: argparse.Namespace, started: float) -> int:
     """Show a study."""
     record = load_record(arguments)
+    if arguments.trial is not None:
+        return _show_trial(record, arguments)
     is_running = record.is_running
     missing = "" if is_running else missing_files(record)
     if arguments.csv:
@@ -90,7 +92,8 @@ def show(arguments: argparse.Namespace, started: float) -> int:
             "disk_bytes": record.paths.disk_bytes(),
             "missing": missing or None,
             **study_json(record, is_running=is_running),
-            "all": trials_json(record, is_running=is_running),
+            **model_json(record),
+            "all": trials_json(record.trials, record.space, is_running=is_running),
         }
         print(json.dumps(result))
         return EXIT_OK
@@ -111,6 +114,21 @@ def show(arguments: argparse.Namespace, started: float) -> int:
         style="dim",
         soft_wrap=True,
     )
+    return EXIT_OK
+
+
+def _show_trial(record: StudyRecord, arguments: argparse.Namespace) -> int:
+    """Show a trial of a study."""
+    if record.is_recipe:
+        raise UserError(f"--trial {arguments.trial}: study {record.paths.name!r} is a recipe's; it has no trials")
+    trial, is_running = choose_trial(record, arguments.trial), record.is_running
+    if arguments.json:
+        (found,) = trials_json([trial], record.space, is_running=is_running)
+        print(json.dumps({"study": record.paths.name, "storage": without_secrets(storage_url(arguments)), **found}))
+        return EXIT_OK
+    (row,) = trial_rows([trial], record.space, is_running=is_running)
+    searched = {p.path: str(p.domain) for p in record.space.parameters}
+    stdout().print(View(trial_section(row, searched, record.objective)), crop=False)
     return EXIT_OK
 
 

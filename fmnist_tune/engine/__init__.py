@@ -2,7 +2,18 @@
 
 from fmnist_tune.engine.decision import Engine
 from fmnist_tune.engine.encoding import Encoding
-from fmnist_tune.engine.fit import Settings
-from fmnist_tune.engine.state import Begin, Continue, Point, SearchState, TrialState
+from fmnist_tune.engine.settings import Settings
+from fmnist_tune.engine.state import Begin, Continue, Forecast, Point, Reason, SearchState, TrialState
 
-__all__ = ["Begin", "Continue", "Encoding", "Engine", "Point", "SearchState", "Settings", "TrialState"]
+__all__ = [
+    "Begin",
+    "Continue",
+    "Encoding",
+    "Engine",
+    "Forecast",
+    "Point",
+    "Reason",
+    "SearchState",
+    "Settings",
+    "TrialState",
+]

@@ -12,7 +12,7 @@ from fmnist_tune.engine.candidates import epoch_after
 from fmnist_tune.engine.decision import Engine, KnownSeconds
 from fmnist_tune.engine.encoding import Encoding
 from fmnist_tune.engine.lesson import Lesson
-from fmnist_tune.engine.state import Begin, Point, SearchState, TrialState
+from fmnist_tune.engine.state import Begin, Point, Reason, SearchState, TrialState
 from fmnist_tune.errors import UserError
 from fmnist_tune.search.freeze_thaw import FreezeThaw
 from fmnist_tune.search.scheduler import KnownTrial, LessonData, Pick, Scheduler, Situation
@@ -25,7 +25,8 @@ class FreezeThawScheduler(Scheduler):
     """What the engine decides.
 
     With each pick it notes how many evaluations there were: so the order of all evaluations is known after an
-    interruption too, and the same is decided.
+    interruption too, and the same is decided. It also notes the reason, which only people read
+    (`fmnist_tune.study.decisions`).
     """
 
     settings: FreezeThaw
@@ -72,8 +73,9 @@ class FreezeThawScheduler(Scheduler):
             return None
         if isinstance(found, Begin):
             is_grid = situation.space.settings.search.sampler.name == "grid"  # which has its own order
-            return Pick(milestone=found.until, values={} if is_grid else found.values, note=self._n_evaluations)
-        return Pick(found.trial, milestone=found.until, note=self._n_evaluations)
+            note = note_of(self._n_evaluations, None if is_grid else found.reason)
+            return Pick(milestone=found.until, values={} if is_grid else found.values, note=note)
+        return Pick(found.trial, milestone=found.until, note=note_of(self._n_evaluations, found.reason))
 
     def _made(self, space: SearchSpace, lessons: Sequence[LessonData]) -> Engine:
         return Engine(
@@ -137,10 +139,31 @@ def as_seen(trial: KnownTrial, milestone: float | None) -> TrialState:
     )
 
 
-def _points(curve: Mapping[float, float], notes: Mapping[float, int]) -> Iterator[Point]:
+def note_of(n_evaluations: int, reason: Reason | None) -> dict[str, Any]:
+    """Return what is kept of a decision: how many evaluations there were, and its reason if there is one."""
+    note: dict[str, Any] = {"evaluations": n_evaluations}
+    if reason is not None:
+        note["rule"] = reason.rule
+        if (forecast := reason.forecast) is not None:
+            note["end"] = [_short(value) for value in forecast.end]
+            note |= {name: _short(getattr(forecast, name)) for name in ("horizon", "seconds", "gain")}
+    return note
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def _points(curve: Mapping[float, float], notes: Mapping[float, Any]) -> Iterator[Point]:
     """Yield a curve's points with their order: after the evaluations that there were when the trial was picked."""
     n_since: Counter[float] = Counter()
     for epoch, value in curve.items():
         picked = max((at for at in notes if at < epoch), default=0.0)
-        yield Point(epoch=epoch, value=value, order=notes.get(picked, 0) + n_since[picked])
+        yield Point(epoch=epoch, value=value, order=_n_evaluations(notes.get(picked, 0)) + n_since[picked])
         n_since[picked] += 1
+
+
+def _n_evaluations(note: Any) -> int:
+    """Return the number of evaluations in a note, which formerly was that number alone."""
+    n: int = note["evaluations"] if isinstance(note, Mapping) else note
+    return n

@@ -261,6 +261,16 @@ class CurveModel:
         y = trend.standardize(data.z - offset(data.features), data.time)
         self._alpha = cho_solve((self._L, True), y, check_finite=False)
 
+    @property
+    def noise(self) -> float:
+        """The standard deviation of an evaluation's noise, in units of z."""
+        return self.trend.scale * self.kernel.shared[-1]
+
+    def mean_of_new(self, features: Array, time: Array) -> Array:
+        """Return the mean of z, (m,), of configurations that are new; features and time as in `predict`."""
+        covariance = self.kernel.between(self.data, features, time, np.full(len(time), -1))
+        return self.trend.restore(covariance.T @ self._alpha, time) + self.offset(features)
+
     def predict(self, features: Array, time: Array, trial: Ints) -> tuple[Array, Array]:
         """Return mean and standard deviation of z, (m,) each, without noise.
 

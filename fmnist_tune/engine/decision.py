@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from fmnist_tune.engine.candidates import MARGIN, Candidates, epoch_after
+from fmnist_tune.engine.candidates import MARGIN, Candidates, epoch_after, epochs_of
 from fmnist_tune.engine.cost import CostModel
 from fmnist_tune.engine.curves import CurveModel
 from fmnist_tune.engine.encoding import Encoding
-from fmnist_tune.engine.fit import Fit, Settings
+from fmnist_tune.engine.fit import CurveFit
 from fmnist_tune.engine.history import History
 from fmnist_tune.engine.lesson import Lesson, Lessons
 from fmnist_tune.engine.plateau import decide_by_rank
-from fmnist_tune.engine.state import Begin, Continue, SearchState
+from fmnist_tune.engine.reason import forecast
+from fmnist_tune.engine.settings import Settings
+from fmnist_tune.engine.state import Begin, Continue, Reason, SearchState
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 N_NEIGHBOURS = 20
-EPOCHS_PATH = "training.epochs"  # the parameter that is the length of a training, where that is searched
 
 # Expected seconds of an epoch of some configurations, NaN if unknown; what matters is how they compare.
 KnownSeconds = Callable[[Sequence[Mapping[str, Any]]], Sequence[float] | Array]
@@ -65,7 +65,7 @@ class Engine:
         self._lessons = Lessons(lessons, encoding) if lessons else None
         earlier = self._lessons.seconds() if self._lessons else ()
         self._cost = CostModel(len(encoding.groups), self._known(known_seconds), earlier)
-        self._fit = Fit(self._history, encoding, self.settings, self._lessons)
+        self._fit = CurveFit(self._history, encoding, self.settings, self._lessons)
 
     def _known(self, known_seconds: KnownSeconds | None) -> tuple[Array, Array] | None:
         if known_seconds is None:
@@ -115,7 +115,7 @@ class Engine:
             others = self._history.features
             squared = ((features[:, None] - others[None]) ** 2).sum(2).min(1)
             score += 0.5 * np.log(squared + 1e-12)
-        return Begin(self.encoding.values(units[int(np.argmax(score))]), epoch_after(0, self.partial))
+        return Begin(self.encoding.values(units[int(np.argmax(score))]), epoch_after(0, self.partial), Reason("spread"))
 
     def _paused(self) -> Candidates:
         """Return the trials that may go on, the most promising."""
@@ -135,15 +135,14 @@ class Engine:
 
     def _candidates(self, units: Array) -> Candidates:
         """Return new configurations."""
-        features, epochs = self.encoding.features(units), self.encoding.numbers(EPOCHS_PATH, units)
-        whole = np.full(len(units), float(self.max_epochs))
+        features = self.encoding.features(units)
         return Candidates(
             units=units,
             features=features,
             row=np.full(len(units), -1),
             epoch=np.zeros(len(units)),
             next=np.full(len(units), epoch_after(0, self.partial)),
-            epochs=whole if epochs is None else np.where(np.isnan(epochs), whole, epochs),
+            epochs=epochs_of(self.encoding, units, self.max_epochs),
             log_s=self._cost.log_s(features),
         )
 
@@ -169,7 +168,9 @@ class Engine:
         step_s = (paused.next[i] - paused.epoch[i]) * math.exp(paused.log_s[i])
         if mean[i] == -math.inf or state.left_s > self.settings.n_to_end * needed_s[i] + MARGIN * step_s:
             return None
-        return Continue(self._history.numbers[paused.row[i]], float(paused.epochs[i]))
+        end = float(paused.epochs[i])
+        reason = Reason("end", forecast(paused.take(np.array([i])), end, model, self._history))
+        return Continue(self._history.numbers[paused.row[i]], end, reason)
 
     def _promising(self, paused: Candidates, model: CurveModel) -> Candidates:
         """Return the trials that may become the best; if none has come to its end, the best of them at least."""
@@ -179,7 +180,7 @@ class Engine:
         kept = np.flatnonzero(ndtr((mean - self._history.best_z) / sd) >= self.settings.chance)
         if not len(kept) and not self._history.is_any_finished:
             kept = np.array([int(np.argmax(mean))])
-        return replace(paused, **{field.name: getattr(paused, field.name)[kept] for field in fields(paused)})
+        return paused.take(kept)
 
     def _best(
         self,
@@ -208,7 +209,9 @@ class Engine:
         candidates, score = max(scored, key=lambda pair: pair[1].max(initial=-math.inf))
         if score.max(initial=-math.inf) == -math.inf:
             return None
-        i = int(np.argmax(score))
-        if candidates.row[i] >= 0:
-            return Continue(self._history.numbers[candidates.row[i]], float(candidates.next[i]))
-        return Begin(self.encoding.values(candidates.units[i]), float(candidates.next[i]))
+        chosen = candidates.take(np.array([np.argmax(score)]))
+        until = float(chosen.horizons(left_s=state.left_s, horizon=horizon)[0][0])
+        reason = Reason("leap" if is_stalled else "gain", forecast(chosen, until, model, self._history))
+        if chosen.row[0] >= 0:
+            return Continue(self._history.numbers[chosen.row[0]], float(chosen.next[0]), reason)
+        return Begin(self.encoding.values(chosen.units[0]), float(chosen.next[0]), reason)

@@ -1,9 +1,9 @@
-"""The model that a decision is made by, fitted to a study's evaluations."""
+"""The model of a history: its kernel fitted to the first evaluations, its predictions from the latest."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from fmnist_tune.engine.curves import (
     Likelihood,
     Observations,
     Offset,
-    Prior,
     Trend,
     no_offset,
     trend_of,
@@ -22,58 +21,17 @@ from fmnist_tune.engine.curves import (
 from fmnist_tune.engine.encoding import Encoding
 from fmnist_tune.engine.history import History
 from fmnist_tune.engine.lesson import Lessons
+from fmnist_tune.engine.settings import Settings
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What was found by `python -m benchmarks.engine`.
-
-    Attributes:
-        n_initial: cheap, spread-out configurations before the model decides.
-        n_new: new configurations compared in a decision.
-        n_refined: of these, the best ones of which neighbours are compared too.
-        n_unfinished: trials compared, the most promising.
-        n_observations: from which the model predicts, at most.
-        n_known: configurations from which the known seconds are learned.
-        refit: the kernel is fitted again when the evaluations are this many times those of the last fit.
-        max_iterations: of a fit.
-        margin: by which the best value is to be exceeded, at most, where there was no progress; in units of the
-            spread of the trials.
-        n_stalled: new configurations compared there.
-        chance: of becoming the best that a trial is to have, to be continued once there are to be no others.
-        plateau: share of the trials that must be on a plateau for ranks alone to decide.
-        n_to_end: of the time that it takes to train the most promising trial to its end, this is reserved for it.
-        prior: of the kernel.
-        slope: by which curves are expected to rise, per unit of time.
-        slope_weight: of that expectation, against the trials' own slopes.
-        lesson_weight: of what earlier studies say, in the first trials; log seconds count half.
-    """
-
-    n_initial: int = 4
-    n_new: int = 150
-    n_refined: int = 5
-    n_unfinished: int = 100
-    n_observations: int = 150
-    n_known: int = 96
-    refit: float = 1.25
-    max_iterations: int = 25
-    margin: float = 3.0
-    n_stalled: int = 24
-    chance: float = 0.05
-    plateau: float = 0.5
-    n_to_end: float = 1.0
-    prior: Prior = field(default_factory=Prior)
-    slope: float = 0.4
-    slope_weight: float = 0.08
-    lesson_weight: float = 1.0
-
-
-class Fit:
+class CurveFit:
     """Fits the kernel now and then, and conditions it on all evaluations."""
 
-    def __init__(self, history: History, encoding: Encoding, settings: Settings, lessons: Lessons | None) -> None:
+    def __init__(
+        self, history: History, encoding: Encoding, settings: Settings, lessons: Lessons | None = None
+    ) -> None:
         """Fit a history.
 
         Args:
@@ -89,14 +47,14 @@ class Fit:
         self._fitted: tuple[int, Array] | None = None
 
     def model(self) -> CurveModel:
-        """Return the model of all evaluations."""
+        """Return the model of all evaluations; running trials come to what is expected of them."""
         history = self._history
         kernel = Kernel(self._theta(), self._encoding.groups)
         data = history.observations(self._settings.n_observations)
         offset, trend = self._mean(data)
         model = CurveModel(data, kernel, trend, offset)
         running = history.running()
-        if len(running):  # fantasies: they come to what is expected of them
+        if len(running):  # fantasies
             time = history.time_of(history.until[running])
             mean, _ = model.predict(history.features[running], time, running)
             fantasies = Observations(features=history.features[running], time=time, trial=running, z=mean)

@@ -27,6 +27,12 @@ def log_error(accuracy: Array) -> Array:
     return z
 
 
+def accuracy_of(z: Array) -> Array:
+    """Return accuracies, in [0, 1]: the inverse of `log_error`."""
+    accuracy: Array = 1.01 - np.exp(-np.clip(z, -np.log(1.01), -np.log(0.01)))
+    return accuracy
+
+
 class History:
     """What is known of the trials, a row for each.
 
@@ -178,10 +184,14 @@ class History:
         n = max(3, int(SHARE_AHEAD * len(rows)))
         return rows[np.argsort(-self._first[rows], kind="stable")[:n]]
 
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether all values are accuracies, whose logarithm the model takes."""
+        return bool(np.nanmax(self._top) <= 1 and np.nanmin(self._first) >= 0)
+
     def transformed(self, values: Array) -> Array:
         """Return values on the scale of the model: as they are, if they are no accuracies."""
-        is_accuracy = np.nanmax(self._top) <= 1 and np.nanmin(self._first) >= 0
-        return log_error(values) if is_accuracy else values
+        return log_error(values) if self.is_accuracy else values
 
     @property
     def best_z(self) -> float:

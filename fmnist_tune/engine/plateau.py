@@ -10,7 +10,7 @@ import numpy as np
 from fmnist_tune.engine.candidates import MARGIN, epoch_after
 from fmnist_tune.engine.encoding import Encoding
 from fmnist_tune.engine.history import History
-from fmnist_tune.engine.state import Begin, Continue, SearchState
+from fmnist_tune.engine.state import Begin, Continue, Reason, SearchState
 
 # Shares of the time for first evaluations and for closer ones, which take so many times the epochs; and the share of
 # new trials that are neighbours of others.
@@ -41,10 +41,10 @@ def decide_by_rank(
         if rng.random() < SHARE_NEAR:
             row = rng.choice(history.ahead(), size=1)
             units = encoding.perturb(rng, history.units[row], rng.choice([0.05, 0.1, 0.2], size=1))
-        return Begin(encoding.values(units[0]), first)
+        return Begin(encoding.values(units[0]), first, Reason("rank"))
 
     def go_on(row: int, until: float) -> Continue:
-        return Continue(history.numbers[row], _whole(min(until, history.epochs[row])))
+        return Continue(history.numbers[row], _whole(min(until, history.epochs[row])), Reason("rank"))
 
     if state.left_s is None:
         row = history.promoted(FACTOR)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+# What decided: spread, while nothing is known, cheap configurations far from each other; gain, the highest expected
+# gain per second; leap, the same where the best value has not risen for long, with only large gains counting; end, the
+# last moment at which the most promising trial can still be trained to its end; rank, ranks alone, on a plateau.
+Rule: TypeAlias = Literal["spread", "gain", "leap", "end", "rank"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +70,43 @@ class SearchState:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """What the model expected of a trial when it was chosen.
+
+    Attributes:
+        end: of the value at its last epoch the median and the ends of the 90 % interval, noise included.
+        horizon: the epoch at which gains were compared.
+        seconds: of training until there.
+        gain: the mean by which the best value of all trials is exceeded there, counting only excess.
+    """
+
+    end: tuple[float, float, float]
+    horizon: float
+    seconds: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a trial was chosen; `forecast` is None where no model decided."""
+
+    rule: Rule
+    forecast: Forecast | None = None
+
+
+@dataclass(frozen=True)
 class Begin:
-    """Start a trial with these values and train it until an epoch."""
+    """Start a trial with these values and train it until an epoch; its reason makes it no other decision."""
 
     values: Mapping[str, Any]
     until: float
+    reason: Reason | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Continue:
-    """Train a trial on until an epoch."""
+    """Train a trial on until an epoch; its reason makes it no other decision."""
 
     trial: int
     until: float
+    reason: Reason | None = field(default=None, compare=False)

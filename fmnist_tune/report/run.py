@@ -25,7 +25,7 @@ from fmnist_tune.tasks.task import title_of
 # they are not taken for part of it.
 FILES = (
     "report.md", "history.png", "importances.png", "slices.png", "curves.png", "parallel.png", "trials.csv",
-    "curves.csv",
+    "curves.csv", "predicted_ends.png", "decisions.csv",
 )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ from fmnist_tune.report.drawing import (
     whole_axis,
 )
 from fmnist_tune.report.study_info import CurvesInfo, HistoryInfo, ParallelInfo, Point, Slice, floor_of
-from fmnist_tune.study.importances import Importances
+from fmnist_tune.study.importances import Importances, MainEffects
 from fmnist_tune.study.summary import on_screen
 from fmnist_tune.tasks.objective import Objective
 
@@ -47,6 +47,7 @@ FEW_STEPS = 12
 MAX_SHOWN = 12  # parameters, the most important ones
 PAPER = {"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.75}
 SCALE = ListedColormap(colormaps["viridis_r"](np.linspace(0.3, 1, 256)))  # green to violet: its yellow is too pale
+SHADES = (SLATE, "#b3bcc9")  # of two measures side by side
 GOLDEN = 0.6180339887498949  # spreads points of one choice evenly and deterministically
 
 
@@ -74,16 +75,23 @@ def history_figure(info: HistoryInfo, objective: Objective = ACCURACY) -> Figure
     return figure
 
 
-def importances_figure(info: Importances) -> Figure:
-    """Draw each parameter's share, the largest on top."""
-    shares = dict(list(info.shares.items())[:MAX_SHOWN])
-    figure = new_figure(WIDTH, 0.9 + 0.3 * len(shares))
+def importances_figure(first: Importances | MainEffects, *others: Importances | MainEffects) -> Figure:
+    """Draw each parameter's shares, the largest of the first on top."""
+    infos = (first, *others)
+    paths = list(first.shares)[:MAX_SHOWN]
+    figure = new_figure(WIDTH, 0.9 + (0.3 if len(infos) == 1 else 0.42) * len(paths))
     axes = styled(figure.add_subplot(), grid="x")
-    bars = axes.barh(range(len(shares)), list(shares.values()), color=SLATE, height=0.62)
-    axes.set_yticks(range(len(shares)), [clipped(short(path), CHARACTERS[0]) for path in shares])
-    axes.bar_label(bars, [f"{share:.0%}" for share in shares.values()], padding=4, fontsize=9, color=INK)
+    height = 0.62 if len(infos) == 1 else 0.4
+    for i, info in enumerate(infos):
+        shares = [info.shares.get(path, 0.0) for path in paths]
+        places = [y + height * (i - (len(infos) - 1) / 2) for y in range(len(paths))]
+        bars = axes.barh(places, shares, color=SHADES[i], height=0.95 * height, label=info.name)
+        axes.bar_label(bars, [f"{share:.0%}" for share in shares], padding=4, fontsize=9, color=INK)
+    axes.set_yticks(range(len(paths)), [clipped(short(path), CHARACTERS[0]) for path in paths])
     axes.invert_yaxis()
-    axes.set_xlim(0, min(1.0, max(shares.values())) * 1.15)
+    axes.set_xlim(0, min(1.0, max(share for info in infos for share in info.shares.values())) * 1.15)
+    if len(infos) > 1:
+        figure.legend(loc="outside upper center", ncols=len(infos), fontsize=9, frameon=False)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
     return figure
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from fmnist_tune.document.blocks import Content, Fact, Finding, Section, Table, capital, clipped
 from fmnist_tune.report import study_figures, study_info
+from fmnist_tune.report.decisions_part import decisions_sections, ends_sections
 from fmnist_tune.report.drawing import plot_of, short
 from fmnist_tune.study import findings
-from fmnist_tune.study.frames import curves_frame, trials_frame
+from fmnist_tune.study.frames import curves_frame, decisions_frame, trials_frame
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.retraining import retraining_status
 from fmnist_tune.study.retraining_record import RUNNING
@@ -45,6 +46,8 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
         "trials.csv": trials_frame(record, is_running=is_running).to_csv(index=False),
         "curves.csv": curves_frame(record).to_csv(index=False),
     }
+    if any(row.decisions for row in rows):
+        csv["decisions.csv"] = decisions_frame(record).to_csv(index=False)
     return Content(tuple(facts), tuple(found), Section("The search", _sections(record, summary, rows)), csv)
 
 
@@ -88,8 +91,8 @@ def _sections(record: StudyRecord, summary: Summary, rows: tuple[TrialRow, ...])
     sections = [_best(search)] if summary.best is not None else []
     has_points = any(row.value is not None for row in rows)
     sections += [_best_trials(search)] if has_points else []
-    sections += [_history(search)]
-    sections += [_importances(search)] if summary.importances is not None else []
+    sections += [*decisions_sections(rows, record.objective), *ends_sections(summary), _history(search)]
+    sections += _importances(search)
     return [*sections, *_slices(search), *_curves(search), *_parallel(search)] if has_points else sections
 
 
@@ -107,12 +110,12 @@ def _history(search: _Search) -> Section:
     return Section("Optimization history", (text, plot))
 
 
-def _importances(search: _Search) -> Section:
-    importances = search.summary.importances
-    assert importances is not None
-    text = f"{importances.meaning} (PED-ANOVA; the shares add up to 100 %)"
-    plot = plot_of("importances.png", "importances", study_figures.importances_figure, importances)
-    return Section("Parameter importances", (text, plot))
+def _importances(search: _Search) -> list[Section]:
+    found = [info for info in (search.summary.importances, search.summary.main_effects) if info is not None]
+    if not found:
+        return []
+    plot = plot_of("importances.png", "importances", study_figures.importances_figure, *found)
+    return [Section("Parameter importances", (*(f"{info.meaning} ({info.method})" for info in found), plot))]
 
 
 def _slices(search: _Search) -> list[Section]:

@@ -11,6 +11,8 @@ from fmnist_tune.study.results import result_section
 from fmnist_tune.study.retraining import RetrainingStatus
 from fmnist_tune.study.summary import STATE_NAMES, Summary, on_screen
 from fmnist_tune.study.trial_data import metadata_of
+from fmnist_tune.study.trial_table import TrialRow
+from fmnist_tune.tasks.objective import Objective
 from fmnist_tune.units import percent
 
 MANY_FAILED = 0.05
@@ -36,6 +38,7 @@ def study_section(summary: Summary, retraining: RetrainingStatus | None, command
         blocks += [NO_BEST] if summary.best is None else []
         blocks += _highest(summary)
         blocks += [Finding(status, is_warning=True)] if status else []
+        blocks += [Finding(summary.predicted_ends.text)] if summary.predicted_ends is not None else []
         blocks += [best_section(summary, edges(summary) if summary.edges else ())] if summary.best is not None else []
     if summary.retrained is not None:
         blocks.append(result_section(summary.task, summary.retrained, summary.test_uses, summary.counts["total"]))
@@ -69,6 +72,7 @@ def failures(summary: Summary) -> list[Finding]:
     return [Finding(text, is_warning=n / total > MANY_FAILED)]
 
 
+NO_DECISIONS = Note("why it was begun and continued is not known: freeze-thaw keeps its reasons, others do not")
 NO_BEST = Finding("no trial has been trained to its end yet, so there is no best trial", is_warning=True)
 
 
@@ -86,7 +90,7 @@ def _highest(summary: Summary) -> list[Finding]:
 
 def best_section(summary: Summary, more: Sequence[Block] = ()) -> Section:
     """Return the section on the best trial, with `more` below it."""
-    best, importances = summary.best, summary.importances
+    best, importances, effects = summary.best, summary.importances, summary.main_effects
     assert best is not None
     facts = metadata_of(best)
     known = [
@@ -99,18 +103,60 @@ def best_section(summary: Summary, more: Sequence[Block] = ()) -> Section:
     about = "; ".join(text for text in (summary.architecture, speed, facts.get("ran_on")) if text)
     head = f"{summary.objective.sentence(best.value or 0.0)} ({', '.join(filter(None, known))})"
     table = Table(
-        ("parameter", "value", "searched", *(["importance"] if importances else [])),
+        (
+            "parameter",
+            "value",
+            "searched",
+            *(["importance"] if importances else []),
+            *(["main effect"] if effects else []),
+        ),
         [
             (f"`{path}`", value_text(value), clipped(summary.searched[path], LONGEST_DOMAIN))
             + ((share_text(importances.shares.get(path), 0),) if importances else ())
+            + ((share_text(effects.shares.get(path), 0),) if effects else ())
             for path, value in summary.best_values.items()
+        ],
+        left=("value", "searched"),
+        optional=(("searched",), ("main effect",)),
+    )
+    blocks: list[Block] = [head, *([about] if about else []), *([table] if table.rows else [])]
+    blocks += [Note(f"importance: {importances.meaning}")] if importances else []
+    blocks += [Note(f"main effect: {effects.meaning}")] if effects else []
+    return Section(f"best trial {best.number}", (*blocks, *more))
+
+
+def trial_section(row: TrialRow, searched: Mapping[str, str], objective: Objective) -> Section:
+    """Return a trial: where it stands, its values, and why it was begun and continued.
+
+    Args:
+        row: the trial.
+        searched: range or choices of every searched parameter, by dotted path.
+        objective: what the study maximises.
+    """
+    accuracy = "" if row.accuracy is None else f"{objective.curve_label} {objective.curve_text(row.accuracy)}"
+    of_all = "" if row.n_epochs is None else f" of {row.n_epochs}"
+    facts = row.metadata
+    known = [
+        on_screen(row.state),
+        "" if row.value is None or objective.is_on_curve else objective.sentence(row.value),
+        accuracy,
+        f"epoch {round(row.epoch, 2):g}{of_all}",
+        f"{facts['params']:,} parameters" if "params" in facts else "",
+        f"{facts['duration_s']:.0f} s" if "duration_s" in facts else "",
+        row.reason,
+    ]
+    table = Table(
+        ("parameter", "value", "searched"),
+        [
+            (f"`{path}`", value_text(value), clipped(searched[path], LONGEST_DOMAIN))
+            for path, value in row.values.items()
         ],
         left=("value", "searched"),
         optional=(("searched",),),
     )
-    blocks: list[Block] = [head, *([about] if about else []), *([table] if table.rows else [])]
-    blocks += [Note(f"importance: {importances.meaning}")] if importances else []
-    return Section(f"best trial {best.number}", (*blocks, *more))
+    blocks: list[Block] = ["; ".join(filter(None, known)), *([table] if table.rows else [])]
+    decisions: list[Block] = [Finding(decision.text(objective)) for decision in row.decisions]
+    return Section(f"trial {row.number}", (*blocks, *(decisions or [NO_DECISIONS])))
 
 
 def value_text(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from fmnist_tune.study.decisions import decisions_of
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import state_name
@@ -48,3 +49,19 @@ def curves_frame(record: StudyRecord) -> pd.DataFrame:
             rows.append({"trial": trial.number, **known.get(epoch, {}), "epoch": epoch, "val_accuracy": value})
     first = ["trial", "epoch", "val_accuracy"]
     return pd.DataFrame(rows, columns=list(dict.fromkeys([*first, *(key for row in rows for key in row)])))
+
+
+def decisions_frame(record: StudyRecord) -> pd.DataFrame:
+    """Return one row for each decision of freeze-thaw.
+
+    Returns:
+        Columns trial, epoch (0 where it was begun), rule and, where its model decided, median, low and high of the
+        predicted end, horizon, seconds and gain.
+    """
+    rows = []
+    for trial in record.trials:
+        for decision in decisions_of(trial, record.space):
+            known = vars(decision)
+            end = {} if decision.end is None else vars(decision.end)
+            rows.append({"trial": trial.number, **{key: known[key] for key in known if key != "end"}, **end})
+    return pd.DataFrame(rows, columns=["trial", "epoch", "rule", "median", "low", "high", "horizon", "seconds", "gain"])

@@ -1,15 +1,19 @@
-"""Which parameters distinguish the best trials of a study from all trials."""
+"""Which parameters distinguish the best trials of a study from all trials, and which ones freeze-thaw's model tells."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from fmnist_tune.study.decisions import SCHEDULER
 from fmnist_tune.study.record import StudyRecord
+from fmnist_tune.study.sampling import values_of
+from fmnist_tune.study.trial_data import curve_of
 
 MIN_TRIALS_FOR_IMPORTANCE = 10
 BEST_SHARE, MIN_BEST = 0.1, 5  # the best trials that importances are computed from; fewer would give chance
@@ -20,11 +24,14 @@ class Importances:
     """Which parameters distinguish the best trials from all.
 
     Attributes:
+        name, method: of how they are computed, in short and in full.
         shares: by dotted path, largest first; they add up to 1.
         of: the figure by which trials are ranked.
         n_best, n_trials: number of best trials, and of all trials with that figure.
     """
 
+    name: ClassVar[str] = "PED-ANOVA"
+    method: ClassVar[str] = "PED-ANOVA; the shares add up to 100 %"
     shares: dict[str, float]
     of: str
     n_best: int
@@ -34,6 +41,45 @@ class Importances:
     def meaning(self) -> str:
         """What the shares mean, as text."""
         return f"what sets the best {self.n_best} of {self.n_trials} trials apart, by {self.of}"
+
+
+@dataclass(frozen=True)
+class MainEffects:
+    """How much each parameter explains alone, by the model with which freeze-thaw decides.
+
+    Attributes:
+        name, method, meaning: of how they are computed, in short and in full, and what they mean.
+        shares: by dotted path, largest first; together at most 1 but for rounding.
+    """
+
+    name: ClassVar[str] = "main effect"
+    method: ClassVar[str] = "first-order Sobol indices; the rest up to 100 % are interactions"
+    meaning: ClassVar[str] = (
+        "what a parameter explains alone of how the expected end varies over the whole space, by freeze-thaw's model "
+        "(variance of the log error)"
+    )
+    shares: dict[str, float]
+
+
+def main_effects_of(record: StudyRecord) -> MainEffects | None:
+    """Return how much each parameter explains alone; None for another scheduler, too few trials or no differences."""
+    space = record.space
+    curves = [(t, {e: v for e, v in curve_of(t).items() if math.isfinite(v)}) for t in record.trials]
+    seen = [(t, curve) for t, curve in curves if curve]
+    if space.settings.search.pruner.name != SCHEDULER or len(seen) < MIN_TRIALS_FOR_IMPORTANCE:
+        return None
+    from fmnist_tune.engine import Encoding, Point, TrialState  # takes half a second
+    from fmnist_tune.engine.effects import main_effects
+
+    trials = [
+        TrialState(
+            t.number, values_of(t.params, space), tuple(Point(epoch, value, 0) for epoch, value in curve.items())
+        )
+        for t, curve in seen
+    ]
+    max_epochs = max((config.training.epochs for config in space.end_configs()), default=1)
+    shares = main_effects(Encoding(space.parameters, space.tree), trials, max_epochs)
+    return None if shares is None else MainEffects(shares)
 
 
 def importances_of(record: StudyRecord) -> Importances | None:

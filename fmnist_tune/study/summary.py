@@ -11,9 +11,11 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from fmnist_tune.config import SearchSpace
 from fmnist_tune.config.domain import ChoiceDomain, Domain
 from fmnist_tune.errors import UserError
-from fmnist_tune.study.importances import Importances, importances_of
+from fmnist_tune.study.decisions import PredictedEnds, decisions_of, predicted_ends
+from fmnist_tune.study.importances import Importances, MainEffects, importances_of, main_effects_of
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.recipes import best_as_data
 from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
@@ -76,6 +78,8 @@ class Summary:
         n_sampled_complete: how many of them are complete.
         edges: statements on the best trial's values at the edge of their range.
         importances: None for too few trials.
+        main_effects: None likewise, and for other schedulers than freeze-thaw.
+        predicted_ends: how good freeze-thaw's predictions were; None for too few trials trained to their ends.
         failures: reasons, with counts.
         retrained: the latest retraining's result, as in `metrics.json`; None without one.
         task: the task.
@@ -95,6 +99,8 @@ class Summary:
     n_sampled_complete: int
     edges: tuple[str, ...]
     importances: Importances | None
+    main_effects: MainEffects | None
+    predicted_ends: PredictedEnds | None
     failures: dict[str, int]
     retrained: dict[str, Any] | None
     test_uses: tuple[Mapping[str, Any], ...]
@@ -148,6 +154,8 @@ def summarize(record: StudyRecord, *, is_running: bool) -> Summary:
         n_sampled_complete=sum(t.state == TrialState.COMPLETE for t in sampled),
         edges=tuple(_edges(record, values)),
         importances=importances_of(record),
+        main_effects=main_effects_of(record),
+        predicted_ends=predicted_ends(trials, record.space),
         failures=dict(failures.most_common()),
         retrained=record.retraining.result,
         test_uses=tuple(record.retraining.test_uses),
@@ -199,8 +207,8 @@ def study_json(record: StudyRecord, *, is_running: bool) -> dict[str, Any]:
     }
 
 
-def trials_json(record: StudyRecord, *, is_running: bool) -> list[dict[str, Any]]:
-    """Return every trial as JSON data."""
+def trials_json(trials: Sequence[FrozenTrial], space: SearchSpace, *, is_running: bool) -> list[dict[str, Any]]:
+    """Return trials as JSON data."""
     return [
         {
             "number": t.number,
@@ -208,12 +216,24 @@ def trials_json(record: StudyRecord, *, is_running: bool) -> list[dict[str, Any]
             "value": t.value,
             "epochs": len(t.intermediate_values),
             "latest": None if (latest := latest_of(t)) is None else asdict(latest),
-            "params": values_of(t.params, record.space),
+            "params": values_of(t.params, space),
             "intermediate": {str(epoch): value for epoch, value in sorted(t.intermediate_values.items())},
+            "decisions": [asdict(decision) for decision in decisions_of(t, space)],
             "attributes": metadata_of(t),
         }
-        for t in record.trials
+        for t in trials
     ]
+
+
+def model_json(record: StudyRecord) -> dict[str, Any]:
+    """Return what `show` adds on the parameters, and on the predictions of freeze-thaw's model."""
+    importances, effects = importances_of(record), main_effects_of(record)
+    ends = predicted_ends(record.trials, record.space)
+    return {
+        "importances": None if importances is None else importances.shares,
+        "main_effects": None if effects is None else effects.shares,
+        "predicted_ends": None if ends is None else ends.to_json(),
+    }
 
 
 def edge_of(domain: Domain, value: Any) -> str | None:

@@ -15,6 +15,7 @@ from rich.text import Text
 from fmnist_tune.config import SearchSpace
 from fmnist_tune.document.terminal import GAP, Column, one_line, table_lines, total_width
 from fmnist_tune.errors import UserError
+from fmnist_tune.study.decisions import Decision, Predicted, decisions_of
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.summary import on_screen, state_name
@@ -40,6 +41,7 @@ class TrialRow:
         n_epochs: configured; None if its values are no valid configuration.
         metadata: of its training.
         values: searched values by dotted path, as in the file.
+        decisions: why it was begun and continued; empty if that is not known.
     """
 
     number: int
@@ -49,6 +51,7 @@ class TrialRow:
     n_epochs: int | None
     metadata: Mapping[str, Any]
     values: Mapping[str, Any]
+    decisions: tuple[Decision, ...] = ()
 
     @property
     def epoch(self) -> float:
@@ -90,6 +93,7 @@ def trial_rows(trials: Iterable[FrozenTrial], space: SearchSpace, *, is_running:
                 n_epochs=n_epochs,
                 metadata=metadata_of(trial),
                 values=values,
+                decisions=decisions_of(trial, space),
             )
         )
     return rows
@@ -175,6 +179,7 @@ class TrialTable:
         yield from table_lines(columns, styles=styles, tails=tails)
         notes = ["* the best trial trained to its end"] if self.best is not None else []
         notes += [f"not shown: {', '.join(hidden)} (--wide shows all)"] if hidden else []
+        notes += ["--trial N says why a trial was begun and continued"] if any(r.decisions for r in self.rows) else []
         if notes:
             yield Text("; ".join(notes), style="dim")
 
@@ -206,6 +211,10 @@ class TrialTable:
             )
             for title, key in (("seconds", "duration_s"), ("weights", "params"))
         ]
+        predicted = [_latest_end(row) for row in self.rows]
+        if any(predicted):
+            cells = ["-" if end is None else self.objective.curve_text(end.median) for end in predicted]
+            metadata.append(Column("predicted end", cells, is_right=True))
         return reasons, _fitting(metadata, _fitting(reasons, room)[1])[0]
 
 
@@ -217,6 +226,11 @@ def _fitting(columns: Iterable[Column], room: float) -> tuple[list[Column], floa
             shown.append(column)
             room -= column.width + GAP
     return shown, room
+
+
+def _latest_end(row: TrialRow) -> Predicted | None:
+    """Return what was last expected of a trial's last epoch; None without a prediction."""
+    return next((decision.end for decision in reversed(row.decisions) if decision.end is not None), None)
 
 
 def _epoch(row: TrialRow) -> str:
