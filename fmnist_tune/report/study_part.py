@@ -34,6 +34,7 @@ def study_content(record: StudyRecord, summary: Summary, *, has_model: bool) -> 
         *(() if has_model else findings.no_model(summary)),
         *findings.progress(summary, is_running=is_running, is_retrained=is_retrained),
         *findings.initial_point(summary),
+        *findings.learned(summary),
         *findings.edges(summary),
         *findings.failures(summary),
         *(climbing(climb, schedule, record.objective) if record.objective.is_on_curve else ()),

@@ -38,6 +38,7 @@ def study_section(summary: Summary, retraining: RetrainingStatus | None, command
         blocks += [NO_BEST] if summary.best is None else []
         blocks += _highest(summary)
         blocks += [Finding(status, is_warning=True)] if status else []
+        blocks += learned(summary)
         blocks += [Finding(summary.predicted_ends.text)] if summary.predicted_ends is not None else []
         blocks += [best_section(summary, edges(summary) if summary.edges else ())] if summary.best is not None else []
     if summary.retrained is not None:
@@ -180,6 +181,13 @@ def initial_point(summary: Summary) -> list[Finding]:
     n, n_complete = summary.n_sampled, summary.n_sampled_complete
     text = f"Trial {summary.best.number} was an initial point (`search.initial`), not sampled."
     return [Finding(f"{text} Sampled trials: {n:,}, trained to the end: {n_complete:,}, better: 0.")]
+
+
+def learned(summary: Summary) -> list[Finding]:
+    """Return what a study owes to earlier ones."""
+    studies = ", ".join(summary.learned_from)
+    text = f"It learned from earlier studies (`search.learn_from`): {studies}. What was tried first owes to them."
+    return [Finding(text)] if studies else []
 
 
 def progress(summary: Summary, *, is_running: bool, is_retrained: bool) -> list[Finding]:

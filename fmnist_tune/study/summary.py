@@ -86,6 +86,7 @@ class Summary:
         is_recipe: whether nothing is searched.
         test_uses: every opening of the test set for this study, as in `RetrainingRecord.test_uses`.
         highest: None before any evaluation.
+        learned_from: earlier studies whose lessons it has.
     """
 
     paths: StudyPaths
@@ -107,6 +108,7 @@ class Summary:
     task: Task
     is_recipe: bool
     highest: Highest | None
+    learned_from: tuple[str, ...] = ()
 
     @property
     def objective(self) -> Objective:
@@ -162,6 +164,7 @@ def summarize(record: StudyRecord, *, is_running: bool) -> Summary:
         task=record.space.task,
         is_recipe=record.is_recipe,
         highest=highest_of(trials),
+        learned_from=tuple(lesson["study"] for lesson in record.lessons),
     )
 
 
@@ -202,6 +205,7 @@ def study_json(record: StudyRecord, *, is_running: bool) -> dict[str, Any]:
         "trials": count_states(trials, is_running=is_running),
         "best": best_as_data(record),
         "highest": None if (highest := highest_of(trials)) is None else asdict(highest),
+        "learned_from": [lesson["study"] for lesson in record.lessons],
         "retraining": None if retraining is None else asdict(retraining),
         "retrained": None if metrics is None else {key: metrics[key] for key in keys if key in metrics},
     }
