@@ -78,8 +78,10 @@ def import_libraries() -> None:
 
 
 def import_torch(space: SearchSpace) -> None:
-    """Import what a configuration's expected cost needs, for a scheduler that asks for it before any report."""
-    if space.settings.search.pruner.chooses_values and (config := next(space.end_configs(), None)) is not None:
+    """Import what a configuration's expected cost needs, for a first evaluation or a scheduler that depends on it."""
+    pruner = space.settings.search.pruner
+    is_derived = "min_epochs" in type(pruner).model_fields and "min_epochs" not in pruner.model_fields_set
+    if (pruner.chooses_values or is_derived) and (config := next(space.end_configs(), None)) is not None:
         config.relative_cost()
 
 
