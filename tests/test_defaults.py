@@ -227,12 +227,31 @@ def test_a_study_keeps_the_first_evaluation_that_it_was_begun_with(tmp_path: Pat
         open_study(tmp_path, other.replace("trials: 40", f"trials: 40, pruner: {{name: {pruner}, min_epochs: 0.33}}"))
 
 
+@pytest.mark.parametrize(
+    ("plan", "why"),
+    [
+        (TWO_CORES, "which makes 2 workers, each with 1 CPU, as two trials of one thread train more than one of two"),
+        (WorkerPlan(1, 1, 1.0), "which makes 1 worker with 1 CPU and 1 GPU"),
+    ],
+)
+def test_a_trial_has_one_thread_so_that_more_trials_are_trained_at_a_time(plan: WorkerPlan, why: str) -> None:
+    (default,) = (d for d in derived_defaults(space_with(), plan, 600) if d.path == "resources.cpus")
+    assert (default.value, default.why) == (1, why)
+
+
+def test_a_study_keeps_the_threads_that_it_was_begun_with(tmp_path: Path) -> None:
+    open_study(tmp_path, f"{SPACE}resources: {{cpus: 2}}\n")
+    assert open_study(tmp_path, SPACE).space.settings.resources.cpus == 2
+    with pytest.raises(UserError, match=r"resources\.cpus: 2 -> 1"):
+        open_study(tmp_path, f"{SPACE}resources: {{cpus: 1}}\n")
+
+
 def test_check_says_what_each_default_came_to_and_why(command: CommandLine) -> None:
-    (command.folder / "s.yaml").write_text(SPACE.replace("trials: 40", "trials: 40, timeout: 1h"))
+    (command.folder / "s.yaml").write_text(SPACE.replace("trials: 40", "trials: 40, timeout: 10h"))
     text = " ".join(command("check", "s.yaml").out.split())
     assert "training.average_weights true, as the learning rate is constant" in text
     assert "search.pruner.min_epochs 1, so that 20 first evaluations take about" in text
-    assert "resources.cpus 1, " in text
+    assert "resources.cpus 1, which makes " in text
     defaults = {d["path"]: d for d in command("check", "s.yaml", "--json").json["defaults"]}
     assert defaults["training.average_weights"]["value"] is True
     assert defaults["training.average_weights"]["why"] == "as the learning rate is constant"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -30,7 +30,6 @@ def check(arguments: argparse.Namespace, started: float) -> int:
     """Check a search space."""
     space = load_file(arguments, arguments.space)
     check_models(space.corner_configs(), space.source)
-    defaults = defaults_here(space)
     if arguments.json:
         parameters = [
             {
@@ -46,12 +45,12 @@ def check(arguments: argparse.Namespace, started: float) -> int:
             "parameters": parameters,
             "initial": space.initial,
             "fixed": [{"path": path, "value": value} for path, value in fixed_values(space).items()],
-            "defaults": [asdict(default) for default in defaults],
+            "defaults": [asdict(default) for default in defaults_here(space)],
             "warnings": space.warnings,
         }
         print(json.dumps(result))
     else:
-        stdout().print(space_view(space, defaults), crop=False)
+        stdout().print(space_view(space), crop=False)
     return EXIT_OK
 
 
@@ -72,12 +71,12 @@ def defaults_here(space: SearchSpace) -> list[Default]:
     ]
 
 
-def space_view(space: SearchSpace, defaults: Sequence[Default]) -> RenderableType:
-    """Return a search space and its defaults as a view for a terminal, to be printed with `crop=False`."""
+def space_view(space: SearchSpace) -> RenderableType:
+    """Return a search space as a view for a terminal, to be printed with `crop=False`."""
     fixed = [(path, _flat(value)) for path, value in fixed_values(space).items()]
     by_default = [
         (d.path, f"{NONE_MEANS.get(d.path, 'none') if d.value is None else _flat(d.value)}{_where(d)}")
-        for d in defaults
+        for d in defaults_here(space)
     ]
     values = (
         Table((title, "value"), rows, ("value",)) for title, rows in (("fixed", fixed), ("by default", by_default))

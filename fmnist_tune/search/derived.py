@@ -51,11 +51,17 @@ def derived_defaults(space: SearchSpace, plan: WorkerPlan, timeout_s: float | No
         plan: the workers.
         timeout_s: of the run; None for no limit.
     """
-    search, resources = space.settings.search, space.settings.resources
-    if isinstance(search.pruner, Asha | FreezeThaw) and "min_epochs" not in search.pruner.model_fields_set:
+    if leaves_first_evaluation(space):
         yield first_evaluation(space, plan, timeout_s)
-    if "cpus" not in resources.model_fields_set:
-        yield Derived(CPUS, 1, "as two trials of one thread train more than one of two")
+    if "cpus" not in space.settings.resources.model_fields_set:
+        because = ", as two trials of one thread train more than one of two" if plan.n_workers > 1 else ""
+        yield Derived(CPUS, 1, f"which makes {plan}{because}")
+
+
+def leaves_first_evaluation(space: SearchSpace) -> bool:
+    """Return whether a file has a pruner with a first evaluation, and does not say when it is."""
+    pruner = space.settings.search.pruner
+    return isinstance(pruner, Asha | FreezeThaw) and "min_epochs" not in pruner.model_fields_set
 
 
 def first_evaluation(space: SearchSpace, plan: WorkerPlan, timeout_s: float | None) -> Derived:

@@ -157,7 +157,8 @@ class _Search:
         """Run it; anything missing or wrong is found before Ray starts and anything is created."""
         background = self.held.enter_context(ThreadPoolExecutor(1))
         imports = background.submit(import_libraries)
-        background.submit(import_torch, self.space)  # nobody waits for it
+        has_timeout = (self.limits.timeout_s or self.space.settings.search.timeout) is not None
+        background.submit(import_torch, self.space, has_timeout=has_timeout)  # nobody waits for it
         source = open_source(self.space, self.options.data_dir, self.display.phase)
         for warning in self.space.warnings:
             self.display.line(f"warning: {warning}", "yellow")
