@@ -17,6 +17,7 @@ model: {name: mlp, hidden: [128, 64], dropout: {float: [0.0, 0.5]}}
 training:
   epochs: 4
   batch_size: {choice: [64, 128]}
+  average_weights: false
   optimizer: {lr: {float: [1e-4, 1e-2], log: true}, weight_decay: {float: [1e-6, 1e-2], log: true}}
 """
 

@@ -41,10 +41,16 @@ FORMS = {
     "_task": f"{', '.join(f'`{name}`' for name in TASKS.built_in)}, "
     "or [one of your own](../developer/extending.md#a-task)",
     "_points": "list of mappings of dotted paths to values",
+    "_average_weights": "`auto`, `true`, `false`",
     "_batch_size": "`full`, or int ≥ 1",
     "_architecture": "one of [these names](#architectures)",
     "_weights": f"`none`, {', '.join(f'`{name}`' for name in WEIGHT_NAMES)}, or a file "
     f"({', '.join(f'`{suffix}`' for suffix in WEIGHT_FILES)})",
+}
+# Defaults of a search that are others than the schema's, which hold for recipes and for older studies.
+OF_SEARCHES = {
+    "training.average_weights": "auto; false in a recipe",
+    "search.pruner.min_epochs": "[by space and time](../concepts/scheduling.md#the-first-evaluation)",
 }
 # Of positional arguments that the parser does not explain.
 WORDS = {"STUDY": "name of the study", "SPACE.yaml": "a search space or a recipe", "bash|zsh": "the shell"}
@@ -138,6 +144,8 @@ def default(section: type[Section], path: str, field: FieldInfo) -> str:
     """Return the value of a key that the file leaves out."""
     if field.is_required():
         return "required"
+    if path in OF_SEARCHES and field.default is not None:
+        return OF_SEARCHES[path]
     value = field.get_default(call_default_factory=True)
     if value is None:
         if issubclass(section, SchedulerSection):

@@ -1,4 +1,4 @@
-"""The number of CPUs that this process may use."""
+"""The number of CPUs and GPUs that this process may use."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
+NVIDIA_DRIVER = Path("/proc/driver/nvidia")
 
 
 def cpu_count(mount: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
@@ -68,6 +69,15 @@ def _quota_v2(folder: Path) -> float | None:
         if quota != "max":
             return int(quota) / int(period)
     return None
+
+
+def gpu_count(driver: Path = NVIDIA_DRIVER) -> int:
+    """Return the number of GPUs that this process may use; without a driver PyTorch, which takes long, is not asked."""
+    if not driver.exists():
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def limit_threads() -> None:

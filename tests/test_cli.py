@@ -266,7 +266,9 @@ def test_check_shows_what_is_fixed_and_what_holds_by_default(command: CommandLin
     assert default < lines.index("resources.gpus auto")
     result = command("check", space, "--json").json
     assert {"path": "data.val_size", "value": 100} in result["fixed"]
-    assert {"path": "training.early_stopping", "value": None, "models": [], "is_spare": False} in result["defaults"]
+    assert {"path": "training.early_stopping", "value": None, "models": [], "is_spare": False, "why": ""} in result[
+        "defaults"
+    ]
 
 
 def test_a_study_of_the_name_of_a_missing_file_is_named_too(command: CommandLine, refused: Refused) -> None:

@@ -208,6 +208,15 @@ def test_what_a_method_of_an_own_task_raises_is_told_before_ray_starts(
     assert not (here.folder / "studies").exists()
 
 
+def test_an_own_data_set_says_how_many_images_it_has_and_so_when_trials_are_first_evaluated(here: CommandLine) -> None:
+    text = SHAPES.replace("my_shapes:Shapes", "broken:X").replace("pruner: {name: none}", "timeout: 20s")
+    code = "from my_shapes import *\nclass X(Shapes):\n    n_train = property(lambda self: "
+    assert "search.pruner.min_epochs 0.05, so that " in check(here, text, f"{code}10**9)\n")
+    assert "search.pruner.min_epochs 1, as the seconds of an epoch are not known" in check(here, text, f"{code}None)\n")
+    found = run(here, "check", text, f"{code}1 / 0)\n")
+    assert (found.code, "raised ZeroDivisionError: division by zero (broken.py, line 3)" in found.err) == (2, True)
+
+
 def test_a_key_of_an_own_class_that_is_none_by_default_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

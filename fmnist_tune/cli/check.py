@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -16,9 +16,13 @@ from fmnist_tune.cli.inputs import load_file
 from fmnist_tune.cli.store import stdout
 from fmnist_tune.config import Parameter, SearchSpace
 from fmnist_tune.config.defaults import NONE_MEANS, Default, default_values, fixed_values
+from fmnist_tune.cpus import cpu_count, gpu_count
 from fmnist_tune.document.blocks import Finding, Table
 from fmnist_tune.document.terminal import View
+from fmnist_tune.errors import UserError
 from fmnist_tune.models.check import check_models
+from fmnist_tune.search.cluster import plan_workers
+from fmnist_tune.search.derived import derived_defaults
 from fmnist_tune.units import duration
 
 
@@ -41,7 +45,7 @@ def check(arguments: argparse.Namespace, started: float) -> int:
             "parameters": parameters,
             "initial": space.initial,
             "fixed": [{"path": path, "value": value} for path, value in fixed_values(space).items()],
-            "defaults": [asdict(default) for default in default_values(space)],
+            "defaults": [asdict(default) for default in defaults_here(space)],
             "warnings": space.warnings,
         }
         print(json.dumps(result))
@@ -50,14 +54,33 @@ def check(arguments: argparse.Namespace, started: float) -> int:
     return EXIT_OK
 
 
+def defaults_here(space: SearchSpace) -> list[Default]:
+    """Return a file's defaults, those that a new study on this machine would have where they depend on it."""
+    if not space.parameters:
+        return default_values(space)
+    try:
+        plan = plan_workers(space.settings.resources, [{"CPU": cpu_count(), "GPU": gpu_count()}], None)
+    except UserError:  # it is for another machine
+        return default_values(space)
+    derived = {default.path: default for default in derived_defaults(space, plan, space.settings.search.timeout)}
+    return [
+        replace(default, value=derived[default.path].value, why=derived[default.path].why)
+        if default.path in derived
+        else default
+        for default in default_values(space)
+    ]
+
+
 def space_view(space: SearchSpace) -> RenderableType:
     """Return a search space as a view for a terminal, to be printed with `crop=False`."""
     fixed = [(path, _flat(value)) for path, value in fixed_values(space).items()]
-    defaults = [
+    by_default = [
         (d.path, f"{NONE_MEANS.get(d.path, 'none') if d.value is None else _flat(d.value)}{_where(d)}")
-        for d in default_values(space)
+        for d in defaults_here(space)
     ]
-    values = (Table((title, "value"), rows, ("value",)) for title, rows in (("fixed", fixed), ("by default", defaults)))
+    values = (
+        Table((title, "value"), rows, ("value",)) for title, rows in (("fixed", fixed), ("by default", by_default))
+    )
     tables = [_parameters_table(space), _initial_table(space), *values]
     parts: list[RenderableType] = []
     for table in tables:
@@ -113,4 +136,4 @@ def _flat(value: object) -> str:
 def _where(default: Default) -> str:
     where = [f"model {' or '.join(default.models)}"] if default.models else []
     where += ["where it is not searched"] if default.is_spare else []
-    return f" ({', '.join(where)})" if where else ""
+    return (f" ({', '.join(where)})" if where else "") + (f", {default.why}" if default.why else "")

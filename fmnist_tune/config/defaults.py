@@ -37,12 +37,14 @@ class Default:
         value: the default; None as in the schema, see NONE_MEANS.
         models: the models it applies to, if the file allows others without it or with another value; else empty.
         is_spare: whether the file searches it under a condition, and this applies when the condition does not hold.
+        why: the reason for a value that depends on the rest of the file, the machine or the time; else empty.
     """
 
     path: str
     value: Any
     models: tuple[str, ...]
     is_spare: bool
+    why: str = ""
 
 
 def fixed_values(space: SearchSpace) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def _lies_in(path: str, others: Collection[str]) -> bool:
 
 def default_values(space: SearchSpace) -> list[Default]:
     """Return the defaults of values that the file leaves out, in the order of the schema."""
-    found: dict[tuple[str, str], set[str]] = {}
+    found: dict[tuple[str, str, str], set[str]] = {}
     models: set[str] = set()
     for values in probes(space.parameters, space.tree):
         try:
@@ -71,10 +73,12 @@ def default_values(space: SearchSpace) -> list[Default]:
         models.add(config.model.name)
         held = config.model_dump(mode="json")
         held["model"] = {key: value for key, value in _model_values(config.model).items() if value is not None}
-        for path, value in _known(flatten(held), flatten(substitute(space.tree, values))).items():
-            found.setdefault((path, json.dumps(value)), set()).add(config.model.name)
+        given = _unimplied(flatten(substitute(space.tree, values)), space)
+        for path, value in _known(flatten(held), given).items():
+            why = config.reason(path) if path in space.implied else ""
+            found.setdefault((path, json.dumps(value), why), set()).add(config.model.name)
     given = flatten({key: space.tree[key] for key in ("task", "search", "resources") if key in space.tree})
-    given = {path: value for path, value in given.items() if not _lies_in(path, space.implied)}
+    given = _unimplied(given, space)
     held = space.settings.model_dump(mode="json", exclude={"study"})
     if space.settings.search.pruner.name in SCHEDULERS.built_in:  # a key of `none` has no effect
         held["search"]["pruner"] = {k: v for k, v in held["search"]["pruner"].items() if v is not None}
@@ -86,11 +90,16 @@ def default_values(space: SearchSpace) -> list[Default]:
             value=json.loads(text),
             models=tuple(sorted(names)) if names != models and path.startswith("model.") else (),
             is_spare=path in searched,
+            why=why,
         )
-        for (path, text), names in found.items()
+        for (path, text, why), names in found.items()
     ]
     ours.sort(key=lambda default: TRIAL_KEYS.index(default.path.partition(".")[0]))
     return [*(Default(path, value, (), False) for path, value in settings.items()), *ours]
+
+
+def _unimplied(values: dict[str, Any], space: SearchSpace) -> dict[str, Any]:
+    return {path: value for path, value in values.items() if not _lies_in(path, space.implied)}
 
 
 def _model_values(model: Model) -> dict[str, Any]:

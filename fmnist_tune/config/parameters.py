@@ -11,8 +11,6 @@ from fmnist_tune.config.domain import ChoiceDomain, Domain, is_searched, parse_d
 from fmnist_tune.config.schema import TRIAL_KEYS
 from fmnist_tune.errors import Problem, did_you_mean
 
-PRUNER = "search.pruner"
-
 # What may differ: a budget changes how long a study goes on, initial points and lessons what it tries next, not what it
 # is.
 FREE = ("search.trials", "search.timeout", "search.epoch_timeout", "search.initial", "search.learn_from")
@@ -76,17 +74,6 @@ def searched_nodes(node: object, path: PathParts) -> Iterator[tuple[str, dict[An
     elif isinstance(node, list):
         for i, child in enumerate(node):
             yield from searched_nodes(child, (*path, i))
-
-
-def imply_pruner(tree: dict[str, Any]) -> tuple[str, ...]:
-    """Choose freeze-thaw for a file that names neither sampler nor pruner; return the path if so."""
-    search, nodes = tree.get("search", {}), {key: tree[key] for key in TRIAL_KEYS if key in tree}
-    if not isinstance(search, dict) or "pruner" in search or not any(searched_nodes(nodes, ())):
-        return ()
-    if not isinstance(search.get("sampler", {}), dict) or "name" in search.get("sampler", {}):
-        return ()
-    tree["search"] = {**search, "pruner": {"name": "freeze-thaw"}}
-    return (PRUNER,)
 
 
 def is_active(parameter: Parameter, values: Mapping[str, Any], tree: object) -> bool:
@@ -200,7 +187,9 @@ def _in_dependency_order(parameters: Mapping[str, Parameter]) -> tuple[list[Para
 
 def space_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return a readable line for each value in which two search spaces differ, what is free aside."""
-    before, after = ({k: v for k, v in _leaves(tree).items() if k not in (*FREE, NAME_KEY)} for tree in (old, new))
+    before, after = (
+        {k: v for k, v in _leaves(tree).items() if k not in (*FREE, NAME_KEY) and v != {}} for tree in (old, new)
+    )
     lines = []
     for path in [*before, *(p for p in after if p not in before)]:
         if before.get(path) != after.get(path) or (path in before) != (path in after):

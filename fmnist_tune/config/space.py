@@ -13,10 +13,10 @@ import pydantic
 
 from fmnist_tune.config.corners import check_configs, corners, probes
 from fmnist_tune.config.domain import ChoiceDomain
+from fmnist_tune.config.implied import imply_pruner, imply_values, with_values
 from fmnist_tune.config.initial import config_problems_of, read_initial
 from fmnist_tune.config.parameters import (
     Parameter,
-    imply_pruner,
     is_active,
     read_parameters,
     searched_nodes,
@@ -26,7 +26,7 @@ from fmnist_tune.config.parameters import (
 )
 from fmnist_tune.config.problems import home_hint, schema_problems
 from fmnist_tune.config.schema import SETTINGS_KEYS, TRIAL_KEYS, Settings, add_units
-from fmnist_tune.config.warnings import space_warnings
+from fmnist_tune.config.warnings import repeats, space_warnings
 from fmnist_tune.config.yaml_text import dump_yaml, read_yaml
 from fmnist_tune.errors import FileError, Problem, UserError, did_you_mean, near_file
 from fmnist_tune.files import user_path
@@ -119,12 +119,23 @@ class SearchSpace:
         return dump_yaml(self.tree)
 
     def recipe(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the file's data with every searched value replaced by the given one and inactive ones left out."""
+        """Return the file's data with every searched value replaced by the given one and inactive ones left out.
+
+        What the task implies is written out, so that the recipe means the same wherever it is read.
+        """
         head: dict[str, Any] = {key: self.tree[key] for key in ("study", "task") if key in self.tree}
         tail = {"resources": self.tree["resources"]} if "resources" in self.tree else {}
         limit = value_at(self.tree, EPOCH_TIMEOUT)
         tail |= {} if limit is None else {"search": {"epoch_timeout": limit}}
-        return {**head, **substitute(self.tree, values), **tail}
+        recipe = {**head, **substitute(self.tree, values), **tail}
+        with contextlib.suppress(UserError):  # a trial that failed since it cannot be built
+            config = self.config(values).model_dump()
+            recipe = with_values(recipe, {path: value_at(config, path) for path in self.task.config.implied})
+        return recipe
+
+    def changed(self, tree: Mapping[str, Any]) -> SearchSpace:
+        """Return the space with other data, in which nothing more is implied."""
+        return self if tree == self.tree else read_space(dump_yaml(tree), self.source, is_stored=True)
 
     def size(self) -> int | None:
         """Count different configurations, to 10,001 at most; None where a float without a step makes them endless."""
@@ -196,6 +207,7 @@ def read_space(
         add_units(tree)
     implied = () if is_stored else imply_pruner(tree)
     task = task_of(tree)
+    implied += () if is_stored or task is None else imply_values(tree, task.config)
     settings, problems = _read_settings(tree, (task or find_task(DEFAULT)).config)
     if task is None:  # nothing is known of the keys of model, training and data
         raise _error(source, [*document.problems, *problems], document.lines)
@@ -215,7 +227,7 @@ def read_space(
     if problems:
         raise _error(source, problems, document.lines)
     found = space_warnings(settings, parameters, tree, configs, task)
-    return replace(space, warnings=(*warnings, *found, *_repeats(space)))
+    return replace(space, warnings=(*warnings, *found, *repeats(space)))
 
 
 def _error(source: str, problems: Sequence[Problem], lines: Mapping[str, int]) -> FileError:
@@ -257,20 +269,6 @@ def _grid_problems(parameters: list[Parameter], tree: dict[str, Any]) -> list[Pr
         return endless
     text = f"the grid has more than {MAX_GRID:,} configurations; use tpe or random"
     return [Problem("search.sampler.name", text)]
-
-
-def _repeats(space: SearchSpace) -> tuple[str, ...]:
-    """Return that a study would train some configurations again, if it would."""
-    search, is_endless = space.settings.search, any(p.domain.n_values is None for p in space.parameters)
-    if not space.parameters or is_endless or search.sampler.name == "grid":
-        return ()
-    size = sum(1 for _ in itertools.islice(space.grid(), search.trials))
-    if size == search.trials:
-        return ()
-    return (
-        f"search.trials: {search.trials} of a space with {size} configurations: some are trained more than once; "
-        "sampler: {name: grid} trains each of them once",
-    )
 
 
 def _line(lines: Mapping[str, int], path: str) -> int | None:

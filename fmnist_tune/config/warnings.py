@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fmnist_tune.config.parameters import Parameter, value_at
 from fmnist_tune.config.schema import Settings
 from fmnist_tune.registry import blamed_on, own_code
 from fmnist_tune.tasks.config import TaskConfig
 from fmnist_tune.tasks.task import Task
+
+if TYPE_CHECKING:
+    from fmnist_tune.config.space import SearchSpace
 
 
 def space_warnings(
@@ -40,6 +44,20 @@ def space_warnings(
         rest = ", but for epoch_timeout" if "epoch_timeout" in tree["search"] else ""
         found.append(f"search: nothing is searched in this file, so that this section has no effect{rest}")
     return tuple(found)
+
+
+def repeats(space: SearchSpace) -> tuple[str, ...]:
+    """Return that a study would train some configurations again, if it would."""
+    search, is_endless = space.settings.search, any(p.domain.n_values is None for p in space.parameters)
+    if not space.parameters or is_endless or search.sampler.name == "grid":
+        return ()
+    size = sum(1 for _ in itertools.islice(space.grid(), search.trials))
+    if size == search.trials:
+        return ()
+    return (
+        f"search.trials: {search.trials} of a space with {size} configurations: some are trained more than once; "
+        "sampler: {name: grid} trains each of them once",
+    )
 
 
 def _unused(parameters: Sequence[Parameter], tree: Mapping[str, Any]) -> Iterator[str]:

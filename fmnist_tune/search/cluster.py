@@ -17,6 +17,7 @@ from fmnist_tune.config.schema import Resources
 from fmnist_tune.cpus import cpu_count
 from fmnist_tune.errors import UserError
 from fmnist_tune.search import session
+from fmnist_tune.search.derived import leaves_first_evaluation
 from fmnist_tune.search.signals import holding_back_ctrl_c
 from fmnist_tune.search.worker_start import last_complaint
 
@@ -77,9 +78,10 @@ def import_libraries() -> None:
     warm_up()
 
 
-def import_torch(space: SearchSpace) -> None:
-    """Import what a configuration's expected cost needs, for a scheduler that asks for it before any report."""
-    if space.settings.search.pruner.chooses_values and (config := next(space.end_configs(), None)) is not None:
+def import_torch(space: SearchSpace, *, has_timeout: bool) -> None:
+    """Import what a configuration's expected cost needs, where something depends on it before any report."""
+    is_needed = space.settings.search.pruner.chooses_values or (has_timeout and leaves_first_evaluation(space))
+    if is_needed and (config := next(space.end_configs(), None)) is not None:
         config.relative_cost()
 
 

@@ -61,3 +61,12 @@ def ending_of(driver: Driver, timeout_s: float | None) -> Ending:
     other, usual = "other " if driver.totals.train_s else "", clock(deadline.usual_s)
     text = f"no {other}epoch fits into {time_given}: {clock(left_s)} were left, and one takes about {usual}"
     return Ending("timeout", text)
+
+
+def extension_of(record: StudyRecord) -> str:
+    """Return how a study that has all its trials would go on."""
+    if record.quota.is_limited:
+        return "without that it goes on"
+    if not record.quota.can_grow:
+        return "that is its whole grid"
+    return f"--trials {2 * record.quota.n_target} would extend it"

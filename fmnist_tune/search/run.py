@@ -6,13 +6,14 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from fmnist_tune.config import SearchSpace
+from fmnist_tune.config.implied import with_values
 from fmnist_tune.errors import UserError
 from fmnist_tune.models.check import check_models
 from fmnist_tune.search.cluster import (
@@ -25,9 +26,10 @@ from fmnist_tune.search.cluster import (
     start_ray,
     stop_ray,
 )
+from fmnist_tune.search.derived import derived_defaults
 from fmnist_tune.search.display import Display
 from fmnist_tune.search.driver import Driver
-from fmnist_tune.search.ending import Ending, all_trials, ending_of
+from fmnist_tune.search.ending import Ending, all_trials, ending_of, extension_of
 from fmnist_tune.search.lessons import lessons_for
 from fmnist_tune.search.limits import Limits, check_time
 from fmnist_tune.search.pace import Pace
@@ -40,14 +42,13 @@ from fmnist_tune.study.database import (
     names_in,
     open_database,
     storage_errors,
-    study_exists,
 )
 from fmnist_tune.study.folder import missing_files, recover
-from fmnist_tune.study.layout import StudyPaths, check_folder, command_line, make_folder
+from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.url import without_secrets
-from fmnist_tune.study.warm_start import check_data, import_trials
+from fmnist_tune.study.warm_start import check_data, import_trials, source_of
 from fmnist_tune.tasks.task import Source, open_source
 
 
@@ -158,12 +159,13 @@ class _Search:
         """Run it; anything missing or wrong is found before Ray starts and anything is created."""
         background = self.held.enter_context(ThreadPoolExecutor(1))
         imports = background.submit(import_libraries)
-        background.submit(import_torch, self.space)  # nobody waits for it
+        has_timeout = (self.limits.timeout_s or self.space.settings.search.timeout) is not None
+        background.submit(import_torch, self.space, has_timeout=has_timeout)  # nobody waits for it
         source = open_source(self.space, self.options.data_dir, self.display.phase)
         for warning in self.space.warnings:
             self.display.line(f"warning: {warning}", "yellow")
         check_folder(self.options.studies_dir)
-        old = _warm_start(self.options, self.paths)
+        old = source_of(self.options.warm_start, self.paths, self.options.url)
         if old is not None:
             check_data(old, source.description)
         # An existing study is checked before Ray starts; a new one is created only once Ray is running and has room.
@@ -179,8 +181,9 @@ class _Search:
         try:
             logs = start_ray(self.options.address)
             imports.result()
-            plan = plan_workers(self.space.settings.resources, machines(), self.options.n_workers, logs)
-            record = record or self._open_record(source)
+            space = self.space if record is None else record.space
+            plan = plan_workers(space.settings.resources, machines(), self.options.n_workers, logs)
+            record = record or self._open_record(source, self._completed(plan, timeout_s))
             self._prepare(record, old, lessons)
             return self._train(record, source.data, plan, timeout_s)
         finally:
@@ -190,7 +193,7 @@ class _Search:
         """Return the existing study; None if it may be created."""
         names = names_in(self.options.url)
         if self.paths.name in names:
-            record = self._open_record(source)
+            record = self._open_record(source, self.space)
             missing = missing_files(record)
             if missing:
                 self.display.line(missing, "yellow")
@@ -200,14 +203,21 @@ class _Search:
         self.paths.check_unused(names)
         return None
 
+    def _completed(self, plan: WorkerPlan, timeout_s: float | None) -> SearchSpace:
+        """Return the space as a new study is begun with it; say what is other than the schema has it."""
+        derived = [default for default in derived_defaults(self.space, plan, timeout_s) if default.value != 1]
+        for default in derived:
+            self.display.line(str(default))
+        return self.space.changed(with_values(self.space.tree, {d.path: d.value for d in derived}))
+
     @storage_errors()
-    def _open_record(self, source: Source) -> StudyRecord:
+    def _open_record(self, source: Source, space: SearchSpace) -> StudyRecord:
         make_folder(self.options.studies_dir)
         storage = open_database(self.options.url, create=True)
         if StudyRecord.is_begun(storage, self.paths):  # finds its folder before the lock would create another
             StudyRecord.load(storage, self.paths)
         lock = self.held.enter_context(DriverLock(self.paths))
-        record = StudyRecord.open(storage, self.space, self.paths, folder_id=lock.folder_id)
+        record = StudyRecord.open(storage, space, self.paths, folder_id=lock.folder_id)
         self.held.callback(record.hold.end)
         if self.limits.n_trials is not None:
             record.quota.limit(self.limits.n_trials)
@@ -218,7 +228,7 @@ class _Search:
         with record.hold.writing():
             recover(record)  # after a kill, best.yaml may be out of date
         ending = all_trials(record)
-        self.display.line(f"{ending.text}; {_extension(record)}")
+        self.display.line(f"{ending.text}; {extension_of(record)}")
         wall_s = time.monotonic() - self.started
         return RunOutcome(record, wall_s, wall_s, None, 0, 0, 0.0, ending)
 
@@ -282,22 +292,3 @@ class _Search:
             train_s=totals.train_s,
             ending=ending,
         )
-
-
-def _extension(record: StudyRecord) -> str:
-    if record.quota.is_limited:
-        return "without that it goes on"
-    if not record.quota.can_grow:
-        return "that is its whole grid"
-    return f"--trials {2 * record.quota.n_target} would extend it"
-
-
-def _warm_start(options: RunOptions, paths: StudyPaths) -> StudyRecord | None:
-    if options.warm_start is None:
-        return None
-    if options.warm_start == paths.name:
-        raise UserError(f"--warm-start {options.warm_start}: a study cannot take over its own trials; see --study")
-    if not study_exists(options.url, options.warm_start):
-        studies = command_line("studies", studies_dir=options.studies_dir, storage=options.storage)
-        raise UserError(f"--warm-start {options.warm_start}: no such study; `{studies}` lists them")
-    return StudyRecord.load(open_database(options.url, create=False), replace(paths, name=options.warm_start))

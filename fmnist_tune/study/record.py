@@ -15,8 +15,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.config import SearchSpace, read_space
-from fmnist_tune.config.parameters import PRUNER, space_differences, value_at
-from fmnist_tune.config.yaml_text import dump_yaml
+from fmnist_tune.config.implied import begun_with
+from fmnist_tune.config.parameters import space_differences
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.study.database import study_names
 from fmnist_tune.study.folder import FOLDER_KEY, adopt_folder, folder_facts
@@ -113,8 +113,7 @@ class StudyRecord:
                 record.bind_folder(folder_id)
             return record
         record = cls.load(storage, paths)
-        if PRUNER in space.implied:
-            space = _with_pruner(space, value_at(record.space.tree, PRUNER))
+        space = space.changed(begun_with(space.tree, space.implied, record.space.tree, record.space.task.config))
         _check_same(record, space)
         if folder_id is not None:
             record.hold.take(folder_id)
@@ -273,13 +272,6 @@ def _stored_space(study: optuna.Study) -> str:
             f"study {study.study_name!r}: made by a newer fmnist-tune (format {version}, not {FORMAT}); upgrade"
         )
     return text
-
-
-def _with_pruner(space: SearchSpace, pruner: object) -> SearchSpace:
-    """Return a space that does not name its pruner with that of a study; None as a study of version 0.2.0 has it."""
-    search = {key: value for key, value in space.tree["search"].items() if key != "pruner"}
-    search |= {} if pruner is None else {"pruner": pruner}
-    return read_space(dump_yaml({**space.tree, "search": search}), space.source, is_stored=True)
 
 
 def _check_same(record: StudyRecord, space: SearchSpace) -> None:

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.errors import UserError
+from fmnist_tune.study.database import open_database, study_exists
+from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.recipes import write_best_recipe
 from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.sampling import params_of
 from fmnist_tune.study.trial_data import history_of, metadata_of, progress_attributes
+
+
+def source_of(name: str | None, paths: StudyPaths, url: str) -> StudyRecord | None:
+    """Return the study from which another one of the same database imports trials; None without a name.
+
+    Raises:
+        UserError: there is no such study, or it is the same one.
+    """
+    if name is None:
+        return None
+    if name == paths.name:
+        raise UserError(f"--warm-start {name}: a study cannot take over its own trials; see --study")
+    if not study_exists(url, name):
+        raise UserError(f"--warm-start {name}: no such study; `{paths.command_on_all('studies')}` lists them")
+    return StudyRecord.load(open_database(url, create=False), replace(paths, name=name))
 
 
 def check_data(old: StudyRecord, data: Mapping[str, object]) -> None:

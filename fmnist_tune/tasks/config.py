@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, SerializeAsAny, field_validator
@@ -33,6 +34,9 @@ class TaskConfig(Section):
 
     # The classes that `model.name` chooses from.
     models: ClassVar[SectionRegistry[Any]]
+    # What a search space that leaves these paths out is read with. A recipe or an older study without them has the
+    # schema's defaults.
+    implied: ClassVar[Mapping[str, str]] = {}
 
     model: SerializeAsAny[Model]
     training: Any = TaskTraining()
@@ -72,6 +76,17 @@ class TaskConfig(Section):
     def relative_cost(self) -> float | None:
         """Return the expected seconds of an epoch, of any unit, before any training; None if nothing is known."""
         return None
+
+    def epoch_s(self) -> float | None:
+        """Return the expected seconds of an epoch on one core, before any training; None if nothing is known.
+
+        Only for a task that evaluates within the first epoch: the first evaluation follows from it.
+        """
+        return None
+
+    def reason(self, path: str) -> str:
+        """Return why the value at a path of `implied` is what it is, such as `as the learning rate falls`."""
+        return ""
 
     def example(self) -> tuple[Tensor, int] | None:
         """Return two inputs and the number of scores for each, to try out a third-party model.

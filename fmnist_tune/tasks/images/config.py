@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, model_validator
 
 from fmnist_tune.config.schema import Optimizer
 from fmnist_tune.models import MODELS, ImageSpec, ModelSection
@@ -52,6 +52,12 @@ class Augment(Section):
     erase: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
+def _average_weights(value: object, info: ValidationInfo) -> object:
+    if isinstance(value, str) and value != "auto":
+        raise ValueError(f"{value!r} is neither auto, true nor false")
+    return info.data.get("schedule") == "constant" if value == "auto" else value
+
+
 class Training(TaskTraining):
     """How a model is trained.
 
@@ -63,7 +69,8 @@ class Training(TaskTraining):
             3/4 of the steps.
         loss: mse is taken between the softmax output and the one-hot label.
         label_smoothing: the share of a label's weight that is spread over all classes.
-        average_weights: evaluate and keep a running average of the weights instead of the latest ones.
+        average_weights: evaluate and keep a running average of the weights instead of the latest ones; auto is true
+            where the learning rate is constant.
         early_stopping: epochs without a better validation accuracy after which a trial ends, with the value of its best
             epoch; None for no early stopping.
     """
@@ -73,7 +80,7 @@ class Training(TaskTraining):
     schedule: Literal["constant", "cosine", "one_cycle", "step"] = "constant"
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    average_weights: bool = False
+    average_weights: Annotated[bool, BeforeValidator(_average_weights)] = False
     early_stopping: Annotated[int, Field(ge=1)] | None = None
     augment: Augment = Augment()
 
@@ -88,6 +95,7 @@ class ImageConfig(TaskConfig):
     """
 
     models: ClassVar[SectionRegistry[ModelSection]] = MODELS
+    implied: ClassVar[Mapping[str, str]] = {"training.average_weights": "auto"}
 
     model: SerializeAsAny[ModelSection]
     training: Training = Training()
@@ -110,10 +118,17 @@ class ImageConfig(TaskConfig):
     def build(self) -> nn.Module:
         return self.model.build(self.images)
 
+    def reason(self, path: str) -> str:
+        return f"as the learning rate {'is constant' if self.schedule == 'constant' else 'falls'}"
+
     def relative_cost(self) -> float | None:
         """Return the seconds of a million training images on a core of ours, by the model's multiplications."""
-        n = _n_multiplications(type(self.model), self.model.model_dump_json(), self.images)
+        n = _n_multiplications(type(self.model), self.model.without_files().model_dump_json(), self.images)
         return None if n is None else N_PASSES * n / MULTIPLICATIONS_PER_US + US_PER_STEP / self.training.batch_size
+
+    def epoch_s(self) -> float | None:
+        n_train, cost = self.data.n_train, self.relative_cost()
+        return None if n_train is None or cost is None else n_train / 1e6 * cost
 
     def example(self) -> tuple[Tensor, int]:
         import torch

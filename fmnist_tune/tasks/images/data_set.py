@@ -121,6 +121,11 @@ class DataSet(Section):
         return self.title or self.name
 
     @property
+    def n_train(self) -> int | None:
+        """About how many training images there are without those held out; None if that is not known beforehand."""
+        return None
+
+    @property
     def own_keys(self) -> dict[str, Any]:
         """The keys that identify the data: its name and its own keys."""
         return {key: value for key, value in self if key == "name" or key not in DataSet.model_fields}

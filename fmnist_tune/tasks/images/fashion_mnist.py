@@ -32,6 +32,7 @@ FASHION_MNIST = ImageSpec(
         "Ankle boot",
     ),
 )
+N_TRAIN = 60_000
 DATA_NOTES = """\
 Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747; MIT licence): 60,000 training and 10,000 test images of 28 x 28
 greys in ten classes of equal size, made from the product photos of one European online shop.
@@ -82,6 +83,10 @@ class FashionMnist(DataSet):
     @property
     def spec(self) -> ImageSpec:
         return FASHION_MNIST
+
+    @property
+    def n_train(self) -> int:
+        return N_TRAIN - self.val_size
 
     def load_train(self, data_dir: Path | None, log: Log) -> Images:
         from fmnist_tune.data.fashion_mnist import load_part
