@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from benchmarks.engine.tables import Rows, load_table
+from benchmarks.engine.tables import Rows, Table, load_table
 from fmnist_tune.config import load_space
 from fmnist_tune.config.domain import ChoiceDomain, IntDomain
 from fmnist_tune.config.parameters import Parameter
@@ -130,12 +130,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--configurations {arguments.configurations}: a table needs at least 10")
     found = record(arguments.space, arguments.studies_dir, arguments.configurations)
     info, arrays = table_of(found, f"{arguments.space.name}, recorded by {parser.prog}")
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    file = arguments.output / f"own-{arguments.space.stem}.json"
+    table = write(arguments.output / f"own-{arguments.space.stem}.json", info, arrays)
+    n = len(arrays["values"])
+    print(f"{table.file}: {n} configurations, best {table.best:.4f}, median {table.median_final:.4f}")
+
+
+def write(file: Path, info: dict[str, Any], arrays: dict[str, Any]) -> Table:
+    """Write a table, and read it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(file.with_suffix(".npz"), **arrays)
     file.write_text(json.dumps(info, indent=1) + "\n")
-    table = load_table(file)
-    print(f"{file}: {len(arrays['values'])} configurations, best {table.best:.4f}, median {table.median_final:.4f}")
+    return load_table(file)
 
 
 if __name__ == "__main__":
