@@ -213,7 +213,7 @@ def test_the_report_explains_the_best_trials_and_draws_predicted_against_realise
         page = (tmp_path / str(n) / "s" / "report" / "report.md").read_text()
         assert ("predicted_ends.png" in files) is (n == 3)
         assert ("Predicted and realised ends" in page) is (n == 3)
-        row = "| 0 | continued at epoch 1 | gain per second | 0.21 points in 42 s, by epoch 3.3 | 90.00 % (80.00 % to 95.00 %) |"
+        row = "| 0 | 1 | gain per second | 0.21 points in 42 s, by epoch 3.3 | 90.00 % (80.00 % to 95.00 %) |"
         assert row in page
         assert len(page.split("### Why these trials")[1].split("###")[0].splitlines()) == 5 + 2 + 2 * n
         assert "decisions.csv" in files
@@ -273,7 +273,9 @@ def test_main_effects_are_those_of_the_model_and_named_beside_the_importances(tm
     write_report(record, None, log=print)
     page = (tmp_path / "s" / "report" / "report.md").read_text()
     assert "(PED-ANOVA; the shares add up to 100 %)" in page
-    assert "(first-order Sobol indices; the rest up to 100 % are interactions)" in page
+    assert "(main effect: first-order Sobol index of the log error; the rest up to 100 % is interactions)" in page
+    html = (tmp_path / "s" / "report" / "report.html").read_text()
+    assert '<th scope="col" class="number">main effect</th>' in html
 
 
 def test_main_effects_need_ten_trials_and_freeze_thaw(tmp_path: Path) -> None:

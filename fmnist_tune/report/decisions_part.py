@@ -23,7 +23,7 @@ def decisions_sections(rows: Sequence[TrialRow], objective: Objective) -> list[S
     cells = [
         (
             str(row.number),
-            decision.place,
+            f"{round(decision.epoch, 2):g}",
             decision.rule_text,
             decision.gain_text(objective) or "-",
             "-" if decision.end is None else decision.end.text(objective),
@@ -34,11 +34,11 @@ def decisions_sections(rows: Sequence[TrialRow], objective: Objective) -> list[S
     if not cells:
         return []
     text = (
-        f"Of the best {len(best)} trials; every decision is in `decisions.csv`. Expected gain: the mean by which the "
-        f"best {objective.curve_name} until then would be exceeded"
+        f"Of the best {len(best)} trials, begun at epoch 0; every decision is in `decisions.csv`. Expected gain: the "
+        f"mean by which the best {objective.curve_name} until then would be exceeded"
     )
-    header = ("trial", "decision", "by", "expected gain", "predicted end (90 % interval)")
-    return [Section("Why these trials", (text, Table(header, cells, left=header[1:])))]
+    header = ("trial", "from epoch", "by", "expected gain", "predicted end (90 % interval)")
+    return [Section("Why these trials", (text, Table(header, cells, left=header[2:])))]
 
 
 def ends_sections(summary: Summary) -> list[Section]:
@@ -75,9 +75,11 @@ def predicted_ends_figure(info: PredictedEnds, objective: Objective) -> Figure:
     axes.set_ylim(low - margin, high + margin)
     low, high = min(low, *middles), max(high, *middles)
     room = 0.5 * (high - low) or 0.01
-    axes.set_xlim(low - room, high + room)  # wider intervals are cut
+    is_share = objective.is_share or not objective.is_on_curve
+    ends = (max(low - room, -0.01), min(high + room, 1.01)) if is_share else (low - room, high + room)
+    axes.set_xlim(ends)  # wider intervals are cut
     axes.set(xlabel=f"predicted {objective.curve_name}, with 90% interval", ylabel="realised")
-    if objective.is_share or not objective.is_on_curve:
+    if is_share:
         percent_axis(axes.xaxis)
         percent_axis(axes.yaxis)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9)

@@ -87,7 +87,7 @@ class Decision:
         """Return the expected gain, when and where; empty where no model decided."""
         if self.gain is None or self.seconds is None or self.horizon is None:
             return ""
-        gain = f"{100 * self.gain:.2g} points" if self.gain >= LEAST_GAIN else "< 0.001 points"
+        gain = f"{100 * self.gain:#.2g}".rstrip(".") + " points" if self.gain >= LEAST_GAIN else "< 0.001 points"
         if objective.is_on_curve and not objective.is_share:
             gain = f"{self.gain:.2g}"
         seconds = f"{self.seconds:.2g}" if self.seconds < 10 else f"{self.seconds:,.0f}"

@@ -53,10 +53,11 @@ class MainEffects:
     """
 
     name: ClassVar[str] = "main effect"
-    method: ClassVar[str] = "first-order Sobol indices; the rest up to 100 % are interactions"
+    method: ClassVar[str] = (
+        "main effect: first-order Sobol index of the log error; the rest up to 100 % is interactions"
+    )
     meaning: ClassVar[str] = (
-        "what a parameter explains alone of how the expected end varies over the whole space, by freeze-thaw's model "
-        "(variance of the log error)"
+        "what a parameter explains alone of how the expected end varies over the whole space, by freeze-thaw's model"
     )
     shares: dict[str, float]
 
