@@ -123,9 +123,7 @@ def test_an_initial_point_was_not_chosen_by_what_was_expected_of_other_values(tm
 def test_a_note_that_is_no_reason_is_none(tmp_path: Path, note: Any) -> None:
     record = study(tmp_path, trial(0.5, notes={"0": note}))
     assert decisions_of(record.trials[0], record.space) == ()
-    assert shown(record, 0)[-1].startswith(
-        "  why it was begun and continued is not known: freeze-thaw keeps its reasons"
-    )
+    assert shown(record, 0)[-1].startswith("  why it was begun and continued is not known: freeze-thaw alone keeps")
 
 
 @pytest.mark.parametrize(

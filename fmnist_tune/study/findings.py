@@ -73,7 +73,9 @@ def failures(summary: Summary) -> list[Finding]:
     return [Finding(text, is_warning=n / total > MANY_FAILED)]
 
 
-NO_DECISIONS = Note("why it was begun and continued is not known: freeze-thaw keeps its reasons, others do not")
+NO_DECISIONS = Note(
+    "why it was begun and continued is not known: freeze-thaw alone keeps that, and earlier versions did not"
+)
 NO_BEST = Finding("no trial has been trained to its end yet, so there is no best trial", is_warning=True)
 
 
