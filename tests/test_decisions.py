@@ -222,8 +222,12 @@ def test_the_report_explains_the_best_trials_and_draws_predicted_against_realise
 
 def test_a_report_on_other_schedulers_has_nothing_of_it(tmp_path: Path) -> None:
     record = study(tmp_path, *(finished(0.9, 0.9) for _ in range(4)), text=SPACE)
+    stale = tmp_path / "s" / "report" / "predicted_ends.png"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
     files = {path.name for path in write_report(record, None, log=print).files}
     page = (tmp_path / "s" / "report" / "report.md").read_text()
+    assert not stale.exists()
     assert not files & {"predicted_ends.png", "decisions.csv"}
     assert "Why these trials" not in page
     assert "main effect" not in page

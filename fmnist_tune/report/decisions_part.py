@@ -14,6 +14,7 @@ from fmnist_tune.study.summary import Summary
 from fmnist_tune.study.trial_table import TrialRow
 from fmnist_tune.tasks.objective import Objective
 
+DECISION_FILES = ("decisions.csv", "predicted_ends.png")  # that the report of a study with decisions may have
 N_EXPLAINED = 5  # trials, the best ones
 
 

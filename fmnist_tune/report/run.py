@@ -14,6 +14,7 @@ from pathlib import Path
 from fmnist_tune.document.blocks import Note, Section
 from fmnist_tune.document.page import to_html, to_markdown
 from fmnist_tune.errors import UserError
+from fmnist_tune.report.decisions_part import DECISION_FILES
 from fmnist_tune.report.origin_part import origin_part
 from fmnist_tune.report.study_part import study_content
 from fmnist_tune.study.record import StudyRecord
@@ -25,7 +26,7 @@ from fmnist_tune.tasks.task import title_of
 # they are not taken for part of it.
 FILES = (
     "report.md", "history.png", "importances.png", "slices.png", "curves.png", "parallel.png", "trials.csv",
-    "curves.csv", "predicted_ends.png", "decisions.csv",
+    "curves.csv",
 )  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def write_report(record: StudyRecord, data_dir: Path | None, *, log: Callable[[s
             log(f"warning: {plot.file} could not be drawn: {plot.error}")
     contents |= {file: text.encode() for file, text in texts.items()}
     contents["report.html"] = to_html(page).encode()  # last: when it appears, the other files exist
-    return _write(record.paths.folder / "report", contents, (*FILES, *task.report_files))
+    return _write(record.paths.folder / "report", contents, (*FILES, *DECISION_FILES, *task.report_files))
 
 
 def _write(folder: Path, contents: Mapping[str, bytes], known: Sequence[str]) -> ReportPaths:
