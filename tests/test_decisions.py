@@ -294,7 +294,7 @@ def test_two_measures_of_importance_are_drawn_side_by_side() -> None:
     importances, effects = Importances({"a": 0.7, "b": 0.3}, "all", 5, 20), MainEffects({"b": 0.6, "a": 0.1})
     figure = importances_figure(importances, effects)
     (axes,) = figure.axes
-    assert [round(patch.get_width(), 2) for patch in axes.patches] == [0.7, 0.3, 0.1, 0.6]
+    assert [round(bar.get_width(), 2) for bar in axes.patches] == [0.7, 0.3, 0.1, 0.6]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["PED-ANOVA", "main effect"]
     assert importances_figure(effects).legends == []
 
