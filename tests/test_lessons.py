@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fmnist_tune.config.domain import ChoiceDomain, FloatDomain
 from fmnist_tune.config.parameters import Parameter
 from fmnist_tune.engine import Begin, Encoding, Engine, Point, SearchState, TrialState
 from fmnist_tune.engine.cost import CostModel
+from fmnist_tune.engine.effects import main_effects
 from fmnist_tune.engine.lesson import Lesson, Lessons
 from fmnist_tune.errors import FileError, UserError
 from fmnist_tune.search.lessons import lesson_of, lessons_for
@@ -67,6 +69,15 @@ def test_what_another_space_calls_the_same_is_learned_and_the_rest_is_left_out()
     assert ends[0] == pytest.approx(ends[1])
     assert ends[0][1] > max(ends[0][0], ends[0][2]) + 1
     assert not np.isnan(lessons.best(np.random.default_rng(0))).any()
+
+
+def test_a_parameter_that_has_not_been_varied_has_an_effect_where_lessons_tell_of_it() -> None:
+    encoding = Encoding([LR, SIZE])
+    trials = [replace(t, values={**t.values, "lr": 3e-3}) for t in trials_of(encoding, 4, best_lr=3e-3)]
+    alone, taught = (main_effects(encoding, trials, 3, lessons) for lessons in ([], [lesson(encoding, best_lr=3e-3)]))
+    assert alone is not None
+    assert taught is not None
+    assert alone["lr"] < 0.5 < taught["lr"]
 
 
 def test_a_search_begins_near_what_was_best_before() -> None:

@@ -11,6 +11,7 @@ from fmnist_tune.engine.candidates import epochs_of
 from fmnist_tune.engine.encoding import Encoding
 from fmnist_tune.engine.fit import CurveFit
 from fmnist_tune.engine.history import History
+from fmnist_tune.engine.lesson import Lesson, Lessons
 from fmnist_tune.engine.settings import Settings
 from fmnist_tune.engine.state import TrialState
 
@@ -21,7 +22,9 @@ N_UNIFORM = 4096
 LEAST_SHARE = 0.05  # of the trials' spread: a standard deviation below it is no difference
 
 
-def main_effects(encoding: Encoding, trials: Sequence[TrialState], max_epochs: int) -> dict[str, float] | None:
+def main_effects(
+    encoding: Encoding, trials: Sequence[TrialState], max_epochs: int, lessons: Sequence[Lesson] = ()
+) -> dict[str, float] | None:
     """Return each parameter's first-order Sobol index, by path, largest first; None where nothing makes a difference.
 
     That is its share of the variance of the expected end, over uniform draws of the space, that its value alone
@@ -32,10 +35,11 @@ def main_effects(encoding: Encoding, trials: Sequence[TrialState], max_epochs: i
         encoding: of the space.
         trials: of the study, evaluated at least twice in all, none running.
         max_epochs: of the longest training.
+        lessons: of earlier studies.
     """
     history = History(encoding, max_epochs)
     history.update(trials)
-    model = CurveFit(history, encoding, Settings()).model()
+    model = CurveFit(history, encoding, Settings(), Lessons(lessons, encoding) if lessons else None).model()
     rng = np.random.default_rng(0)
     n = len(encoding.parameters)
 

@@ -71,6 +71,7 @@ def main_effects_of(record: StudyRecord) -> MainEffects | None:
         return None
     from fmnist_tune.engine import Encoding, Point, TrialState  # takes half a second
     from fmnist_tune.engine.effects import main_effects
+    from fmnist_tune.engine.lesson import Lesson
 
     trials = [
         TrialState(
@@ -79,7 +80,8 @@ def main_effects_of(record: StudyRecord) -> MainEffects | None:
         for t, curve in seen
     ]
     max_epochs = max((config.training.epochs for config in space.end_configs()), default=1)
-    shares = main_effects(Encoding(space.parameters, space.tree), trials, max_epochs)
+    lessons = [Lesson(**lesson) for lesson in record.lessons]
+    shares = main_effects(Encoding(space.parameters, space.tree), trials, max_epochs, lessons)
     return None if shares is None else MainEffects(shares)
 
 
