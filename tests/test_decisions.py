@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from tests.conftest import CommandLine
 from tests.studies import SPACE, open_study
 
 ASHA = "{name: asha, reduction_factor: 2}"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FREEZE_THAW = SPACE.replace(ASHA, "{name: freeze-thaw}")
 NOTE = {"evaluations": 9, "rule": "gain", "end": [0.9, 0.8, 0.95], "horizon": 3.26, "seconds": 41.7, "gain": 0.0021}
 GAIN = "highest expected gain per second: 0.21 points in 42 s, by epoch 3.3; predicted end 90.00 % (90 % interval 80.00 % to 95.00 %)"
@@ -231,6 +233,23 @@ def test_a_report_on_other_schedulers_has_nothing_of_it(tmp_path: Path) -> None:
     assert not files & {"predicted_ends.png", "decisions.csv"}
     assert "Why these trials" not in page
     assert "main effect" not in page
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on PATH")
+def test_no_reason_is_cut_on_a_page_of_any_width(tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    record = study(tmp_path, *(finished(0.9, 0.905, lr=10**-k) for k in (2, 2.5, 3)))
+    html = write_report(record, None, log=print).html
+    cut = "[...document.querySelectorAll('table, .scroll')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for width in (390, 800, 1280):
+            page = browser.new_page(viewport={"width": width, "height": 800})
+            page.goto(html.as_uri())
+            assert page.locator("text=gain per second").count() == 6
+            assert page.evaluate(cut) == 0
+        browser.close()
 
 
 def test_ends_are_drawn_however_many_and_wherever_they_are() -> None:
