@@ -35,8 +35,8 @@ def decisions_sections(rows: Sequence[TrialRow], objective: Objective) -> list[S
     if not cells:
         return []
     text = (
-        f"Decisions about the best {len(best)} trials: from epoch 0 a trial was begun, from others it was continued. All "
-        "decisions are in `decisions.csv`. Expected gain: the mean by which the best "
+        f"Decisions about the best {len(best)} trials: from epoch 0 a trial was begun, from others it was continued. "
+        "All decisions are in `decisions.csv`. Expected gain: the mean by which the best "
         f"{objective.curve_name} until then would be exceeded"
     )
     header = ("trial", "from epoch", "by", "expected gain", "predicted end (90 % interval)")
