@@ -13,7 +13,10 @@ from fmnist_tune.cpus import gpu_count
 from fmnist_tune.errors import FileError, UserError
 from fmnist_tune.search.cluster import WorkerPlan
 from fmnist_tune.search.derived import derived_defaults, first_evaluation
-from fmnist_tune.study.record import SPACE_KEY
+from fmnist_tune.study.database import database_url, open_database
+from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.record import SPACE_KEY, StudyRecord
+from fmnist_tune.study.trial_data import curve_of
 from fmnist_tune.tasks.images import ImageConfig
 from tests.conftest import TINY_SPACE, CommandLine
 from tests.studies import open_study
@@ -285,13 +288,13 @@ def test_without_a_driver_there_is_no_gpu(tmp_path: Path) -> None:
 
 @pytest.mark.ray
 def test_a_search_says_when_it_evaluates_first_and_keeps_to_it(joined: CommandLine) -> None:
-    space = TINY_SPACE.replace("min_epochs: 1, ", "")
-    first = joined.search(space, "--timeout", "20s", "--trials", "2", "--workers", "1", "--json")
+    space = TINY_SPACE.replace("min_epochs: 1, ", "").replace("[8]", "[1024, 1024]") + "resources: {gpus: 0}\n"
+    first = joined.search(space, "--timeout", "2m", "--trials", "2", "--workers", "1", "--json")
     assert first.code == 0, first.err
     assert "search.pruner.min_epochs 0.33, so that 4 first evaluations take about " in first.err
     run = joined.search(space, "--timeout", "9h", "--json")
     assert run.code == 0, run.err
     assert "min_epochs" not in run.err
-    shown = joined.here("show", "tiny", "--json").json
-    assert len(shown["all"]) == 4
-    assert all(min(map(float, trial["intermediate"])) <= 0.33 for trial in shown["all"])
+    folder = joined.folder / "studies"
+    record = StudyRecord.load(open_database(database_url(folder), create=False), StudyPaths(folder, "tiny"))
+    assert [min(curve_of(trial)) for trial in record.trials] == [0.33] * 4
