@@ -11,10 +11,13 @@ import pytest
 
 from benchmarks.engine.record import LOOKS, main, table_of, write
 from benchmarks.engine.systems import SYSTEMS
+from benchmarks.engine.tables import load_tables
+from fmnist_tune.config import load_space
 from fmnist_tune.search.simulation import Curve, Simulation
 from fmnist_tune.study.sampling import values_of
 from tests.studies import SPACE, open_study
 
+ENGINE = Path(__file__).parent.parent / "benchmarks" / "engine"
 RECORDED = SPACE.replace("{name: asha, reduction_factor: 2}", "{name: 'benchmarks.engine.record:EveryLook'}")
 
 
@@ -39,6 +42,18 @@ def test_a_recorded_table_has_the_curves_of_its_study_and_is_searched(tmp_path: 
     outcome = SYSTEMS["default"].search(table, time_s=200.0, n_workers=2, seed=0)
     assert outcome.n_trials > 3
     assert outcome.regret[1.0] < outcome.regret[0.1]
+
+
+def test_the_tables_of_our_own_spaces_are_of_the_spaces_as_they_are() -> None:
+    tables = load_tables(ENGINE / "own_tables")
+    assert [table.name for table in tables] == ["own-cnn", "own-mlp"]
+    for table in tables:
+        space = load_space(ENGINE / "spaces" / f"{table.name.removeprefix('own-')}.yaml", {"study": "s"})
+        assert [(p.path, str(p.domain)) for p in table.parameters] == [
+            (p.path, str(p.domain)) for p in space.parameters
+        ]
+        assert table.looks == LOOKS
+        assert table.median_final < table.best < 0.9
 
 
 @pytest.mark.parametrize(
