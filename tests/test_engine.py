@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -438,3 +439,16 @@ def test_wrong_options_of_the_judge_are_refused(tmp_path, capsys, words, message
         main(["--tables", str(tmp_path), *words])
     assert end.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_evaluations_that_were_not_finite_do_not_stop_the_search():
+    trials = [TrialState(number, row) for number, row in enumerate(rows_of(5))]
+    for order, number in enumerate((3, 4), 7):  # those of the others were reported before, and are none
+        trials[number] = replace(trials[number], points=(Point(1.0, 0.5 + order / 100, order),), seconds=1.0)
+        decision = engine().decide(SearchState(trials, order))
+        assert isinstance(decision, Begin | Continue)
+
+
+def rows_of(n: int) -> list[dict]:
+    encoding = Encoding(PARAMETERS)
+    return [encoding.values(row) for row in encoding.draw(np.random.default_rng(0), n)]

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from benchmarks.engine.tables import Recorded, Table
 
 NOISE = 0.003  # standard deviation of an evaluation
+SHARES = (0.05, 0.1, 0.15, 0.3, 0.33, 0.45)  # of the first epoch, after which our schedulers may evaluate
 FRACTIONS = (0.1, 0.2, 0.4, 0.7, 1.0)
 
 
 def noise_of(table: Table, seed: int, trial: int) -> NDArray[np.float64]:
-    """Return the noise of a trial's evaluations: after each epoch, then at each recorded share of the first one."""
-    return NOISE * np.random.default_rng([seed, trial]).standard_normal(table.epochs + len(table.looks))
+    """Return the noise of a trial's evaluations: after each epoch, then at each of SHARES."""
+    return NOISE * np.random.default_rng([seed, trial]).standard_normal(table.epochs + len(SHARES))
 
 
 @dataclass
@@ -53,8 +54,7 @@ class Seen:
         """Note an evaluation."""
         if observed > self._best and at_s <= self.time_s:
             self._best = observed
-            curve = self.curves[trial]
-            self._steps.append((at_s, curve.looks[epoch] if epoch < 1 else float(curve.accuracy[int(epoch) - 1])))
+            self._steps.append((at_s, self.curves[trial].at(epoch)))
 
     def outcome(self, n_trials: int, decide_s: float) -> Outcome:
         """Return how good the best was at each fraction of the time."""

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from benchmarks.engine.tables import Rows, Table, load_table
+from benchmarks.engine.tables import Array, Rows, Table, load_table
 from fmnist_tune.config import load_space
 from fmnist_tune.config.domain import ChoiceDomain, IntDomain
 from fmnist_tune.config.parameters import Parameter
@@ -73,7 +73,7 @@ def table_of(record: StudyRecord, source: str) -> tuple[dict[str, Any], dict[str
     arrays = {
         "values": np.array([_row(space.parameters, row) for row in values]),
         "accuracy": np.array([_accuracy(trial, epochs) for trial in complete], dtype=np.float32),
-        "looks": np.array([[curve_of(trial).get(share, np.nan) for share in LOOKS] for trial in complete]),
+        "looks": _looks([curve_of(trial) for trial in complete]),
         "look_shares": np.array(LOOKS),
         "seconds": np.array([np.median([e.epoch_s for e in history_of(trial)]) for trial in complete]),
         "known_seconds": np.array([space.config(row).relative_cost() or np.nan for row in values]),
@@ -90,6 +90,12 @@ def table_of(record: StudyRecord, source: str) -> tuple[dict[str, Any], dict[str
         "full_training_s": float(np.median(arrays["seconds"])) * epochs,
     }
     return info, arrays
+
+
+def _looks(curves: Sequence[dict[float, float]]) -> Array:
+    """Return accuracies at LOOKS; one that has fewer batches than looks rises linearly from the lowest of all."""
+    lowest = min(curve[share] for curve in curves for share in LOOKS if share in curve)
+    return np.array([np.interp(LOOKS, [0.0, *curve], [lowest, *curve.values()]) for curve in curves])
 
 
 def _accuracy(trial: FrozenTrial, epochs: int) -> list[float]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from benchmarks.engine.outcome import Outcome, Seen, noise_of
+from benchmarks.engine.outcome import SHARES, Outcome, Seen, noise_of
 from benchmarks.engine.tables import Table, load_table
 from fmnist_tune.config import read_space
 from fmnist_tune.config.domain import ChoiceDomain, IntDomain
@@ -167,7 +167,8 @@ def search_by_driver(
         recorded = table.source.curve({names[path]: value for path, value in values.items()})
         seen.curves[number] = recorded
         noise = noise_of(table, seed, number)
-        partial = {share: v + noise[table.epochs + i] for i, (share, v) in enumerate(recorded.looks.items())}
+        shares = SHARES if recorded.looks else ()
+        partial = {share: recorded.at(share) + noise[table.epochs + i] for i, share in enumerate(shares)}
         return Curve((recorded.accuracy + noise[: table.epochs]).tolist(), recorded.epoch_s, partial)
 
     sampler = {"seed": seed, **section.get("sampler", {})}

@@ -36,6 +36,13 @@ class Recorded:
     epoch_s: float
     looks: Mapping[float, float]
 
+    def at(self, epoch: float) -> float:
+        """Return the accuracy after an epoch; within the first one, between looks, by interpolation."""
+        if epoch >= 1 or not self.looks:
+            return float(self.accuracy[max(int(epoch), 1) - 1])
+        points = {**self.looks, 1.0: float(self.accuracy[0])}
+        return float(np.interp(epoch, list(points), list(points.values())))
+
 
 class Source(Protocol):
     """Curves of configurations."""

@@ -87,7 +87,7 @@ class CurveFit:
         while (following := max(n + 1, math.ceil(n * settings.refit))) <= self._history.n_reports:
             n = following
         if self._fitted is None or self._fitted[0] != n:
-            data = self._history.observations(settings.n_observations, n_reports=n)
+            data = self._history.observations(settings.n_observations, before=self._history.cutoff(n))
             offset, trend = self._mean(data)
             y = trend.standardize(data.z - offset(data.features), data.time)
             prior = settings.prior.arrays(self._encoding.n_groups)

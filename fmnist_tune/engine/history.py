@@ -198,23 +198,26 @@ class History:
         """The best value, transformed."""
         return float(self.transformed(np.array([np.nanmax(self._top)]))[0])
 
-    def observations(self, limit: int, n_reports: int | None = None) -> Observations:
+    def cutoff(self, n: int) -> int:
+        """Return the order before which the first n evaluations came: above n where others were not finite."""
+        orders = sorted(point.order for trial in self._trials for point in trial.points)
+        return max(n, orders[n - 1] + 1)
+
+    def observations(self, limit: int, before: int | None = None) -> Observations:
         """Return evaluations for a model.
 
         Args:
             limit: of rows: the best trials have several, spaced geometrically, others their last one; if these are
                 still too many, some are left out.
-            n_reports: as if there were only the first so many evaluations; None for all.
+            before: as if there were only the evaluations of a lower order; None for all.
         """
-        known = np.flatnonzero(self._begun < (math.inf if n_reports is None else n_reports))
-        top = (
-            self._top[known] if n_reports is None else [max(v for _, v in self._seen(int(i), n_reports)) for i in known]
-        )
+        known = np.flatnonzero(self._begun < (math.inf if before is None else before))
+        top = self._top[known] if before is None else [max(v for _, v in self._seen(int(i), before)) for i in known]
         order = [int(i) for i in known[np.argsort(-np.asarray(top), kind="stable")]]
         if len(order) > limit // 2:  # the best half, and of the others evenly
             others = sorted(order[limit // 4 :], key=lambda i: i * 0.6180339887498949 % 1)
             order = order[: limit // 4] + others[: limit // 2 - limit // 4]
-        curves = {i: self._seen(i, n_reports) for i in order}
+        curves = {i: self._seen(i, before) for i in order}
         chosen = [(i, *curves[i][-1]) for i in order]
         for i in order:
             geometric = _spaced(curves[i])
@@ -230,9 +233,9 @@ class History:
             z=self.transformed(np.array([value for _, _, value in chosen])),
         )
 
-    def _seen(self, row: int, n_reports: int | None) -> list[tuple[float, float]]:
+    def _seen(self, row: int, before: int | None) -> list[tuple[float, float]]:
         points = self._trials[row].points
-        return [(p.epoch, p.value) for p in points if n_reports is None or p.order < n_reports]
+        return [(p.epoch, p.value) for p in points if before is None or p.order < before]
 
 
 def _spaced(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
