@@ -13,11 +13,14 @@ from pydantic import ConfigDict
 
 from benchmarks.engine.outcome import SHARES, Outcome, Seen, noise_of
 from benchmarks.engine.tables import Table, load_table
-from fmnist_tune.config import read_space
+from fmnist_tune.config import SearchSpace, read_space
 from fmnist_tune.config.domain import ChoiceDomain, IntDomain
+from fmnist_tune.config.implied import with_values
 from fmnist_tune.config.parameters import Parameter
 from fmnist_tune.config.yaml_text import dump_yaml
 from fmnist_tune.errors import UserError
+from fmnist_tune.search.cluster import WorkerPlan
+from fmnist_tune.search.derived import derived_defaults
 from fmnist_tune.search.lessons import lesson_of
 from fmnist_tune.search.messages import Assignment, TrialReport
 from fmnist_tune.search.scheduler import LessonData
@@ -65,6 +68,11 @@ class RecordedConfig(TaskConfig):
         extra = self.model.model_extra
         values = {p.path: extra[_key(p)] for p in table.parameters if _key(p) in extra}
         return float(table.source.known_seconds([values])[0])
+
+    def epoch_s(self) -> float | None:
+        """Return the median seconds of an epoch, if evaluations within the first one were recorded."""
+        table = _table(self.data.table)
+        return table.full_training_s / table.epochs if table.looks else None
 
 
 class RecordedTask(Task):
@@ -175,7 +183,8 @@ def search_by_driver(
     text = _yaml(table, {**section, "sampler": sampler})
     with tempfile.TemporaryDirectory(dir=_memory()) as name:
         storage = open_database(database_url(Path(name)), create=True)
-        record = StudyRecord.open(storage, read_space(text, f"{table.name}.yaml"), StudyPaths(Path(name), "s"))
+        space = _begun(read_space(text, f"{table.name}.yaml"), n_workers, time_s)
+        record = StudyRecord.open(storage, space, StudyPaths(Path(name), "s"))
         for lesson in lessons:
             record.learn(lesson)
         simulation = _Observed(record, curve, n_workers=n_workers, timeout_s=time_s, seen=seen)
@@ -184,6 +193,13 @@ def search_by_driver(
         taught = lesson_of(record)
         storage.engine.dispose()
     return outcome, taught
+
+
+def _begun(space: SearchSpace, n_workers: int, time_s: float) -> SearchSpace:
+    """Return a space as a new study is begun with it."""
+    plan = WorkerPlan(n_workers, 1, 0)
+    derived = {default.path: default.value for default in derived_defaults(space, plan, time_s)}
+    return space.changed(with_values(space.tree, derived))
 
 
 def _memory() -> str | None:
