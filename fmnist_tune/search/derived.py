@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fmnist_tune.search.cluster import WorkerPlan
 
 # The first evaluations of so many trials take at most this share of the time, which leaves the rest for going on.
-N_TRIALS, MAX_SHARE = 20, 0.15
+N_TRIALS, MAX_SHARE = 20, 0.1
 SHARES = (1.0, 0.33, 0.1, 0.05)  # of the first epoch; a twentieth has a few dozen steps, fewer would say little
 N_CONFIGS = 24  # of which the typical one is the median
 GPU_CORES = 50  # a GPU trains such models like so many cores: 7 to 230 on an H200 (benchmarks/RESULTS.md)
