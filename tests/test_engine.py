@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 from scipy.stats import norm
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from benchmarks.engine.__main__ import main
 from benchmarks.engine.systems import SYSTEMS
@@ -452,3 +454,26 @@ def test_evaluations_that_were_not_finite_do_not_stop_the_search():
 def rows_of(n: int) -> list[dict]:
     encoding = Encoding(PARAMETERS)
     return [encoding.values(row) for row in encoding.draw(np.random.default_rng(0), n)]
+
+
+class Watched(tuple):
+    """Trials that note how many threads linear algebra has while a decision reads them."""
+
+    threads: ClassVar[list[int]] = []
+
+    def __iter__(self):
+        self.threads.extend(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+        return super().__iter__()
+
+
+def test_a_decision_takes_one_thread_beside_busy_workers():
+    with threadpool_limits(limits=2, user_api="blas"):
+        engine().decide(SearchState(Watched(trials_of(3)), 0))
+        after = {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+    assert len(Watched.threads) >= 2, "NumPy's library and SciPy's"
+    assert set(Watched.threads) == {1}
+    assert after == {2}
+
+
+def trials_of(n: int) -> list[TrialState]:
+    return [TrialState(i, row, (Point(1.0, 0.5 + i / 100, i),), seconds=1.0) for i, row in enumerate(rows_of(n))]

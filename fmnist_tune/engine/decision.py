@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from fmnist_tune.engine.blas import one_thread
 from fmnist_tune.engine.candidates import MARGIN, Candidates, epoch_after, epochs_of
 from fmnist_tune.engine.cost import CostModel
 from fmnist_tune.engine.curves import CurveModel
@@ -75,6 +76,7 @@ class Engine:
         is_known = np.isfinite(seconds)
         return self.encoding.features(units[is_known]), np.log(np.maximum(seconds[is_known], 1e-9))
 
+    @one_thread()
     def decide(self, state: SearchState) -> Begin | Continue | None:
         """Return what a free worker does; None if nothing more fits into the time, or is worth it."""
         rng = np.random.default_rng([self.seed, 0, state.decision])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist_tune.engine.blas import one_thread
 from fmnist_tune.engine.candidates import epochs_of
 from fmnist_tune.engine.encoding import Encoding
 from fmnist_tune.engine.fit import CurveFit
@@ -22,6 +23,7 @@ N_UNIFORM = 4096
 LEAST_SHARE = 0.05  # of the trials' spread: a standard deviation below it is no difference
 
 
+@one_thread()
 def main_effects(
     encoding: Encoding, trials: Sequence[TrialState], max_epochs: int, lessons: Sequence[Lesson] = ()
 ) -> dict[str, float] | None:

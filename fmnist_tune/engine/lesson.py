@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky
 
+from fmnist_tune.engine.blas import one_thread
 from fmnist_tune.engine.curves import JITTER, N_SHARED, CurveModel, Kernel, Likelihood, Prior, matern, trend_of
 from fmnist_tune.engine.encoding import Encoding
 from fmnist_tune.engine.history import History
@@ -53,6 +54,7 @@ class Lesson:
         return asdict(self)
 
     @classmethod
+    @one_thread()
     def of(cls, study: str, trials: Sequence[TrialState], encoding: Encoding, max_epochs: int) -> Lesson | None:
         """Return what the trials of a study teach; None if fewer than three were evaluated.
 
