@@ -21,6 +21,7 @@ from fmnist_tune.engine.lesson import Lesson, Lessons
 from fmnist_tune.errors import FileError, UserError
 from fmnist_tune.search.lessons import lesson_of, lessons_for
 from fmnist_tune.search.simulation import Curve, Simulation
+from fmnist_tune.study.lessons import keep_lesson, lessons_in
 from fmnist_tune.study.record import StudyRecord
 from tests.conftest import TINY_SPACE, CommandLine
 from tests.studies import SPACE, open_study
@@ -137,7 +138,7 @@ def studies(folder: Path, *, teach: bool = True) -> StudyRecord:
     run(old)
     new = open_study(folder, TAUGHT, search__learn_from=["old"])
     for found in lessons_for(new.space, new.paths, str(new.storage.url)) if teach else ():
-        new.learn(found)
+        keep_lesson(new, found)
     return new
 
 
@@ -146,7 +147,7 @@ def test_what_a_study_learned_is_kept_in_it_and_decides_the_same_after_an_interr
     run(whole)
     run(cut, n_reports=9)
     again = open_study(tmp_path / "cut", TAUGHT, search__learn_from=["old"])
-    assert [x["study"] for x in again.lessons] == ["old"]
+    assert [x["study"] for x in lessons_in(again)] == ["old"]
     assert lessons_for(again.space, again.paths, str(again.storage.url)) == [], "it has learned that already"
     run(again)
     assert [t.params for t in again.trials] == [t.params for t in whole.trials]
@@ -167,7 +168,7 @@ def test_a_study_of_another_space_teaches_what_they_share(tmp_path: Path) -> Non
     assert "training.optimizer.momentum?" in found["scales"]
     wider = TAUGHT.replace("dropout: {float: [0.0, 0.5]}", "activation: {choice: [relu, gelu]}")
     new = open_study(tmp_path, wider, search__learn_from=["old"])
-    new.learn(found)
+    keep_lesson(new, found)
     run(new)
     assert all(trial.state.is_finished() for trial in new.trials)
 

@@ -28,6 +28,7 @@ from fmnist_tune.search.simulation import Curve, Simulation
 from fmnist_tune.section import Section
 from fmnist_tune.study.database import database_url, open_database
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.lessons import keep_lesson
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.tasks import Model, SectionRegistry, Task, TaskConfig, TaskTraining
 from fmnist_tune.tasks.run import Run
@@ -186,7 +187,7 @@ def search_by_driver(
         space = _begun(read_space(text, f"{table.name}.yaml"), n_workers, time_s)
         record = StudyRecord.open(storage, space, StudyPaths(Path(name), "s"))
         for lesson in lessons:
-            record.learn(lesson)
+            keep_lesson(record, lesson)
         simulation = _Observed(record, curve, n_workers=n_workers, timeout_s=time_s, seen=seen)
         simulation.run()
         outcome = seen.outcome(len(record.trials), simulation.decide_s / max(simulation.n_decisions, 1))

@@ -212,12 +212,12 @@ class History:
             before: as if there were only the evaluations of a lower order; None for all.
         """
         known = np.flatnonzero(self._begun < (math.inf if before is None else before))
-        top = self._top[known] if before is None else [max(v for _, v in self._seen(int(i), before)) for i in known]
+        top = self._top[known] if before is None else [max(v for _, v in _seen(self._trials[i], before)) for i in known]
         order = [int(i) for i in known[np.argsort(-np.asarray(top), kind="stable")]]
         if len(order) > limit // 2:  # the best half, and of the others evenly
             others = sorted(order[limit // 4 :], key=lambda i: i * 0.6180339887498949 % 1)
             order = order[: limit // 4] + others[: limit // 2 - limit // 4]
-        curves = {i: self._seen(i, before) for i in order}
+        curves = {i: _seen(self._trials[i], before) for i in order}
         chosen = [(i, *curves[i][-1]) for i in order]
         for i in order:
             geometric = _spaced(curves[i])
@@ -233,9 +233,9 @@ class History:
             z=self.transformed(np.array([value for _, _, value in chosen])),
         )
 
-    def _seen(self, row: int, before: int | None) -> list[tuple[float, float]]:
-        points = self._trials[row].points
-        return [(p.epoch, p.value) for p in points if before is None or p.order < before]
+
+def _seen(trial: TrialState, before: int | None) -> list[tuple[float, float]]:
+    return [(p.epoch, p.value) for p in trial.points if before is None or p.order < before]
 
 
 def _spaced(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:

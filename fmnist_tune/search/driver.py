@@ -221,8 +221,5 @@ class Driver(Source):
     @property
     def failure(self) -> str | None:
         """Why nothing could be trained; None if anything was, or nothing had to be."""
-        if self._end_reason is not None:
-            return self._end_reason
-        if self._pace.problem is not None and not self.totals.epochs:
-            return self._pace.problem
-        return common_failure(self.record)
+        problem = None if self.totals.epochs else self._pace.problem
+        return self._end_reason or problem or common_failure(self.record)

@@ -14,6 +14,7 @@ from fmnist_tune.search.deadline import measured_epoch_s
 from fmnist_tune.search.scheduler import KnownTrial, LessonData
 from fmnist_tune.study.database import database_exists, names_in, open_database
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.lessons import lessons_in
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_data import curve_of
@@ -35,7 +36,7 @@ def lessons_for(space: SearchSpace, paths: StudyPaths, url: str) -> list[LessonD
         return []
     names, known = names_in(url), set[str]()
     if paths.name in names:
-        known = {lesson["study"] for lesson in StudyRecord.load(open_database(url, create=False), paths).lessons}
+        known = {lesson["study"] for lesson in lessons_in(StudyRecord.load(open_database(url, create=False), paths))}
     found = []
     for name in teachers:
         where = f"search.learn_from: {name}"

@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 
 from optuna.trial import FrozenTrial, TrialState
 
+from fmnist_tune.config import SearchSpace
 from fmnist_tune.config.domain import ChoiceDomain
 from fmnist_tune.errors import UserError
 from fmnist_tune.registry import told
 from fmnist_tune.search.budget import Budget
 from fmnist_tune.search.deadline import Deadline, measured_epoch_s
 from fmnist_tune.search.scheduler import KnownTrial, Pick, Situation, State, checked_milestone
+from fmnist_tune.study.lessons import lessons_in
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_data import curve_of
@@ -47,7 +49,7 @@ class Planner:
         self._deadline = deadline
         self._n_workers = n_workers
         self._section = record.space.settings.search.pruner
-        self._lessons = record.lessons
+        self._lessons = lessons_in(record)
         self.problem: str | None = None
         self._interrupted: set[int] = set()
         self._paused: set[int] = set()
@@ -100,11 +102,7 @@ class Planner:
     def next(self) -> Pick | None:
         """Return what a free worker trains, with its milestone; None for nothing now."""
         situation = self._situation()
-
-        def found() -> Pick | None:
-            return self._checked(self._budget.next(situation, self._interrupted), situation)
-
-        pick = self._ask(found, None)
+        pick = self._ask(lambda: self._checked(self._budget.next(situation, self._interrupted), situation), None)
         if pick is None and not self._running and self._held:
             number = min(self._held)
             return Pick(number, self._milestones[number])
@@ -203,11 +201,7 @@ class Planner:
             raise ValueError(f"{pick}: the study has all of its trials")
         if number is not None and number not in self._paused:
             raise ValueError(f"{pick}: trial {number} does not wait at a milestone")
-        for path, value in pick.values.items():
-            domain = next((p.domain for p in situation.space.parameters if p.path == path), None)
-            known = domain.listed(value) if isinstance(domain, ChoiceDomain) else value
-            if domain is None or known not in domain:
-                raise ValueError(f"{pick}: {path} cannot be {value!r}: {domain or 'it is not searched'}")
+        _check_values(pick, situation.space)
         epoch = 0.0 if number is None else self._scheduler.last_epoch(number)
         return replace(pick, milestone=self._milestone_after(epoch, pick.milestone))
 
@@ -233,6 +227,14 @@ class Planner:
                 raise
             self.blame(told(error))
             return otherwise
+
+
+def _check_values(pick: Pick, space: SearchSpace) -> None:
+    for path, value in pick.values.items():
+        domain = next((p.domain for p in space.parameters if p.path == path), None)
+        known = domain.listed(value) if isinstance(domain, ChoiceDomain) else value
+        if domain is None or known not in domain:
+            raise ValueError(f"{pick}: {path} cannot be {value!r}: {domain or 'it is not searched'}")
 
 
 def _plain(value: Any) -> Any:

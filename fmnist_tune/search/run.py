@@ -45,6 +45,7 @@ from fmnist_tune.study.database import (
 )
 from fmnist_tune.study.folder import missing_files, recover
 from fmnist_tune.study.layout import StudyPaths, check_folder, make_folder
+from fmnist_tune.study.lessons import keep_lesson
 from fmnist_tune.study.lock import DriverLock
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.url import without_secrets
@@ -236,7 +237,7 @@ class _Search:
         with record.hold.writing():
             record.quota.extend()
             for lesson in lessons:
-                record.learn(lesson)
+                keep_lesson(record, lesson)
                 n, study = len(lesson["configurations"]), lesson["study"]
                 self.display.line(f"learns from study {study}: {n} of its configurations, as far as they prove true")
             if old is not None:

@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist_tune.study.decisions import SCHEDULER
+from fmnist_tune.study.lessons import lessons_in
 from fmnist_tune.study.record import StudyRecord
 from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_data import curve_of
@@ -80,7 +81,7 @@ def main_effects_of(record: StudyRecord) -> MainEffects | None:
         for t, curve in seen
     ]
     max_epochs = max((config.training.epochs for config in space.end_configs()), default=1)
-    lessons = [Lesson(**lesson) for lesson in record.lessons]
+    lessons = [Lesson(**lesson) for lesson in lessons_in(record)]
     shares = main_effects(Encoding(space.parameters, space.tree), trials, max_epochs, lessons)
     return None if shares is None else MainEffects(shares)
 

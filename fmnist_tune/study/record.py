@@ -6,7 +6,6 @@ import copy
 import warnings
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -33,7 +32,6 @@ from fmnist_tune.tasks.objective import Objective
 
 SPACE_KEY = "space"
 TAKEN_FROM_KEY = "taken_from"  # user attribute of a trial that --warm-start copied: its study and number there
-LESSON_PREFIX = "lesson:"  # system attributes of the study, counted from 0: what an earlier study teaches
 FORMAT_KEY = "fmnist_tune_format"
 FORMAT = 2
 
@@ -64,11 +62,10 @@ class StudyRecord:
         Raises:
             UserError: there is none of this name, it is not one of ours, or it is from a newer version.
         """
-        names = study_names(storage)
-        if paths.name not in names:
+        if paths.name not in (names := study_names(storage)):
             known = f"; there are {', '.join(sorted(names))}" if names else "; there are none yet"
-            name = paths.name.removesuffix(".yaml").removesuffix(".yml")
-            raise UserError(f"study {paths.name!r}: no such study{did_you_mean(name, names) or known}")
+            hint = did_you_mean(paths.name.removesuffix(".yaml").removesuffix(".yml"), names)
+            raise UserError(f"study {paths.name!r}: no such study{hint or known}")
         study = optuna.load_study(study_name=paths.name, storage=patient(storage))
         text = _stored_space(study)
         space = read_space(text, f"study {paths.name}", is_stored=True)
@@ -189,21 +186,6 @@ class StudyRecord:
         complete = [t for t in self.trials if t.state == TrialState.COMPLETE]
         return max(complete, key=lambda t: (t.value, -t.number), default=None)
 
-    @property
-    def lessons(self) -> list[dict[str, Any]]:
-        """What earlier studies teach this one, in the order in which it learned it."""
-        attributes = patient(self.storage).get_study_system_attrs(self._id)
-        found = {int(k.removeprefix(LESSON_PREFIX)): v for k, v in attributes.items() if k.startswith(LESSON_PREFIX)}
-        return [lesson for _, lesson in sorted(found.items())]
-
-    def learn(self, lesson: dict[str, Any]) -> None:
-        """Keep what another study teaches: what is decided by it follows from this study alone."""
-        patient(self.storage).set_study_system_attr(self._id, f"{LESSON_PREFIX}{len(self.lessons)}", lesson)
-
-    @property
-    def _id(self) -> int:
-        return self.storage.get_study_id_from_name(self.paths.name)
-
     def bind_data(self, data: dict[str, object]) -> None:
         """Record what the study is trained on, once.
 
@@ -227,16 +209,14 @@ class StudyRecord:
 
     def bind_folder(self, folder_id: str) -> None:
         """Record which folder has the study's files; to be called by the holder of the folder's lock."""
-        facts = folder_facts(self.paths, folder_id)
-        if self.optuna.user_attrs.get(FOLDER_KEY) != facts:
+        if self.optuna.user_attrs.get(FOLDER_KEY) != (facts := folder_facts(self.paths, folder_id)):
             self.optuna.set_user_attr(FOLDER_KEY, facts)
 
     @property
     def train_md5(self) -> list[str]:
         """Checksums of the training data that the study is bound to; empty for a task whose data are computed."""
-        data = self.optuna.user_attrs.get("data")
-        keys = ("train_images_md5", "train_labels_md5", "fingerprint")
-        return [str(data[key]) for key in keys if key in data] if isinstance(data, dict) else []
+        known = data if isinstance(data := self.optuna.user_attrs.get("data"), dict) else {}
+        return [str(known[key]) for key in ("train_images_md5", "train_labels_md5", "fingerprint") if key in known]
 
     @property
     def is_recipe(self) -> bool:

@@ -17,6 +17,7 @@ from fmnist_tune.errors import UserError
 from fmnist_tune.study.decisions import PredictedEnds, decisions_of, predicted_ends
 from fmnist_tune.study.importances import Importances, MainEffects, importances_of, main_effects_of
 from fmnist_tune.study.layout import StudyPaths
+from fmnist_tune.study.lessons import lessons_in
 from fmnist_tune.study.recipes import best_as_data
 from fmnist_tune.study.record import TAKEN_FROM_KEY, StudyRecord
 from fmnist_tune.study.retraining import retraining_status
@@ -164,7 +165,7 @@ def summarize(record: StudyRecord, *, is_running: bool) -> Summary:
         task=record.space.task,
         is_recipe=record.is_recipe,
         highest=highest_of(trials),
-        learned_from=tuple(lesson["study"] for lesson in record.lessons),
+        learned_from=tuple(lesson["study"] for lesson in lessons_in(record)),
     )
 
 
@@ -205,7 +206,7 @@ def study_json(record: StudyRecord, *, is_running: bool) -> dict[str, Any]:
         "trials": count_states(trials, is_running=is_running),
         "best": best_as_data(record),
         "highest": None if (highest := highest_of(trials)) is None else asdict(highest),
-        "learned_from": [lesson["study"] for lesson in record.lessons],
+        "learned_from": [lesson["study"] for lesson in lessons_in(record)],
         "retraining": None if retraining is None else asdict(retraining),
         "retrained": None if metrics is None else {key: metrics[key] for key in keys if key in metrics},
     }
