@@ -173,3 +173,13 @@ def test_a_private_name_or_a_replacement_is_found(sample: str) -> None:
 )
 def test_what_is_allowed_is_not_found(sample: str) -> None:
     assert found_in(sample) == []
+
+
+def test_no_module_has_over_300_lines_and_no_class_over_200() -> None:
+    for path in (ROOT / "fmnist_tune").rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        assert len(source.splitlines()) <= 300, path
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ClassDef):
+                assert node.end_lineno is not None
+                assert node.end_lineno - node.lineno < 200, f"{path}: {node.name}"
