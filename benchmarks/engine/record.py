@@ -68,7 +68,7 @@ def table_of(record: StudyRecord, source: str) -> tuple[dict[str, Any], dict[str
     """Return a finished study as the JSON and the arrays of a table."""
     space = record.space
     complete = [trial for trial in record.trials if trial.state == TrialState.COMPLETE]
-    epochs = max(config.training.epochs for config in space.end_configs())
+    epochs = space.max_epochs
     values = [values_of(trial.params, space) for trial in complete]
     arrays = {
         "values": np.array([_row(space.parameters, row) for row in values]),

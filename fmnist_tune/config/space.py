@@ -97,6 +97,11 @@ class SearchSpace:
             with contextlib.suppress(UserError):
                 yield self.config(values)
 
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of the longest training."""
+        return max((config.training.epochs for config in self.end_configs()), default=1)
+
     def values_for(self, config: TaskConfig) -> dict[str, Any] | None:
         """Return the values with which this space gives a configuration; None if it cannot give it."""
         tree = config.model_dump()

@@ -80,7 +80,7 @@ class FreezeThawScheduler(Scheduler):
     def _made(self, space: SearchSpace, lessons: Sequence[LessonData]) -> Engine:
         return Engine(
             Encoding(space.parameters, space.tree),
-            max_epochs=_max_epochs(space),
+            max_epochs=space.max_epochs,
             seed=space.settings.search.sampler.seed,
             partial=self.settings.partial,
             known_seconds=_known_seconds(space),
@@ -102,12 +102,8 @@ class FreezeThawScheduler(Scheduler):
 def lesson_from(space: SearchSpace, trials: Iterable[KnownTrial], study: str) -> LessonData | None:
     """Return what the trials of a study teach others; None if there are too few."""
     seen = [as_seen(trial, None) for trial in trials]
-    lesson = Lesson.of(study, seen, Encoding(space.parameters, space.tree), _max_epochs(space))
+    lesson = Lesson.of(study, seen, Encoding(space.parameters, space.tree), space.max_epochs)
     return None if lesson is None else lesson.to_json()
-
-
-def _max_epochs(space: SearchSpace) -> int:
-    return max((config.training.epochs for config in space.end_configs()), default=1)
 
 
 def _known_seconds(space: SearchSpace) -> KnownSeconds | None:

@@ -90,8 +90,8 @@ class CurveFit:
             data = self._history.observations(settings.n_observations, before=self._history.cutoff(n))
             offset, trend = self._mean(data)
             y = trend.standardize(data.z - offset(data.features), data.time)
-            prior = settings.prior.arrays(self._encoding.n_groups)
-            prior = self._lessons.prior(settings.prior) if self._lessons else prior
+            own = settings.prior
+            prior = self._lessons.prior(own) if self._lessons else own.arrays(self._encoding.n_groups)
             likelihood = Likelihood(data, y, self._encoding.groups, prior)
             self._fitted = n, likelihood.maximize(settings.max_iterations)
         return self._fitted[1]

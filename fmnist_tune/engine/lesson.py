@@ -17,6 +17,7 @@ from fmnist_tune.engine.blas import one_thread
 from fmnist_tune.engine.curves import JITTER, N_SHARED, CurveModel, Kernel, Likelihood, Prior, matern, trend_of
 from fmnist_tune.engine.encoding import Encoding
 from fmnist_tune.engine.history import History
+from fmnist_tune.engine.settings import Settings
 from fmnist_tune.engine.state import TrialState
 
 Array = NDArray[np.float64]
@@ -26,7 +27,6 @@ N_BEST = 3  # of each lesson, proposed as candidates
 PRIOR_SD = 0.4  # of the log length-scales that lessons tell
 ROW_NOISE = 0.3  # of what a configuration came to, in standard deviations of all
 TRUST, TRUST_WEIGHT = 0.7, 3.0  # how far a new study is expected to follow, and how many trials that expectation weighs
-PRIOR_SLOPE, PRIOR_WEIGHT, MAX_OBSERVATIONS, MAX_ITERATIONS = 0.4, 0.08, 150, 25
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,11 @@ class Lesson:
         n = len(history.numbers)
         if n < 3:
             return None
-        data = history.observations(MAX_OBSERVATIONS)
-        trend = trend_of(data, prior_slope=PRIOR_SLOPE, prior_weight=PRIOR_WEIGHT)
-        y, prior = trend.standardize(data.z, data.time), Prior().arrays(encoding.n_groups)
-        theta = Likelihood(data, y, encoding.groups, prior).maximize(MAX_ITERATIONS)
+        settings = Settings()
+        data = history.observations(settings.n_observations)
+        trend = trend_of(data, prior_slope=settings.slope, prior_weight=settings.slope_weight)
+        y, prior = trend.standardize(data.z, data.time), settings.prior.arrays(encoding.n_groups)
+        theta = Likelihood(data, y, encoding.groups, prior).maximize(settings.max_iterations)
         model = CurveModel(data, Kernel(theta, encoding.groups), trend)
         at_end = np.ones(n)
         ends = trend.standardize(model.predict(history.features, at_end, np.arange(n))[0], at_end)

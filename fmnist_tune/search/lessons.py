@@ -12,7 +12,7 @@ from fmnist_tune.config import SearchSpace
 from fmnist_tune.errors import UserError, did_you_mean
 from fmnist_tune.search.deadline import measured_epoch_s
 from fmnist_tune.search.scheduler import KnownTrial, LessonData
-from fmnist_tune.study.database import database_exists, names_in, open_database
+from fmnist_tune.study.database import names_in, open_database
 from fmnist_tune.study.layout import StudyPaths
 from fmnist_tune.study.lessons import lessons_in
 from fmnist_tune.study.record import StudyRecord
@@ -46,8 +46,7 @@ def lessons_for(space: SearchSpace, paths: StudyPaths, url: str) -> list[LessonD
             continue
         if name not in names:
             there = f"; there are {', '.join(sorted(names))}" if names else "; there are none yet"
-            hint = did_you_mean(name, names) or there
-            raise UserError(f"{where}: no such study in this database{hint if database_exists(url) else there}")
+            raise UserError(f"{where}: no such study in this database{did_you_mean(name, names) or there}")
         old = StudyRecord.load(open_database(url, create=False), replace(paths, name=name))
         found.append(_checked_lesson(old, space, where))
     return found

@@ -80,9 +80,8 @@ def main_effects_of(record: StudyRecord) -> MainEffects | None:
         )
         for t, curve in seen
     ]
-    max_epochs = max((config.training.epochs for config in space.end_configs()), default=1)
     lessons = [Lesson(**lesson) for lesson in lessons_in(record)]
-    shares = main_effects(Encoding(space.parameters, space.tree), trials, max_epochs, lessons)
+    shares = main_effects(Encoding(space.parameters, space.tree), trials, space.max_epochs, lessons)
     return None if shares is None else MainEffects(shares)
 
 
