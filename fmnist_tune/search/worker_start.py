@@ -10,13 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
-DEAD_S = 5.0  # without any worker process, after one has ended
+DEAD_S = 5.0  # without any worker process, after one has ended or Ray has written why none starts
 UNSEEN_S = 50.0  # without any at first: Ray needs more than seconds for one on a machine with ten times too much to do
 N_DEAD = 2  # ended processes, even if Ray starts more
 SILENT_S = 600.0  # of a live process not yet ready, as at a first import of torch from a slow network disk
 LOGS = ("worker*.err", "raylet*.err", "gcs_server*.err")
 OWN_LINES = (":job_id:", ":actor_name:", ":task_name:")  # that every worker writes
 STACK_TRACE = "*** StackTrace"
+TRACEBACK = "Traceback (most recent call last)"
 PREAMBLE = re.compile(r"^\[[^]]*\] \(\w+\) \S+:\d+:\s*(An unexpected system state .* Check failed: \S+ )?")
 
 
@@ -53,13 +54,18 @@ class WorkerStart:
         # Ray reports the fate of any worker that has opened its log.
         ended = (pid for pid in self._seen - living if not _lives(pid))  # a worker is briefly a shell
         n_dead = sum(not any(self._logs.glob(f"worker-*-{pid}.err")) for pid in ended)
-        if n_dead >= N_DEAD or unseen_s > (DEAD_S if n_dead else UNSEEN_S):
+        if n_dead >= N_DEAD or unseen_s > (DEAD_S if n_dead or _is_failing(self._logs) else UNSEEN_S):
             why = last_complaint(self._logs) or "its process ends without a message"
         elif down_s > SILENT_S:
             why = f"none has come up within {SILENT_S:g} s"
         else:
             return None
         return f"Ray cannot start a worker: {why}; its logs are in {self._logs}"
+
+
+def _is_failing(logs: Path) -> bool:
+    """Return whether the script in which Ray starts a worker has ended with an error."""
+    return any(TRACEBACK in file.read_text(errors="replace") for file in logs.glob("raylet*.err"))
 
 
 def last_complaint(logs: Path) -> str | None:

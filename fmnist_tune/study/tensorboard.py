@@ -81,14 +81,18 @@ class TensorBoard:
             known: all epochs before these. They, and the spec's curve within the first epoch, are read only by the
                 trial's first call.
         """
-        earlier = [*_partial(spec), *known]
-        if not (evaluations or earlier):
-            return
-        run = self._runs.setdefault(spec.number, _Run(earlier))
-        kept = [result for result in run.evaluations if not evaluations or result.epoch < evaluations[0].epoch]
-        if len(kept) < len(run.evaluations):
+        if spec.number not in self._runs:
+            earlier = [*_partial(spec), *known]
+            if not (evaluations or earlier):
+                return
+            self._runs[spec.number] = _Run(earlier)
+        run = self._runs[spec.number]
+        n_before = len(run.evaluations)
+        while evaluations and run.evaluations and run.evaluations[-1].epoch >= evaluations[0].epoch:
+            run.evaluations.pop()
+        if len(run.evaluations) < n_before:
             self.close(spec.number)
-        run.evaluations = [*kept, *evaluations]
+        run.evaluations += evaluations
         try:
             if run.writer is None:
                 run.writer = self._write_anew(spec, run)
