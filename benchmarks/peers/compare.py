@@ -27,6 +27,7 @@ from pathlib import Path
 from benchmarks.throughput import unpack
 from fmnist_tune import load_study
 from fmnist_tune.config import load_space
+from fmnist_tune.config.yaml_text import dump_yaml
 from fmnist_tune.data.fashion_mnist import load_part
 from fmnist_tune.data.fetch import locate_data
 from fmnist_tune.data.split import stratified_split
@@ -36,11 +37,14 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PLAIN = {"plain Optuna": "plain_optuna", "plain Ray Tune": "plain_ray"}
 OURS, BARE = "fmnist-tune", "fmnist-tune, drawn first trials, latest weights"
+COLD = "fmnist-tune, nothing but the space"
 WITHOUT = {"search.initial": [], "training.average_weights": False}  # of BARE: what is not as in the file
-ALL = (*PLAIN, BARE, OURS)
+# Of COLD: what the file does not say, so that the defaults decide.
+UNSAID = ("search.sampler", "search.pruner", "search.initial", "training.average_weights", "resources")
+ALL = (*PLAIN, BARE, COLD, OURS)
 SPACES = {name: HERE / "spaces" / f"{name}.yaml" for name in ("cnn", "mlp", "conditional")}
 SPACES["shipped"] = ROOT / "search_spaces" / "cnn.yaml"
-SYSTEMS = {"cnn": ALL, "mlp": (*PLAIN, OURS), "conditional": (*PLAIN, OURS), "shipped": (OURS,)}
+SYSTEMS = {"cnn": ALL, "mlp": (*PLAIN, COLD, OURS), "conditional": (*PLAIN, COLD, OURS), "shipped": (OURS,)}
 AT_S = (60, 120, 180, 300, 420, 600)
 OVERRUN = 0.2  # of its time; a search that takes more is ended
 
@@ -81,7 +85,11 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
     """Run a search to its end."""
     if who not in PLAIN:
         file = folder / SPACES[space].name
-        file.write_text(load_space(SPACES[space], WITHOUT if who == BARE else None).to_yaml())
+        file.write_text(
+            _unsaid(SPACES[space])
+            if who == COLD
+            else load_space(SPACES[space], WITHOUT if who == BARE else None).to_yaml()
+        )
         log = folder / "studies" / SPACES[space].stem / "training.log"
         command = [sys.executable, "-m", "fmnist_tune.cli", "search", str(file), "--seed", str(seed)]
         command += ["--timeout", f"{seconds:g}s", "--studies-dir", str(folder / "studies")]
@@ -118,6 +126,18 @@ def search(space: str, who: str, seed: int, seconds: float, folder: Path, data: 
     kept = None if who in PLAIN else _kept(log.parent)
     n_epochs = sum(at_s <= seconds for at_s, _ in epochs)
     return Run(space, who, seed, commit, n_epochs, bests, round(wall_s, 1), seconds, started, kept, _cpu())
+
+
+def _unsaid(space: Path) -> str:
+    """Return a file without the keys that COLD leaves to the defaults."""
+    tree = load_space(space).tree
+    for path in UNSAID:
+        *sections, key = path.split(".")
+        section = tree
+        for name in sections:
+            section = section[name]
+        section.pop(key, None)
+    return dump_yaml(tree)
 
 
 def _cpu() -> str:
