@@ -307,6 +307,21 @@ def test_in_the_last_moment_the_reason_is_that_the_best_trial_can_still_end():
     assert decision.reason.forecast.seconds == pytest.approx(needed_s[ahead])
 
 
+@pytest.mark.parametrize(("lead", "waits"), [(0.0005, True), (0.06, False)])
+def test_a_slow_trial_that_can_just_end_waits_for_others_unless_it_is_clearly_better(lead, waits):
+    study = Study()
+    study.go_on(engine(), 12)
+    waiting = [trial for trial in study.trials if trial.points[-1].epoch < MAX_EPOCHS / 2]
+    ahead = max(waiting, key=lambda trial: trial.points[-1].value)
+    last = ahead.points[-1]
+    points = (*ahead.points[:-1], Point(last.epoch, last.value + lead, study.n_reports))
+    slow = TrialState(len(study.trials), ahead.values, points, seconds=20.0 * last.epoch)
+    left_s = 1.2 * 20.0 * (MAX_EPOCHS - last.epoch)
+    decision = engine().decide(SearchState([*study.trials, slow], 13, left_s=left_s))
+    assert (decision.reason.rule != "end") == waits
+    assert waits or decision == Continue(slow.number, MAX_EPOCHS)
+
+
 def test_a_parameter_explains_what_it_changes_and_a_condition_what_it_switches_on():
     encoding, rng = Encoding(PARAMETERS), np.random.default_rng(0)
     trials = []

@@ -162,13 +162,17 @@ class Engine:
 
     def _to_its_end(self, paused: Candidates, model: CurveModel, state: SearchState) -> Continue | None:
         """Return the trial expected to end best among those that still can, when there is time for little else."""
-        if state.left_s is None or not self.settings.n_to_end or not len(paused.row):
+        if state.left_s is None or not self.settings.n_to_end:
+            return None
+        paused = paused.take(np.flatnonzero(MARGIN * paused.needed_s <= state.left_s))
+        if not len(paused.row):
             return None
         needed_s = MARGIN * paused.needed_s
-        mean = np.where(needed_s <= state.left_s, paused.ends(model, self._history)[0], -math.inf)
-        i = int(np.argmax(mean))
+        mean, sd = paused.ends(model, self._history)
+        # One that takes long is to be better by its uncertainty than one that can wait: meanwhile others are tried.
+        i = int(np.argmax(mean - sd * needed_s / state.left_s))
         step_s = (paused.next[i] - paused.epoch[i]) * math.exp(paused.log_s[i])
-        if mean[i] == -math.inf or state.left_s > self.settings.n_to_end * needed_s[i] + MARGIN * step_s:
+        if state.left_s > self.settings.n_to_end * needed_s[i] + MARGIN * step_s:
             return None
         end = float(paused.epochs[i])
         reason = Reason("end", forecast(paused.take(np.array([i])), end, model, self._history))
