@@ -36,10 +36,10 @@ def test_a_study_survives_kills(command: CommandLine, monkeypatch: pytest.Monkey
     for name, value in command.environment.items():
         monkeypatch.setenv(name, value)
     folder = command.folder / "killed"
-    kill_searches(["--kills", "3", "--seed", "1", "--folder", str(folder), "--data-dir", str(command.data_dir)])
+    kill_searches(["--kills", "2", "--seed", "1", "--folder", str(folder), "--data-dir", str(command.data_dir)])
     report = check_invariants(folder / "studies" / "kills", n_trials=6)
     # At most the epoch that each worker was in at a kill, and each trial's first one, in which it may have been pruned.
-    assert report.n_interrupted_epochs <= 2 * 3 + 6
+    assert report.n_interrupted_epochs <= 2 * 2 + 6
 
 
 def test_a_killed_study_ends_as_an_undisturbed_one(command: CommandLine, joined: CommandLine) -> None:
@@ -109,7 +109,7 @@ def test_a_search_that_was_killed_goes_on_and_a_damaged_checkpoint_costs_an_epoc
 
 
 def test_another_program_may_lock_the_database_for_a_while(joined: CommandLine) -> None:
-    (joined.folder / "space.yaml").write_text(LONG_SPACE.replace("epochs: 4000", "epochs: 200"))
+    (joined.folder / "space.yaml").write_text(LONG_SPACE.replace("epochs: 4000", "epochs: 100"))
     process = joined.start("search", "space.yaml", "--data-dir", joined.data_dir, "--json")
     wait_for_epochs(joined, process, 4)
     path = joined.folder / "studies" / "studies.db"
@@ -120,7 +120,7 @@ def test_another_program_may_lock_the_database_for_a_while(joined: CommandLine) 
         assert process.poll() is None, "it ended before it had to wait"
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert [t["epochs"] for t in joined("show", "tiny", "--json").json["all"]] == [200, 200]
+    assert [t["epochs"] for t in joined("show", "tiny", "--json").json["all"]] == [100, 100]
     with open_database(f"sqlite:///{path}", create=False).engine.connect() as opened:
         assert opened.exec_driver_sql("PRAGMA busy_timeout").scalar() == 60_000
 

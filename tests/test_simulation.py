@@ -515,7 +515,7 @@ class SearchMachine(RuleBasedStateMachine):
 
 TestSearches = SearchMachine.TestCase
 TestSearches.settings = settings(
-    max_examples=30,
+    max_examples=20,
     stateful_step_count=25,
     deadline=None,
     derandomize=True,

@@ -62,16 +62,12 @@ def test_a_search_runs_without_a_home_below_a_quote_with_a_temporary_folder_that
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("words", [("search", "space.yaml"), ("train", "recipe.yaml")])
-def test_a_worker_that_cannot_start_ends_the_command_with_the_reason(
-    command: CommandLine, words: tuple[str, str]
-) -> None:
-    (command.folder / "space.yaml").write_text(TINY_SPACE)
+def test_a_worker_that_cannot_start_ends_the_command_with_the_reason(command: CommandLine) -> None:
     (command.folder / "recipe.yaml").write_text(RECIPE)
     empty = command.folder / "empty"
     empty.mkdir()
     command.environment["PATH"] = str(empty)  # Ray starts workers through bash
-    run = command(*words, "--data-dir", command.data_dir)
+    run = command("train", "recipe.yaml", "--data-dir", command.data_dir)
     assert run.code == 2, run.err
     assert "fmnist-tune: Ray cannot start a worker: FileNotFoundError: [Errno 2] No such file or directory" in run.err
     assert "; its logs are in /" in run.err
