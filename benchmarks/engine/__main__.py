@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.engine.outcome import FRACTIONS, Outcome
-from benchmarks.engine.systems import SYSTEMS
+from benchmarks.engine.systems import SYSTEMS, TOLD
 from benchmarks.engine.tables import TableError, load_tables
 
 
@@ -23,7 +23,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
     parser.add_argument("--tables", type=Path, required=True, help="folder of tables")
     parser.add_argument("--only", nargs="+", default=[], help="names of tables, or how they begin")
-    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
+    rivals = [name for name in SYSTEMS if name not in TOLD]
+    parser.add_argument(
+        "--systems",
+        nargs="+",
+        default=rivals,
+        choices=list(SYSTEMS),
+        help=f"of {', '.join(SYSTEMS)}; all but {' and '.join(TOLD)} if not given",
+    )
     parser.add_argument(
         "--budgets", nargs="+", type=_positive(float), default=[1.5, 4, 12], help="time, in median full trainings"
     )

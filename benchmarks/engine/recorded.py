@@ -155,6 +155,7 @@ def search_by_driver(
     n_workers: int,
     seed: int,
     lessons: Sequence[LessonData] = (),
+    initial: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[Outcome, LessonData | None]:
     """Search a table with the real driver, its scheduler and a real study.
 
@@ -165,12 +166,14 @@ def search_by_driver(
         n_workers: trials at a time.
         seed: of the study and of the noise.
         lessons: of earlier studies.
+        initial: configurations to try first.
 
     Returns:
         What it came to, and what it teaches.
     """
     seen = Seen(table, time_s)
     names = {f"model.{_key(parameter)}": parameter.path for parameter in table.parameters}
+    points = [{name: values[path] for name, path in names.items() if path in values} for values in initial]
 
     def curve(number: int, values: Mapping[str, Any]) -> Curve:
         recorded = table.source.curve({names[path]: value for path, value in values.items()})
@@ -181,7 +184,7 @@ def search_by_driver(
         return Curve((recorded.accuracy + noise[: table.epochs]).tolist(), recorded.epoch_s, partial)
 
     sampler = {"seed": seed, **section.get("sampler", {})}
-    text = _yaml(table, {**section, "sampler": sampler})
+    text = _yaml(table, {**section, "sampler": sampler, "initial": points})
     with tempfile.TemporaryDirectory(dir=_memory()) as name:
         storage = open_database(database_url(Path(name)), create=True)
         space = _begun(read_space(text, f"{table.name}.yaml"), n_workers, time_s)

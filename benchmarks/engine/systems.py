@@ -140,6 +140,25 @@ class Learning:
         return search_by_driver(table, {}, time_s=time_s, n_workers=n_workers, seed=seed, lessons=known)[0]
 
 
+@dataclass(frozen=True)
+class Misled:
+    """The default with initial points that are no better than others, as those of one task may be on another.
+
+    Attributes:
+        n_points: of random configurations, those next to the median final accuracy.
+    """
+
+    n_points: int
+
+    def search(self, table: Table, *, time_s: float, n_workers: int, seed: int) -> Outcome:
+        """Search a table."""
+        rng = np.random.default_rng([seed, 11])
+        drawn = [random_values(table.parameters, rng) for _ in range(32)]
+        drawn.sort(key=lambda values: abs(table.source.curve(values).accuracy[-1] - table.median_final))
+        points = drawn[: self.n_points]
+        return search_by_driver(table, {}, time_s=time_s, n_workers=n_workers, seed=seed, initial=points)[0]
+
+
 @cache
 def _lesson(file: Path, budget: float, n_workers: int, seed: int) -> LessonData | None:
     table = load_table(file)
@@ -162,9 +181,10 @@ class Other:
         return simulate(table, self.make(table, seed), time_s=time_s, n_workers=n_workers, seed=seed)
 
 
-SYSTEMS: Mapping[str, Ours | Learning | Other] = {
+SYSTEMS: Mapping[str, Ours | Learning | Misled | Other] = {
     "default": Ours({}),
     "learning": Learning(4),
+    "misled": Misled(3),
     "tpe+asha": Ours({"sampler": {"name": "tpe"}, "pruner": {"name": "asha"}}),
     "random+asha": Ours({"sampler": {"name": "random"}, "pruner": {"name": "asha"}}),
     "optuna": Other(lambda table, seed: PlainOptuna(table, seed, optuna.pruners.SuccessiveHalvingPruner())),
@@ -175,3 +195,5 @@ SYSTEMS: Mapping[str, Ours | Learning | Other] = {
     ),
     "one-epoch": Other(OneEpoch),
 }
+# The default that is told something: no rivals of it, so only where they are named.
+TOLD = ("learning", "misled")
