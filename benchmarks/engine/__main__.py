@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         nargs="+",
         default=rivals,
         choices=list(SYSTEMS),
+        metavar="SYSTEM",
         help=f"of {', '.join(SYSTEMS)}; all but {' and '.join(TOLD)} if not given",
     )
     parser.add_argument(
