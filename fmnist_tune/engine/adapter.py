@@ -36,6 +36,7 @@ class FreezeThawScheduler(Scheduler):
         super().__init__(settings)
         self._engine: Engine | None = None
         self._trials: dict[int, TrialState] = {}
+        self._seen: dict[int, tuple[KnownTrial, float | None]] = {}  # from which these were made
         self._n_evaluations = 0
         self._ended: set[int] = set()
         self._answer: tuple[object, Pick | None] | None = None
@@ -89,13 +90,18 @@ class FreezeThawScheduler(Scheduler):
 
     def _state(self, number: int, situation: Situation) -> TrialState:
         """Return a trial as the engine sees it: the same object as long as it is the same."""
-        if number not in self._ended:
-            trial = situation.trials[number]
-            found = as_seen(trial, situation.running.get(number))
+        if number in self._ended:
+            return self._trials[number]
+        seen = situation.trials[number], situation.running.get(number)
+        before = self._seen.get(number)
+        if before is None or before[0] is not seen[0] or before[1] != seen[1]:
+            self._seen[number] = seen
+            found = as_seen(*seen)
             if found != self._trials.get(number):
                 self._trials[number] = found
-            if trial.state == "ended":
+            if seen[0].state == "ended":
                 self._ended.add(number)
+                del self._seen[number]
         return self._trials[number]
 
 

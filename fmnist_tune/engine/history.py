@@ -213,14 +213,15 @@ class History:
         """
         known = np.flatnonzero(self._begun < (math.inf if before is None else before))
         top = self._top[known] if before is None else [max(v for _, v in _seen(self._trials[i], before)) for i in known]
-        order = [int(i) for i in known[np.argsort(-np.asarray(top), kind="stable")]]
-        if len(order) > limit // 2:  # the best half, and of the others evenly
-            others = sorted(order[limit // 4 :], key=lambda i: i * 0.6180339887498949 % 1)
-            order = order[: limit // 4] + others[: limit // 2 - limit // 4]
-        curves = {i: _seen(self._trials[i], before) for i in order}
-        chosen = [(i, *curves[i][-1]) for i in order]
-        for i in order:
-            geometric = _spaced(curves[i])
+        ranked = known[np.argsort(-np.asarray(top), kind="stable")]
+        if len(ranked) > limit // 2:  # the best half, and of the others evenly
+            best, others = ranked[: limit // 4], ranked[limit // 4 :]
+            others = others[np.argsort(others * 0.6180339887498949 % 1, kind="stable")]
+            ranked = np.concatenate([best, others[: limit // 2 - limit // 4]])
+        curves = {i: _seen(self._trials[i], before) for i in ranked.tolist()}
+        chosen = [(i, *curve[-1]) for i, curve in curves.items()]
+        for i, curve in curves.items():
+            geometric = _spaced(curve)
             if len(chosen) + len(geometric) > limit:
                 break
             chosen += [(i, *point) for point in geometric]

@@ -74,7 +74,8 @@ class Deadline:
 
     def epoch_s(self, number: int | None) -> float:
         """Return the expected seconds of an epoch of a trial (None: a new one)."""
-        return self.usual_s if number is None else self._latest_s.get(number, self.usual_s)
+        known = None if number is None else self._latest_s.get(number)
+        return self.usual_s if known is None else known
 
     def quickest_s(self) -> float:
         """Return the seconds of a whole trial as quick as the quickest of the latest ones; 0 before any."""

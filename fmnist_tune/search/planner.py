@@ -59,6 +59,7 @@ class Planner:
         self._scheduler = self._section.build()
         self._scheduler.accuracy_text = record.objective.curve_text
         self._budget = Budget(self._scheduler, deadline)
+        self._known = _KnownTrials(record, deadline, {"paused": self._paused, "running": self._running})
         for trial in record.trials:
             for epoch, accuracy in curve_of(trial).items():
                 self.report(trial.number, epoch, accuracy)
@@ -181,7 +182,7 @@ class Planner:
             left_s=self._deadline.left_s,
             epoch_s=self._deadline.epoch_s(None),
             space=self._record.space,
-            trials=_KnownTrials(self._record, self._deadline, {"paused": self._paused, "running": self._running}),
+            trials=self._known,
             lessons=self._lessons,
         )
 
@@ -243,12 +244,13 @@ def _plain(value: Any) -> Any:
 
 
 class _KnownTrials(Mapping[int, KnownTrial]):
-    """A study's trials as a scheduler sees them, each made on access."""
+    """A study's trials as a scheduler sees them, each made on access if it has changed since the last one."""
 
     def __init__(self, record: StudyRecord, deadline: Deadline, places: Mapping[State, set[int]]) -> None:
         self._record = record
         self._deadline = deadline
         self._places = places
+        self._made: dict[int, tuple[int, KnownTrial]] = {}  # with the trials' versions
 
     def __len__(self) -> int:
         return len(self._record.trials)
@@ -257,14 +259,15 @@ class _KnownTrials(Mapping[int, KnownTrial]):
         return iter(range(len(self)))
 
     def __getitem__(self, number: int) -> KnownTrial:
+        version, state = self._record.version_of(number), self._state(number)
+        made = self._made.get(number)
+        if made is not None and made[0] == version and made[1].state == state:
+            return made[1]
         trial, n_epochs = self._record.trials[number], 0
         with suppress(UserError):  # it has failed because it cannot be built
             n_epochs = self._deadline.n_epochs(number)
         measured = measured_epoch_s(trial)  # the study's, so that it is the same after an interruption
-        state: State = "ended" if trial.state.is_finished() else "interrupted"
-        for other, numbers in self._places.items():
-            state = other if number in numbers else state
-        return KnownTrial(
+        known = KnownTrial(
             number=number,
             state=state,
             values=values_of(trial.params, self._record.space),
@@ -273,3 +276,12 @@ class _KnownTrials(Mapping[int, KnownTrial]):
             epoch_s=self._deadline.epoch_s(number) if measured is None else measured[1],
             notes=notes_of(trial),
         )
+        if version is not None and measured is not None:  # before, its seconds are those of other trials
+            self._made[number] = version, known
+        return known
+
+    def _state(self, number: int) -> State:
+        for state, numbers in self._places.items():
+            if number in numbers:
+                return state
+        return "ended" if self._record.trials[number].state.is_finished() else "interrupted"

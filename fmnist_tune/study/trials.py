@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ class Trials:
 
     Attributes:
         all: every trial, by number, as in the database.
+        versions: of each trial: a number that grows whenever it is written; none before.
     """
 
     def __init__(self, storage: BaseStorage, study_name: str) -> None:
@@ -30,6 +32,7 @@ class Trials:
         self._study_id = storage.get_study_id_from_name(study_name)
         self._ids: dict[int, int] = {}
         self.all: list[FrozenTrial] = storage.get_all_trials(self._study_id)
+        self.versions: Counter[int] = Counter()
 
     def __getitem__(self, number: int) -> FrozenTrial:
         return self.all[number]
@@ -45,6 +48,7 @@ class Trials:
             return trial
         self._ids.clear()  # another program enqueued trials meanwhile
         self.all[:] = self._storage.get_all_trials(self._study_id)
+        self.versions.update(range(len(self.all)))
         return self.all[self._storage.get_trial_number_from_id(trial_id)]
 
     def set_state(self, number: int, state: TrialState, value: float | None = None) -> None:
@@ -59,6 +63,7 @@ class Trials:
         if state.is_finished():
             trial.datetime_complete = now
         trial.state = state
+        self.versions[number] += 1
 
     def set_params(self, number: int, params: Mapping[str, Any], domains: Mapping[str, BaseDistribution]) -> None:
         """Set a trial's parameters, as Optuna stores them."""
@@ -68,21 +73,25 @@ class Trials:
         trial = self.all[number]
         trial.params = {**trial.params, **params}
         trial.distributions = {**trial.distributions, **{name: domains[name] for name in params}}
+        self.versions[number] += 1
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Record a trial's value after an epoch."""
         self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
         self.all[number].intermediate_values[epoch] = value
+        self.versions[number] += 1
 
     def set_user_attr(self, number: int, key: str, value: Any) -> None:
         """Set an attribute that the dashboard shows."""
         self._storage.set_trial_user_attr(self._id(number), key, value)
         self.all[number].user_attrs[key] = value
+        self.versions[number] += 1
 
     def set_system_attr(self, number: int, key: str, value: Any) -> None:
         """Set an attribute that the dashboard does not show."""
         self._storage.set_trial_system_attr(self._id(number), key, value)
         self.all[number].system_attrs[key] = value
+        self.versions[number] += 1
 
     def _id(self, number: int) -> int:
         if number not in self._ids:
