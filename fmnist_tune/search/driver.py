@@ -56,7 +56,7 @@ class Driver(Source):
         self._ledger = Ledger(record, self.running, on_event, clock, executor)
         self.writer = self._ledger.writer
         self.deadline = Deadline(deadline, lambda number: self.writer.spec(number).config, clock)
-        self._planner = Planner(record, self.deadline, n_workers=n_workers)
+        self._planner = Planner(record, self.deadline, self.writer.versions, n_workers=n_workers)
         self.totals = Totals(clock)
         self._n_threads = n_threads
         # Trials that were moved behind all others and have trained nothing since.

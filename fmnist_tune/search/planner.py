@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -17,13 +17,13 @@ from fmnist_tune.config.domain import ChoiceDomain
 from fmnist_tune.errors import UserError
 from fmnist_tune.registry import told
 from fmnist_tune.search.budget import Budget
-from fmnist_tune.search.deadline import Deadline, measured_epoch_s
-from fmnist_tune.search.scheduler import KnownTrial, Pick, Situation, State, checked_milestone
+from fmnist_tune.search.deadline import Deadline
+from fmnist_tune.search.known_trials import KnownTrials
+from fmnist_tune.search.scheduler import Pick, Situation, checked_milestone
 from fmnist_tune.study.lessons import lessons_in
 from fmnist_tune.study.record import StudyRecord
-from fmnist_tune.study.sampling import values_of
 from fmnist_tune.study.trial_data import curve_of
-from fmnist_tune.study.trial_writer import HELD_KEY, has_ended_training, milestone_of, notes_of, promoted_from
+from fmnist_tune.study.trial_writer import HELD_KEY, has_ended_training, milestone_of, promoted_from
 
 T = TypeVar("T")
 
@@ -37,12 +37,13 @@ class Planner:
         problem: the scheduler's error; None while there is none.
     """
 
-    def __init__(self, record: StudyRecord, deadline: Deadline, *, n_workers: int) -> None:
+    def __init__(self, record: StudyRecord, deadline: Deadline, versions: Counter[int], *, n_workers: int) -> None:
         """Plan the trials of a study; none is running.
 
         Args:
             record: the study.
             deadline: of the run.
+            versions: of each trial, by number: grows whenever the trial is written.
             n_workers: how many trials are trained at a time.
         """
         self._record = record
@@ -59,7 +60,7 @@ class Planner:
         self._scheduler = self._section.build()
         self._scheduler.accuracy_text = record.objective.curve_text
         self._budget = Budget(self._scheduler, deadline)
-        self._known = _KnownTrials(record, deadline, {"paused": self._paused, "running": self._running})
+        self._known = KnownTrials(record, deadline, versions, {"paused": self._paused, "running": self._running})
         for trial in record.trials:
             for epoch, accuracy in curve_of(trial).items():
                 self.report(trial.number, epoch, accuracy)
@@ -167,8 +168,7 @@ class Planner:
         situation = self._situation()
 
         def found() -> dict[int, str]:
-            scheduler = self._scheduler
-            named = situation.paused if everything else scheduler.to_prune(situation)
+            named = situation.paused if everything else self._scheduler.to_prune(situation)
             return {n: str(self._scheduler.verdict(n, situation)) for n in named if n in self._paused}
 
         return self._ask(found, {})
@@ -241,47 +241,3 @@ def _check_values(pick: Pick, space: SearchSpace) -> None:
 def _plain(value: Any) -> Any:
     """Return a value that JSON can hold: numpy's numbers are not."""
     return value.item() if hasattr(value, "item") else value
-
-
-class _KnownTrials(Mapping[int, KnownTrial]):
-    """A study's trials as a scheduler sees them, each made on access if it has changed since the last one."""
-
-    def __init__(self, record: StudyRecord, deadline: Deadline, places: Mapping[State, set[int]]) -> None:
-        self._record = record
-        self._deadline = deadline
-        self._places = places
-        self._made: dict[int, tuple[int, KnownTrial]] = {}  # with the trials' versions
-
-    def __len__(self) -> int:
-        return len(self._record.trials)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self)))
-
-    def __getitem__(self, number: int) -> KnownTrial:
-        version, state = self._record.version_of(number), self._state(number)
-        made = self._made.get(number)
-        if made is not None and made[0] == version and made[1].state == state:
-            return made[1]
-        trial, n_epochs = self._record.trials[number], 0
-        with suppress(UserError):  # it has failed because it cannot be built
-            n_epochs = self._deadline.n_epochs(number)
-        measured = measured_epoch_s(trial)  # the study's, so that it is the same after an interruption
-        known = KnownTrial(
-            number=number,
-            state=state,
-            values=values_of(trial.params, self._record.space),
-            curve=curve_of(trial),
-            n_epochs=n_epochs,
-            epoch_s=self._deadline.epoch_s(number) if measured is None else measured[1],
-            notes=notes_of(trial),
-        )
-        if version is not None and measured is not None:  # before, its seconds are those of other trials
-            self._made[number] = version, known
-        return known
-
-    def _state(self, number: int) -> State:
-        for state, numbers in self._places.items():
-            if number in numbers:
-                return state
-        return "ended" if self._record.trials[number].state.is_finished() else "interrupted"

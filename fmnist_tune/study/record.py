@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -55,7 +54,6 @@ class StudyRecord:
         self.quota = Quota(study, space, extended_to)
         self.former_name: str | None = None
         self._trials: list[FrozenTrial] | None = None
-        self._versions: Mapping[int, int] | None = None
 
     @classmethod
     def load(cls, storage: RDBStorage, paths: StudyPaths) -> StudyRecord:
@@ -157,19 +155,15 @@ class StudyRecord:
 
     def show(self, trials: list[FrozenTrial]) -> None:
         """Have these trials, and not ask the database for them."""
-        self._trials, self._versions = trials, None
+        self._trials = trials
 
     def keep_trials(self) -> Trials:
         """Have the trials in memory from here on, for the process that drives the study; returns what changes them."""
         if self.optuna.user_attrs[FORMAT_KEY] != FORMAT:
             self.optuna.set_user_attr(FORMAT_KEY, FORMAT)
         trials = Trials(patient(self.storage), self.paths.name)
-        self._trials, self._versions = trials.all, trials.versions
+        self._trials = trials.all
         return trials
-
-    def version_of(self, number: int) -> int | None:
-        """Return a number that grows whenever a trial is written; None if the trials are not kept in memory."""
-        return None if self._versions is None else self._versions[number]
 
     @property
     def is_running(self) -> bool:

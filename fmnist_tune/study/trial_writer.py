@@ -115,12 +115,14 @@ class TrialWriter:
 
     Attributes:
         initial: the initial points that have not started, with values as Optuna stores them.
+        versions: of each trial, by number: grows whenever the trial is written.
     """
 
     def __init__(self, record: StudyRecord) -> None:
         """Read the trials of a study, which keeps them in memory from now on."""
         self._record = record
         self._trials = record.keep_trials()
+        self.versions = self._trials.versions
         self._is_grid = record.space.settings.search.sampler.name == "grid"
         self._shown = ShownTrials(self._trials.all, shows_all=self._is_grid)
         points = [params_of(point, record.space)[0] for point in record.space.initial]
